@@ -1,0 +1,514 @@
+-- The tables, and what is hard to change later.
+--
+-- Schema chancery_store holds tables and the functions of our own processes;
+-- schema chancery holds what others may call. Roles come from the bootstrap
+-- (migrations/bootstrap.sql): chancery_owner owns the tables, chancery_api owns
+-- the SECURITY DEFINER functions and is not the table owner, so that row-level
+-- security binds it.
+--
+-- Conventions: internal keys are bigint, public ids are random UUIDs; times are
+-- timestamptz, and in whole seconds where they go into DER; DER is bytea beside
+-- its readable form; states are lookup tables, and one function moves.
+
+CREATE SCHEMA chancery_store;
+CREATE SCHEMA chancery;
+REVOKE ALL ON SCHEMA chancery_store, chancery FROM PUBLIC;
+GRANT USAGE ON SCHEMA chancery TO chancery_front, chancery_submitter, chancery_auditor, chancery_issuer;
+GRANT USAGE ON SCHEMA chancery_store TO chancery_issuer, chancery_api;
+GRANT CREATE ON SCHEMA chancery, chancery_store TO chancery_api;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE chancery_api REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+
+SET search_path = chancery_store, pg_temp;
+
+-- ---------------------------------------------------------------- people
+
+CREATE TABLE person (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name        text NOT NULL UNIQUE CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$'),
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE role (name text PRIMARY KEY, meaning text NOT NULL);
+INSERT INTO role VALUES
+    ('administrator', 'creates CAs, applies templates, adds operators'),
+    ('manager', 'approves, denies, revokes, holds and releases; orders CRLs'),
+    ('auditor', 'reads everything, changes nothing'),
+    ('submitter', 'submits requests and reads its own');
+
+CREATE TABLE person_role (
+    person_id   bigint NOT NULL REFERENCES person,
+    role        text NOT NULL REFERENCES role,
+    PRIMARY KEY (person_id, role)
+);
+
+-- What a person proves an identity with. operator_key: the public key that
+-- verifies decisions; tls_client: a key of a client certificate. Both are known
+-- by the SHA-256 of their SubjectPublicKeyInfo.
+CREATE TABLE credential (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    person_id   bigint NOT NULL REFERENCES person,
+    kind        text NOT NULL CHECK (kind IN ('operator_key', 'tls_client')),
+    spki        bytea NOT NULL,
+    spki_sha256 bytea NOT NULL CHECK (length(spki_sha256) = 32),
+    added_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    revoked_at  timestamptz,
+    UNIQUE (kind, spki_sha256)
+);
+CREATE INDEX ON credential (person_id);
+
+-- ------------------------------------------------- keys, CAs, generations
+
+-- Uniqueness of serials is per issuer *name*, across key generations.
+CREATE TABLE issuer_name (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    der         bytea NOT NULL,
+    der_sha256  bytea NOT NULL UNIQUE CHECK (der_sha256 = sha256(der)),
+    readable    text NOT NULL
+);
+
+-- A key on a token has one purpose and is apart from any certificate.
+CREATE TABLE token_key (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    public_id   uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    token       text NOT NULL,           -- the configuration's name of the login
+    cka_id      bytea NOT NULL,
+    label       text NOT NULL,
+    purpose     text NOT NULL CHECK (purpose IN ('ca', 'ocsp', 'audit', 'ra')),
+    algorithm   text NOT NULL,           -- rsa2048 ... p521
+    spki        bytea NOT NULL,
+    spki_sha256 bytea NOT NULL UNIQUE CHECK (spki_sha256 = sha256(spki)),
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (token, cka_id)
+);
+
+CREATE TABLE ca (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    public_id       uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    name            text NOT NULL UNIQUE CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
+    issuer_name_id  bigint NOT NULL UNIQUE REFERENCES issuer_name,
+    kind            text NOT NULL CHECK (kind IN ('root', 'subordinate')),
+    state           text NOT NULL CHECK (state IN ('awaiting-certificate', 'active', 'retired')),
+    policy          text NOT NULL,       -- the CA policy file (YAML) as given
+    event_seq       bigint NOT NULL DEFAULT 0, -- last revocation event's number
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- CA = name; generation = key + certificate. certificate_index and key_index
+-- count from 0: a renewal with the same key raises only the first.
+CREATE TABLE generation (
+    id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ca_id             bigint NOT NULL REFERENCES ca,
+    certificate_index int NOT NULL,
+    key_index         int NOT NULL,
+    token_key_id      bigint NOT NULL REFERENCES token_key,
+    state             text NOT NULL CHECK (state IN ('awaiting-certificate', 'active', 'superseded', 'retired')),
+    csr               bytea,
+    certificate       bytea,
+    chain             bytea[] NOT NULL DEFAULT '{}',  -- its issuers, nearest first, root last
+    sha256            bytea,
+    ski               bytea,
+    not_before        timestamptz,
+    not_after         timestamptz,
+    installed_at      timestamptz,
+    UNIQUE (ca_id, certificate_index)
+);
+CREATE UNIQUE INDEX generation_one_active ON generation (ca_id) WHERE state = 'active';
+CREATE UNIQUE INDEX ON generation (sha256) WHERE sha256 IS NOT NULL;
+
+-- -------------------------------------------------------------- templates
+
+CREATE TABLE template (
+    id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name  text NOT NULL UNIQUE CHECK (name ~ '^[a-z0-9][a-z0-9-]{0,63}$')
+);
+
+-- Versions are immutable; a request keeps the version it was submitted under.
+CREATE TABLE template_version (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    template_id  bigint NOT NULL REFERENCES template,
+    version      int NOT NULL CHECK (version > 0),
+    body         text NOT NULL CHECK (length(body) <= 65536),  -- YAML
+    body_sha256  bytea NOT NULL CHECK (body_sha256 = sha256(convert_to(body, 'UTF8'))),
+    automatic    boolean NOT NULL,       -- issues without a decision
+    applied_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (template_id, version)
+);
+
+-- ------------------------------------------------------------ CRL scopes
+
+-- Key generation x kind x shard; immutable, stored with each certificate at
+-- its issuance. Number floors are per scope. Times of the calendar live here.
+CREATE TABLE crl_scope (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ca_id          bigint NOT NULL REFERENCES ca,
+    token_key_id   bigint NOT NULL REFERENCES token_key,
+    kind           text NOT NULL DEFAULT 'all' CHECK (kind IN ('all', 'user', 'ca', 'attribute')),
+    shard          int NOT NULL DEFAULT 0,
+    shards         int NOT NULL DEFAULT 1,
+    idp            bytea,                -- IssuingDistributionPoint, DER, or absent
+    last_number    numeric(49) NOT NULL DEFAULT 0,  -- CRL numbers take 20 octets
+    next_full_at   timestamptz,
+    next_delta_at  timestamptz,
+    CHECK (shard >= 0 AND shard < shards)
+);
+CREATE UNIQUE INDEX ON crl_scope (token_key_id, kind, shard, shards, coalesce(sha256(idp), ''));
+CREATE INDEX ON crl_scope (ca_id);
+CREATE INDEX ON crl_scope (next_full_at);
+CREATE INDEX ON crl_scope (next_delta_at);
+
+-- ---------------------------------------------------------------- requests
+
+CREATE TABLE request_state (name text PRIMARY KEY, final boolean NOT NULL, meaning text NOT NULL);
+INSERT INTO request_state VALUES
+    ('submitted',    false, 'waits for the issuer to check it'),
+    ('pending',      false, 'waits for an operator''s decision'),
+    ('approved',     false, 'waits for the issuer to issue it'),
+    ('claimed',      false, 'an issuer works on it under a lease'),
+    ('awaiting-pin', false, 'to-be-signed bytes stand; waits for a PIN'),
+    ('signing',      false, 'serial and to-be-signed bytes are committed; the token signs'),
+    ('issued',       true,  'the certificate exists'),
+    ('rejected',     true,  'breaks a rule of its template or is no valid CSR'),
+    ('denied',       true,  'an operator decided against it'),
+    ('expired',      true,  'nobody decided in time'),
+    ('withdrawn',    true,  'its submitter took it back'),
+    ('failed',       true,  'could not be issued; says why');
+
+CREATE TABLE request_move (
+    from_state text NOT NULL REFERENCES request_state,
+    to_state   text NOT NULL REFERENCES request_state,
+    PRIMARY KEY (from_state, to_state)
+);
+INSERT INTO request_move VALUES
+    ('submitted', 'claimed'), ('submitted', 'withdrawn'),
+    ('claimed', 'pending'),        -- checked; the template wants a decision
+    ('claimed', 'rejected'), ('claimed', 'signing'), ('claimed', 'failed'),
+    ('claimed', 'submitted'), ('claimed', 'approved'),  -- lease ended: back to where it came from
+    ('pending', 'approved'), ('pending', 'denied'), ('pending', 'expired'), ('pending', 'withdrawn'),
+    ('approved', 'claimed'), ('approved', 'withdrawn'),
+    ('signing', 'issued'), ('signing', 'failed'), ('signing', 'approved'), ('signing', 'awaiting-pin'),
+    ('awaiting-pin', 'signing'), ('awaiting-pin', 'approved'), ('awaiting-pin', 'failed'),
+    ('awaiting-pin', 'expired');
+
+-- The narrow row that changes state; the CSR stays out of it, because an
+-- UPDATE copies the row.
+CREATE TABLE request (
+    id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    public_id           uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    ca_id               bigint NOT NULL REFERENCES ca,
+    template_version_id bigint NOT NULL REFERENCES template_version,
+    submitter           text NOT NULL CHECK (length(submitter) BETWEEN 1 AND 200),
+    idempotency_key     text CHECK (length(idempotency_key) BETWEEN 1 AND 200),
+    payload_sha256      bytea NOT NULL,  -- of (CA, template, CSR, attributes)
+    state               text NOT NULL DEFAULT 'submitted' REFERENCES request_state,
+    cleared             boolean NOT NULL DEFAULT false, -- a verified decision, or an automatic template
+    epoch               int NOT NULL DEFAULT 0,     -- raised by each claim
+    lease_until         timestamptz,
+    retry_at            timestamptz,                -- not claimed before
+    attempts            int NOT NULL DEFAULT 0,
+    reason              text,                       -- why rejected, denied, failed, or waiting
+    certificate_id      bigint,
+    submitted_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changed_at          timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
+CREATE UNIQUE INDEX request_idempotency ON request (submitter, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX request_work ON request (id) WHERE state IN ('submitted', 'approved');
+CREATE INDEX request_leased ON request (lease_until) WHERE state IN ('claimed', 'signing');
+CREATE INDEX request_open ON request (state, id) WHERE state NOT IN ('issued', 'rejected', 'denied', 'expired', 'withdrawn', 'failed');
+CREATE INDEX request_by_submitter ON request (submitter, id);
+
+CREATE TABLE request_content (
+    request_id  bigint PRIMARY KEY REFERENCES request ON DELETE CASCADE,
+    csr         bytea NOT NULL CHECK (length(csr) BETWEEN 1 AND 65536),  -- DER
+    attributes  jsonb NOT NULL DEFAULT '{}'
+);
+
+-- What the CSR asks for, as the issuer read it; what an operator is shown in a list.
+CREATE TABLE request_summary (
+    request_id   bigint PRIMARY KEY REFERENCES request ON DELETE CASCADE,
+    subject      text NOT NULL,
+    names        text[] NOT NULL DEFAULT '{}',   -- "dns:a.example", "ip:192.0.2.1", ...
+    key_type     text NOT NULL,
+    spki_sha256  bytea NOT NULL,
+    csr_sha256   bytea NOT NULL                  -- of the DER; decisions are bound to it
+);
+
+-- --------------------------------------------------------------- decisions
+
+-- An operator's signed order. The statement is the exact text that was signed;
+-- nothing acts on a row before the issuer has verified the signature.
+CREATE TABLE decision (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    public_id     uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    action        text NOT NULL CHECK (action IN ('approve', 'deny', 'revoke', 'hold', 'release',
+                      'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add')),
+    request_id    bigint REFERENCES request,     -- approve, deny
+    certificate_id bigint,                       -- revoke, hold, release
+    ca_id         bigint REFERENCES ca,
+    credential_id bigint REFERENCES credential,  -- NULL only for the very first operator
+    statement     text NOT NULL CHECK (length(statement) <= 8192),
+    signature     bytea CHECK (length(signature) <= 1024),
+    body          text CHECK (length(body) <= 262144), -- what the statement's digest covers (policy, template, chain)
+    nonce         bytea NOT NULL CHECK (length(nonce) = 16),
+    expires_at    timestamptz NOT NULL,
+    state         text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'working', 'applied', 'refused')),
+    epoch         int NOT NULL DEFAULT 0,
+    lease_until   timestamptz,
+    retry_at      timestamptz,
+    outcome       text,                          -- one sentence
+    result        jsonb,                         -- what was made: ids, CSR, ...
+    received_via  text NOT NULL,                 -- door: "uid:1000", "tls:<sha256>"
+    received_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    applied_at    timestamptz,
+    UNIQUE (credential_id, nonce)
+);
+CREATE INDEX decision_queue ON decision (id) WHERE state IN ('queued', 'working');
+CREATE UNIQUE INDEX decision_one_open_per_request ON decision (request_id)
+    WHERE state IN ('queued', 'working') AND request_id IS NOT NULL;
+CREATE UNIQUE INDEX decision_one_open_per_certificate ON decision (certificate_id)
+    WHERE state IN ('queued', 'working') AND certificate_id IS NOT NULL;
+CREATE INDEX ON decision (request_id);
+CREATE INDEX ON decision (certificate_id);
+
+-- ------------------------------------------------- serials, certificates
+
+-- The intent: a serial is given away here, with the digest of the only
+-- to-be-signed bytes it may ever have, before the token is asked. Never
+-- partitioned: uniqueness must span everything a name ever issued.
+CREATE TABLE serial_intent (
+    issuer_name_id bigint NOT NULL REFERENCES issuer_name,
+    serial         bytea NOT NULL CHECK (length(serial) = 20 AND get_byte(serial, 0) BETWEEN 1 AND 127),
+    request_id     bigint,               -- NULL: a CA's own self-signed certificate
+    generation_id  bigint NOT NULL,
+    scope_id       bigint,
+    epoch          int NOT NULL,
+    tbs_sha256     bytea NOT NULL CHECK (length(tbs_sha256) = 32),
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (issuer_name_id, serial)
+);
+CREATE INDEX ON serial_intent (request_id) WHERE request_id IS NOT NULL;
+
+-- The to-be-signed bytes of an intent until its certificate holds them.
+CREATE TABLE intent_tbs (
+    issuer_name_id bigint NOT NULL,
+    serial         bytea NOT NULL,
+    tbs            bytea NOT NULL,
+    PRIMARY KEY (issuer_name_id, serial),
+    FOREIGN KEY (issuer_name_id, serial) REFERENCES serial_intent
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+
+CREATE TABLE certificate (
+    id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    issuer_name_id      bigint NOT NULL,
+    serial              bytea NOT NULL,
+    ca_id               bigint NOT NULL,
+    generation_id       bigint NOT NULL,
+    scope_id            bigint NOT NULL,
+    template_version_id bigint,
+    request_id          bigint,
+    subject             text NOT NULL,
+    names               text[] NOT NULL DEFAULT '{}',
+    not_before          timestamptz NOT NULL,
+    not_after           timestamptz NOT NULL,
+    spki_sha256         bytea NOT NULL,
+    sha256              bytea NOT NULL,  -- the thumbprint
+    der                 bytea NOT NULL,
+    issued_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    FOREIGN KEY (issuer_name_id, serial) REFERENCES serial_intent
+);
+CREATE UNIQUE INDEX ON certificate (issuer_name_id, serial);
+CREATE UNIQUE INDEX ON certificate (sha256);
+CREATE UNIQUE INDEX certificate_one_per_request ON certificate (request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX ON certificate (serial);
+CREATE INDEX ON certificate (ca_id, id);
+
+-- -------------------------------------------------------------- revocation
+
+-- Append-only, numbered under the CA row's lock, so that number order is
+-- commit order. A CRL records the last number it holds.
+CREATE TABLE revocation_event (
+    ca_id           bigint NOT NULL REFERENCES ca,
+    seq             bigint NOT NULL,
+    scope_id        bigint NOT NULL,
+    serial          bytea NOT NULL,
+    kind            text NOT NULL CHECK (kind IN ('revoke', 'hold', 'release')),
+    reason          smallint NOT NULL CHECK (reason IN (0, 1, 2, 3, 4, 5, 6, 8, 9, 10)), -- CRLReason
+    revoked_at      timestamptz NOT NULL,
+    invalidity_date timestamptz,
+    decision_id     bigint REFERENCES decision,
+    recorded_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (ca_id, seq)
+);
+CREATE INDEX ON revocation_event (scope_id, seq) INCLUDE (serial);
+
+-- What stands now: narrow, one row for each certificate that is revoked or on
+-- hold; a release deletes it. seq is the event that last changed it.
+CREATE TABLE revocation (
+    scope_id        bigint NOT NULL,
+    serial          bytea NOT NULL,
+    revoked_at      timestamptz NOT NULL,
+    not_after       timestamptz NOT NULL,   -- of the certificate
+    seq             bigint NOT NULL,
+    reason          smallint NOT NULL,
+    invalidity_date timestamptz
+);
+CREATE UNIQUE INDEX revocation_entry ON revocation (scope_id, serial)
+    INCLUDE (revoked_at, not_after, seq, reason, invalidity_date);
+
+-- -------------------------------------------------------------------- CRLs
+
+-- An artifact is what gets published: DER in chunks of at most 1 MiB.
+CREATE TABLE artifact (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind          text NOT NULL CHECK (kind IN ('ca-certificate', 'crl', 'delta-crl')),
+    ca_id         bigint NOT NULL REFERENCES ca,
+    generation_id bigint REFERENCES generation,
+    scope_id      bigint REFERENCES crl_scope,
+    rank          numeric(49) NOT NULL,     -- newest wins: CRL number, certificate index
+    size          bigint,                   -- octets; NULL until complete
+    sha256        bytea,                    -- NULL until complete
+    not_before    timestamptz,
+    not_after     timestamptz,              -- notAfter, nextUpdate
+    complete      boolean NOT NULL DEFAULT false,
+    created_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- Which artifact stands for a slot is one index look-up.
+CREATE INDEX artifact_newest_crl ON artifact (scope_id, kind, rank DESC) WHERE complete AND scope_id IS NOT NULL;
+CREATE INDEX artifact_newest_certificate ON artifact (ca_id, rank DESC) WHERE complete AND kind = 'ca-certificate';
+
+CREATE TABLE artifact_chunk (
+    artifact_id bigint NOT NULL REFERENCES artifact ON DELETE CASCADE,
+    position    int NOT NULL,
+    data        bytea NOT NULL CHECK (length(data) <= 1048576),
+    PRIMARY KEY (artifact_id, position)
+);
+ALTER TABLE artifact_chunk ALTER COLUMN data SET STORAGE EXTERNAL; -- DER does not compress
+
+CREATE TABLE crl (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    scope_id     bigint NOT NULL REFERENCES crl_scope,
+    number       numeric(49) NOT NULL CHECK (number > 0),
+    delta        boolean NOT NULL,
+    base_id      bigint REFERENCES crl,     -- of a delta
+    scheduled    boolean NOT NULL,          -- by the calendar; on demand releases no entry
+    this_update  timestamptz NOT NULL,
+    next_update  timestamptz NOT NULL,
+    upto_seq     bigint,                    -- set with the spool's snapshot
+    entries      bigint,
+    tbs_sha256   bytea,                     -- committed before the token is asked
+    artifact_id  bigint REFERENCES artifact,
+    decision_id  bigint REFERENCES decision,
+    state        text NOT NULL CHECK (state IN ('building', 'signing', 'issued', 'burnt')),
+    epoch        int NOT NULL DEFAULT 0,
+    lease_until  timestamptz,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    issued_at    timestamptz,
+    CHECK (delta = (base_id IS NOT NULL)),
+    UNIQUE (scope_id, number, delta)        -- a number serves one complete and one delta CRL
+);
+CREATE UNIQUE INDEX crl_one_open ON crl (scope_id) WHERE state IN ('building', 'signing');
+CREATE INDEX crl_newest ON crl (scope_id, delta, number DESC) WHERE state = 'issued';
+
+-- ------------------------------------------------------------- publication
+
+-- Where the artifacts of a CA go, and the URL at which clients read them.
+CREATE TABLE target (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ca_id       bigint NOT NULL REFERENCES ca,
+    name        text NOT NULL,
+    kind        text NOT NULL CHECK (kind IN ('file', 'http', 'ldap')),
+    artifact    text NOT NULL CHECK (artifact IN ('ca-certificate', 'crl', 'delta-crl')),
+    write_url   text NOT NULL,   -- file path, URL to PUT, LDAP URL with DN
+    read_url    text NOT NULL,   -- where clients look
+    options     jsonb NOT NULL DEFAULT '{}', -- credential names, never credentials
+    UNIQUE (ca_id, name)
+);
+
+-- One desired state for each target and slot; the newest artifact wins.
+CREATE TABLE publication (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    target_id    bigint NOT NULL REFERENCES target,
+    scope_id     bigint REFERENCES crl_scope,     -- NULL for CA certificates
+    artifact_id  bigint NOT NULL REFERENCES artifact,
+    state        text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'working', 'done')),
+    epoch        int NOT NULL DEFAULT 0,          -- the fence: a stale worker cannot report
+    lease_until  timestamptz,
+    attempts     int NOT NULL DEFAULT 0,          -- for this artifact
+    next_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_error   text,
+    done_at      timestamptz,
+    changed_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE UNIQUE INDEX ON publication (target_id, coalesce(scope_id, 0));
+CREATE INDEX publication_due ON publication (next_at) WHERE state <> 'done';
+
+CREATE TABLE publication_attempt (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    publication_id bigint NOT NULL REFERENCES publication,
+    artifact_id    bigint NOT NULL REFERENCES artifact,
+    started_at     timestamptz NOT NULL,
+    ended_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    outcome        text NOT NULL CHECK (outcome IN ('done', 'superseded', 'failed')),
+    error          text
+);
+CREATE INDEX ON publication_attempt (publication_id, id);
+
+-- ------------------------------------------------------------------- audit
+
+-- Written in the transaction of the change itself; nobody may update or delete.
+CREATE TABLE audit (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    writer   text NOT NULL DEFAULT session_user,
+    actor    text NOT NULL,      -- who caused it
+    action   text NOT NULL,      -- request.submitted, certificate.issued, ...
+    object   text NOT NULL,      -- the public name of what it is about
+    detail   jsonb NOT NULL DEFAULT '{}'
+);
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'CH403',
+        MESSAGE = format('table %s is append-only: rows are never changed or deleted', TG_TABLE_NAME);
+END $$;
+CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER revocation_event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON revocation_event
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER serial_intent_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON serial_intent
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER template_version_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON template_version
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- ------------------------------------------------------ row-level security
+
+-- A submitter's functions run as chancery_api and see only rows of the
+-- session's own user; front and issuer see all.
+ALTER TABLE request ENABLE ROW LEVEL SECURITY;
+ALTER TABLE request FORCE ROW LEVEL SECURITY;
+ALTER TABLE request_content ENABLE ROW LEVEL SECURITY;
+ALTER TABLE request_content FORCE ROW LEVEL SECURITY;
+CREATE POLICY issuer_all ON request TO chancery_issuer USING (true) WITH CHECK (true);
+CREATE POLICY issuer_all ON request_content TO chancery_issuer USING (true) WITH CHECK (true);
+CREATE POLICY own_rows ON request TO chancery_api
+    USING (session_user = 'chancery_front' OR session_user = 'chancery_issuer' OR submitter = 'sql:' || session_user)
+    WITH CHECK (session_user = 'chancery_front' OR session_user = 'chancery_issuer' OR submitter = 'sql:' || session_user);
+CREATE POLICY own_rows ON request_content TO chancery_api
+    USING (EXISTS (SELECT FROM request r WHERE r.id = request_id))
+    WITH CHECK (EXISTS (SELECT FROM request r WHERE r.id = request_id));
+
+-- --------------------------------------------------------------- the grants
+
+-- Functions of schema chancery run as chancery_api: just what they need.
+GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_api;
+GRANT INSERT ON request, request_content, decision, audit TO chancery_api;
+GRANT UPDATE (state, reason, changed_at, retry_at, cleared, lease_until) ON request TO chancery_api;
+GRANT UPDATE (next_at, changed_at) ON publication TO chancery_api;
+
+-- The issuer works on the tables, but can rewrite no history.
+GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
+GRANT INSERT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
+GRANT UPDATE ON request, decision, ca, generation, crl_scope, crl, artifact, revocation,
+    publication, target TO chancery_issuer;
+GRANT DELETE ON intent_tbs, revocation, artifact, artifact_chunk TO chancery_issuer;
+REVOKE INSERT ON role, request_state, request_move FROM chancery_issuer;
