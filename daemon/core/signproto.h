@@ -1,0 +1,177 @@
+#ifndef CHANCERY_CORE_SIGNPROTO_H
+#define CHANCERY_CORE_SIGNPROTO_H
+
+/*
+ * What issuer and signer say to each other over a channel (channel.h).
+ *
+ *     issuer asks                     signer answers
+ *     STATUS                          STATUS_OK
+ *     KEY_GENERATE, KEY_FIND          KEY_OK
+ *     SIGN                            SIGNED
+ *     STREAM_BEGIN, STREAM_DATA ...,
+ *     STREAM_END                      SIGNED
+ *     any of them                     FAILED
+ *
+ * The asker chooses the request id; the answer carries the same one. Many
+ * requests are in flight at once and answers come in any order. An id may be
+ * used again once its answer came. All messages of a stream carry one id; a
+ * stream may be answered FAILED before its end, and what then still arrives
+ * for that id is dropped.
+ *
+ * Each message is a struct, an encoder (signproto_put_*: appends to a writer,
+ * whose stickiness reports failure) and a decoder (signproto_get_*: strict,
+ * the whole payload and nothing beyond, every length within its limit). Byte
+ * strings in a decoded struct are borrowed from the payload.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "daemon/core/wire.h"
+
+/* Both ends must speak the same; STATUS says it first. */
+#define SIGNPROTO_VERSION 1
+
+#define SIGNPROTO_TBS_MAX (1024 * 1024)			 /* one SIGN */
+#define SIGNPROTO_DATA_MAX (1024 * 1024)		 /* one STREAM_DATA */
+#define SIGNPROTO_STREAM_MAX (4ULL * 1024 * 1024 * 1024) /* one streamed structure */
+#define SIGNPROTO_ID_MAX 64				 /* CKA_ID; ours are 16 octets */
+#define SIGNPROTO_SUBJECT_MAX 4096			 /* DER of a Name */
+#define SIGNPROTO_SPKI_MAX 2048				 /* DER of a SubjectPublicKeyInfo */
+#define SIGNPROTO_SIGNATURE_MAX 1024			 /* content of the BIT STRING */
+#define SIGNPROTO_NAME_SIZE 65				 /* names and labels, with the NUL */
+#define SIGNPROTO_DEADLINE_MAX_MS (600 * 1000)
+
+enum signproto_type {
+	SIGNPROTO_STATUS = 1,
+	SIGNPROTO_KEY_GENERATE = 2,
+	SIGNPROTO_KEY_FIND = 3,
+	SIGNPROTO_SIGN = 4,
+	SIGNPROTO_STREAM_BEGIN = 5,
+	SIGNPROTO_STREAM_DATA = 6,
+	SIGNPROTO_STREAM_END = 7,
+
+	SIGNPROTO_STATUS_OK = 0x8001,
+	SIGNPROTO_KEY_OK = 0x8002,
+	SIGNPROTO_SIGNED = 0x8003,
+	SIGNPROTO_FAILED = 0x8004,
+};
+
+/* What a to-be-signed structure claims to be; the signer checks that it is. */
+enum signproto_kind {
+	SIGNPROTO_TBS_CERTIFICATE = 1, /* TBSCertificate, RFC 5280 4.1 */
+	SIGNPROTO_TBS_CRL = 2,	       /* TBSCertList, RFC 5280 5.1 */
+	SIGNPROTO_CSR_INFO = 3,	       /* CertificationRequestInfo, RFC 2986 4.1 */
+};
+
+enum signproto_state {
+	SIGNPROTO_READY = 1,
+	SIGNPROTO_NO_PIN = 2,	     /* no PIN source, or it cannot be read */
+	SIGNPROTO_PIN_WRONG = 3,     /* refused by the token; not tried again by itself */
+	SIGNPROTO_TOKEN_AWAY = 4,    /* tried again by itself */
+	SIGNPROTO_MODULE_BROKEN = 5, /* the module cannot be loaded or initialised */
+};
+
+struct signproto_status_ok {
+	uint64_t instance;		      /* random for each start of the signer */
+	char token_name[SIGNPROTO_NAME_SIZE]; /* as the configuration calls it */
+	char label[SIGNPROTO_NAME_SIZE];      /* these three from the token; "" while away */
+	char serial[SIGNPROTO_NAME_SIZE];
+	char model[SIGNPROTO_NAME_SIZE];
+	enum signproto_state state;
+	char state_text[ERROR_TEXT_MAX]; /* one sentence */
+	uint32_t threads;		 /* signing threads */
+	uint64_t signatures;		 /* made since the start */
+	uint64_t since;			 /* seconds since 1970: in this state since */
+};
+
+struct signproto_key_generate {
+	char algorithm[SIGNPROTO_NAME_SIZE]; /* "rsa2048" ... "p521", algorithm.h */
+	char label[SIGNPROTO_NAME_SIZE];     /* CKA_LABEL */
+	char purpose[SIGNPROTO_NAME_SIZE];   /* "ca" */
+	struct bytes subject;		     /* DER of the Name the key will sign for */
+};
+
+struct signproto_key_find {
+	struct bytes cka_id;
+};
+
+struct signproto_key_ok {
+	struct bytes cka_id;
+	struct bytes spki;
+};
+
+struct signproto_sign {
+	struct bytes cka_id;
+	uint16_t sig_alg; /* enum sig_alg, algorithm.h */
+	enum signproto_kind kind;
+	uint32_t deadline_ms; /* from the arrival; 0: none */
+	struct bytes tbs;     /* the whole DER structure */
+};
+
+struct signproto_stream_begin {
+	struct bytes cka_id;
+	uint16_t sig_alg;
+	enum signproto_kind kind; /* SIGNPROTO_TBS_CRL only */
+	uint64_t total_len;	  /* of the whole structure */
+	uint32_t deadline_ms;
+};
+
+struct signproto_stream_data {
+	struct bytes data; /* 1 .. SIGNPROTO_DATA_MAX bytes */
+};
+
+struct signproto_signed {
+	struct bytes signature; /* as the BIT STRING's content */
+};
+
+/* Words for people: "STATUS", "tbs-certificate", "ready"; "unknown". */
+const char *signproto_type_name(uint16_t type);
+const char *signproto_kind_name(enum signproto_kind kind);
+const char *signproto_state_name(enum signproto_state state);
+
+void signproto_put_status(struct wire_writer *w);
+bool signproto_get_status(struct bytes payload, struct error *e) MUST_CHECK;
+
+void signproto_put_status_ok(struct wire_writer *w, const struct signproto_status_ok *m);
+bool signproto_get_status_ok(
+    struct bytes payload, struct signproto_status_ok *m, struct error *e) MUST_CHECK;
+
+void signproto_put_key_generate(struct wire_writer *w, const struct signproto_key_generate *m);
+bool signproto_get_key_generate(
+    struct bytes payload, struct signproto_key_generate *m, struct error *e) MUST_CHECK;
+
+void signproto_put_key_find(struct wire_writer *w, const struct signproto_key_find *m);
+bool signproto_get_key_find(
+    struct bytes payload, struct signproto_key_find *m, struct error *e) MUST_CHECK;
+
+void signproto_put_key_ok(struct wire_writer *w, const struct signproto_key_ok *m);
+bool signproto_get_key_ok(
+    struct bytes payload, struct signproto_key_ok *m, struct error *e) MUST_CHECK;
+
+void signproto_put_sign(struct wire_writer *w, const struct signproto_sign *m);
+bool signproto_get_sign(struct bytes payload, struct signproto_sign *m, struct error *e) MUST_CHECK;
+
+void signproto_put_stream_begin(struct wire_writer *w, const struct signproto_stream_begin *m);
+bool signproto_get_stream_begin(
+    struct bytes payload, struct signproto_stream_begin *m, struct error *e) MUST_CHECK;
+
+void signproto_put_stream_data(struct wire_writer *w, const struct signproto_stream_data *m);
+bool signproto_get_stream_data(
+    struct bytes payload, struct signproto_stream_data *m, struct error *e) MUST_CHECK;
+
+void signproto_put_stream_end(struct wire_writer *w);
+bool signproto_get_stream_end(struct bytes payload, struct error *e) MUST_CHECK;
+
+void signproto_put_signed(struct wire_writer *w, const struct signproto_signed *m);
+bool signproto_get_signed(
+    struct bytes payload, struct signproto_signed *m, struct error *e) MUST_CHECK;
+
+/* FAILED carries the signer's error as it is: code, foreign code, sentence.
+ * The decoder gives it back in *failure; its own complaint goes to e. */
+void signproto_put_failed(struct wire_writer *w, const struct error *failure);
+bool signproto_get_failed(struct bytes payload, struct error *failure, struct error *e) MUST_CHECK;
+
+#endif
