@@ -1,0 +1,122 @@
+#ifndef CHANCERY_CORE_CONFIG_H
+#define CHANCERY_CORE_CONFIG_H
+
+/*
+ * The configuration file, chanceryd.conf(5). It is read whole or not at all;
+ * each error names file, line, column and what is allowed. Every process
+ * reads the file itself; a reload makes a new struct config and swaps it.
+ *
+ * All strings are owned by the struct. Optional ones are NULL when absent.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "daemon/core/log.h"
+
+#define CONFIG_DEFAULT_PATH "/etc/chancery/chanceryd.yaml"
+
+#define CONFIG_TOKENS_MAX 16
+#define CONFIG_TOKEN_NAME_MAX 32 /* characters: a-z 0-9 - */
+#define CONFIG_THREADS_MAX 64
+#define CONFIG_ENVIRONMENT_MAX 32
+#define CONFIG_LISTENERS_MAX 16 /* of one kind */
+#define CONFIG_BATCH_MAX 256
+#define CONFIG_DRAIN_MAX_S 600
+
+struct config_variable {
+	char *name, *value;
+};
+
+enum config_select {
+	CONFIG_SELECT_LABEL,  /* CKA_LABEL of the token, without trailing blanks */
+	CONFIG_SELECT_SERIAL, /* its serial number */
+	CONFIG_SELECT_URI,    /* RFC 7512 "pkcs11:..." naming a token */
+};
+
+struct config_token {
+	char *name;
+	char *module; /* path of the PKCS#11 module */
+	enum config_select select_by;
+	char *select;
+	char *pin_file;	      /* exactly one of these two is set */
+	char *pin_credential; /* name of a file in $CREDENTIALS_DIRECTORY */
+	unsigned threads;
+	struct config_variable *environment; /* for that signer's process only */
+	size_t environment_count;
+};
+
+struct config_address {
+	char *text; /* as written: "127.0.0.1:8080", "[::1]:8080" */
+	struct sockaddr_storage addr;
+	socklen_t len;
+};
+
+struct config_https {
+	struct config_address listen;
+	char *certificate, *key; /* paths of PEM files */
+};
+
+struct config_front {
+	char *unix_path; /* NULL: no Unix socket */
+	mode_t unix_mode;
+	char *unix_group; /* NULL: the process's own */
+	gid_t unix_gid;	  /* of unix_group; (gid_t)-1 without */
+	struct config_address *http;
+	size_t http_count;
+	struct config_https *https;
+	size_t https_count;
+};
+
+struct config_issuer {
+	uint16_t signer_id; /* 1..65535, octets 2 and 3 of every serial number */
+	unsigned batch;	    /* requests claimed at once */
+	char *credentials_dir;
+	char *ca_file;
+};
+
+struct config {
+	char *path; /* of the file itself, absolute */
+	char *state_dir;
+	enum log_level log_level;
+	unsigned drain_timeout_s;
+	char *database_owner; /* libpq connection strings; owner only for --migrate */
+	char *database_issuer;
+	char *database_front;
+	struct config_token *tokens;
+	size_t token_count;
+	struct config_front front;
+	struct config_issuer issuer;
+};
+
+/* Reads and checks the file, and the files it names: modules exist and can be
+ * read, PIN files are private (config_open_secret), a group is known. ERROR_CONFIG
+ * with one sentence otherwise, and *cfg is left empty. */
+bool config_load(const char *path, struct config *cfg, struct error *err) MUST_CHECK;
+
+/* The same without looking at the files it names: for a role, which meets its
+ * own ones when it uses them and must not fail because of another role's. */
+bool config_load_for_role(const char *path, struct config *cfg, struct error *err) MUST_CHECK;
+
+/* Frees what cfg owns and empties it. */
+void config_free(struct config *cfg);
+
+/* The token of that name, or NULL. */
+const struct config_token *config_find_token(const struct config *cfg, const char *name);
+
+/* Opens a file that holds a secret, for reading, close-on-exec: a regular file
+ * and no symbolic link, owned by root or by our effective uid, mode 0600 or
+ * stricter. The checks are made on the open descriptor. ERROR_CONFIG. */
+bool config_open_secret(const char *path, int *fd, struct error *err) MUST_CHECK;
+
+/* "127.0.0.1:8080" or "[::1]:8080", numeric, port 0..65535. On success out
+ * owns its text. */
+bool config_parse_address(
+    const char *text, struct config_address *out, struct error *err) MUST_CHECK;
+
+#endif
