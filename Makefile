@@ -69,7 +69,7 @@ endef
 $(foreach l,$(LIBS),$(eval $(call library,$(l))))
 
 pkgs = $(sort $(foreach n,$(1),$(PKGS_$(n))))
-libs_of = $(if $(call pkgs,$(1)),$$(pkg-config --libs $(call pkgs,$(1))),)
+libs_of = $(if $(call pkgs,$(1)),$$$$(pkg-config --libs $(call pkgs,$(1))),)
 
 define program
 $(BUILD)/$(1): $(BUILD)/$$(MAIN_$(1):.c=.o) $$(NEEDS_$(1):%=$(BUILD)/lib%.a)
