@@ -69,6 +69,7 @@ endef
 $(foreach l,$(LIBS),$(eval $(call library,$(l))))
 
 pkgs = $(sort $(foreach n,$(1),$(PKGS_$(n))))
+# Expanded twice, by call and by eval, before the shell sees it.
 libs_of = $(if $(call pkgs,$(1)),$$$$(pkg-config --libs $(call pkgs,$(1))),)
 
 define program
