@@ -1,0 +1,178 @@
+"""Fixtures: a cluster, tokens, a directory server, running instances.
+
+`postgres` and `slapd` live as long as the session (one each for every xdist
+worker); databases, tokens and instances are fresh for each test or module.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+from harness import chanceryd as daemon  # noqa: E402
+from harness.authority import Authority  # noqa: E402
+from harness.nginx import Nginx  # noqa: E402
+from harness.postgres import Database, Postgres  # noqa: E402
+from harness.slapd import Slapd  # noqa: E402
+from harness.softhsm import Token  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def session_dir():
+    """A directory that PostgreSQL's user can reach, and short enough for the
+    path of a Unix socket."""
+    path = tempfile.mkdtemp(prefix="chancery-", dir=os.environ.get("TMPDIR", "/tmp"))
+    os.chmod(path, 0o755)
+    yield path
+    if os.environ.get("CHANCERY_KEEP"):
+        print(f"kept: {path}", file=sys.stderr)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def new_dir(session_dir):
+    """A function that makes a directory of its own below session_dir."""
+
+    def make(prefix="d"):
+        path = tempfile.mkdtemp(prefix=prefix + "-", dir=session_dir)
+        os.chmod(path, 0o755)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def work_dir(new_dir):
+    """A directory for the files of one test."""
+    return new_dir("w")
+
+
+@pytest.fixture(scope="session")
+def postgres(new_dir):
+    """The private cluster. It does not wait for the disk, unless
+    CHANCERY_TEST_FSYNC is set: what the tests kill is our own processes."""
+    cluster = Postgres(new_dir("pg"), fsync=bool(os.environ.get("CHANCERY_TEST_FSYNC")))
+    cluster.create()
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres, new_dir):
+    """The name of a migrated database to copy from. Made by `chanceryd
+    --migrate` when there is one, otherwise by psql."""
+    name = "chancery_template"
+    postgres.execute("postgres", f"CREATE DATABASE {name} TEMPLATE template0")
+    postgres.bootstrap(name)
+    postgres.add_services()
+    if os.path.exists(daemon.program("chanceryd")):
+        directory = new_dir("migrate")
+        token = Token(os.path.join(directory, "token")).create()
+        daemon.Chanceryd(directory, Database(postgres, name), {"main": token}).migrate()
+    else:
+        postgres.migrate_with_psql(name)
+    return name
+
+
+@pytest.fixture
+def database(postgres, migrated):
+    """A fresh migrated database."""
+    made = postgres.database(migrated)
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def empty_database(postgres, migrated):
+    """A fresh database with the roles (bootstrap.sql), not migrated."""
+    made = postgres.database()
+    postgres.bootstrap(made.name)
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def token(new_dir):
+    """A fresh SoftHSM token."""
+    return Token(new_dir("token")).create()
+
+
+@pytest.fixture(scope="session")
+def slapd(new_dir):
+    server = Slapd(new_dir("slapd")).create()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def nginx(new_dir):
+    server = Nginx(new_dir("nginx")).create()
+    server.start()
+    yield server
+    server.stop()
+
+
+
+
+@pytest.fixture
+def new_authority(postgres, migrated, new_dir):
+    """A function that makes a running instance with an operator, a root and an
+    issuing CA; keyword arguments of Authority.create."""
+    made = []
+
+    def make(**options):
+        authority = Authority(new_dir("i"), postgres.database(migrated))
+        made.append(authority)
+        authority.create(**options)
+        return authority
+
+    yield make
+    for authority in made:
+        authority.close()
+
+
+@pytest.fixture
+def instance(new_authority):
+    """A running instance of its own: operator, root CA, issuing CA."""
+    return new_authority()
+
+
+@pytest.fixture(scope="module")
+def shared_instance(postgres, migrated, new_dir):
+    """The same for all tests of a module: for those that only add to it."""
+    authority = Authority(new_dir("i"), postgres.database(migrated))
+    try:
+        authority.create()
+        yield authority
+    finally:
+        authority.close()
+
+
+@pytest.fixture
+def bare_instance(database, token, new_dir):
+    """A daemon on a fresh database and token, not started and without CAs."""
+    made = daemon.Chanceryd(new_dir("i"), database, {"main": token})
+    yield made
+    if made.process.alive():
+        made.stop()
+    made.check_logs()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows the end of the logs of its daemons."""
+    outcome = yield
+    report = outcome.get_result()
+    if not report.failed:
+        return
+    for name, value in getattr(item, "funcargs", {}).items():
+        process = getattr(getattr(value, "daemon", value), "process", None)
+        if hasattr(process, "log_tail"):
+            report.sections.append((f"log of {name}", process.log_tail(120)))

@@ -1,0 +1,219 @@
+"""The real daemon: its configuration, start, readiness, end, and its logs."""
+
+import json
+import os
+import signal
+
+import yaml
+
+from .api import Api
+from .postgres import REPO
+from .process import SANITIZER, Process, free_port, run, wait_until
+
+
+def build_dir():
+    """Where the binaries under test are: CHANCERY_BUILD, by default build."""
+    return os.path.join(REPO, os.environ.get("CHANCERY_BUILD", "build"))
+
+
+def program(name):
+    return os.path.join(build_dir(), name)
+
+
+def sanitized():
+    """True when the binaries under test carry AddressSanitizer: they are slower."""
+    try:
+        with open(program("chanceryd"), "rb") as f:
+            return b"__asan_init" in f.read()
+    except FileNotFoundError:
+        return False
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """No anchors and aliases: the daemon refuses them."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
+def write_yaml(path, value, mode=0o644):
+    with open(path, "w", encoding="utf-8") as f:
+        yaml.dump(value, f, Dumper=_PlainDumper, sort_keys=False, default_flow_style=False)
+    os.chmod(path, mode)
+    return path
+
+
+SANITIZER_ENVIRONMENT = {
+    "ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1:abort_on_error=0:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+
+
+class Chanceryd:
+    """An instance in its own directory, with its own ports.
+
+    Change self.config (a dictionary, as the YAML file has it) before start().
+    """
+
+    def __init__(self, directory, database, tokens, https=None):
+        """tokens: {configuration's name: softhsm.Token}; https: (certificate file,
+        key file) for a TLS listener."""
+        self.directory = os.path.abspath(directory)
+        os.makedirs(self.directory, exist_ok=True)
+        self.database = database
+        self.tokens = tokens
+        self.state_dir = os.path.join(self.directory, "state")
+        self.socket_path = os.path.join(self.directory, "api.sock")
+        self.config_path = os.path.join(self.directory, "chancery.yaml")
+        self.credentials_dir = os.path.join(self.directory, "credentials")
+        self.http_port = free_port()
+        self.https_port = free_port() if https else None
+        os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
+        os.makedirs(self.credentials_dir, mode=0o700, exist_ok=True)
+        self.config = {
+            "state_dir": self.state_dir,
+            "log_level": "debug",
+            "drain_timeout": "20s",
+            "database": {
+                "owner": database.dsn("chancery_owner"),
+                "issuer": database.dsn("chancery_issuer"),
+                "front": database.dsn("chancery_front"),
+            },
+            "tokens": [
+                {
+                    "name": name,
+                    "module": token.module,
+                    "select": {"label": token.label},
+                    "pin_file": token.pin_file,
+                    "threads": 2,
+                    "environment": token.environment,
+                }
+                for name, token in tokens.items()
+            ],
+            "front": {
+                "unix": {"path": self.socket_path, "mode": "0660"},
+                "http": [f"127.0.0.1:{self.http_port}"],
+            },
+            "issuer": {"signer_id": 1, "batch": 64, "credentials_dir": self.credentials_dir},
+        }
+        if https:
+            self.config["front"]["https"] = [
+                {"listen": f"127.0.0.1:{self.https_port}", "certificate": https[0], "key": https[1]}
+            ]
+        self.process = Process(
+            "chanceryd",
+            [program("chanceryd"), "--config", self.config_path],
+            os.path.join(self.directory, "chanceryd.log"),
+            env=SANITIZER_ENVIRONMENT,
+            pdeathsig="TERM",
+        )
+        self.api = Api(socket_path=self.socket_path)
+        self.web = Api(port=self.http_port, plain=True)
+
+    def write_config(self):
+        return write_yaml(self.config_path, self.config, 0o600)
+
+    def run(self, *args, check=True, timeout=60):
+        """Runs chanceryd with arguments to its end (--migrate, --check-config)."""
+        return run(
+            [program("chanceryd"), "--config", self.config_path, *args],
+            check=check,
+            text=True,
+            timeout=timeout,
+            env=dict(os.environ, **SANITIZER_ENVIRONMENT),
+        )
+
+    def migrate(self):
+        self.write_config()
+        return self.run("--migrate")
+
+    def start(self, wait=True, timeout=30):
+        self.write_config()
+        try:
+            os.unlink(self.run_file)  # of an earlier life: it would look ready at once
+        except FileNotFoundError:
+            pass
+        self.process.start()
+        if wait:
+            self.wait_ready(timeout)
+        return self
+
+    @property
+    def run_file(self):
+        return os.path.join(self.state_dir, "run.json")
+
+    def run_state(self):
+        """What the supervisor wrote into run.json, or None."""
+        try:
+            with open(self.run_file, encoding="utf-8") as f:
+                return json.load(f)
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def wait_ready(self, timeout=30):
+        """Until the supervisor wrote run.json and the API answers."""
+
+        def ready():
+            if not os.path.exists(self.run_file):
+                return False
+            try:
+                return self.api.get("/v1/status").status == 200
+            except OSError:
+                return False
+
+        wait_until(ready, timeout, what="chanceryd", alive=self.process)
+
+    def stop(self, timeout=40):
+        """SIGTERM: drains and ends with status 0."""
+        status = self.process.stop(timeout=timeout)
+        self.check_logs()
+        return status
+
+    def check_logs(self):
+        found = SANITIZER.search(self.process.log())
+        assert not found, f"a sanitizer spoke:\n{self.process.log_tail(200)}"
+
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def pids(self, role):
+        """The processes of a role: front, issuer or signer (all tokens)."""
+        found = []
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit():
+                continue
+            try:
+                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as f:
+                    parent = int(f.read().rsplit(")", 1)[1].split()[1])
+                if parent != self.process.pid:
+                    continue
+                with open(f"/proc/{entry}/cmdline", "rb") as f:
+                    argv = f.read().decode().split("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if role == "signer":
+                matches = os.path.basename(argv[0]) == "chancery-signer"
+            else:
+                matches = f"--role={role}" in argv or (
+                    "--role" in argv and argv[argv.index("--role") + 1] == role
+                )
+            if matches:
+                found.append(int(entry))
+        return found
+
+    def kill_role(self, role, number=signal.SIGKILL):
+        """Kills a role's processes; how many there were."""
+        pids = self.pids(role)
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+        return len(pids)
+
+    def crl_url(self, ca, delta=False):
+        return f"http://127.0.0.1:{self.http_port}/crl/{ca}{'-delta' if delta else ''}.crl"
+
+    def aia_url(self, ca):
+        return f"http://127.0.0.1:{self.http_port}/aia/{ca}.cer"

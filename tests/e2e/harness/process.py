@@ -1,0 +1,202 @@
+"""Child processes that cannot outlive the tests, free ports, waiting."""
+
+import atexit
+import os
+import pwd
+import random
+import re
+import signal
+import socket
+import subprocess
+import time
+
+# Words that a sanitizer writes; none may stand in any log.
+SANITIZER = re.compile(
+    r"ERROR: AddressSanitizer|AddressSanitizer:DEADLYSIGNAL|runtime error:|"
+    r"WARNING: ThreadSanitizer|ERROR: LeakSanitizer|SUMMARY: \w+Sanitizer"
+)
+
+_running = set()
+
+
+def _kill_all():
+    for process in list(_running):
+        process.kill()
+
+
+atexit.register(_kill_all)
+
+
+def command_as(argv, user=None, pdeathsig="KILL"):
+    """argv as another user (only root can), killed when its parent dies.
+
+    setpriv sets the signal after it changed the uid, which would clear it;
+    it then execs, so that the pid is the program's own.
+    """
+    prefix = ["setpriv", "--pdeathsig", pdeathsig]
+    if user is not None and os.geteuid() == 0:
+        entry = pwd.getpwnam(user)
+        prefix += ["--reuid", str(entry.pw_uid), "--regid", str(entry.pw_gid), "--init-groups"]
+    return prefix + ["--"] + [str(a) for a in argv]
+
+
+class Process:
+    """One program in its own process group, its output in a log file."""
+
+    def __init__(self, name, argv, log, env=None, cwd=None, user=None, pdeathsig="KILL"):
+        self.name = name
+        self.argv = command_as(argv, user, pdeathsig)
+        self.log_path = log
+        self.env = dict(os.environ, **(env or {}))
+        self.cwd = cwd
+        self.popen = None
+
+    def start(self):
+        assert not self.alive(), f"{self.name} runs already"
+        with open(self.log_path, "ab") as log:
+            self.popen = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.env,
+                cwd=self.cwd,
+                start_new_session=True,
+            )
+        _running.add(self)
+        return self
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def alive(self):
+        return self.popen is not None and self.popen.poll() is None
+
+    def send_signal(self, number):
+        self.popen.send_signal(number)
+
+    def wait(self, timeout=30):
+        return self.popen.wait(timeout)
+
+    def stop(self, number=signal.SIGTERM, timeout=40):
+        """Asks to end, waits, kills what is left; returns the exit status."""
+        if self.popen is None:
+            return None
+        if self.alive():
+            self.send_signal(number)
+            try:
+                self.popen.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError(
+                    f"{self.name} did not end within {timeout} s\n{self.log_tail()}"
+                ) from None
+        self._kill_group()
+        _running.discard(self)
+        return self.popen.returncode
+
+    def kill(self):
+        if self.popen is None:
+            return
+        self._kill_group()
+        self.popen.wait()
+        _running.discard(self)
+
+    def _kill_group(self):
+        try:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def log(self):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def log_tail(self, lines=60):
+        return f"--- {self.log_path}\n" + "\n".join(self.log().splitlines()[-lines:])
+
+
+def wait_until(condition, timeout=20, interval=0.02, what="condition", alive=None):
+    """Calls condition until it returns something true, and returns that.
+
+    alive: a Process whose end also ends the waiting.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        result = condition()
+        if result:
+            return result
+        if alive is not None and not alive.alive():
+            raise AssertionError(
+                f"{alive.name} ended (status {alive.popen.returncode}) while waiting for "
+                f"{what}\n{alive.log_tail()}"
+            )
+        if time.monotonic() > deadline:
+            tail = "\n" + alive.log_tail() if alive is not None else ""
+            raise AssertionError(f"{what}: not within {timeout} s{tail}")
+        time.sleep(interval)
+
+
+_given = set()
+
+
+def free_port():
+    """A TCP port on loopback that nobody listens on.
+
+    Below the kernel's ephemeral range, so that no outgoing connection takes it
+    between the answer and its use; random, so that parallel workers differ.
+    """
+    while True:
+        port = random.randrange(20000, 32000)
+        if port in _given:
+            continue
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
+
+
+def port_answers(port):
+    with socket.socket() as s:
+        s.settimeout(1)
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def find_program(name):
+    """The path of a program, also of those outside an ordinary user's PATH."""
+    for directory in os.environ.get("PATH", "").split(":") + ["/usr/local/sbin", "/usr/sbin", "/sbin"]:
+        path = os.path.join(directory, name)
+        if os.access(path, os.X_OK):
+            return path
+    raise FileNotFoundError(f"{name} is not installed: run scripts/bootstrap.sh check")
+
+
+def run(argv, check=True, timeout=60, **kwargs):
+    """Runs a program to its end; on failure the message holds its output."""
+    kwargs.setdefault("stdin", subprocess.DEVNULL)
+    if "input" in kwargs:
+        kwargs.pop("stdin")
+    result = subprocess.run(
+        [str(a) for a in argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=timeout,
+        **kwargs,
+    )
+    if check and result.returncode != 0:
+        raise AssertionError(
+            f"{' '.join(map(str, argv))}: exit {result.returncode}\n"
+            f"{_text(result.stdout)}\n{_text(result.stderr)}"
+        )
+    return result
+
+
+def _text(value):
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,60 @@
+"""A private SoftHSM token: a real PKCS#11 module without hardware."""
+
+import os
+
+from .process import find_program, run
+
+MODULES = [
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+]
+
+
+def module_path():
+    for path in MODULES:
+        if os.path.exists(path):
+            return path
+    raise FileNotFoundError("libsofthsm2 is not installed: run scripts/bootstrap.sh check")
+
+
+class Token:
+    """One or more tokens in a directory of their own."""
+
+    def __init__(self, directory, label="chancery-test", pin="123456", so_pin="87654321"):
+        self.directory = os.path.abspath(directory)
+        self.label = label
+        self.pin = pin
+        self.so_pin = so_pin
+        self.module = module_path()
+        self.conf = os.path.join(self.directory, "softhsm2.conf")
+        self.pin_file = os.path.join(self.directory, "pin")
+        self.environment = {"SOFTHSM2_CONF": self.conf}
+
+    def create(self):
+        tokens = os.path.join(self.directory, "tokens")
+        os.makedirs(tokens, mode=0o700, exist_ok=True)
+        os.chmod(self.directory, 0o700)
+        with open(self.conf, "w", encoding="utf-8") as f:
+            f.write(
+                f"directories.tokendir = {tokens}\n"
+                "objectstore.backend = file\n"
+                "log.level = ERROR\n"
+                "slots.removable = false\n"
+            )
+        self.write_pin(self.pin)
+        self.init(self.label, self.pin)
+        return self
+
+    def init(self, label, pin):
+        """Makes a token beside those that exist."""
+        run(
+            [find_program("softhsm2-util"), "--init-token", "--free", "--label", label,
+             "--pin", pin, "--so-pin", self.so_pin],
+            env=dict(os.environ, **self.environment),
+        )
+
+    def write_pin(self, pin):
+        descriptor = os.open(self.pin_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as f:
+            f.write(pin + "\n")
