@@ -1,0 +1,33 @@
+#ifndef CHANCERY_CORE_PROCESS_H
+#define CHANCERY_CORE_PROCESS_H
+
+/*
+ * Starting a child by fork and exec. The child gets /dev/null as standard
+ * input, our standard output and error, its control channel at CONTROL_FD and
+ * no other descriptor; an empty signal mask, default signal handlers, SIGKILL
+ * when the supervisor dies, and only the environment it is given.
+ */
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/config.h"
+#include "daemon/core/error.h"
+
+/* Makes a NULL-ended environment: PATH, TZ, JOURNAL_STREAM and the sanitizers'
+ * options where we have them ourselves, CREDENTIALS_DIRECTORY only with
+ * credentials, and then the extra variables, which win over ours. Owned by the
+ * caller (process_environment_free); NULL when out of memory. */
+char **process_environment(
+    bool credentials, const struct config_variable *extra, size_t extra_count) MUST_CHECK;
+void process_environment_free(char **environment);
+
+/* Starts program (a path) with argv and environment (both NULL-ended). control
+ * becomes CONTROL_FD in the child and stays open here; make it blocking.
+ * Waits until exec worked or failed. On success *pid is the caller's to wait
+ * for. ERROR_SYSTEM with the reason otherwise. */
+bool process_spawn(const char *program, char *const argv[], char *const environment[], int control,
+    pid_t *pid, struct error *err) MUST_CHECK;
+
+#endif
