@@ -135,6 +135,14 @@ CREATE TABLE template_version (
     UNIQUE (template_id, version)
 );
 
+-- Which templates a CA issues, by name: a CA's policy may name one that is
+-- applied later.
+CREATE TABLE ca_template (
+    ca_id    bigint NOT NULL REFERENCES ca,
+    template text NOT NULL,
+    PRIMARY KEY (ca_id, template)
+);
+
 -- ------------------------------------------------------------ CRL scopes
 
 -- Key generation x kind x shard; immutable, stored with each certificate at
@@ -200,27 +208,52 @@ CREATE TABLE request (
     submitter           text NOT NULL CHECK (length(submitter) BETWEEN 1 AND 200),
     idempotency_key     text CHECK (length(idempotency_key) BETWEEN 1 AND 200),
     payload_sha256      bytea NOT NULL,  -- of (CA, template, CSR, attributes)
-    state               text NOT NULL DEFAULT 'submitted' REFERENCES request_state,
+    state               text NOT NULL DEFAULT 'submitted', -- request_check_move holds it to request_move
     cleared             boolean NOT NULL DEFAULT false, -- a verified decision, or an automatic template
     epoch               int NOT NULL DEFAULT 0,     -- raised by each claim
     lease_until         timestamptz,
-    retry_at            timestamptz,                -- not claimed before
-    attempts            int NOT NULL DEFAULT 0,
+    retry_at            timestamptz NOT NULL DEFAULT clock_timestamp(), -- not claimed before; the queue's order
+    attempts            int NOT NULL DEFAULT 0,     -- claims
     reason              text,                       -- why rejected, denied, failed, or waiting
     certificate_id      bigint,
     submitted_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at          timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
 CREATE UNIQUE INDEX request_idempotency ON request (submitter, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX request_work ON request (id) WHERE state IN ('submitted', 'approved');
+CREATE INDEX request_work ON request (retry_at, id) WHERE state IN ('submitted', 'approved');
 CREATE INDEX request_leased ON request (lease_until) WHERE state IN ('claimed', 'signing');
 CREATE INDEX request_open ON request (state, id) WHERE state NOT IN ('issued', 'rejected', 'denied', 'expired', 'withdrawn', 'failed');
 CREATE INDEX request_by_submitter ON request (submitter, id);
 
+-- Nothing else moves a request, whoever updates the row. No foreign key to
+-- request_state: every move would lock the same two of its rows.
+CREATE FUNCTION request_check_move() RETURNS trigger LANGUAGE plpgsql
+SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.state <> 'submitted' OR NEW.cleared OR NEW.epoch <> 0 THEN
+            RAISE EXCEPTION USING ERRCODE = 'CH409',
+                MESSAGE = 'a request starts as submitted, undecided and never claimed';
+        END IF;
+        RETURN NEW;
+    END IF;
+    IF NOT EXISTS (SELECT FROM request_move WHERE from_state = OLD.state AND to_state = NEW.state) THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409',
+            MESSAGE = format('request %s is %s and cannot become %s', OLD.public_id, OLD.state, NEW.state);
+    END IF;
+    NEW.changed_at := clock_timestamp();
+    IF NEW.state NOT IN ('claimed', 'signing') THEN
+        NEW.lease_until := NULL;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER request_check_move BEFORE INSERT OR UPDATE OF state ON request
+    FOR EACH ROW EXECUTE FUNCTION request_check_move();
+
 CREATE TABLE request_content (
     request_id  bigint PRIMARY KEY REFERENCES request ON DELETE CASCADE,
     csr         bytea NOT NULL CHECK (length(csr) BETWEEN 1 AND 65536),  -- DER
-    attributes  jsonb NOT NULL DEFAULT '{}'
+    attributes  jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object')
 );
 
 -- What the CSR asks for, as the issuer read it; what an operator is shown in a list.
@@ -288,14 +321,18 @@ CREATE TABLE serial_intent (
 );
 CREATE INDEX ON serial_intent (request_id) WHERE request_id IS NOT NULL;
 
--- The to-be-signed bytes of an intent until its certificate holds them.
+-- The to-be-signed bytes of an intent until its certificate holds them. A
+-- request has at most one live intent, which every retry signs again; one that
+-- was given up keeps its bytes, without the request.
 CREATE TABLE intent_tbs (
     issuer_name_id bigint NOT NULL,
     serial         bytea NOT NULL,
+    request_id     bigint UNIQUE,
     tbs            bytea NOT NULL,
     PRIMARY KEY (issuer_name_id, serial),
     FOREIGN KEY (issuer_name_id, serial) REFERENCES serial_intent
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
+ALTER TABLE intent_tbs ALTER COLUMN tbs SET STORAGE EXTERNAL; -- DER does not compress
 
 CREATE TABLE certificate (
     id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -316,6 +353,7 @@ CREATE TABLE certificate (
     issued_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     FOREIGN KEY (issuer_name_id, serial) REFERENCES serial_intent
 );
+ALTER TABLE certificate ALTER COLUMN der SET STORAGE EXTERNAL; -- DER does not compress
 CREATE UNIQUE INDEX ON certificate (issuer_name_id, serial);
 CREATE UNIQUE INDEX ON certificate (sha256);
 CREATE UNIQUE INDEX certificate_one_per_request ON certificate (request_id) WHERE request_id IS NOT NULL;
@@ -490,9 +528,15 @@ ALTER TABLE request_content ENABLE ROW LEVEL SECURITY;
 ALTER TABLE request_content FORCE ROW LEVEL SECURITY;
 CREATE POLICY issuer_all ON request TO chancery_issuer USING (true) WITH CHECK (true);
 CREATE POLICY issuer_all ON request_content TO chancery_issuer USING (true) WITH CHECK (true);
-CREATE POLICY own_rows ON request TO chancery_api
-    USING (session_user = 'chancery_front' OR session_user = 'chancery_issuer' OR submitter = 'sql:' || session_user)
-    WITH CHECK (session_user = 'chancery_front' OR session_user = 'chancery_issuer' OR submitter = 'sql:' || session_user);
+CREATE POLICY own_rows ON request FOR SELECT TO chancery_api
+    USING (session_user = 'chancery_front' OR session_user = 'chancery_issuer' OR submitter = 'sql:' || session_user);
+CREATE POLICY own_submits ON request FOR INSERT TO chancery_api
+    WITH CHECK (submitter = 'sql:' || session_user
+        OR session_user = 'chancery_front' AND submitter NOT LIKE 'sql:%');
+-- Withdrawing is the only move that a caller of our functions makes.
+CREATE POLICY own_withdrawals ON request FOR UPDATE TO chancery_api
+    USING (session_user = 'chancery_front' OR submitter = 'sql:' || session_user)
+    WITH CHECK (state = 'withdrawn');
 CREATE POLICY own_rows ON request_content TO chancery_api
     USING (EXISTS (SELECT FROM request r WHERE r.id = request_id))
     WITH CHECK (EXISTS (SELECT FROM request r WHERE r.id = request_id));
@@ -502,13 +546,19 @@ CREATE POLICY own_rows ON request_content TO chancery_api
 -- Functions of schema chancery run as chancery_api: just what they need.
 GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_api;
 GRANT INSERT ON request, request_content, decision, audit TO chancery_api;
-GRANT UPDATE (state, reason, changed_at, retry_at, cleared, lease_until) ON request TO chancery_api;
+GRANT UPDATE (state, reason) ON request TO chancery_api;
 GRANT UPDATE (next_at, changed_at) ON publication TO chancery_api;
 
 -- The issuer works on the tables, but can rewrite no history.
 GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
 GRANT INSERT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
-GRANT UPDATE ON request, decision, ca, generation, crl_scope, crl, artifact, revocation,
-    publication, target TO chancery_issuer;
-GRANT DELETE ON intent_tbs, revocation, artifact, artifact_chunk TO chancery_issuer;
 REVOKE INSERT ON role, request_state, request_move FROM chancery_issuer;
+GRANT UPDATE (state, cleared, epoch, lease_until, retry_at, attempts, reason, certificate_id, changed_at)
+    ON request TO chancery_issuer;
+GRANT UPDATE (request_id, certificate_id, ca_id, state, epoch, lease_until, retry_at, outcome, result, applied_at)
+    ON decision TO chancery_issuer;
+GRANT UPDATE (request_id) ON intent_tbs TO chancery_issuer;
+GRANT UPDATE (revoked_at) ON credential TO chancery_issuer;
+GRANT UPDATE ON ca, generation, crl_scope, crl, artifact, revocation, publication, target TO chancery_issuer;
+GRANT UPDATE, DELETE ON request_summary TO chancery_issuer; -- a check that is repeated
+GRANT DELETE ON ca_template, intent_tbs, revocation, artifact, artifact_chunk TO chancery_issuer;
