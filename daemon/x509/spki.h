@@ -42,7 +42,7 @@ struct spki {
  * sentence. All slices point into der. */
 bool spki_parse(struct bytes der, struct spki *spki, struct error *err) MUST_CHECK;
 
-/* "rsa-2048", "p256", "ed25519" ... for people and for the database. */
+/* "rsa2048", "p256", "ed25519" ... for people and for the database. */
 void spki_describe(const struct spki *spki, char out[16]);
 
 /* The CA key algorithm that this is, or KEY_NONE (RSA of other sizes, Ed25519). */

@@ -1,0 +1,349 @@
+#include "daemon/x509/der.h"
+
+int
+bytes_compare(struct bytes a, struct bytes b)
+{
+	size_t common = a.len < b.len ? a.len : b.len;
+	int order = common == 0 ? 0 : memcmp(a.p, b.p, common);
+
+	if (order != 0)
+		return order;
+	return (a.len > b.len) - (a.len < b.len);
+}
+
+void
+der_init(struct der *d, struct bytes from)
+{
+	*d = (struct der){.p = from.p, .left = from.len};
+}
+
+/*
+ * Reads tag and length at d and says how long both are. Only the definite form
+ * with the fewest octets is DER (X.690 10.1).
+ */
+static bool
+read_header(const struct der *d, size_t *header_len, size_t *content_len)
+{
+	size_t octets, len;
+
+	if (d->left < 2 || (d->p[0] & 0x1f) == 0x1f)
+		return false;
+	if (d->p[1] < 0x80) {
+		*header_len = 2;
+		*content_len = d->p[1];
+		return *content_len <= d->left - 2;
+	}
+	octets = d->p[1] & 0x7f;
+	if (octets == 0 || octets > 4 || d->left < 2 + octets)
+		return false;
+	len = 0;
+	for (size_t i = 0; i < octets; i++)
+		len = len << 8 | d->p[2 + i];
+	if (len < 0x80 || d->p[2] == 0)
+		return false;
+	*header_len = 2 + octets;
+	*content_len = len;
+	return len <= d->left - *header_len;
+}
+
+bool
+der_read_any(struct der *d, uint8_t *tag, struct bytes *content, struct bytes *whole)
+{
+	size_t header_len, content_len;
+
+	if (!read_header(d, &header_len, &content_len))
+		return false;
+	if (tag != NULL)
+		*tag = d->p[0];
+	if (content != NULL)
+		*content = (struct bytes){d->p + header_len, content_len};
+	if (whole != NULL)
+		*whole = (struct bytes){d->p, header_len + content_len};
+	d->p += header_len + content_len;
+	d->left -= header_len + content_len;
+	return true;
+}
+
+bool
+der_read(struct der *d, uint8_t tag, struct bytes *content)
+{
+	return der_next_is(d, tag) && der_read_any(d, NULL, content, NULL);
+}
+
+bool
+der_read_whole(struct der *d, uint8_t tag, struct bytes *whole)
+{
+	return der_next_is(d, tag) && der_read_any(d, NULL, NULL, whole);
+}
+
+bool
+der_enter(struct der *d, uint8_t tag, struct der *inner)
+{
+	struct bytes content;
+
+	if (!der_read(d, tag, &content))
+		return false;
+	der_init(inner, content);
+	return true;
+}
+
+bool
+der_enter_only(struct bytes from, uint8_t tag, struct der *inner)
+{
+	struct der d;
+
+	der_init(&d, from);
+	return der_enter(&d, tag, inner) && der_end(&d);
+}
+
+bool
+der_read_integer(struct der *d, struct bytes *content)
+{
+	struct der copy = *d;
+	struct bytes b;
+
+	if (!der_read(&copy, DER_INTEGER, &b) || b.len == 0)
+		return false;
+	if (b.len > 1 && ((b.p[0] == 0x00 && b.p[1] < 0x80) || (b.p[0] == 0xff && b.p[1] >= 0x80)))
+		return false;
+	*content = b;
+	*d = copy;
+	return true;
+}
+
+bool
+der_read_unsigned(struct der *d, struct bytes *magnitude)
+{
+	struct der copy = *d;
+	struct bytes b;
+
+	if (!der_read_integer(&copy, &b) || b.p[0] >= 0x80)
+		return false;
+	if (b.p[0] == 0 && b.len > 1) {
+		b.p++;
+		b.len--;
+	}
+	*magnitude = b;
+	*d = copy;
+	return true;
+}
+
+bool
+der_read_small(struct der *d, uint32_t max, uint32_t *value)
+{
+	struct der copy = *d;
+	struct bytes b;
+	uint32_t v = 0;
+
+	if (!der_read_unsigned(&copy, &b) || b.len > 4)
+		return false;
+	for (size_t i = 0; i < b.len; i++)
+		v = v << 8 | b.p[i];
+	if (v > max)
+		return false;
+	*value = v;
+	*d = copy;
+	return true;
+}
+
+bool
+der_read_boolean(struct der *d, bool *value)
+{
+	struct der copy = *d;
+	struct bytes b;
+
+	if (!der_read(&copy, DER_BOOLEAN, &b) || b.len != 1 || (b.p[0] != 0x00 && b.p[0] != 0xff))
+		return false;
+	*value = b.p[0] == 0xff;
+	*d = copy;
+	return true;
+}
+
+bool
+der_oid_valid(struct bytes content)
+{
+	bool arc_starts = true;
+
+	if (content.len == 0)
+		return false;
+	for (size_t i = 0; i < content.len; i++) {
+		if (arc_starts && content.p[i] == 0x80)
+			return false;
+		arc_starts = content.p[i] < 0x80;
+	}
+	return arc_starts;
+}
+
+bool
+der_read_oid(struct der *d, struct bytes *content)
+{
+	struct der copy = *d;
+	struct bytes b;
+
+	if (!der_read(&copy, DER_OID, &b) || !der_oid_valid(b))
+		return false;
+	*content = b;
+	*d = copy;
+	return true;
+}
+
+/* Content of a BIT STRING: the count of unused bits, then octets whose unused
+ * bits are zero (X.690 11.2.1). */
+static bool
+split_bits(struct bytes b, struct bytes *octets, unsigned *unused)
+{
+	if (b.len == 0 || b.p[0] > 7 || (b.len == 1 && b.p[0] != 0))
+		return false;
+	*unused = b.p[0];
+	*octets = (struct bytes){b.p + 1, b.len - 1};
+	return *unused == 0 || (b.p[b.len - 1] & ((1U << *unused) - 1)) == 0;
+}
+
+bool
+der_read_bit_string(struct der *d, struct bytes *octets, unsigned *unused)
+{
+	struct der copy = *d;
+	struct bytes b;
+
+	if (!der_read(&copy, DER_BIT_STRING, &b) || !split_bits(b, octets, unused))
+		return false;
+	*d = copy;
+	return true;
+}
+
+bool
+der_read_bit_octets(struct der *d, struct bytes *octets)
+{
+	struct der copy = *d;
+	unsigned unused;
+	struct bytes b;
+
+	if (!der_read_bit_string(&copy, &b, &unused) || unused != 0)
+		return false;
+	*octets = b;
+	*d = copy;
+	return true;
+}
+
+bool
+der_read_named_bits(struct der *d, uint8_t tag, uint16_t *bits)
+{
+	struct der copy = *d;
+	struct bytes b, octets;
+	unsigned unused;
+
+	if (!der_read(&copy, tag, &b) || !split_bits(b, &octets, &unused) || octets.len > 2)
+		return false;
+	*bits = 0;
+	for (unsigned i = 0; i < 8 * octets.len; i++) {
+		if (octets.p[i / 8] & (0x80 >> i % 8))
+			*bits |= (uint16_t)(1U << i);
+	}
+	/* The last bit that is used must be set. */
+	if (octets.len > 0 && (*bits & 1U << (8 * octets.len - unused - 1)) == 0)
+		return false;
+	*d = copy;
+	return true;
+}
+
+/* Days from 1970-01-01 to a date of the proleptic Gregorian calendar; years are
+ * counted from March, so that the leap day comes last. */
+static int64_t
+days_from_date(int64_t year, unsigned month, unsigned day)
+{
+	int64_t y = month <= 2 ? year - 1 : year;
+	unsigned month_from_march = (month + 9) % 12;
+	int64_t era = (y >= 0 ? y : y - 399) / 400;
+	int64_t year_of_era = y - era * 400;
+	int64_t day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+	int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+
+	return era * 146097 + day_of_era - 719468;
+}
+
+static bool
+two_digits(const uint8_t *p, unsigned max, unsigned *value)
+{
+	if (p[0] < '0' || p[0] > '9' || p[1] < '0' || p[1] > '9')
+		return false;
+	*value = (unsigned)(p[0] - '0') * 10 + (unsigned)(p[1] - '0');
+	return *value <= max;
+}
+
+/* MMDDHHMMSSZ after a year. */
+static bool
+parse_time_of_year(int64_t year, const uint8_t *p, int64_t *seconds)
+{
+	static const uint8_t month_days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+	unsigned month, day, hour, minute, second;
+
+	if (!two_digits(p, 12, &month) || !two_digits(p + 2, 31, &day) ||
+	    !two_digits(p + 4, 23, &hour) || !two_digits(p + 6, 59, &minute) ||
+	    !two_digits(p + 8, 59, &second) || p[10] != 'Z' || month == 0 || day == 0)
+		return false;
+	if (day > month_days[month - 1] + (unsigned)(month == 2 && leap))
+		return false;
+	*seconds = days_from_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+	return true;
+}
+
+bool
+der_read_generalized_time(struct der *d, int64_t *seconds)
+{
+	struct der copy = *d;
+	unsigned century, year;
+	struct bytes b;
+
+	if (!der_read(&copy, DER_GENERALIZED_TIME, &b) || b.len != 15 ||
+	    !two_digits(b.p, 99, &century) || !two_digits(b.p + 2, 99, &year) ||
+	    !parse_time_of_year(century * 100 + year, b.p + 4, seconds))
+		return false;
+	*d = copy;
+	return true;
+}
+
+bool
+der_read_time(struct der *d, int64_t *seconds)
+{
+	static const int64_t year_1950 = -631152000, year_2050 = 2524608000;
+	struct der copy = *d;
+	struct bytes b;
+	unsigned year;
+
+	if (der_next_is(d, DER_GENERALIZED_TIME)) {
+		if (!der_read_generalized_time(&copy, seconds) ||
+		    (*seconds >= year_1950 && *seconds < year_2050))
+			return false;
+	} else if (!der_read(&copy, DER_UTC_TIME, &b) || b.len != 13 ||
+		   !two_digits(b.p, 99, &year) ||
+		   !parse_time_of_year(year < 50 ? 2000 + year : 1900 + year, b.p + 2, seconds)) {
+		return false;
+	}
+	*d = copy;
+	return true;
+}
+
+static bool
+well_formed(struct bytes from, unsigned depth)
+{
+	struct bytes content;
+	struct der d;
+	uint8_t tag;
+
+	der_init(&d, from);
+	while (!der_end(&d)) {
+		if (!der_read_any(&d, &tag, &content, NULL))
+			return false;
+		if ((tag & 0x20) != 0 &&
+		    (depth == DER_DEPTH_MAX || !well_formed(content, depth + 1)))
+			return false;
+	}
+	return true;
+}
+
+bool
+der_well_formed(struct bytes from)
+{
+	return well_formed(from, 1);
+}
