@@ -57,7 +57,7 @@ NEEDS_chancery-signer := pkcs11 x509 core
 PROGRAMS := chanceryd chancery chancery-signer
 
 .PHONY: all
-all: $(PROGRAMS:%=$(BUILD)/%)
+all: $(PROGRAMS:%=$(BUILD)/%)   ## build the programs (without a target, too)
 
 define library
 SRCS_$(1) := $$(filter-out $$(foreach p,$(PROGRAMS),$$(MAIN_$$(p))),$$(wildcard $$(DIRS_$(1):%=%/*.c)))
@@ -79,8 +79,14 @@ endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
 ALL_PKGS := $(call pkgs,$(LIBS))
-PKG_CFLAGS = $(shell pkg-config --cflags $(ALL_PKGS) 2>/dev/null)
-$(BUILD)/%.o: %.c
+PKG_CFLAGS := $(shell pkg-config --cflags $(ALL_PKGS) 2>/dev/null)
+# Other flags than last time (PREFIX, SANITIZE, CFLAGS): everything is compiled anew.
+FLAGS := $(CC) $(CFLAGS)
+ifneq ($(strip $(file <$(BUILD)/flags)),$(strip $(FLAGS)))
+$(shell mkdir -p $(BUILD))
+$(file >$(BUILD)/flags,$(FLAGS))
+endif
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -106,11 +112,135 @@ $(foreach t,$(UNIT_TESTS:$(BUILD)/unit/%=%),$(eval $(call unit_test,$(t))))
 
 .PHONY: unit-build unit
 unit-build: $(UNIT_TESTS)
-unit: unit-build
-	@set -e; for t in $(UNIT_TESTS); do echo "== $$t"; $$t; done
+unit: unit-build                ## unit tests of this build (BUILD=, SANITIZE=)
+	@scripts/run_unit.sh $(UNIT_TESTS)
 
-.PHONY: clean
-clean:
-	rm -rf build
+# ------------------------------------------------------------ the two commands
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: demo stop
+demo:                           ## install what is missing, build, show the main job
+	@scripts/bootstrap.sh build demo
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@scripts/demo.sh
+
+stop:                           ## stop what `make demo` left running
+	@scripts/services.sh stop
+
+# Everything that has to hold before a change is taken. Runs beside a demo.
+.PHONY: check
+check:                          ## install what is missing, run all tests
+	@scripts/bootstrap.sh build demo check
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all unit-build
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory asan
+	@$(MAKE) --no-print-directory tsan
+	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory e2e-asan
+	@if command -v $(CLANG) >/dev/null; then $(MAKE) --no-print-directory fuzz; \
+	 else echo "fuzz: no clang here, left out (scripts/bootstrap.sh lint installs it)"; fi
+	@echo "check: all passed"
+
+# --------------------------------------------------------------- kinds of tests
+
+JOBS ?= $(shell nproc)
+ASAN := BUILD=$(BUILD)/asan SANITIZE=address,undefined
+TSAN := BUILD=$(BUILD)/tsan SANITIZE=thread
+# Unit tests with threads of our own in them.
+TSAN_TESTS := $(filter pkcs11_% publish_% core_channel_% core_log_%,$(notdir $(UNIT_TESTS)))
+
+.PHONY: asan tsan
+asan:                           ## unit tests under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory -s -j$(JOBS) $(ASAN) unit-build
+	@$(MAKE) --no-print-directory $(ASAN) unit
+
+tsan:                           ## unit tests with threads under ThreadSanitizer
+	@$(MAKE) --no-print-directory -s -j$(JOBS) $(TSAN) $(TSAN_TESTS:%=$(BUILD)/tsan/unit/%)
+	@scripts/run_unit.sh $(TSAN_TESTS:%=$(BUILD)/tsan/unit/%)
+
+# Debian's Python: the one on PATH may be another, without the packages.
+PYTEST      := /usr/bin/python3 -B -m pytest -q
+E2E_WORKERS ?= 2
+E2E         ?= tests/e2e
+
+.PHONY: e2e e2e-asan
+e2e: all                        ## end-to-end tests (E2E=tests/e2e/test_x.py for one file)
+	@CHANCERY_BUILD=$(BUILD) $(PYTEST) -n $(E2E_WORKERS) $(E2E)
+
+e2e-asan:                       ## the smoke subset of them under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory -s -j$(JOBS) $(ASAN) all
+	@CHANCERY_BUILD=$(BUILD)/asan $(PYTEST) -m smoke $(E2E)
+
+# Fuzz targets: tests/fuzz/fuzz_<name>.c, seeds in tests/fuzz/corpus/<name>.
+CLANG       := clang
+FUZZ_TIME   ?= 10
+FUZZ_TESTS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BUILD  := BUILD=$(BUILD)/fuzz CC=$(CLANG) SANITIZE=fuzzer-no-link,address,undefined
+FUZZ_NEEDS  := front db x509 core
+
+define fuzz_test
+$(BUILD)/fuzz_$(1): $(BUILD)/tests/fuzz/fuzz_$(1).o $$(FUZZ_NEEDS:%=$(BUILD)/lib%.a)
+	$$(CC) $$(LDFLAGS) -fsanitize=fuzzer -o $$@ $$^ $(call libs_of,$(FUZZ_NEEDS)) -lpthread -ldl
+endef
+$(foreach f,$(FUZZ_TESTS),$(eval $(call fuzz_test,$(f))))
+
+.PHONY: fuzz
+fuzz:                           ## each fuzz target for FUZZ_TIME seconds (needs clang)
+	@$(MAKE) --no-print-directory -s -j$(JOBS) $(FUZZ_BUILD) $(FUZZ_TESTS:%=$(BUILD)/fuzz/fuzz_%)
+	@scripts/run_fuzz.sh $(FUZZ_TIME) $(BUILD)/fuzz $(FUZZ_TESTS)
+
+.PHONY: bench
+bench: all                      ## certificates per second, beside the token's own rate
+	@CHANCERY_BUILD=$(BUILD) /usr/bin/python3 -B tests/bench/bench.py
+
+# ------------------------------------------------------------------ the sources
+
+SOURCES := $(wildcard daemon/*.[ch] daemon/*/*.[ch] db/*.[ch] pkcs11/*.[ch] \
+             tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch] tests/faults/*.[ch])
+
+.PHONY: format format-check lint
+format:                         ## clang-format on all sources
+	clang-format -i $(SOURCES)
+
+format-check:                   ## fails when clang-format would change something
+	clang-format --dry-run -Werror $(SOURCES)
+
+LINTED := $(filter daemon/% db/% pkcs11/%,$(filter %.c,$(SOURCES)))
+lint:                           ## clang-tidy and cppcheck
+	@scripts/bootstrap.sh build lint
+	@printf '%s\n' $(LINTED) | xargs -P $(JOBS) -n 4 clang-tidy --quiet \
+	 --warnings-as-errors='*' -- $(filter-out -W%,$(CFLAGS)) $(PKG_CFLAGS)
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -j $(JOBS) -I. \
+	 --enable=warning,portability --suppress=missingIncludeSystem \
+	 --suppress=checkersReport -D_GNU_SOURCE $(LINTED)
+
+# ---------------------------------------------------------------------- install
+
+bindir     := $(DESTDIR)$(PREFIX)/bin
+sbindir    := $(DESTDIR)$(PREFIX)/sbin
+libexecdir := $(DESTDIR)$(PREFIX)/libexec/chancery
+datadir    := $(DESTDIR)$(PREFIX)/share/chancery
+mandir     := $(DESTDIR)$(PREFIX)/share/man
+unitdir    := $(DESTDIR)$(PREFIX)/lib/systemd/system
+
+.PHONY: install
+install: all                    ## install below DESTDIR and PREFIX (/usr/local)
+	install -d $(bindir) $(sbindir) $(libexecdir) $(datadir)/migrations $(datadir)/templates $(unitdir)
+	install -m 755 $(BUILD)/chancery $(bindir)/
+	install -m 755 $(BUILD)/chanceryd $(sbindir)/
+	install -m 755 $(BUILD)/chancery-signer $(libexecdir)/
+	install -m 644 $(wildcard migrations/*.sql) $(datadir)/migrations/
+	install -m 644 $(wildcard daemon/templates/*.yaml) $(datadir)/templates/
+	for f in $(wildcard daemon/front/openapi.yaml); do install -m 644 $$f $(datadir)/; done
+	for f in $(wildcard daemon/man/*.[1-8]); do \
+	 install -d $(mandir)/man$${f##*.} && install -m 644 $$f $(mandir)/man$${f##*.}/; done
+	for f in $(wildcard scripts/*.service); do \
+	 sed 's|@PREFIX@|$(PREFIX)|g' $$f >$(unitdir)/$${f##*/} && chmod 644 $(unitdir)/$${f##*/}; done
+
+.PHONY: clean help
+clean:                          ## remove what was built
+	rm -rf $(BUILD)
+
+help:                           ## this list
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+-include $(shell find $(wildcard $(BUILD)/daemon $(BUILD)/db $(BUILD)/pkcs11 $(BUILD)/tests) -name '*.d' 2>/dev/null)

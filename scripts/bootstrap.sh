@@ -1,0 +1,117 @@
+#!/bin/sh
+# Installs what is missing on Debian 12, and nothing else.
+#
+#   scripts/bootstrap.sh [build] [demo] [check] [lint]
+#
+# build  compiler and libraries
+# demo   PostgreSQL, SoftHSM, slapd and the third-party tools of `make demo`
+# check  what the tests need beyond that
+# lint   clang-tidy, clang-format, cppcheck, libFuzzer's runtime
+#
+# A warm run only asks dpkg. The distribution's own services of freshly
+# installed packages are neither started now nor enabled for the next boot:
+# Chancery's scripts run private ones.
+set -eu
+
+BUILD="gcc libc6-dev make pkg-config libssl-dev libevent-dev libyaml-dev libjansson-dev
+    libcurl4-openssl-dev libldap-dev libpq-dev libp11-dev libp11-kit-dev"
+DEMO="openssl curl ca-certificates util-linux postgresql postgresql-client softhsm2 slapd
+    ldap-utils gnutls-bin strongswan-pki libstrongswan-standard-plugins
+    libstrongswan-extra-plugins"
+CHECK="libcmocka-dev nginx-light p11-kit openjdk-17-jre-headless mandoc python3-pytest
+    python3-pytest-xdist python3-psycopg2 python3-cryptography python3-ldap3
+    python3-asn1crypto python3-hypothesis python3-yaml"
+LINT="clang clang-tidy clang-format cppcheck libclang-rt-14-dev"
+
+wanted=""
+for group in "${@:-build}"; do
+	case $group in
+	build) wanted="$wanted $BUILD" ;;
+	demo) wanted="$wanted $DEMO" ;;
+	check) wanted="$wanted $CHECK" ;;
+	lint) wanted="$wanted $LINT" ;;
+	*)
+		echo "bootstrap.sh: unknown group '$group'; known are build, demo, check, lint" >&2
+		exit 2
+		;;
+	esac
+done
+
+missing()
+{
+	# shellcheck disable=SC2086
+	installed=$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Provides}\n' 2>/dev/null |
+	    sed -n 's/^installed //p' | tr -s ' ,' '\n\n')
+	for package in $wanted; do
+		echo "$installed" | grep -qxF "$package" || printf ' %s' "$package"
+	done
+}
+
+if ! command -v dpkg-query >/dev/null; then
+	echo "bootstrap.sh: this is no Debian; install the counterparts of:" $wanted >&2
+	exit 1
+fi
+packages=$(missing)
+[ -n "$packages" ] || exit 0
+
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+	if ! command -v sudo >/dev/null; then
+		echo "bootstrap.sh: neither root nor sudo; install as root: apt-get install$packages" >&2
+		exit 1
+	fi
+	as_root=sudo
+fi
+echo "installing:$packages"
+
+# The whole of it as one script for one sudo.
+$as_root env PACKAGES="$packages" sh -eu <<'ROOT'
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+policy=/usr/sbin/policy-rc.d
+log=$(mktemp /tmp/chancery-bootstrap.XXXXXX)
+
+# invoke-rc.d asks this file before it starts a service; 101 forbids it.
+restore()
+{
+	rm -f $policy
+	[ ! -e $policy.chancery ] || mv $policy.chancery $policy
+}
+[ ! -e $policy ] || mv $policy $policy.chancery
+trap restore EXIT
+trap 'exit 1' INT TERM HUP
+printf '#!/bin/sh\nexit 101\n' >$policy
+chmod 755 $policy
+
+present()
+{
+	dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed
+}
+services=""
+present postgresql-common || services="$services postgresql"
+present slapd || services="$services slapd"
+present nginx || present nginx-light || services="$services nginx"
+
+mkdir -p /usr/share/man/man1 # Java's packages fail without it on slim systems
+install()
+{
+	apt-get -q -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold \
+	    install --no-install-recommends $PACKAGES >"$log" 2>&1
+}
+if ! install; then
+	apt-get -q update >"$log" 2>&1 && install || {
+		tail -n 30 "$log" >&2
+		echo "bootstrap.sh: apt-get failed; its output is in $log" >&2
+		exit 1
+	}
+fi
+for service in $services; do
+	systemctl disable $service >/dev/null 2>&1 || update-rc.d $service disable >/dev/null 2>&1 || :
+done
+rm -f "$log"
+ROOT
+
+left=$(missing)
+if [ -n "$left" ]; then
+	echo "bootstrap.sh: still missing:$left" >&2
+	exit 1
+fi
