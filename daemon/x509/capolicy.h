@@ -1,0 +1,128 @@
+#ifndef CHANCERY_X509_CAPOLICY_H
+#define CHANCERY_X509_CAPOLICY_H
+
+/*
+ * A CA's policy: the YAML file that creates it (chancery-ca-policy(5)), kept
+ * with the CA as the text that the operator signed.
+ *
+ * Also what follows from it alone: the contents of the CA's own certificate
+ * (a root signs it itself) or certification request (a subordinate's), and the
+ * context for its certificates.
+ */
+
+#include "daemon/core/error.h"
+#include "daemon/core/yaml.h"
+#include "daemon/x509/algorithm.h"
+#include "daemon/x509/ca_context.h"
+#include "daemon/x509/extension.h"
+
+#define CAPOLICY_TEXT_MAX 65536 /* bytes of YAML */
+#define CAPOLICY_NAME_MAX 64	/* bytes of names: tokens, templates, targets, credentials */
+#define CAPOLICY_TEMPLATE_MAX 32
+#define CAPOLICY_POLICY_MAX 16
+#define CAPOLICY_URL_MAX 8 /* URLs in one list */
+#define CAPOLICY_TARGET_MAX 32
+#define CAPOLICY_PATH_LENGTH_MAX 16
+#define CAPOLICY_PATH_MAX 1023	   /* bytes of a file's path */
+#define CAPOLICY_LOCATION_MAX 2047 /* bytes of a target's URL */
+#define CAPOLICY_PERIOD_MIN_S 60
+#define CAPOLICY_PERIOD_MAX_S (2LL * 365 * 86400)
+#define CAPOLICY_VALIDITY_MAX_S (50LL * 365 * 86400)
+
+enum ca_kind {
+	CA_ROOT,
+	CA_SUBORDINATE,
+};
+
+/* Where an artifact is published. The words are those of the database and of
+ * the outbox; all text is borrowed from the policy, NULL where absent. */
+struct capolicy_target {
+	const char *name;
+	const char *artifact; /* "ca-certificate", "crl", "delta-crl" */
+	const char *kind;     /* "file", "http", "ldap" */
+	const char *write;    /* absolute path, URL to PUT, LDAP URL */
+	const char *read;     /* URL at which clients look */
+	const char *credential;
+	const char *bind_dn; /* ldap */
+	const char *tls;     /* ldap: "none", "starttls", "ldaps"; else NULL */
+	const char *auth;    /* http with a credential: "basic", "bearer"; else NULL */
+	bool webdav;	     /* http: PUT under another name, then MOVE */
+};
+
+/* All text is borrowed from doc. */
+struct capolicy {
+	const char *subject_text;
+	struct bytes subject; /* whole Name, in subject_der */
+	uint8_t subject_der[1024];
+	enum ca_kind kind;
+	const char *token; /* the configuration's name of a token login */
+	enum key_alg key_alg;
+	enum sig_alg sig_alg;
+	int64_t validity_s; /* of a root's own certificate; 0 for a subordinate */
+	int path_length;    /* -1: none */
+	const char *templates[CAPOLICY_TEMPLATE_MAX];
+	size_t template_count;
+	struct policy policies[CAPOLICY_POLICY_MAX]; /* OIDs in policy_oids */
+	size_t policy_count;
+	uint8_t policy_oids[CAPOLICY_POLICY_MAX][OID_DER_MAX];
+
+	int64_t crl_period_s;	/* a complete CRL is made this often ... */
+	int64_t crl_overlap_s;	/* ... and lives this much longer */
+	int64_t delta_period_s; /* 0: no delta CRLs */
+	int64_t delta_overlap_s;
+	bool idp; /* IssuingDistributionPoint in CRLs */
+	bool freshest_in_certificates;
+	const char *cdp[CAPOLICY_URL_MAX], *freshest[CAPOLICY_URL_MAX];
+	const char *aia[CAPOLICY_URL_MAX], *ocsp[CAPOLICY_URL_MAX];
+	size_t cdp_count, freshest_count, aia_count, ocsp_count;
+
+	struct capolicy_target targets[CAPOLICY_TARGET_MAX];
+	size_t target_count;
+	struct yaml_doc *doc; /* owned */
+};
+
+/* Parses YAML text into *policy, to be ended with capolicy_free. source names it
+ * in errors ("FILE:LINE:COL: ..."). On failure there is nothing to free. The
+ * struct must not be copied or moved: it points into itself. ERROR_CONFIG,
+ * ERROR_LIMIT. */
+bool capolicy_parse(const char *text, size_t len, const char *source, struct capolicy *policy,
+    struct error *err) MUST_CHECK;
+/* Frees what it owns and zeroes it; legal on a zeroed one. */
+void capolicy_free(struct capolicy *policy);
+
+/* True when the CA may issue by the template of that name. */
+bool capolicy_allows_template(const struct capolicy *policy, const char *name);
+
+/* The value of the IssuingDistributionPoint for its CRLs (RFC 5280 5.2.5: the
+ * same names as in certificates' distribution points), for keeping with a CRL
+ * scope; empty with `idp: false`. Points to the end of buf. */
+bool capolicy_idp(const struct capolicy *policy, void *buf, size_t size, struct bytes *value,
+    struct error *err) MUST_CHECK;
+
+/* The to-be-signed bytes of a root's own certificate: basicConstraints critical
+ * (RFC 5280 4.2.1.9), keyUsage keyCertSign and cRLSign critical (4.2.1.3),
+ * subjectKeyIdentifier (4.2.1.2), policies if given; no AKI, which a
+ * self-signed certificate may omit (4.2.1.1). spki: the new key, whole. serial:
+ * SERIAL_LEN octets. not_after may be NULL. tbs points to the end of buf
+ * (CERTIFICATE_MAX octets do). */
+bool capolicy_build_root(const struct capolicy *policy, struct bytes spki, struct bytes serial,
+    int64_t now, void *buf, size_t size, struct bytes *tbs, int64_t *not_after,
+    struct error *err) MUST_CHECK;
+
+/* The CertificationRequestInfo of a subordinate (RFC 2986 4.1), which asks for
+ * basicConstraints, keyUsage and subjectKeyIdentifier as above. info points to
+ * the end of buf (CSR_MAX octets do). */
+bool capolicy_build_request(const struct capolicy *policy, struct bytes spki, void *buf,
+    size_t size, struct bytes *info, struct error *err) MUST_CHECK;
+
+/* Checks a certificate that is to be installed as this CA's own: subject byte
+ * for byte, key, a CA's basicConstraints and keyUsage, SKI as we compute it or
+ * any that is there. Signature and chain are the caller's business. */
+bool capolicy_check_certificate(const struct capolicy *policy, struct bytes spki,
+    const struct certificate *certificate, struct error *err) MUST_CHECK;
+
+/* The context for this CA's certificates. *out is owned by the caller. */
+bool capolicy_context(const struct capolicy *policy, struct bytes certificate,
+    struct ca_context **out, struct error *err) MUST_CHECK;
+
+#endif
