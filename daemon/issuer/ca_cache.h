@@ -1,0 +1,59 @@
+#ifndef CHANCERY_ISSUER_CA_CACHE_H
+#define CHANCERY_ISSUER_CA_CACHE_H
+
+/*
+ * What the issuer knows of each CA and template, read from the database and
+ * compiled once: policies parsed, extension bytes prebuilt.
+ *
+ * A CA's entry is replaced whole when the database shows another one; who works
+ * with it over several turns of the loop holds a reference.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "daemon/x509/algorithm.h"
+#include "daemon/x509/ca_context.h"
+#include "daemon/x509/capolicy.h"
+#include "daemon/x509/cert.h"
+#include "daemon/x509/template.h"
+#include "db/ca.h"
+#include "db/db.h"
+
+struct issuing_ca {
+	struct ca_row row; /* ids, names and DER, owned */
+	struct capolicy policy;
+	enum sig_alg sig_alg;
+	uint8_t ski[SKI_LEN];
+	struct ca_context *context; /* NULL until the CA has its certificate */
+	int references;
+};
+
+struct ca_cache;
+
+struct ca_cache *ca_cache_new(struct db *db, struct error *e) MUST_CHECK;
+void ca_cache_free(struct ca_cache *c);
+
+/* Reads all CAs again; done is called when the cache is as the database was.
+ * Entries that did not change stay. An entry that cannot be compiled is left
+ * out, with an error in the log. */
+typedef void ca_cache_done_fn(const struct error *err, void *arg);
+bool ca_cache_load(
+    struct ca_cache *c, ca_cache_done_fn *done, void *arg, struct error *e) MUST_CHECK;
+
+/* Reads the versions of templates that are not in the cache yet. */
+bool ca_cache_load_templates(struct ca_cache *c, const int64_t *version_ids, size_t n,
+    ca_cache_done_fn *done, void *arg, struct error *e) MUST_CHECK;
+
+/* Borrowed, valid until the loop's next turn; NULL when not in the cache. */
+struct issuing_ca *ca_cache_find(const struct ca_cache *c, int64_t ca_id);
+struct issuing_ca *ca_cache_find_name(const struct ca_cache *c, const char *name);
+/* Templates are immutable and stay as long as the cache. */
+const struct template *ca_cache_template(const struct ca_cache *c, int64_t version_id);
+
+struct issuing_ca *ca_hold(struct issuing_ca *ca);
+void ca_release(struct issuing_ca *ca); /* NULL is legal */
+
+#endif

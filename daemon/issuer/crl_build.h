@@ -1,0 +1,56 @@
+#ifndef CHANCERY_ISSUER_CRL_BUILD_H
+#define CHANCERY_ISSUER_CRL_BUILD_H
+
+/*
+ * Builds one CRL, in constant memory.
+ *
+ *   spooling   a snapshot of the database is opened; a first pass counts the
+ *              entries by shape, which gives the length; a second encodes them
+ *              into chunks, which go back into the database
+ *   committing the digest of the to-be-signed bytes is committed; from here
+ *              this number has this content and no other
+ *   signing    the chunks are read back, compared with the digest and streamed
+ *              to the signer; while the token is away this is tried again
+ *   digesting  they are read once more for the digest of the whole CRL
+ *   completing the artifact gets its ends, is published, the calendar goes on
+ *
+ * No transaction is open while the token works.
+ */
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "daemon/issuer/ca_cache.h"
+#include "daemon/issuer/signer_client.h"
+#include "db/crl.h"
+#include "db/db.h"
+
+struct event_base;
+struct crl_build;
+
+struct crl_build_env {
+	struct event_base *base;
+	struct db *db;
+	const char *conninfo; /* for the snapshot's own connection */
+	struct signer_client *signers;
+};
+
+/* The build is over: err NULL when the CRL is issued, else why not. together is
+ * the delta CRL that has to be issued with it, or NULL. The build is freed by
+ * the callee. */
+typedef void crl_built_fn(
+    struct crl_build *b, const struct crl_job *together, const struct error *err, void *arg);
+
+/* env, and what it points to, must outlive the build. Holds a reference to ca. */
+struct crl_build *crl_build_start(const struct crl_build_env *env, struct issuing_ca *ca,
+    const struct crl_job *job, crl_built_fn *built, void *arg, struct error *e) MUST_CHECK;
+
+int64_t crl_build_scope(const struct crl_build *b);
+const char *crl_build_token(const struct crl_build *b);
+
+/* The signer's channel takes messages again, or the signer is back. */
+void crl_build_poke(struct crl_build *b);
+
+/* Stops wherever it is; nothing is called. b may be NULL. */
+void crl_build_free(struct crl_build *b);
+
+#endif

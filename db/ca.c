@@ -1,0 +1,447 @@
+#include "db/ca.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#define TEMPLATE_LOAD_MAX 256
+
+/* The callback of a typed question, kept until the answer comes. */
+struct asked {
+	union {
+		ca_rows_fn *rows;
+		template_rows_fn *templates;
+		ca_obstacle_fn *obstacle;
+		ca_key_fn *key;
+		ca_begun_fn *begun;
+		ca_done_fn *done;
+	} fn;
+	void *arg;
+};
+
+static const struct db_statement stmt_load = {"ca_load",
+    "SELECT ca_id, issuer_name_id, generation_id, token_key_id, scope_id, key_index, "
+    "kind = 'root', state = 'active', name, token, policy, subject, certificate, chain, cka_id, "
+    "spki, idp FROM load_cas()",
+    0};
+static const struct db_statement stmt_templates = {"template_load",
+    "SELECT v.id, t.name, v.body, v.version FROM template_version v "
+    "JOIN template t ON t.id = v.template_id WHERE v.id = ANY ($1::bigint[])",
+    1};
+static const struct db_statement stmt_obstacle = {"ca_obstacle", "SELECT ca_obstacle($1, $2)", 2};
+static const struct db_statement stmt_find_key = {
+    "ca_noted_key", "SELECT token_key_id, cka_id, spki FROM ca_noted_key($1)", 1};
+static const struct db_statement stmt_note_key = {
+    "ca_note_key", "SELECT ca_note_key($1, $2, $3, $6, $4, $5, $7), $6::bytea, $7::bytea", 7};
+static const struct db_statement stmt_begin = {"ca_begin",
+    "SELECT ca_id, generation_id, serial, tbs "
+    "FROM ca_begin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    14};
+static const struct db_statement stmt_activate = {
+    "ca_activate", "SELECT ca_activate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", 10};
+
+static struct asked *
+remember(void *arg, struct error *err)
+{
+	struct asked *a = calloc(1, sizeof *a);
+
+	if (a == NULL)
+		error_set_errno(err, ERROR_SYSTEM, "allocating a question about CAs");
+	else
+		a->arg = arg;
+	return a;
+}
+
+static struct db_pending *
+send_query(struct db *db, const struct db_statement *statement, struct db_params *p,
+    db_answer_fn *answer, struct asked *a, struct error *err)
+{
+	struct db_pending *pending = db_query(db, statement, p, answer, a, err);
+
+	if (pending == NULL)
+		free(a);
+	return pending;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static bool
+copy_bytes(struct bytes from, struct bytes *to)
+{
+	uint8_t *p;
+
+	if (from.len == 0)
+		return true;
+	p = malloc(from.len);
+	if (p == NULL)
+		return false;
+	memcpy(p, from.p, from.len);
+	*to = (struct bytes){p, from.len};
+	return true;
+}
+
+static bool
+copy_name(const char *from, char *to, size_t size)
+{
+	if (from == NULL || strlen(from) >= size)
+		return false;
+	memcpy(to, from, strlen(from) + 1);
+	return true;
+}
+
+static bool
+same(struct bytes a, struct bytes b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);
+}
+
+bool
+ca_row_equal(const struct ca_row *a, const struct ca_row *b)
+{
+	if (a->ca_id != b->ca_id || a->generation_id != b->generation_id ||
+	    a->scope_id != b->scope_id || a->active != b->active || a->chain_len != b->chain_len ||
+	    strcmp(a->policy, b->policy) != 0 || !same(a->certificate, b->certificate) ||
+	    !same(a->idp, b->idp))
+		return false;
+	for (size_t i = 0; i < a->chain_len; i++) {
+		if (!same(a->chain[i], b->chain[i]))
+			return false;
+	}
+	return true;
+}
+
+void
+ca_row_free(struct ca_row *row)
+{
+	free(row->policy);
+	free((void *)row->subject.p);
+	free((void *)row->certificate.p);
+	for (size_t i = 0; i < row->chain_len; i++)
+		free((void *)row->chain[i].p);
+	free((void *)row->cka_id.p);
+	free((void *)row->spki.p);
+	free((void *)row->idp.p);
+	*row = (struct ca_row){0};
+}
+
+static bool
+read_chain(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
+{
+	struct db_array chain = db_get_array(r, i, 13);
+	struct bytes der;
+
+	while (db_array_next(&chain, &der)) {
+		if (row->chain_len == CA_CHAIN_MAX)
+			return error_set(err, ERROR_LIMIT,
+			    "CA %s: more than %d certificates above it", row->name, CA_CHAIN_MAX);
+		if (!copy_bytes(der, &row->chain[row->chain_len]))
+			return error_set_errno(err, ERROR_SYSTEM, "reading CA %s", row->name);
+		row->chain_len++;
+	}
+	return true;
+}
+
+static bool
+read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
+{
+	const char *policy = db_get_text(r, i, 10);
+
+	row->ca_id = db_get_int64(r, i, 0);
+	row->issuer_name_id = db_get_int64(r, i, 1);
+	row->generation_id = db_get_int64(r, i, 2);
+	row->token_key_id = db_get_int64(r, i, 3);
+	row->scope_id = db_get_int64(r, i, 4);
+	row->key_index = (int)db_get_int64(r, i, 5);
+	row->root = db_get_bool(r, i, 6);
+	row->active = db_get_bool(r, i, 7);
+	if (!copy_name(db_get_text(r, i, 8), row->name, sizeof row->name) ||
+	    !copy_name(db_get_text(r, i, 9), row->token, sizeof row->token))
+		return error_set(
+		    err, ERROR_INTERNAL, "a CA's name or token is missing or too long");
+	row->policy = policy != NULL ? strdup(policy) : NULL;
+	if (row->policy == NULL || !copy_bytes(db_get_bytes(r, i, 11), &row->subject) ||
+	    !copy_bytes(db_get_bytes(r, i, 12), &row->certificate) ||
+	    !copy_bytes(db_get_bytes(r, i, 14), &row->cka_id) ||
+	    !copy_bytes(db_get_bytes(r, i, 15), &row->spki) ||
+	    !copy_bytes(db_get_bytes(r, i, 16), &row->idp))
+		return error_set_errno(err, ERROR_SYSTEM, "reading CA %s", row->name);
+	return read_chain(r, i, row, err) && db_result_ok(r, err);
+}
+
+static void
+on_rows(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+	struct error e = ERROR_INIT;
+	struct ca_row *rows = NULL;
+	size_t n = 0, read = 0;
+
+	if (err == NULL) {
+		n = db_row_count(result);
+		rows = calloc(n > 0 ? n : 1, sizeof *rows);
+		if (rows == NULL)
+			error_set_errno(&e, ERROR_SYSTEM, "reading the CAs");
+		else
+			while (read < n && read_row(result, read, &rows[read], &e))
+				read++;
+		if (error_is_set(&e))
+			err = &e;
+	}
+	a->fn.rows(rows, err == NULL ? n : 0, err, a->arg);
+	for (size_t i = 0; rows != NULL && i < n; i++)
+		ca_row_free(&rows[i]);
+	free(rows);
+	free(a);
+}
+
+struct db_pending *
+ca_load(struct db *db, ca_rows_fn *answer, void *arg, struct error *err)
+{
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.rows = answer;
+	return send_query(db, &stmt_load, NULL, on_rows, a, err);
+}
+
+static void
+on_templates(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+	struct template_row rows[TEMPLATE_LOAD_MAX];
+	struct error e = ERROR_INIT;
+	size_t n = 0;
+
+	if (err == NULL) {
+		n = db_row_count(result);
+		if (n > COUNT_OF(rows))
+			n = COUNT_OF(rows);
+		for (size_t i = 0; i < n; i++)
+			rows[i] = (struct template_row){
+			    .version_id = db_get_int64(result, i, 0),
+			    .name = db_get_text(result, i, 1),
+			    .body = db_get_text(result, i, 2),
+			    .version = (int)db_get_int64(result, i, 3),
+			};
+		if (!db_result_ok(result, &e))
+			err = &e;
+	}
+	a->fn.templates(rows, err == NULL ? n : 0, err, a->arg);
+	free(a);
+}
+
+struct db_pending *
+template_load(struct db *db, const int64_t *version_ids, size_t n, template_rows_fn *answer,
+    void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.templates = answer;
+	db_array_begin(&p, DB_INT8);
+	for (size_t i = 0; i < n && i < TEMPLATE_LOAD_MAX; i++)
+		db_element_int64(&p, version_ids[i]);
+	db_array_end(&p);
+	return send_query(db, &stmt_templates, &p, on_templates, a, err);
+}
+
+/* ----------------------------------------------------------------- making */
+
+static void
+on_obstacle(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+
+	a->fn.obstacle(err == NULL ? db_get_text(result, 0, 0) : NULL, err, a->arg);
+	free(a);
+}
+
+struct db_pending *
+ca_find_obstacle(struct db *db, const char *name, struct bytes subject, ca_obstacle_fn *answer,
+    void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.obstacle = answer;
+	db_param_text(&p, name);
+	db_param_bytes(&p, subject);
+	return send_query(db, &stmt_obstacle, &p, on_obstacle, a, err);
+}
+
+static void
+on_key(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+	struct ca_key key = {0};
+	struct error e = ERROR_INIT;
+
+	if (err == NULL && db_row_count(result) > 0) {
+		key = (struct ca_key){db_get_int64(result, 0, 0), db_get_bytes(result, 0, 1),
+		    db_get_bytes(result, 0, 2)};
+		if (!db_result_ok(result, &e))
+			err = &e;
+	}
+	a->fn.key(err == NULL ? &key : NULL, err, a->arg);
+	free(a);
+}
+
+struct db_pending *
+ca_find_key(struct db *db, int64_t decision_id, ca_key_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.key = answer;
+	db_param_int64(&p, decision_id);
+	return send_query(db, &stmt_find_key, &p, on_key, a, err);
+}
+
+struct db_pending *
+ca_note_key(struct db *db, int64_t decision_id, int epoch, const char *token, const char *label,
+    const char *algorithm, struct bytes cka_id, struct bytes spki, ca_key_fn *answer, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.key = answer;
+	db_param_int64(&p, decision_id);
+	db_param_int64(&p, epoch);
+	db_param_text(&p, token);
+	db_param_text(&p, label);
+	db_param_text(&p, algorithm);
+	db_param_bytes(&p, cka_id);
+	db_param_bytes(&p, spki);
+	return send_query(db, &stmt_note_key, &p, on_key, a, err);
+}
+
+/* The targets as the JSON array that ca_begin reads; NULL without memory. */
+static char *
+targets_json(const struct ca_target *targets, size_t n)
+{
+	json_t *array = json_array();
+	char *text = NULL;
+
+	for (size_t i = 0; i < n && array != NULL; i++) {
+		const struct ca_target *t = &targets[i];
+		json_t *one = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "name", t->name, "kind",
+		    t->kind, "artifact", t->artifact, "write", t->write, "read", t->read, "options",
+		    json_loads(t->options, 0, NULL));
+
+		if (one == NULL || json_array_append_new(array, one) != 0)
+			goto out;
+	}
+	text = array != NULL ? json_dumps(array, JSON_COMPACT) : NULL;
+out:
+	json_decref(array);
+	return text;
+}
+
+static void
+on_begun(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+	struct ca_begun begun = {0};
+	struct error e = ERROR_INIT;
+
+	if (err == NULL) {
+		begun = (struct ca_begun){db_get_int64(result, 0, 0), db_get_int64(result, 0, 1),
+		    db_get_bytes(result, 0, 2), db_get_bytes(result, 0, 3)};
+		if (!db_result_ok(result, &e))
+			err = &e;
+	}
+	a->fn.begun(err == NULL ? &begun : NULL, err, a->arg);
+	free(a);
+}
+
+/* An empty slice is an SQL NULL here: there is none. */
+static void
+param_optional(struct db_params *p, struct bytes v)
+{
+	db_param_bytea(p, v.len > 0 ? v.p : NULL, v.len);
+}
+
+struct db_pending *
+ca_make(
+    struct db *db, const struct ca_begin *begin, ca_begun_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	char *targets = targets_json(begin->targets, begin->target_count);
+	struct db_pending *pending = NULL;
+	struct asked *a = remember(arg, err);
+
+	if (targets == NULL)
+		error_set(err, ERROR_SYSTEM, "allocating the targets of CA %s", begin->name);
+	if (a == NULL || targets == NULL)
+		goto out;
+	a->fn.begun = answer;
+	db_param_int64(&p, begin->decision_id);
+	db_param_int64(&p, begin->epoch);
+	db_param_text(&p, begin->name);
+	db_param_text(&p, begin->root ? "root" : "subordinate");
+	db_param_text(&p, begin->policy);
+	db_param_bytes(&p, begin->subject);
+	db_param_text(&p, begin->readable);
+	db_param_int64(&p, begin->token_key_id);
+	param_optional(&p, begin->csr);
+	param_optional(&p, begin->idp);
+	db_array_begin(&p, DB_TEXT);
+	for (size_t i = 0; i < begin->template_count; i++)
+		db_element_text(&p, begin->templates[i]);
+	db_array_end(&p);
+	db_param_text(&p, targets);
+	param_optional(&p, begin->serial);
+	param_optional(&p, begin->tbs);
+	pending = send_query(db, &stmt_begin, &p, on_begun, a, err);
+	a = NULL;
+out:
+	free(targets);
+	free(a);
+	return pending;
+}
+
+static void
+on_activated(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+
+	a->fn.done(err, a->arg);
+	free(a);
+}
+
+struct db_pending *
+ca_activate(struct db *db, const struct ca_activation *activation, ca_done_fn *answer, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.done = answer;
+	db_param_int64(&p, activation->decision_id);
+	db_param_int64(&p, activation->epoch);
+	db_param_int64(&p, activation->generation_id);
+	db_param_bytes(&p, activation->certificate);
+	db_array_begin(&p, DB_BYTEA);
+	for (size_t i = 0; i < activation->chain_len; i++)
+		db_element_bytes(&p, activation->chain[i]);
+	db_array_end(&p);
+	db_param_bytes(&p, activation->ski);
+	db_param_unixtime(&p, activation->not_before);
+	db_param_unixtime(&p, activation->not_after);
+	param_optional(&p, activation->own_serial);
+	db_param_text(&p, activation->readable);
+	return send_query(db, &stmt_activate, &p, on_activated, a, err);
+}

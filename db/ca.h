@@ -1,0 +1,122 @@
+#ifndef CHANCERY_DB_CA_H
+#define CHANCERY_DB_CA_H
+
+/*
+ * CAs, their keys and generations, and templates, as the issuer reads and makes
+ * them (migrations/0007_ca.sql).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "daemon/core/wire.h"
+#include "db/db.h"
+
+#define CA_NAME_SIZE 65
+#define CA_TOKEN_SIZE 65
+#define CA_CHAIN_MAX 16
+
+/* A CA with its newest generation. Slices and policy are owned by the row. */
+struct ca_row {
+	int64_t ca_id, issuer_name_id, generation_id, token_key_id, scope_id;
+	int key_index;
+	bool root, active;
+	char name[CA_NAME_SIZE];
+	char token[CA_TOKEN_SIZE];	  /* the configuration's name of the token login */
+	char *policy;			  /* YAML as given */
+	struct bytes subject;		  /* Name */
+	struct bytes certificate;	  /* empty while it waits for one */
+	struct bytes chain[CA_CHAIN_MAX]; /* its issuers, nearest first */
+	size_t chain_len;
+	struct bytes cka_id, spki;
+	struct bytes idp; /* value of the scope's IssuingDistributionPoint; empty: none */
+};
+
+/* True when both came from the same state of the database. */
+bool ca_row_equal(const struct ca_row *a, const struct ca_row *b);
+void ca_row_free(struct ca_row *row);
+
+/* rows is borrowed; the callee may move a row out of it (and empty it there). */
+typedef void ca_rows_fn(struct ca_row *rows, size_t n, const struct error *err, void *arg);
+struct db_pending *ca_load(
+    struct db *db, ca_rows_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+/* body is borrowed. */
+struct template_row {
+	int64_t version_id;
+	const char *name, *body;
+	int version;
+};
+typedef void template_rows_fn(
+    const struct template_row *rows, size_t n, const struct error *err, void *arg);
+struct db_pending *template_load(struct db *db, const int64_t *version_ids, size_t n,
+    template_rows_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+/* ------------------------------------------------- making a CA, in steps */
+
+/* obstacle: why there can be no such CA, or NULL. */
+typedef void ca_obstacle_fn(const char *obstacle, const struct error *err, void *arg);
+struct db_pending *ca_find_obstacle(struct db *db, const char *name, struct bytes subject,
+    ca_obstacle_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+/* The key made for a decision; token_key_id 0 when there is none yet. Slices
+ * are borrowed for the call. */
+struct ca_key {
+	int64_t token_key_id;
+	struct bytes cka_id, spki;
+};
+typedef void ca_key_fn(const struct ca_key *key, const struct error *err, void *arg);
+struct db_pending *ca_find_key(
+    struct db *db, int64_t decision_id, ca_key_fn *answer, void *arg, struct error *err) MUST_CHECK;
+struct db_pending *ca_note_key(struct db *db, int64_t decision_id, int epoch, const char *token,
+    const char *label, const char *algorithm, struct bytes cka_id, struct bytes spki,
+    ca_key_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+struct ca_target {
+	const char *name, *kind, *artifact, *write, *read;
+	const char *options; /* JSON object */
+};
+
+struct ca_begin {
+	int64_t decision_id;
+	int epoch;
+	const char *name, *policy, *readable;
+	bool root;
+	struct bytes subject;
+	int64_t token_key_id;
+	struct bytes csr; /* subordinate */
+	struct bytes idp; /* may be empty */
+	const char *const *templates;
+	size_t template_count;
+	const struct ca_target *targets;
+	size_t target_count;
+	struct bytes serial, tbs; /* root: of its own certificate */
+};
+/* What stands now; serial and tbs are those that count (an earlier attempt's
+ * when there was one), borrowed for the call. */
+struct ca_begun {
+	int64_t ca_id, generation_id;
+	struct bytes serial, tbs;
+};
+typedef void ca_begun_fn(const struct ca_begun *begun, const struct error *err, void *arg);
+struct db_pending *ca_make(struct db *db, const struct ca_begin *begin, ca_begun_fn *answer,
+    void *arg, struct error *err) MUST_CHECK;
+
+struct ca_activation {
+	int64_t decision_id, generation_id;
+	int epoch;
+	struct bytes certificate, ski;
+	const struct bytes *chain; /* its issuers, nearest first */
+	size_t chain_len;
+	int64_t not_before, not_after;
+	struct bytes own_serial; /* root: the certificate's serial; else empty */
+	const char *readable;
+};
+typedef void ca_done_fn(const struct error *err, void *arg);
+struct db_pending *ca_activate(struct db *db, const struct ca_activation *activation,
+    ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,406 @@
+#include "db/crl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * The callback of a typed question, kept until the untyped answer comes. A
+ * cancelled handle frees nothing, so the owner outlives its questions or the
+ * few bytes are freed with the connection's end.
+ */
+struct asked {
+	union {
+		crl_due_fn *due;
+		crl_job_fn *job;
+		crl_done_fn *done;
+	} fn;
+	void *arg;
+};
+
+#define COLUMNS_OF_JOB                                                                       \
+	"crl_id, epoch, artifact_id, scope_id, ca_id, delta, resume, number, base_number, "  \
+	"this_update, next_update, upto_seq, base_seq, drop_expired_before, drop_upto_seq, " \
+	"ca_name, "                                                                          \
+	"tbs_sha256"
+
+static const struct db_statement stmt_due = {
+    "crl_due", "SELECT scope_id, ca_id, delta FROM due_scopes($1)", 1};
+static const struct db_statement stmt_begin = {
+    "crl_begin", "SELECT " COLUMNS_OF_JOB " FROM begin_crl($1, $2, $3, $4, $5, $6)", 6};
+static const struct db_statement stmt_put_chunk = {"crl_put_chunk",
+    "INSERT INTO artifact_chunk (artifact_id, position, data) VALUES ($1, $2, $3)", 3};
+static const struct db_statement stmt_spool_size = {"crl_spool_size",
+    "SELECT coalesce(sum(length(data)), 0)::bigint FROM artifact_chunk WHERE artifact_id = $1", 1};
+static const struct db_statement stmt_get_chunk = {
+    "crl_get_chunk", "SELECT data FROM artifact_chunk WHERE artifact_id = $1 AND position = $2", 2};
+static const struct db_statement stmt_spooled = {
+    "crl_spooled", "SELECT crl_spooled($1, $2, $3, $4, $5, $6)", 6};
+static const struct db_statement stmt_keep_lease = {
+    "crl_keep_lease", "SELECT coalesce(crl_keep_lease($1, $2, $3), false)", 3};
+static const struct db_statement stmt_complete = {"crl_complete",
+    "SELECT " COLUMNS_OF_JOB " FROM crl_issued($1, $2, $3, $4, $5, $6, $7, $8, $9)", 9};
+static const struct db_statement stmt_burn = {"crl_burn", "SELECT burn_crl($1, $2, $3, $4)", 4};
+
+static const struct db_statement stmt_seq = {"crl_seq",
+    "SELECT a.event_seq FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE s.id = $1", 1};
+
+/* $1 scope, $2 seconds, $3 seq: what may leave a complete CRL. */
+#define COMPLETE_ROWS                          \
+	"FROM revocation WHERE scope_id = $1 " \
+	"AND NOT (not_after < to_timestamp($2) AND seq <= $3) "
+/* $1 scope, $2 and $3 the window of events. The last event of a serial decides. */
+#define DELTA_ROWS                                                                       \
+	"FROM (SELECT DISTINCT ON (serial) serial, revoked_at, reason, invalidity_date " \
+	"FROM revocation_event WHERE scope_id = $1 AND seq > $2 AND seq <= $3 "          \
+	"ORDER BY serial, seq DESC) changed "
+#define SHAPE                                                                          \
+	"SELECT length(serial)::bigint, revoked_at >= '2050-01-01 UTC', reason <> 0, " \
+	"invalidity_date IS NOT NULL, count(*) "
+#define ENTRY "SELECT serial, revoked_at, reason, invalidity_date "
+
+static const struct db_statement stmt_complete_shapes = {
+    "crl_complete_shapes", SHAPE COMPLETE_ROWS "GROUP BY 1, 2, 3, 4", 3};
+static const struct db_statement stmt_delta_shapes = {
+    "crl_delta_shapes", SHAPE DELTA_ROWS "GROUP BY 1, 2, 3, 4", 3};
+static const struct db_statement stmt_complete_entries = {
+    "crl_complete_entries", ENTRY COMPLETE_ROWS "ORDER BY serial", 3};
+static const struct db_statement stmt_delta_entries = {
+    "crl_delta_entries", ENTRY DELTA_ROWS "ORDER BY serial", 3};
+
+static struct asked *
+remember(void *arg, struct error *err)
+{
+	struct asked *a = calloc(1, sizeof *a);
+
+	if (a == NULL)
+		error_set_errno(err, ERROR_SYSTEM, "allocating a question about CRLs");
+	else
+		a->arg = arg;
+	return a;
+}
+
+/* Sends; the memory of the question goes with a refusal. */
+static struct db_pending *
+send_query(struct db *db, const struct db_statement *statement, struct db_params *p,
+    db_answer_fn *answer, struct asked *a, struct error *err)
+{
+	struct db_pending *pending = db_query(db, statement, p, answer, a, err);
+
+	if (pending == NULL)
+		free(a);
+	return pending;
+}
+
+static void
+copy_octets(struct bytes from, uint8_t *to, size_t *len, size_t max)
+{
+	*len = from.len <= max ? from.len : 0;
+	if (*len > 0)
+		memcpy(to, from.p, *len);
+}
+
+static bool
+read_job(struct db_result *r, struct crl_job *job, struct error *err)
+{
+	const char *name = db_get_text(r, 0, 15);
+	size_t digest_len;
+
+	*job = (struct crl_job){
+	    .crl_id = db_get_int64(r, 0, 0),
+	    .epoch = (int32_t)db_get_int64(r, 0, 1),
+	    .artifact_id = db_get_int64(r, 0, 2),
+	    .scope_id = db_get_int64(r, 0, 3),
+	    .ca_id = db_get_int64(r, 0, 4),
+	    .delta = db_get_bool(r, 0, 5),
+	    .resume = db_get_bool(r, 0, 6),
+	    .this_update = db_get_unixtime(r, 0, 9),
+	    .next_update = db_get_unixtime(r, 0, 10),
+	    .upto_seq = db_is_null(r, 0, 11) ? -1 : db_get_int64(r, 0, 11),
+	    .base_seq = db_get_int64(r, 0, 12),
+	    .drop_expired_before = db_get_unixtime(r, 0, 13),
+	    .drop_upto_seq = db_is_null(r, 0, 14) ? -1 : db_get_int64(r, 0, 14),
+	};
+	copy_octets(db_get_bytes(r, 0, 7), job->number, &job->number_len, sizeof job->number);
+	copy_octets(db_get_bytes(r, 0, 8), job->base_number, &job->base_number_len,
+	    sizeof job->base_number);
+	copy_octets(db_get_bytes(r, 0, 16), job->tbs_sha256, &digest_len, sizeof job->tbs_sha256);
+	for (size_t i = 0; name != NULL && name[i] != '\0' && i + 1 < sizeof job->ca_name; i++)
+		job->ca_name[i] = name[i];
+	return db_result_ok(r, err);
+}
+
+static void
+on_due(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+	struct crl_due due[16];
+	struct error e = ERROR_INIT;
+	size_t n = 0;
+
+	if (err == NULL) {
+		n = db_row_count(result);
+		if (n > COUNT_OF(due))
+			n = COUNT_OF(due);
+		for (size_t i = 0; i < n; i++)
+			due[i] = (struct crl_due){.scope_id = db_get_int64(result, i, 0),
+			    .ca_id = db_get_int64(result, i, 1),
+			    .delta = db_get_bool(result, i, 2)};
+		if (!db_result_ok(result, &e))
+			err = &e;
+	}
+	a->fn.due(due, err == NULL ? n : 0, err, a->arg);
+	free(a);
+}
+
+static void
+on_job(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+	struct crl_job job;
+	struct error e = ERROR_INIT;
+	bool some = err == NULL && db_row_count(result) > 0;
+
+	if (some && !read_job(result, &job, &e))
+		err = &e;
+	a->fn.job(some && err == NULL ? &job : NULL, err, a->arg);
+	free(a);
+}
+
+static void
+on_done(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+	bool held = err == NULL && (db_row_count(result) == 0 || db_get_bool(result, 0, 0));
+
+	a->fn.done(held, err, a->arg);
+	free(a);
+}
+
+/* Answers that carry nothing: the call has done what it should. */
+static void
+on_void(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct asked *a = arg;
+
+	a->fn.done(err == NULL, err, a->arg);
+	free(a);
+}
+
+struct db_pending *
+crl_find_due(struct db *db, int limit, crl_due_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.due = fn;
+	db_param_int64(&p, limit);
+	return send_query(db, &stmt_due, &p, on_due, a, err);
+}
+
+struct db_pending *
+crl_begin(struct db *db, int64_t scope_id, bool delta, bool scheduled, int64_t decision_id,
+    int64_t life_s, int lease_s, crl_job_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.job = fn;
+	db_param_int64(&p, scope_id);
+	db_param_bool(&p, delta);
+	db_param_bool(&p, scheduled);
+	if (decision_id != 0)
+		db_param_int64(&p, decision_id);
+	else
+		db_param_null(&p);
+	db_param_int64(&p, life_s);
+	db_param_int64(&p, lease_s);
+	return send_query(db, &stmt_begin, &p, on_job, a, err);
+}
+
+struct db_pending *
+crl_put_chunk(struct db *db, int64_t artifact_id, int position, const void *data, size_t len,
+    crl_done_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.done = fn;
+	db_param_int64(&p, artifact_id);
+	db_param_int64(&p, position);
+	db_param_bytea(&p, data, len);
+	return send_query(db, &stmt_put_chunk, &p, on_void, a, err);
+}
+
+struct db_pending *
+crl_spool_size(struct db *db, int64_t artifact_id, db_answer_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, artifact_id);
+	return db_query(db, &stmt_spool_size, &p, fn, arg, err);
+}
+
+struct db_pending *
+crl_get_chunk(struct db *db, int64_t artifact_id, int position, db_answer_fn *fn, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, artifact_id);
+	db_param_int64(&p, position);
+	return db_query(db, &stmt_get_chunk, &p, fn, arg, err);
+}
+
+struct db_pending *
+crl_spooled(struct db *db, const struct crl_job *job, int64_t upto_seq, int64_t entries,
+    const uint8_t tbs_sha256[32], int lease_s, crl_done_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.done = fn;
+	db_param_int64(&p, job->crl_id);
+	db_param_int64(&p, job->epoch);
+	db_param_int64(&p, upto_seq);
+	db_param_int64(&p, entries);
+	db_param_bytea(&p, tbs_sha256, 32);
+	db_param_int64(&p, lease_s);
+	return send_query(db, &stmt_spooled, &p, on_done, a, err);
+}
+
+struct db_pending *
+crl_keep_lease(struct db *db, const struct crl_job *job, int lease_s, crl_done_fn *fn, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.done = fn;
+	db_param_int64(&p, job->crl_id);
+	db_param_int64(&p, job->epoch);
+	db_param_int64(&p, lease_s);
+	return send_query(db, &stmt_keep_lease, &p, on_done, a, err);
+}
+
+struct db_pending *
+crl_complete(struct db *db, const struct crl_job *job, const struct crl_completion *completion,
+    int lease_s, crl_job_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.job = fn;
+	db_param_int64(&p, job->crl_id);
+	db_param_int64(&p, job->epoch);
+	db_param_bytea(&p, completion->head, completion->head_len);
+	db_param_bytea(&p, completion->tail, completion->tail_len);
+	db_param_bytea(&p, completion->sha256, 32);
+	db_param_int64(&p, completion->period_s);
+	if (completion->delta_life_s > 0) {
+		db_param_int64(&p, completion->delta_period_s);
+		db_param_int64(&p, completion->delta_life_s);
+	} else {
+		db_param_null(&p);
+		db_param_null(&p);
+	}
+	db_param_int64(&p, lease_s);
+	return send_query(db, &stmt_complete, &p, on_job, a, err);
+}
+
+struct db_pending *
+crl_burn(struct db *db, const struct crl_job *job, const char *reason, bool final, crl_done_fn *fn,
+    void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	struct asked *a = remember(arg, err);
+
+	if (a == NULL)
+		return NULL;
+	a->fn.done = fn;
+	db_param_int64(&p, job->crl_id);
+	db_param_int64(&p, job->epoch);
+	db_param_text(&p, reason);
+	db_param_bool(&p, final);
+	return send_query(db, &stmt_burn, &p, on_void, a, err);
+}
+
+bool
+crl_stream_seq(struct db_stream *s, const struct crl_job *job, db_stream_answer_fn *fn, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, job->scope_id);
+	return db_stream_query(s, &stmt_seq, &p, fn, arg, err);
+}
+
+/* The three values of COMPLETE_ROWS or of DELTA_ROWS. */
+static void
+window(const struct crl_job *job, int64_t upto_seq, int64_t values[3])
+{
+	values[0] = job->scope_id;
+	values[1] = job->delta ? job->base_seq : job->drop_expired_before;
+	values[2] = job->delta ? upto_seq : job->drop_upto_seq;
+}
+
+bool
+crl_stream_shapes(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
+    db_stream_answer_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+	int64_t values[3];
+
+	window(job, upto_seq, values);
+	for (size_t i = 0; i < COUNT_OF(values); i++)
+		db_param_int64(&p, values[i]);
+	return db_stream_query(
+	    s, job->delta ? &stmt_delta_shapes : &stmt_complete_shapes, &p, fn, arg, err);
+}
+
+void
+crl_get_shape(struct db_result *result, size_t r, struct crl_shape *shape)
+{
+	*shape = (struct crl_shape){
+	    .serial_len = db_get_int64(result, r, 0),
+	    .generalized = db_get_bool(result, r, 1),
+	    .with_reason = db_get_bool(result, r, 2),
+	    .with_invalidity = db_get_bool(result, r, 3),
+	    .count = db_get_int64(result, r, 4),
+	};
+}
+
+bool
+crl_stream_entries(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
+    db_stream_row_fn *row, db_stream_end_fn *end, void *arg, struct error *err)
+{
+	int64_t values[3];
+
+	window(job, upto_seq, values);
+	return db_stream_copy(s, job->delta ? &stmt_delta_entries : &stmt_complete_entries, values,
+	    row, end, arg, err);
+}
+
+bool
+crl_get_entry(struct db_stream_row *row, struct crl_row *out, struct error *err)
+{
+	out->serial = db_field_bytes(row, 0);
+	out->revoked_at = db_field_unixtime(row, 1);
+	out->reason = (int)db_field_int64(row, 2);
+	out->invalidity_date = db_field_is_null(row, 3) ? -1 : db_field_unixtime(row, 3);
+	if (row->failed || out->serial.len == 0)
+		return error_set(
+		    err, ERROR_INTERNAL, "a row of the revocations is not as expected");
+	return true;
+}

@@ -1,0 +1,126 @@
+#ifndef CHANCERY_DB_CRL_H
+#define CHANCERY_DB_CRL_H
+
+/*
+ * The life of a CRL in the database (migrations/0004_crl.sql), and its entries
+ * as a stream.
+ *
+ * building: entries are streamed from one snapshot into chunks of an artifact;
+ * signing: the chunks stand and their digest is committed; issued. A CRL is held
+ * under a lease; its epoch is the fence, and every call with a stale epoch
+ * changes nothing.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "db/db.h"
+#include "db/stream.h"
+
+#define CRL_NUMBER_OCTETS_MAX 20 /* RFC 5280 5.2.3 */
+#define CRL_CHUNK_MAX (1024 * 1024)
+
+/* What has to be done; all copied, nothing borrowed. */
+struct crl_job {
+	int64_t crl_id, artifact_id, scope_id, ca_id;
+	int32_t epoch;
+	bool delta;
+	bool resume; /* spooled and committed by somebody before: only sign */
+	uint8_t number[CRL_NUMBER_OCTETS_MAX], base_number[CRL_NUMBER_OCTETS_MAX];
+	size_t number_len, base_number_len; /* base: 0 for a complete CRL */
+	int64_t this_update, next_update;
+	int64_t upto_seq; /* -1: that of the snapshot */
+	int64_t base_seq;
+	/* Entries with not_after before this and seq up to that leave the list;
+	 * 0 and -1 where none does. */
+	int64_t drop_expired_before, drop_upto_seq;
+	uint8_t tbs_sha256[32]; /* of a resumed CRL: what it may be signed with */
+	char ca_name[65];
+};
+
+struct crl_due {
+	int64_t scope_id, ca_id;
+	bool delta;
+};
+
+/* The callbacks get err != NULL on failure. due is borrowed. */
+typedef void crl_due_fn(const struct crl_due *due, size_t n, const struct error *err, void *arg);
+/* job == NULL and err == NULL: there is nothing to do (somebody else does it). */
+typedef void crl_job_fn(const struct crl_job *job, const struct error *err, void *arg);
+typedef void crl_done_fn(bool held, const struct error *err, void *arg);
+
+struct db_pending *crl_find_due(
+    struct db *db, int limit, crl_due_fn *fn, void *arg, struct error *err) MUST_CHECK;
+
+/* decision_id: 0 for none; life_s: from thisUpdate to nextUpdate. */
+struct db_pending *crl_begin(struct db *db, int64_t scope_id, bool delta, bool scheduled,
+    int64_t decision_id, int64_t life_s, int lease_s, crl_job_fn *fn, void *arg,
+    struct error *err) MUST_CHECK;
+
+/* One chunk of the to-be-signed bytes; position counts from 1. */
+struct db_pending *crl_put_chunk(struct db *db, int64_t artifact_id, int position, const void *data,
+    size_t len, crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
+/* Octets of all chunks from position 1 on: bigint in row 0, column 0. */
+struct db_pending *crl_spool_size(
+    struct db *db, int64_t artifact_id, db_answer_fn *fn, void *arg, struct error *err) MUST_CHECK;
+/* Reads it back; the answer's only row has the bytes in column 0, no row: the end. */
+struct db_pending *crl_get_chunk(struct db *db, int64_t artifact_id, int position, db_answer_fn *fn,
+    void *arg, struct error *err) MUST_CHECK;
+
+/* held is false when the CRL was taken over by another issuer. */
+struct db_pending *crl_spooled(struct db *db, const struct crl_job *job, int64_t upto_seq,
+    int64_t entries, const uint8_t tbs_sha256[32], int lease_s, crl_done_fn *fn, void *arg,
+    struct error *err) MUST_CHECK;
+struct db_pending *crl_keep_lease(struct db *db, const struct crl_job *job, int lease_s,
+    crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
+
+/* What completes an artifact and the calendar; periods in seconds, delta_life_s
+ * 0 for a CA without delta CRLs. The callback's job is the delta that is issued
+ * together with this CRL, or NULL. */
+struct crl_completion {
+	const uint8_t *head, *tail;
+	size_t head_len, tail_len;
+	uint8_t sha256[32]; /* of the whole CRL */
+	int64_t period_s, delta_period_s, delta_life_s;
+};
+struct db_pending *crl_complete(struct db *db, const struct crl_job *job,
+    const struct crl_completion *completion, int lease_s, crl_job_fn *fn, void *arg,
+    struct error *err) MUST_CHECK;
+
+/* final: the decision that ordered this CRL is refused with that reason;
+ * otherwise it will be tried again. */
+struct db_pending *crl_burn(struct db *db, const struct crl_job *job, const char *reason,
+    bool final, crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
+
+/*
+ * The entries, on a stream of their own (one snapshot): first the newest event's
+ * number, then how many entries of each encoded shape there are, then the
+ * entries in the order of their serials.
+ */
+struct crl_shape {
+	int64_t serial_len; /* octets */
+	bool generalized;   /* revocation date from 2050 on */
+	bool with_reason, with_invalidity;
+	int64_t count;
+};
+
+bool crl_stream_seq(struct db_stream *s, const struct crl_job *job, db_stream_answer_fn *fn,
+    void *arg, struct error *err) MUST_CHECK; /* bigint in row 0, column 0 */
+bool crl_stream_shapes(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
+    db_stream_answer_fn *fn, void *arg, struct error *err) MUST_CHECK;
+/* Row r of the answer of crl_stream_shapes. */
+void crl_get_shape(struct db_result *result, size_t r, struct crl_shape *shape);
+/* Rows are read with crl_get_entry. */
+bool crl_stream_entries(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
+    db_stream_row_fn *row, db_stream_end_fn *end, void *arg, struct error *err) MUST_CHECK;
+
+struct crl_row {
+	struct bytes serial;
+	int64_t revoked_at, invalidity_date; /* invalidity_date: -1 for none */
+	int reason;			     /* CRLReason; 8, removeFromCRL, only in deltas */
+};
+bool crl_get_entry(struct db_stream_row *row, struct crl_row *out, struct error *err) MUST_CHECK;
+
+#endif

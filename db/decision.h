@@ -1,0 +1,74 @@
+#ifndef CHANCERY_DB_DECISION_H
+#define CHANCERY_DB_DECISION_H
+
+/*
+ * Operators' decisions as the issuer works on them (migrations/0003_decision.sql):
+ * claimed under a lease, verified, applied in one transaction each. A call with
+ * a stale epoch is ERROR_CONFLICT and changes nothing.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "daemon/core/wire.h"
+#include "db/db.h"
+
+#define DECISION_BATCH_MAX 32
+#define DECISION_ROLES_MAX 8
+
+struct decision_key {
+	int64_t id;
+	int epoch;
+};
+
+/* A decision and what it is about; borrowed for the callback, copied by who
+ * needs it longer. Absent text is NULL. */
+struct decision_row {
+	struct decision_key key;
+	char public_id[DB_UUID_TEXT_SIZE];
+	const char *action, *statement, *body, *received_via;
+	struct bytes signature;
+	int64_t received_at, expires_at;
+	struct bytes credential_spki; /* empty: unsigned */
+	bool credential_live;	      /* an operator's key, not revoked */
+	const char *person;
+	char roles[DECISION_ROLES_MAX][32];
+	size_t role_count;
+	bool first_operator;			   /* nobody is registered yet */
+	char request_public_id[DB_UUID_TEXT_SIZE]; /* "" without a request */
+	struct bytes request_csr_sha256;
+	const char *request_template; /* "name/version" */
+	struct bytes certificate_sha256;
+	const char *ca_name;
+};
+
+typedef void decisions_fn(
+    const struct decision_row *rows, size_t n, const struct error *err, void *arg);
+struct db_pending *decision_claim(struct db *db, int limit, int lease_s, decisions_fn *answer,
+    void *arg, struct error *err) MUST_CHECK;
+
+/* The outcome is in the decision's row; err only when it could not be written. */
+typedef void decision_done_fn(const struct error *err, void *arg);
+
+struct db_pending *decision_refuse(struct db *db, struct decision_key key, const char *outcome,
+    decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+/* Back into the queue for after_s seconds. */
+struct db_pending *decision_retry(struct db *db, struct decision_key key, int after_s,
+    const char *outcome, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+/* approve, deny */
+struct db_pending *decision_apply_request(struct db *db, struct decision_key key,
+    decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+/* revoke, hold, release; reason: CRLReason of a revocation. */
+struct db_pending *decision_apply_revocation(struct db *db, struct decision_key key,
+    unsigned reason, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+/* kind: "operator_key" or "tls_client". */
+struct db_pending *decision_apply_operator(struct db *db, struct decision_key key,
+    const char *person, const char *const *roles, size_t role_count, const char *kind,
+    struct bytes spki, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+struct db_pending *decision_apply_template(struct db *db, struct decision_key key, const char *name,
+    bool automatic, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,235 @@
+-- Operators' decisions: claimed, verified by the issuer in C (signature, expiry,
+-- person, role, and that the statement fits the object), then applied here, each
+-- in one transaction. Until then a decision is only a row.
+
+SET search_path = chancery_store, pg_temp;
+
+-- Up to p_limit decisions that wait, under a lease, with all that the issuer
+-- needs to judge them.
+CREATE FUNCTION claim_decisions(p_limit int, p_lease_s int)
+RETURNS TABLE (
+    id bigint, public_id uuid, epoch int, action text, statement text, signature bytea, body text,
+    received_via text, received_at timestamptz, expires_at timestamptz,
+    credential_spki bytea, credential_live boolean, person text, roles text[], first_operator boolean,
+    request_public_id uuid, request_csr_sha256 bytea, request_template text,
+    certificate_sha256 bytea, ca_name text, result jsonb)
+LANGUAGE sql AS $$
+    WITH due AS (
+        SELECT d.id FROM decision d
+        WHERE (d.state = 'queued' AND (d.retry_at IS NULL OR d.retry_at <= clock_timestamp()))
+           OR (d.state = 'working' AND d.lease_until < clock_timestamp())
+        ORDER BY d.id LIMIT p_limit FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE decision d SET state = 'working', epoch = d.epoch + 1,
+            lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
+        FROM due WHERE d.id = due.id RETURNING d.*
+    )
+    SELECT c.id, c.public_id, c.epoch, c.action, c.statement, c.signature, c.body,
+        c.received_via, c.received_at, c.expires_at,
+        k.spki, k.kind = 'operator_key' AND k.revoked_at IS NULL, p.name,
+        (SELECT array_agg(r.role) FROM person_role r WHERE r.person_id = p.id),
+        NOT EXISTS (SELECT FROM person),
+        q.public_id, s.csr_sha256, t.name || '/' || v.version,
+        x.sha256, a.name, c.result
+    FROM claimed c
+    LEFT JOIN credential k ON k.id = c.credential_id
+    LEFT JOIN person p ON p.id = k.person_id
+    LEFT JOIN request q ON q.id = c.request_id
+    LEFT JOIN request_summary s ON s.request_id = q.id
+    LEFT JOIN template_version v ON v.id = q.template_version_id
+    LEFT JOIN template t ON t.id = v.template_id
+    LEFT JOIN certificate x ON x.id = c.certificate_id
+    LEFT JOIN ca a ON a.id = coalesce(c.ca_id, q.ca_id, x.ca_id)
+    ORDER BY c.id
+$$;
+
+-- The decision's row, locked, if the caller still holds its lease; CH409 otherwise.
+CREATE FUNCTION hold_decision(p_id bigint, p_epoch int) RETURNS decision
+LANGUAGE plpgsql AS $$
+DECLARE
+    d decision;
+BEGIN
+    SELECT * INTO d FROM decision WHERE id = p_id FOR UPDATE;
+    IF d.id IS NULL OR d.state <> 'working' OR d.epoch <> p_epoch THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409',
+            MESSAGE = format('decision %s is no longer held by this issuer', p_id);
+    END IF;
+    RETURN d;
+END $$;
+
+CREATE FUNCTION decision_actor(d decision) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce((SELECT 'operator:' || p.name FROM credential k JOIN person p ON p.id = k.person_id
+                     WHERE k.id = d.credential_id), d.received_via)
+$$;
+
+CREATE FUNCTION close_decision(d decision, p_state text, p_outcome text, p_result jsonb)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE decision SET state = p_state, outcome = left(p_outcome, 1000), result = coalesce(p_result, result),
+        applied_at = clock_timestamp(), lease_until = NULL
+    WHERE id = d.id;
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), 'decision.' || p_state, d.public_id::text,
+        jsonb_build_object('action', d.action, 'outcome', p_outcome));
+    NOTIFY chancery_done;
+END $$;
+
+-- The issuer could not verify it, or it does not fit: nothing changes but this row.
+CREATE FUNCTION refuse_decision(p_id bigint, p_epoch int, p_outcome text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM close_decision(hold_decision(p_id, p_epoch), 'refused', p_outcome, NULL);
+END $$;
+
+-- Token or signer away: try again later; progress made so far is kept in result.
+CREATE FUNCTION retry_decision(p_id bigint, p_epoch int, p_after_s int, p_outcome text, p_result jsonb)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM hold_decision(p_id, p_epoch);
+    UPDATE decision SET state = 'queued', lease_until = NULL, outcome = left(p_outcome, 1000),
+        result = coalesce(p_result, result), retry_at = clock_timestamp() + make_interval(secs => p_after_s)
+    WHERE id = p_id;
+END $$;
+
+CREATE FUNCTION apply_request_decision(p_id bigint, p_epoch int) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_id, p_epoch);
+    v_statement_reason text := substring(d.statement FROM '(?n)^reason: (.*)$');
+    v_state text;
+    v_public uuid;
+BEGIN
+    SELECT state, public_id INTO v_state, v_public FROM request WHERE id = d.request_id FOR UPDATE;
+    IF v_state <> 'pending' THEN
+        PERFORM close_decision(d, 'refused',
+            format('request %s is %s and no longer waits for a decision', v_public, v_state), NULL);
+        RETURN;
+    END IF;
+    UPDATE request SET state = CASE d.action WHEN 'approve' THEN 'approved' ELSE 'denied' END,
+        cleared = d.action = 'approve',
+        reason = nullif(v_statement_reason, '-'), changed_at = clock_timestamp()
+    WHERE id = d.request_id;
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), CASE d.action WHEN 'approve' THEN 'request.approved' ELSE 'request.denied' END,
+        v_public::text, jsonb_build_object('decision', d.public_id, 'reason', v_statement_reason));
+    PERFORM close_decision(d, 'applied',
+        format('request %s is %s', v_public, CASE d.action WHEN 'approve' THEN 'approved' ELSE 'denied' END), NULL);
+    IF d.action = 'approve' THEN
+        NOTIFY chancery_work;
+    END IF;
+END $$;
+
+-- Revoke, hold or release. The CA's row is locked while the event is numbered,
+-- so that the numbers' order is the order of commits and no CRL that records
+-- "up to N" can miss an event with a lower number.
+CREATE FUNCTION apply_revocation(p_id bigint, p_epoch int, p_reason smallint) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_id, p_epoch);
+    x certificate;
+    r revocation;
+    v_seq bigint;
+    v_kind text;
+    v_at timestamptz;
+    v_reason smallint := p_reason;
+    v_words text;
+BEGIN
+    SELECT * INTO x FROM certificate WHERE id = d.certificate_id;
+    UPDATE ca SET event_seq = event_seq + 1 WHERE id = x.ca_id RETURNING event_seq INTO v_seq;
+    SELECT * INTO r FROM revocation WHERE scope_id = x.scope_id AND serial = x.serial;
+    v_at := date_trunc('second', clock_timestamp());
+    v_words := CASE
+        WHEN d.action = 'release' AND r.serial IS NULL THEN 'is not on hold'
+        WHEN d.action = 'release' AND r.reason <> 6 THEN 'is revoked, and only a hold can be released (RFC 5280 5.3.1)'
+        WHEN d.action = 'hold' AND r.serial IS NOT NULL THEN 'is revoked or on hold already'
+        WHEN d.action = 'revoke' AND r.serial IS NOT NULL AND r.reason <> 6 THEN 'is revoked already'
+    END;
+    IF v_words IS NOT NULL THEN
+        UPDATE ca SET event_seq = event_seq - 1 WHERE id = x.ca_id; -- the number was not used
+        PERFORM close_decision(d, 'refused', format('certificate %s %s', encode(x.serial, 'hex'), v_words), NULL);
+        RETURN;
+    END IF;
+    IF d.action = 'release' THEN
+        v_kind := 'release';
+        v_reason := 8;  -- removeFromCRL
+        DELETE FROM revocation WHERE scope_id = x.scope_id AND serial = x.serial;
+    ELSE
+        v_kind := CASE d.action WHEN 'hold' THEN 'hold' ELSE 'revoke' END;
+        IF d.action = 'hold' THEN
+            v_reason := 6;  -- certificateHold
+        END IF;
+        INSERT INTO revocation (scope_id, serial, revoked_at, not_after, seq, reason)
+        VALUES (x.scope_id, x.serial, v_at, x.not_after, v_seq, v_reason)
+        ON CONFLICT (scope_id, serial)
+            DO UPDATE SET revoked_at = v_at, seq = v_seq, reason = v_reason;
+    END IF;
+    INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, decision_id)
+    VALUES (x.ca_id, v_seq, x.scope_id, x.serial, v_kind, v_reason, v_at, d.id);
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), 'certificate.' || CASE v_kind WHEN 'revoke' THEN 'revoked' WHEN 'hold' THEN 'held' ELSE 'released' END,
+        encode(x.serial, 'hex'), jsonb_build_object('decision', d.public_id, 'reason', v_reason, 'seq', v_seq));
+    PERFORM close_decision(d, 'applied', format('certificate %s is %s', encode(x.serial, 'hex'),
+        CASE v_kind WHEN 'revoke' THEN 'revoked' WHEN 'hold' THEN 'on hold' ELSE 'released' END),
+        jsonb_build_object('seq', v_seq));
+END $$;
+
+-- Adds a person, or further roles and a further credential to one.
+CREATE FUNCTION apply_operator(p_id bigint, p_epoch int, p_name text, p_roles text[], p_kind text, p_spki bytea)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_id, p_epoch);
+    v_person bigint;
+BEGIN
+    IF d.credential_id IS NULL THEN
+        -- The unsigned way is open once: two at the same time must not both pass.
+        LOCK TABLE person IN SHARE ROW EXCLUSIVE MODE;
+        IF EXISTS (SELECT FROM person) THEN
+            PERFORM close_decision(d, 'refused',
+                'an operator exists already: adding another must be signed by an administrator', NULL);
+            RETURN;
+        END IF;
+    END IF;
+    IF EXISTS (SELECT FROM credential WHERE kind = p_kind AND spki_sha256 = sha256(p_spki)) THEN
+        PERFORM close_decision(d, 'refused', 'this public key is registered already', NULL);
+        RETURN;
+    END IF;
+    IF p_name !~ '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$' OR p_roles <@ ARRAY(SELECT name FROM role) IS NOT TRUE THEN
+        PERFORM close_decision(d, 'refused',
+            'a person''s name has 1 to 64 letters, digits or "._@-", and roles are administrator, manager, auditor, submitter', NULL);
+        RETURN;
+    END IF;
+    INSERT INTO person (name) VALUES (p_name) ON CONFLICT (name) DO NOTHING;
+    SELECT id INTO v_person FROM person WHERE name = p_name;
+    INSERT INTO person_role SELECT v_person, unnest(p_roles) ON CONFLICT DO NOTHING;
+    INSERT INTO credential (person_id, kind, spki, spki_sha256) VALUES (v_person, p_kind, p_spki, sha256(p_spki));
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), 'operator.added', p_name, jsonb_build_object('decision', d.public_id,
+        'roles', to_jsonb(p_roles), 'kind', p_kind, 'spki_sha256', encode(sha256(p_spki), 'hex')));
+    PERFORM close_decision(d, 'applied', format('%s is registered with the roles %s', p_name, array_to_string(p_roles, ', ')), NULL);
+END $$;
+
+-- A new version of a template; the same text again changes nothing.
+CREATE FUNCTION apply_template(p_id bigint, p_epoch int, p_name text, p_automatic boolean)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_id, p_epoch);
+    v_template bigint;
+    v_last template_version;
+BEGIN
+    INSERT INTO template (name) VALUES (p_name) ON CONFLICT (name) DO NOTHING;
+    SELECT id INTO v_template FROM template WHERE name = p_name FOR UPDATE;
+    SELECT * INTO v_last FROM template_version WHERE template_id = v_template ORDER BY version DESC LIMIT 1;
+    IF v_last.body = d.body THEN
+        PERFORM close_decision(d, 'applied', format('template %s/%s has this content already', p_name, v_last.version),
+            jsonb_build_object('template', p_name, 'version', v_last.version));
+        RETURN;
+    END IF;
+    INSERT INTO template_version (template_id, version, body, body_sha256, automatic)
+    VALUES (v_template, coalesce(v_last.version, 0) + 1, d.body, sha256(convert_to(d.body, 'UTF8')), p_automatic);
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), 'template.applied', p_name,
+        jsonb_build_object('decision', d.public_id, 'version', coalesce(v_last.version, 0) + 1));
+    PERFORM close_decision(d, 'applied', format('template %s/%s is applied', p_name, coalesce(v_last.version, 0) + 1),
+        jsonb_build_object('template', p_name, 'version', coalesce(v_last.version, 0) + 1));
+END $$;

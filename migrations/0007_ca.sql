@@ -1,0 +1,165 @@
+-- CAs: their keys, generations, scopes and targets, made by the issuer when it
+-- applies the decisions ca-create and ca-install.
+
+SET search_path = chancery_store, pg_temp;
+
+-- All that an issuer keeps of each CA's newest generation.
+CREATE FUNCTION load_cas()
+RETURNS TABLE (
+    ca_id bigint, name text, kind text, state text, policy text,
+    issuer_name_id bigint, subject bytea,
+    generation_id bigint, key_index int, certificate bytea, chain bytea[], csr bytea,
+    token_key_id bigint, token text, cka_id bytea, spki bytea, algorithm text,
+    scope_id bigint, idp bytea)
+LANGUAGE sql STABLE AS $$
+    SELECT a.id, a.name, a.kind, a.state, a.policy, a.issuer_name_id, n.der,
+        g.id, g.key_index, g.certificate, g.chain, g.csr,
+        k.id, k.token, k.cka_id, k.spki, k.algorithm, s.id, s.idp
+    FROM ca a
+    JOIN issuer_name n ON n.id = a.issuer_name_id
+    JOIN LATERAL (SELECT * FROM generation g WHERE g.ca_id = a.id ORDER BY certificate_index DESC LIMIT 1) g ON true
+    JOIN token_key k ON k.id = g.token_key_id
+    JOIN LATERAL (SELECT * FROM crl_scope s WHERE s.token_key_id = k.id AND s.kind = 'all'
+                  ORDER BY s.id DESC LIMIT 1) s ON true
+    ORDER BY a.id
+$$;
+
+-- Whether a CA of this name or with this subject stands already; a sentence, or NULL.
+CREATE FUNCTION ca_obstacle(p_name text, p_subject bytea) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM ca WHERE name = p_name)
+            THEN format('a CA named %s exists already', p_name)
+        WHEN EXISTS (SELECT FROM ca JOIN issuer_name n ON n.id = issuer_name_id WHERE n.der_sha256 = sha256(p_subject))
+            THEN 'a CA with this subject exists already: two CAs of one name could give one serial twice'
+    END
+$$;
+
+-- The key exists on the token from here on; noted with the decision, so that a
+-- repetition after a crash goes on with this key and makes no second one.
+CREATE FUNCTION ca_note_key(p_decision bigint, p_epoch int, p_token text, p_cka_id bytea, p_label text,
+    p_algorithm text, p_spki bytea) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_id bigint;
+BEGIN
+    PERFORM hold_decision(p_decision, p_epoch);
+    INSERT INTO token_key (token, cka_id, label, purpose, algorithm, spki, spki_sha256)
+    VALUES (p_token, p_cka_id, p_label, 'ca', p_algorithm, p_spki, sha256(p_spki))
+    RETURNING id INTO v_id;
+    UPDATE decision SET result = jsonb_build_object('token_key', v_id) WHERE id = p_decision;
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES ('issuer', 'key.generated', encode(p_cka_id, 'hex'),
+        jsonb_build_object('token', p_token, 'label', p_label, 'algorithm', p_algorithm,
+            'spki_sha256', encode(sha256(p_spki), 'hex')));
+    RETURN v_id;
+END $$;
+
+CREATE FUNCTION ca_noted_key(p_decision bigint)
+RETURNS TABLE (token_key_id bigint, cka_id bytea, spki bytea)
+LANGUAGE sql STABLE AS $$
+    SELECT k.id, k.cka_id, k.spki FROM decision d
+    JOIN token_key k ON k.id = (d.result->>'token_key')::bigint
+    WHERE d.id = p_decision
+$$;
+
+-- Makes the CA with its first generation, its scope, templates and targets. A
+-- root brings serial and to-be-signed bytes of its own certificate, which are
+-- thereby committed before the token is asked; a subordinate brings its CSR and
+-- then waits for its certificate. Repeating it for the same decision is legal.
+-- p_targets: [{name, artifact, kind, write, read, options}]
+CREATE FUNCTION ca_begin(p_decision bigint, p_epoch int, p_name text, p_kind text, p_policy text,
+    p_subject bytea, p_readable text, p_token_key bigint, p_csr bytea, p_idp bytea,
+    p_templates text[], p_targets jsonb, p_serial bytea, p_tbs bytea)
+RETURNS TABLE (ca_id bigint, generation_id bigint, scope_id bigint, issuer_name_id bigint, serial bytea, tbs bytea)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    d decision := hold_decision(p_decision, p_epoch);
+    v_name_id bigint;
+    v_ca bigint;
+    v_generation bigint;
+    v_scope bigint;
+BEGIN
+    SELECT g.ca_id, g.id INTO v_ca, v_generation FROM generation g WHERE g.token_key_id = p_token_key;
+    IF v_ca IS NULL THEN
+        INSERT INTO issuer_name (der, der_sha256, readable) VALUES (p_subject, sha256(p_subject), p_readable)
+            ON CONFLICT (der_sha256) DO NOTHING;
+        SELECT n.id INTO v_name_id FROM issuer_name n WHERE n.der_sha256 = sha256(p_subject);
+        INSERT INTO ca (name, issuer_name_id, kind, state, policy)
+        VALUES (p_name, v_name_id, p_kind, 'awaiting-certificate', p_policy) RETURNING id INTO v_ca;
+        INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, csr)
+        VALUES (v_ca, 0, 0, p_token_key, 'awaiting-certificate', p_csr) RETURNING id INTO v_generation;
+        INSERT INTO crl_scope (ca_id, token_key_id, idp) VALUES (v_ca, p_token_key, p_idp) RETURNING id INTO v_scope;
+        INSERT INTO ca_template (ca_id, template) SELECT v_ca, unnest(p_templates);
+        INSERT INTO target (ca_id, name, kind, artifact, write_url, read_url, options)
+            SELECT v_ca, t->>'name', t->>'kind', t->>'artifact', t->>'write', t->>'read', coalesce(t->'options', '{}')
+            FROM jsonb_array_elements(p_targets) t;
+        IF p_serial IS NOT NULL THEN
+            INSERT INTO serial_intent (issuer_name_id, serial, generation_id, scope_id, epoch, tbs_sha256)
+            VALUES (v_name_id, p_serial, v_generation, v_scope, 0, sha256(p_tbs));
+            INSERT INTO intent_tbs (issuer_name_id, serial, tbs) VALUES (v_name_id, p_serial, p_tbs);
+        END IF;
+        INSERT INTO audit (actor, action, object, detail)
+        VALUES (decision_actor(d), 'ca.created', p_name, jsonb_build_object('decision', d.public_id, 'kind', p_kind));
+        IF p_csr IS NOT NULL THEN
+            PERFORM close_decision(d, 'applied',
+                format('CA %s has its key and waits for its certificate: have its CSR signed and install the answer', p_name),
+                jsonb_build_object('ca', p_name));
+        END IF;
+    END IF;
+    RETURN QUERY
+        SELECT g.ca_id, g.id, s.id, a.issuer_name_id, i.serial, t.tbs
+        FROM generation g JOIN ca a ON a.id = g.ca_id JOIN crl_scope s ON s.token_key_id = g.token_key_id
+        LEFT JOIN serial_intent i ON i.issuer_name_id = a.issuer_name_id AND i.generation_id = g.id AND i.request_id IS NULL
+        LEFT JOIN intent_tbs t ON t.issuer_name_id = i.issuer_name_id AND t.serial = i.serial
+        WHERE g.id = v_generation;
+END $$;
+
+-- The generation gets its certificate: the CA is active, its certificate is an
+-- artifact, and its first CRL is due. p_chain: issuers, nearest first, root last.
+-- p_own: the certificate was signed by this CA itself (a root) and belongs in
+-- the table of certificates.
+CREATE FUNCTION ca_activate(p_decision bigint, p_epoch int, p_generation bigint, p_certificate bytea,
+    p_chain bytea[], p_ski bytea, p_not_before timestamptz, p_not_after timestamptz,
+    p_own_serial bytea, p_readable text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_decision, p_epoch);
+    g generation;
+    a ca;
+    v_scope bigint;
+    v_artifact bigint;
+    v_spki_sha256 bytea;
+BEGIN
+    SELECT * INTO g FROM generation WHERE id = p_generation FOR UPDATE;
+    IF g.state <> 'awaiting-certificate' THEN
+        PERFORM close_decision(d, 'refused', 'this CA has its certificate already', NULL);
+        RETURN;
+    END IF;
+    UPDATE generation SET state = 'active', certificate = p_certificate, chain = p_chain, sha256 = sha256(p_certificate),
+        ski = p_ski, not_before = p_not_before, not_after = p_not_after, installed_at = clock_timestamp()
+    WHERE id = g.id;
+    UPDATE ca SET state = 'active' WHERE id = g.ca_id RETURNING * INTO a;
+    UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE token_key_id = g.token_key_id
+        RETURNING id INTO v_scope;
+    IF p_own_serial IS NOT NULL THEN
+        SELECT spki_sha256 INTO v_spki_sha256 FROM token_key WHERE id = g.token_key_id;
+        INSERT INTO certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, subject, not_before,
+            not_after, spki_sha256, sha256, der)
+        VALUES (a.issuer_name_id, p_own_serial, a.id, g.id, v_scope, p_readable, p_not_before, p_not_after,
+            v_spki_sha256, sha256(p_certificate), p_certificate);
+        DELETE FROM intent_tbs WHERE issuer_name_id = a.issuer_name_id AND serial = p_own_serial;
+    END IF;
+    INSERT INTO artifact (kind, ca_id, generation_id, rank, size, sha256, not_before, not_after, complete)
+    VALUES ('ca-certificate', a.id, g.id, g.certificate_index, length(p_certificate), sha256(p_certificate),
+        p_not_before, p_not_after, true)
+    RETURNING id INTO v_artifact;
+    INSERT INTO artifact_chunk (artifact_id, position, data) VALUES (v_artifact, 0, p_certificate);
+    PERFORM publish_artifact(v_artifact);
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), 'ca.activated', a.name, jsonb_build_object('decision', d.public_id,
+        'certificate_sha256', encode(sha256(p_certificate), 'hex'), 'not_after', p_not_after));
+    PERFORM close_decision(d, 'applied', format('CA %s is active', a.name), jsonb_build_object('ca', a.name));
+    NOTIFY chancery_work;
+END $$;
