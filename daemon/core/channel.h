@@ -12,14 +12,15 @@
  *
  * Neither side ever buffers without bound. A sender whose peer does not read
  * is refused once CHANNEL_OUT_MAX bytes wait (and told by the `writable`
- * callback when it may go on); a receiver that cannot take more work pauses
- * the channel, after which at most CHANNEL_IN_MAX bytes are kept and the
- * peer's socket fills up.
+ * callback when it may go on); a receiver holds no more than one unfinished
+ * frame, and when it cannot take more work it pauses the channel, after which
+ * nothing more is read and the peer's queue fills up.
  *
  * A frame that breaks the format cannot be skipped, because the next one's
  * beginning is then unknown: the channel is closed, with the reason.
  *
- * One channel belongs to one thread, that of its event base.
+ * One channel belongs to one thread, that of its event base. The process has to
+ * ignore SIGPIPE.
  */
 
 #include <stdbool.h>
@@ -37,8 +38,6 @@
 #define CHANNEL_OUT_MAX (8 * 1024 * 1024)
 /* Below this many waiting bytes, a sender that was refused is called again. */
 #define CHANNEL_OUT_LOW (2 * 1024 * 1024)
-/* Bytes read ahead of what was handed on; holds at least one whole frame. */
-#define CHANNEL_IN_MAX (2 * (CHANNEL_HEADER_LEN + CHANNEL_FRAME_MAX))
 
 struct channel;
 struct event_base;
@@ -82,8 +81,8 @@ bool channel_send(struct channel *c, uint16_t type, uint64_t id, const void *pay
 bool channel_send_writer(struct channel *c, uint16_t type, uint64_t id, struct wire_writer *w,
     struct error *e) MUST_CHECK;
 
-/* Stops handing frames on, and reading beyond CHANNEL_IN_MAX; while paused the
- * end of the channel may go unnoticed until it is resumed. */
+/* Stops reading and handing frames on; while paused the end of the channel may
+ * go unnoticed. Resuming goes on from the loop, not inside the call. */
 void channel_pause(struct channel *c);
 void channel_resume(struct channel *c);
 

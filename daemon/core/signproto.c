@@ -1,0 +1,329 @@
+#include "daemon/core/signproto.h"
+
+#include <string.h>
+
+static const struct {
+	uint16_t type;
+	const char *name;
+} type_names[] = {
+    {SIGNPROTO_STATUS, "STATUS"},
+    {SIGNPROTO_KEY_GENERATE, "KEY_GENERATE"},
+    {SIGNPROTO_KEY_FIND, "KEY_FIND"},
+    {SIGNPROTO_SIGN, "SIGN"},
+    {SIGNPROTO_STREAM_BEGIN, "STREAM_BEGIN"},
+    {SIGNPROTO_STREAM_DATA, "STREAM_DATA"},
+    {SIGNPROTO_STREAM_END, "STREAM_END"},
+    {SIGNPROTO_STATUS_OK, "STATUS_OK"},
+    {SIGNPROTO_KEY_OK, "KEY_OK"},
+    {SIGNPROTO_SIGNED, "SIGNED"},
+    {SIGNPROTO_FAILED, "FAILED"},
+};
+
+static const char *const kind_names[] = {
+    [SIGNPROTO_TBS_CERTIFICATE] = "tbs-certificate",
+    [SIGNPROTO_TBS_CRL] = "tbs-crl",
+    [SIGNPROTO_CSR_INFO] = "csr-info",
+};
+
+static const char *const state_names[] = {
+    [SIGNPROTO_READY] = "ready",
+    [SIGNPROTO_NO_PIN] = "no-pin",
+    [SIGNPROTO_PIN_WRONG] = "pin-wrong",
+    [SIGNPROTO_TOKEN_AWAY] = "token-away",
+    [SIGNPROTO_MODULE_BROKEN] = "module-broken",
+};
+
+const char *
+signproto_type_name(uint16_t type)
+{
+	for (size_t i = 0; i < COUNT_OF(type_names); i++) {
+		if (type_names[i].type == type)
+			return type_names[i].name;
+	}
+	return "unknown";
+}
+
+const char *
+signproto_kind_name(enum signproto_kind kind)
+{
+	if ((size_t)kind >= COUNT_OF(kind_names) || kind_names[kind] == NULL)
+		return "unknown";
+	return kind_names[kind];
+}
+
+const char *
+signproto_state_name(enum signproto_state state)
+{
+	if ((size_t)state >= COUNT_OF(state_names) || state_names[state] == NULL)
+		return "unknown";
+	return state_names[state];
+}
+
+/* The end of each decoder: everything read, and each value in its range. */
+static bool
+finish(const struct wire_reader *r, bool in_range, uint16_t type, struct error *e)
+{
+	if (wire_reader_end(r) && in_range)
+		return true;
+	return error_set(
+	    e, ERROR_INPUT, "the peer sent a malformed %s message", signproto_type_name(type));
+}
+
+static enum signproto_kind
+get_kind(struct wire_reader *r)
+{
+	return (enum signproto_kind)wire_get_u8(r);
+}
+
+static bool
+kind_valid(enum signproto_kind kind)
+{
+	return kind >= SIGNPROTO_TBS_CERTIFICATE && kind <= SIGNPROTO_CSR_INFO;
+}
+
+void
+signproto_put_status(struct wire_writer *w)
+{
+	wire_put_u16(w, SIGNPROTO_VERSION);
+}
+
+bool
+signproto_get_status(struct bytes payload, struct error *e)
+{
+	struct wire_reader r;
+	uint16_t version;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	version = wire_get_u16(&r);
+	return finish(&r, version == SIGNPROTO_VERSION, SIGNPROTO_STATUS, e);
+}
+
+void
+signproto_put_status_ok(struct wire_writer *w, const struct signproto_status_ok *m)
+{
+	wire_put_u16(w, SIGNPROTO_VERSION);
+	wire_put_u64(w, m->instance);
+	wire_put_string(w, m->token_name);
+	wire_put_string(w, m->label);
+	wire_put_string(w, m->serial);
+	wire_put_string(w, m->model);
+	wire_put_u8(w, (uint8_t)m->state);
+	wire_put_string(w, m->state_text);
+	wire_put_u32(w, m->threads);
+	wire_put_u64(w, m->signatures);
+	wire_put_u64(w, m->since);
+}
+
+bool
+signproto_get_status_ok(struct bytes payload, struct signproto_status_ok *m, struct error *e)
+{
+	struct wire_reader r;
+	uint16_t version;
+
+	*m = (struct signproto_status_ok){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	version = wire_get_u16(&r);
+	m->instance = wire_get_u64(&r);
+	wire_get_string(&r, m->token_name, sizeof m->token_name);
+	wire_get_string(&r, m->label, sizeof m->label);
+	wire_get_string(&r, m->serial, sizeof m->serial);
+	wire_get_string(&r, m->model, sizeof m->model);
+	m->state = (enum signproto_state)wire_get_u8(&r);
+	wire_get_string(&r, m->state_text, sizeof m->state_text);
+	m->threads = wire_get_u32(&r);
+	m->signatures = wire_get_u64(&r);
+	m->since = wire_get_u64(&r);
+	return finish(&r,
+	    version == SIGNPROTO_VERSION && m->state >= SIGNPROTO_READY &&
+		m->state <= SIGNPROTO_MODULE_BROKEN,
+	    SIGNPROTO_STATUS_OK, e);
+}
+
+void
+signproto_put_key_generate(struct wire_writer *w, const struct signproto_key_generate *m)
+{
+	wire_put_string(w, m->algorithm);
+	wire_put_string(w, m->label);
+	wire_put_string(w, m->purpose);
+	wire_put_bytes(w, m->subject.p, m->subject.len);
+}
+
+bool
+signproto_get_key_generate(struct bytes payload, struct signproto_key_generate *m, struct error *e)
+{
+	struct wire_reader r;
+
+	*m = (struct signproto_key_generate){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	wire_get_string(&r, m->algorithm, sizeof m->algorithm);
+	wire_get_string(&r, m->label, sizeof m->label);
+	wire_get_string(&r, m->purpose, sizeof m->purpose);
+	m->subject = wire_get_bytes(&r, SIGNPROTO_SUBJECT_MAX);
+	return finish(&r, m->subject.len > 0, SIGNPROTO_KEY_GENERATE, e);
+}
+
+void
+signproto_put_key_find(struct wire_writer *w, const struct signproto_key_find *m)
+{
+	wire_put_bytes(w, m->cka_id.p, m->cka_id.len);
+}
+
+bool
+signproto_get_key_find(struct bytes payload, struct signproto_key_find *m, struct error *e)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	m->cka_id = wire_get_bytes(&r, SIGNPROTO_ID_MAX);
+	return finish(&r, m->cka_id.len > 0, SIGNPROTO_KEY_FIND, e);
+}
+
+void
+signproto_put_key_ok(struct wire_writer *w, const struct signproto_key_ok *m)
+{
+	wire_put_bytes(w, m->cka_id.p, m->cka_id.len);
+	wire_put_bytes(w, m->spki.p, m->spki.len);
+}
+
+bool
+signproto_get_key_ok(struct bytes payload, struct signproto_key_ok *m, struct error *e)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	m->cka_id = wire_get_bytes(&r, SIGNPROTO_ID_MAX);
+	m->spki = wire_get_bytes(&r, SIGNPROTO_SPKI_MAX);
+	return finish(&r, m->cka_id.len > 0 && m->spki.len > 0, SIGNPROTO_KEY_OK, e);
+}
+
+void
+signproto_put_sign(struct wire_writer *w, const struct signproto_sign *m)
+{
+	wire_put_bytes(w, m->cka_id.p, m->cka_id.len);
+	wire_put_u16(w, m->sig_alg);
+	wire_put_u8(w, (uint8_t)m->kind);
+	wire_put_u32(w, m->deadline_ms);
+	wire_put_bytes(w, m->tbs.p, m->tbs.len);
+}
+
+bool
+signproto_get_sign(struct bytes payload, struct signproto_sign *m, struct error *e)
+{
+	struct wire_reader r;
+
+	*m = (struct signproto_sign){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	m->cka_id = wire_get_bytes(&r, SIGNPROTO_ID_MAX);
+	m->sig_alg = wire_get_u16(&r);
+	m->kind = get_kind(&r);
+	m->deadline_ms = wire_get_u32(&r);
+	m->tbs = wire_get_bytes(&r, SIGNPROTO_TBS_MAX);
+	return finish(&r,
+	    m->cka_id.len > 0 && kind_valid(m->kind) &&
+		m->deadline_ms <= SIGNPROTO_DEADLINE_MAX_MS && m->tbs.len > 0,
+	    SIGNPROTO_SIGN, e);
+}
+
+void
+signproto_put_stream_begin(struct wire_writer *w, const struct signproto_stream_begin *m)
+{
+	wire_put_bytes(w, m->cka_id.p, m->cka_id.len);
+	wire_put_u16(w, m->sig_alg);
+	wire_put_u8(w, (uint8_t)m->kind);
+	wire_put_u64(w, m->total_len);
+	wire_put_u32(w, m->deadline_ms);
+}
+
+bool
+signproto_get_stream_begin(struct bytes payload, struct signproto_stream_begin *m, struct error *e)
+{
+	struct wire_reader r;
+
+	*m = (struct signproto_stream_begin){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	m->cka_id = wire_get_bytes(&r, SIGNPROTO_ID_MAX);
+	m->sig_alg = wire_get_u16(&r);
+	m->kind = get_kind(&r);
+	m->total_len = wire_get_u64(&r);
+	m->deadline_ms = wire_get_u32(&r);
+	return finish(&r,
+	    m->cka_id.len > 0 && m->kind == SIGNPROTO_TBS_CRL && m->total_len > 0 &&
+		m->total_len <= SIGNPROTO_STREAM_MAX && m->deadline_ms <= SIGNPROTO_DEADLINE_MAX_MS,
+	    SIGNPROTO_STREAM_BEGIN, e);
+}
+
+void
+signproto_put_stream_data(struct wire_writer *w, const struct signproto_stream_data *m)
+{
+	wire_put_bytes(w, m->data.p, m->data.len);
+}
+
+bool
+signproto_get_stream_data(struct bytes payload, struct signproto_stream_data *m, struct error *e)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	m->data = wire_get_bytes(&r, SIGNPROTO_DATA_MAX);
+	return finish(&r, m->data.len > 0, SIGNPROTO_STREAM_DATA, e);
+}
+
+void
+signproto_put_stream_end(struct wire_writer *w)
+{
+	(void)w;
+}
+
+bool
+signproto_get_stream_end(struct bytes payload, struct error *e)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	return finish(&r, true, SIGNPROTO_STREAM_END, e);
+}
+
+void
+signproto_put_signed(struct wire_writer *w, const struct signproto_signed *m)
+{
+	wire_put_bytes(w, m->signature.p, m->signature.len);
+}
+
+bool
+signproto_get_signed(struct bytes payload, struct signproto_signed *m, struct error *e)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	m->signature = wire_get_bytes(&r, SIGNPROTO_SIGNATURE_MAX);
+	return finish(&r, m->signature.len > 0, SIGNPROTO_SIGNED, e);
+}
+
+void
+signproto_put_failed(struct wire_writer *w, const struct error *failure)
+{
+	wire_put_u8(w, (uint8_t)failure->code);
+	wire_put_u8(w, (uint8_t)failure->source);
+	wire_put_string(w, failure->foreign);
+	wire_put_string(w, failure->text);
+}
+
+bool
+signproto_get_failed(struct bytes payload, struct error *failure, struct error *e)
+{
+	struct wire_reader r;
+
+	*failure = ERROR_INIT;
+	wire_reader_init(&r, payload.p, payload.len);
+	failure->code = (enum error_code)wire_get_u8(&r);
+	failure->source = (enum error_source)wire_get_u8(&r);
+	wire_get_string(&r, failure->foreign, sizeof failure->foreign);
+	wire_get_string(&r, failure->text, sizeof failure->text);
+	if (finish(&r,
+		failure->code > ERROR_NONE && failure->code <= ERROR_INTERNAL &&
+		    failure->source <= ERROR_CURL,
+		SIGNPROTO_FAILED, e))
+		return true;
+	*failure = ERROR_INIT;
+	return false;
+}

@@ -1,0 +1,303 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/core/signproto.h"
+
+#define WRITER_MAX (2 * 1024 * 1024)
+
+/* One message of each type, decoded through one switch as a receiver does. */
+union message {
+	struct signproto_status_ok status_ok;
+	struct signproto_key_generate key_generate;
+	struct signproto_key_find key_find;
+	struct signproto_key_ok key_ok;
+	struct signproto_sign sign;
+	struct signproto_stream_begin stream_begin;
+	struct signproto_stream_data stream_data;
+	struct signproto_signed signed_;
+	struct error failed;
+};
+
+static bool
+decode(uint16_t type, struct bytes p, union message *m, struct error *e)
+{
+	switch (type) {
+	case SIGNPROTO_STATUS:
+		return signproto_get_status(p, e);
+	case SIGNPROTO_STATUS_OK:
+		return signproto_get_status_ok(p, &m->status_ok, e);
+	case SIGNPROTO_KEY_GENERATE:
+		return signproto_get_key_generate(p, &m->key_generate, e);
+	case SIGNPROTO_KEY_FIND:
+		return signproto_get_key_find(p, &m->key_find, e);
+	case SIGNPROTO_KEY_OK:
+		return signproto_get_key_ok(p, &m->key_ok, e);
+	case SIGNPROTO_SIGN:
+		return signproto_get_sign(p, &m->sign, e);
+	case SIGNPROTO_STREAM_BEGIN:
+		return signproto_get_stream_begin(p, &m->stream_begin, e);
+	case SIGNPROTO_STREAM_DATA:
+		return signproto_get_stream_data(p, &m->stream_data, e);
+	case SIGNPROTO_STREAM_END:
+		return signproto_get_stream_end(p, e);
+	case SIGNPROTO_SIGNED:
+		return signproto_get_signed(p, &m->signed_, e);
+	case SIGNPROTO_FAILED:
+		return signproto_get_failed(p, &m->failed, e);
+	default:
+		return error_set(e, ERROR_INPUT, "unknown type");
+	}
+}
+
+static const struct signproto_status_ok status_ok = {
+    .instance = 0x1122334455667788,
+    .token_name = "main",
+    .label = "chancery",
+    .serial = "0123456789abcdef",
+    .model = "SoftHSM v2",
+    .state = SIGNPROTO_PIN_WRONG,
+    .state_text = "the PIN is wrong",
+    .threads = 4,
+    .signatures = 99,
+    .since = 1795305600,
+};
+static const struct signproto_sign sign = {
+    .cka_id = {(const uint8_t *)"0123456789abcdef", 16},
+    .sig_alg = 3,
+    .kind = SIGNPROTO_CSR_INFO,
+    .deadline_ms = 5000,
+    .tbs = {(const uint8_t *)"\x30\x00", 2},
+};
+
+static void
+encode(struct wire_writer *w, uint16_t type)
+{
+	struct error failure = ERROR_INIT;
+
+	wire_writer_init(w, WRITER_MAX);
+	switch (type) {
+	case SIGNPROTO_STATUS:
+		signproto_put_status(w);
+		break;
+	case SIGNPROTO_STATUS_OK:
+		signproto_put_status_ok(w, &status_ok);
+		break;
+	case SIGNPROTO_KEY_GENERATE:
+		signproto_put_key_generate(
+		    w, &(struct signproto_key_generate){"p256", "demo", "ca", {sign.tbs.p, 2}});
+		break;
+	case SIGNPROTO_KEY_FIND:
+		signproto_put_key_find(w, &(struct signproto_key_find){sign.cka_id});
+		break;
+	case SIGNPROTO_KEY_OK:
+		signproto_put_key_ok(w, &(struct signproto_key_ok){sign.cka_id, sign.tbs});
+		break;
+	case SIGNPROTO_SIGN:
+		signproto_put_sign(w, &sign);
+		break;
+	case SIGNPROTO_STREAM_BEGIN:
+		signproto_put_stream_begin(w, &(struct signproto_stream_begin){sign.cka_id, 3,
+						  SIGNPROTO_TBS_CRL, 1ULL << 32, 60000});
+		break;
+	case SIGNPROTO_STREAM_DATA:
+		signproto_put_stream_data(w, &(struct signproto_stream_data){sign.tbs});
+		break;
+	case SIGNPROTO_STREAM_END:
+		signproto_put_stream_end(w);
+		break;
+	case SIGNPROTO_SIGNED:
+		signproto_put_signed(w, &(struct signproto_signed){sign.cka_id});
+		break;
+	case SIGNPROTO_FAILED:
+		(void)error_set_foreign(
+		    &failure, ERROR_UNAVAILABLE, ERROR_PKCS11, "CKR_DEVICE_ERROR", "away");
+		signproto_put_failed(w, &failure);
+		break;
+	default:
+		fail();
+	}
+	assert_true(wire_writer_ok(w));
+}
+
+static const uint16_t types[] = {
+    SIGNPROTO_STATUS,
+    SIGNPROTO_STATUS_OK,
+    SIGNPROTO_KEY_GENERATE,
+    SIGNPROTO_KEY_FIND,
+    SIGNPROTO_KEY_OK,
+    SIGNPROTO_SIGN,
+    SIGNPROTO_STREAM_BEGIN,
+    SIGNPROTO_STREAM_DATA,
+    SIGNPROTO_STREAM_END,
+    SIGNPROTO_SIGNED,
+    SIGNPROTO_FAILED,
+};
+
+static void
+round_trips(void **state)
+{
+	struct error e = ERROR_INIT;
+	struct wire_writer w;
+	union message m;
+
+	for (size_t i = 0; i < COUNT_OF(types); i++) {
+		encode(&w, types[i]);
+		assert_true(decode(types[i], (struct bytes){w.buf, w.len}, &m, &e));
+		switch (types[i]) {
+		case SIGNPROTO_STATUS_OK:
+			assert_memory_equal(&m.status_ok, &status_ok, sizeof status_ok);
+			break;
+		case SIGNPROTO_KEY_GENERATE:
+			assert_string_equal(m.key_generate.algorithm, "p256");
+			assert_string_equal(m.key_generate.label, "demo");
+			assert_string_equal(m.key_generate.purpose, "ca");
+			assert_int_equal(m.key_generate.subject.len, 2);
+			break;
+		case SIGNPROTO_SIGN:
+			assert_int_equal(m.sign.sig_alg, 3);
+			assert_int_equal(m.sign.kind, SIGNPROTO_CSR_INFO);
+			assert_int_equal(m.sign.deadline_ms, 5000);
+			assert_int_equal(m.sign.tbs.len, 2);
+			assert_memory_equal(m.sign.cka_id.p, sign.cka_id.p, 16);
+			break;
+		case SIGNPROTO_STREAM_BEGIN:
+			assert_true(m.stream_begin.total_len == 1ULL << 32);
+			break;
+		case SIGNPROTO_FAILED:
+			assert_int_equal(m.failed.code, ERROR_UNAVAILABLE);
+			assert_int_equal(m.failed.source, ERROR_PKCS11);
+			assert_string_equal(m.failed.foreign, "CKR_DEVICE_ERROR");
+			assert_string_equal(m.failed.text, "away");
+			break;
+		default:
+			break;
+		}
+		wire_writer_free(&w);
+	}
+}
+
+static void
+truncations_and_trailing_bytes_are_refused(void **state)
+{
+	struct wire_writer w;
+	union message m;
+
+	for (size_t i = 0; i < COUNT_OF(types); i++) {
+		encode(&w, types[i]);
+		for (size_t len = 0; len < w.len; len++) {
+			/* In memory of its own, so that an overread is seen. */
+			uint8_t *part = malloc(len > 0 ? len : 1);
+			struct error e = ERROR_INIT;
+
+			assert_non_null(part);
+			memcpy(part, w.buf, len);
+			assert_false(decode(types[i], (struct bytes){part, len}, &m, &e));
+			assert_int_equal(e.code, ERROR_INPUT);
+			free(part);
+		}
+		wire_put_u8(&w, 0);
+		assert_false(decode(types[i], (struct bytes){w.buf, w.len}, &m, NULL));
+		wire_writer_free(&w);
+	}
+}
+
+/* Encodes a SIGN with one field changed and expects the decoder to refuse it. */
+static void
+refuse_sign(const struct signproto_sign *m)
+{
+	struct signproto_sign out;
+	struct error e = ERROR_INIT;
+	struct wire_writer w;
+
+	wire_writer_init(&w, WRITER_MAX);
+	signproto_put_sign(&w, m);
+	assert_true(wire_writer_ok(&w));
+	assert_false(signproto_get_sign((struct bytes){w.buf, w.len}, &out, &e));
+	assert_string_equal(e.text, "the peer sent a malformed SIGN message");
+	wire_writer_free(&w);
+}
+
+static void
+values_out_of_range_are_refused(void **state)
+{
+	uint8_t *big = calloc(1, SIGNPROTO_TBS_MAX + 1);
+	struct signproto_stream_begin begin = {sign.cka_id, 3, SIGNPROTO_TBS_CERTIFICATE, 10, 0};
+	struct signproto_status_ok bad = status_ok;
+	struct signproto_sign m;
+	struct wire_writer w;
+	struct error failure;
+
+	assert_non_null(big);
+	m = sign;
+	m.kind = 0;
+	refuse_sign(&m);
+	m.kind = SIGNPROTO_CSR_INFO + 1;
+	refuse_sign(&m);
+	m = sign;
+	m.cka_id = (struct bytes){big, SIGNPROTO_ID_MAX + 1};
+	refuse_sign(&m);
+	m.cka_id = (struct bytes){big, 0};
+	refuse_sign(&m);
+	m = sign;
+	m.tbs = (struct bytes){big, SIGNPROTO_TBS_MAX + 1};
+	refuse_sign(&m);
+	m.tbs.len = 0;
+	refuse_sign(&m);
+	m = sign;
+	m.deadline_ms = SIGNPROTO_DEADLINE_MAX_MS + 1;
+	refuse_sign(&m);
+
+	wire_writer_init(&w, WRITER_MAX);
+	signproto_put_stream_begin(&w, &begin);
+	assert_false(signproto_get_stream_begin((struct bytes){w.buf, w.len}, &begin, NULL));
+	wire_writer_free(&w);
+
+	wire_writer_init(&w, WRITER_MAX);
+	bad.state = SIGNPROTO_MODULE_BROKEN + 1;
+	signproto_put_status_ok(&w, &bad);
+	assert_false(signproto_get_status_ok((struct bytes){w.buf, w.len}, &bad, NULL));
+	wire_writer_free(&w);
+
+	/* A failure without a code would read as success. */
+	wire_writer_init(&w, WRITER_MAX);
+	failure = ERROR_INIT;
+	signproto_put_failed(&w, &failure);
+	assert_false(signproto_get_failed((struct bytes){w.buf, w.len}, &failure, NULL));
+	wire_writer_free(&w);
+
+	wire_writer_init(&w, WRITER_MAX);
+	wire_put_u16(&w, SIGNPROTO_VERSION + 1);
+	assert_false(signproto_get_status((struct bytes){w.buf, w.len}, NULL));
+	wire_writer_free(&w);
+	free(big);
+}
+
+static void
+names(void **state)
+{
+	assert_string_equal(signproto_type_name(SIGNPROTO_STREAM_END), "STREAM_END");
+	assert_string_equal(signproto_type_name(0), "unknown");
+	assert_string_equal(signproto_kind_name(SIGNPROTO_TBS_CRL), "tbs-crl");
+	assert_string_equal(signproto_kind_name(0), "unknown");
+	assert_string_equal(signproto_kind_name(99), "unknown");
+	assert_string_equal(signproto_state_name(SIGNPROTO_TOKEN_AWAY), "token-away");
+	assert_string_equal(signproto_state_name(99), "unknown");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(round_trips),
+	    cmocka_unit_test(truncations_and_trailing_bytes_are_refused),
+	    cmocka_unit_test(values_out_of_range_are_refused),
+	    cmocka_unit_test(names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
