@@ -43,7 +43,7 @@ bool name_check(struct bytes der, struct error *err) MUST_CHECK;
 
 bool name_is_empty(struct bytes der);
 
-/* Encodes text; the result points to the end of buf (NAME_DER_MAX octets are
+/* Encodes text; the result points into buf (NAME_DER_MAX octets are
  * always enough). PrintableString for C, serialNumber and dnQualifier,
  * IA5String for emailAddress and DC, UTF8String for all others. Spaces around
  * separators are taken off, escapes and "#hex" values are as in RFC 4514 3.

@@ -1,0 +1,269 @@
+#include "daemon/x509/extension.h"
+
+#include <limits.h>
+
+static bool
+read_extension(struct der *list, struct extension *x)
+{
+	struct der d;
+
+	*x = (struct extension){0};
+	if (!der_next_is(list, DER_SEQUENCE) || !der_read_any(list, NULL, NULL, &x->whole) ||
+	    !der_enter_only(x->whole, DER_SEQUENCE, &d) || !der_read_oid(&d, &x->oid))
+		return false;
+	/* DEFAULT FALSE: in DER, FALSE is never written (X.690 11.5). */
+	if (der_next_is(&d, DER_BOOLEAN) && (!der_read_boolean(&d, &x->critical) || !x->critical))
+		return false;
+	return der_read(&d, DER_OCTET_STRING, &x->value) && der_end(&d);
+}
+
+bool
+extensions_check(struct bytes list, const char *what, struct error *err)
+{
+	struct bytes seen[EXTENSION_COUNT_MAX];
+	char text[OID_TEXT_MAX];
+	struct extension x;
+	size_t count = 0;
+	struct der d;
+
+	der_init(&d, list);
+	do {
+		if (!read_extension(&d, &x))
+			return error_set(err, ERROR_INPUT,
+			    "%s: the extensions are no DER sequence of Extension (RFC 5280 4.1)",
+			    what);
+		oid_to_text(x.oid, text);
+		if (count == EXTENSION_COUNT_MAX)
+			return error_set(err, ERROR_LIMIT, "%s: there are more than %d extensions",
+			    what, EXTENSION_COUNT_MAX);
+		for (size_t i = 0; i < count; i++) {
+			if (bytes_equal(seen[i], x.oid))
+				return error_set(err, ERROR_INPUT,
+				    "%s: the extension %.80s stands twice (RFC 5280 4.2)", what,
+				    text);
+		}
+		if (!der_well_formed(x.value))
+			return error_set(err, ERROR_INPUT,
+			    "%s: the value of extension %.80s is no DER", what, text);
+		seen[count++] = x.oid;
+	} while (!der_end(&d));
+	return true;
+}
+
+void
+extension_iter_init(struct extension_iter *it, struct bytes list)
+{
+	der_init(&it->rest, list);
+}
+
+bool
+extension_iter_next(struct extension_iter *it, struct extension *extension)
+{
+	return !der_end(&it->rest) && read_extension(&it->rest, extension);
+}
+
+bool
+extension_find(struct bytes list, struct bytes oid, struct extension *extension)
+{
+	struct extension_iter it;
+
+	extension_iter_init(&it, list);
+	while (extension_iter_next(&it, extension)) {
+		if (bytes_equal(extension->oid, oid))
+			return true;
+	}
+	return false;
+}
+
+static const struct {
+	const char *name;
+	uint16_t bit;
+} usages[] = {
+    {"digitalSignature", KU_DIGITAL_SIGNATURE},
+    {"nonRepudiation", KU_NON_REPUDIATION},
+    {"keyEncipherment", KU_KEY_ENCIPHERMENT},
+    {"dataEncipherment", KU_DATA_ENCIPHERMENT},
+    {"keyAgreement", KU_KEY_AGREEMENT},
+    {"keyCertSign", KU_KEY_CERT_SIGN},
+    {"cRLSign", KU_CRL_SIGN},
+    {"encipherOnly", KU_ENCIPHER_ONLY},
+    {"decipherOnly", KU_DECIPHER_ONLY},
+};
+
+bool
+key_usage_from_name(const char *name, uint16_t *bit)
+{
+	/* X.509's newer name for nonRepudiation. */
+	if (strcmp(name, "contentCommitment") == 0)
+		name = "nonRepudiation";
+	for (size_t i = 0; i < COUNT_OF(usages); i++) {
+		if (strcmp(usages[i].name, name) == 0) {
+			*bit = usages[i].bit;
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *
+key_usage_name(uint16_t bit)
+{
+	for (size_t i = 0; i < COUNT_OF(usages); i++) {
+		if (usages[i].bit == bit)
+			return usages[i].name;
+	}
+	return NULL;
+}
+
+bool
+extension_read_key_usage(struct bytes value, uint16_t *bits, struct error *err)
+{
+	struct der d;
+
+	der_init(&d, value);
+	if (!der_read_named_bits(&d, DER_BIT_STRING, bits) || !der_end(&d) || *bits == 0 ||
+	    *bits > KU_DECIPHER_ONLY * 2 - 1)
+		return error_set(err, ERROR_INPUT,
+		    "keyUsage is no DER BIT STRING of its nine bits, at least one of them set "
+		    "(RFC 5280 4.2.1.3)");
+	return true;
+}
+
+bool
+extension_read_extended_key_usage(
+    struct bytes value, struct bytes *oids, size_t max, size_t *count, struct error *err)
+{
+	struct der d;
+
+	*count = 0;
+	if (!der_enter_only(value, DER_SEQUENCE, &d) || der_end(&d))
+		goto bad;
+	while (!der_end(&d)) {
+		if (*count == max)
+			return error_set(err, ERROR_LIMIT,
+			    "extKeyUsage lists more than the %zu purposes allowed", max);
+		if (!der_read_oid(&d, &oids[*count]))
+			goto bad;
+		++*count;
+	}
+	return true;
+bad:
+	return error_set(err, ERROR_INPUT,
+	    "extKeyUsage is no DER sequence of object identifiers (RFC 5280 4.2.1.12)");
+}
+
+bool
+extension_read_basic_constraints(struct bytes value, bool *ca, int *path_length, struct error *err)
+{
+	uint32_t length;
+	struct der d;
+
+	*ca = false;
+	*path_length = -1;
+	if (!der_enter_only(value, DER_SEQUENCE, &d))
+		goto bad;
+	if (der_next_is(&d, DER_BOOLEAN) && (!der_read_boolean(&d, ca) || !*ca))
+		goto bad;
+	if (der_next_is(&d, DER_INTEGER)) {
+		if (!*ca || !der_read_small(&d, INT_MAX, &length))
+			goto bad;
+		*path_length = (int)length;
+	}
+	if (der_end(&d))
+		return true;
+bad:
+	return error_set(err, ERROR_INPUT,
+	    "basicConstraints is not what RFC 5280 4.2.1.9 says in DER (cA FALSE left out, "
+	    "pathLenConstraint only with cA)");
+}
+
+bool
+extension_read_subject_alt_name(
+    struct bytes value, struct san *names, size_t max, size_t *count, struct error *err)
+{
+	static const enum san_type types[] = {
+	    [1] = SAN_EMAIL, [2] = SAN_DNS, [6] = SAN_URI, [7] = SAN_IP, [8] = SAN_UNSUPPORTED};
+	struct bytes content, whole;
+	struct san *name;
+	struct der d;
+	uint8_t tag;
+
+	*count = 0;
+	if (!der_enter_only(value, DER_SEQUENCE, &d) || der_end(&d))
+		goto bad;
+	while (!der_end(&d)) {
+		if (*count == max)
+			return error_set(err, ERROR_LIMIT,
+			    "subjectAltName lists more than the %zu names allowed", max);
+		if (!der_read_any(&d, &tag, &content, &whole) || (tag & 0xc0) != 0x80 ||
+		    (tag & 0x1f) > 8)
+			goto bad;
+		name = &names[(*count)++];
+		name->type = (tag & 0x20) != 0 ? SAN_UNSUPPORTED : types[tag & 0x1f];
+		if (name->type == 0)
+			name->type = SAN_UNSUPPORTED;
+		name->value = name->type == SAN_UNSUPPORTED ? whole : content;
+		if (!san_check(name, err))
+			return false;
+	}
+	return true;
+bad:
+	return error_set(err, ERROR_INPUT,
+	    "subjectAltName is no DER sequence of GeneralName (RFC 5280 4.2.1.6)");
+}
+
+bool
+extension_read_subject_key_identifier(struct bytes value, struct bytes *key_id, struct error *err)
+{
+	struct der d;
+
+	der_init(&d, value);
+	if (!der_read(&d, DER_OCTET_STRING, key_id) || !der_end(&d) || key_id->len == 0)
+		return error_set(
+		    err, ERROR_INPUT, "subjectKeyIdentifier is no OCTET STRING (RFC 5280 4.2.1.2)");
+	return true;
+}
+
+bool
+extension_read_authority_key_identifier(
+    struct bytes value, struct bytes *key_id, bool *only_key_id, struct error *err)
+{
+	bool issuer, serial;
+	struct bytes b;
+	struct der d;
+
+	*key_id = (struct bytes){0};
+	if (!der_enter_only(value, DER_SEQUENCE, &d))
+		goto bad;
+	if (der_next_is(&d, DER_CONTEXT(0)) &&
+	    (!der_read(&d, DER_CONTEXT(0), key_id) || key_id->len == 0))
+		goto bad;
+	issuer = der_next_is(&d, DER_CONTEXT_CONSTRUCTED(1));
+	if (issuer && !der_read(&d, DER_CONTEXT_CONSTRUCTED(1), &b))
+		goto bad;
+	serial = der_next_is(&d, DER_CONTEXT(2));
+	if (serial && !der_read(&d, DER_CONTEXT(2), &b))
+		goto bad;
+	if (!der_end(&d) || issuer != serial)
+		goto bad;
+	if (only_key_id != NULL)
+		*only_key_id = key_id->len > 0 && !issuer;
+	return true;
+bad:
+	return error_set(
+	    err, ERROR_INPUT, "authorityKeyIdentifier is not what RFC 5280 4.2.1.1 says in DER");
+}
+
+bool
+extension_read_crl_number(struct bytes value, struct bytes *number, struct error *err)
+{
+	struct der d;
+
+	der_init(&d, value);
+	if (!der_read_unsigned(&d, number) || !der_end(&d) || value.len > 2 + CRL_NUMBER_MAX)
+		return error_set(err, ERROR_INPUT,
+		    "the CRL number is no INTEGER of at most %d octets, zero or more (RFC 5280 "
+		    "5.2.3)",
+		    CRL_NUMBER_MAX);
+	return true;
+}
