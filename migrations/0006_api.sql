@@ -1,0 +1,829 @@
+-- What the front may ask: functions chancery.api_*, each one answer of the REST
+-- API, as jsonb in the words that clients see (daemon/front/openapi.yaml). The
+-- front passes on who calls ("uid:1000", "tls:<SHA-256 of the key>") and sends
+-- what it gets; who may do what is decided here.
+--
+-- Lists are pages in the order of internal ids, newest first where they grow;
+-- p_after names the last object of the page before, and "next" the one to go on
+-- after, or null. Each is served by an index.
+
+SET search_path = chancery_store, pg_temp;
+
+CREATE INDEX request_final ON request (state, id)
+    WHERE state IN ('issued', 'rejected', 'denied', 'expired', 'withdrawn', 'failed');
+CREATE INDEX request_by_ca ON request (ca_id, id);
+CREATE INDEX crl_by_scope ON crl (scope_id, id);
+
+-- ------------------------------------------------------------ small helpers
+
+CREATE FUNCTION api_time(timestamptz) RETURNS text LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
+    SELECT to_char($1 AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+$$;
+
+CREATE FUNCTION api_pem(p_label text, p_der bytea) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS $$
+    SELECT format(E'-----BEGIN %1$s-----\n%2$s\n-----END %1$s-----\n', p_label,
+        regexp_replace(replace(encode(p_der, 'base64'), E'\n', ''), '(.{64})(?!$)', E'\\1\n', 'g'))
+$$;
+
+CREATE FUNCTION api_fail(p_code text, p_message text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = p_code, MESSAGE = p_message;
+END $$;
+
+-- A public id as clients write it; whatever is none names nothing that exists.
+CREATE FUNCTION api_uuid(p_what text, p_id text) RETURNS uuid LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF p_id !~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH404', MESSAGE = format('%s "%s" is not known', p_what, left(p_id, 80));
+    END IF;
+    RETURN p_id::uuid;
+END $$;
+
+CREATE FUNCTION api_limit(p_limit int) RETURNS int LANGUAGE sql IMMUTABLE AS $$
+    SELECT least(greatest(coalesce(p_limit, 100), 1), 1000)
+$$;
+
+CREATE FUNCTION crl_reason_word(smallint) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (ARRAY['unspecified', 'keyCompromise', 'cACompromise', 'affiliationChanged', 'superseded',
+        'cessationOfOperation', 'certificateHold', NULL, 'removeFromCRL', 'privilegeWithdrawn', 'aACompromise'])[$1 + 1]
+$$;
+
+CREATE TYPE api_caller AS (
+    person_id bigint,
+    name      text,     -- who it is, for people and for the audit
+    reads     boolean,  -- everything, not only what it submitted
+    submits   boolean,
+    decides   boolean   -- may hand in operators' statements, whose signatures are what counts
+);
+
+-- Who calls. The Unix socket's mode has let in whom the administrator wants in,
+-- and they may do all that needs no statement. A TLS client is a person whose
+-- key was registered, with that person's roles.
+CREATE FUNCTION api_caller(p_identity text) RETURNS api_caller
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v api_caller;
+    v_roles text[];
+BEGIN
+    IF p_identity ~ '^uid:[0-9]+$' THEN
+        RETURN ROW(NULL, p_identity, true, true, true)::api_caller;
+    ELSIF p_identity IS NULL OR p_identity !~ '^tls:[0-9a-f]{64}$' THEN
+        PERFORM api_fail('CH401', 'a client certificate whose key is registered is needed here');
+    END IF;
+    SELECT p.id, p.name, (SELECT array_agg(role) FROM person_role WHERE person_id = p.id)
+        INTO v.person_id, v.name, v_roles
+    FROM credential c JOIN person p ON p.id = c.person_id
+    WHERE c.kind = 'tls_client' AND c.spki_sha256 = decode(substr(p_identity, 5), 'hex') AND c.revoked_at IS NULL;
+    IF v.person_id IS NULL THEN
+        PERFORM api_fail('CH403', format('the key of the client certificate (SHA-256 %s) is not registered',
+            substr(p_identity, 5)));
+    END IF;
+    v.reads := v_roles && ARRAY['administrator', 'manager', 'auditor'];
+    v.submits := v_roles && ARRAY['administrator', 'manager', 'submitter'];
+    v.decides := v_roles && ARRAY['administrator', 'manager'];
+    RETURN v;
+END $$;
+
+CREATE FUNCTION api_reader(p_identity text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v api_caller := api_caller(p_identity);
+BEGIN
+    IF v.reads IS NOT TRUE THEN
+        PERFORM api_fail('CH403', format('%s has no role that reads this', v.name));
+    END IF;
+END $$;
+
+-- ------------------------------------------------------------------ status
+
+CREATE FUNCTION chancery.api_status(p_identity text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    PERFORM api_reader(p_identity);
+    RETURN jsonb_build_object(
+        'database_time', api_time(clock_timestamp()),
+        'cas', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (SELECT state, count(*) n FROM ca GROUP BY 1) s),
+        'open_requests', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (
+            SELECT state, count(*) n FROM request
+            WHERE state NOT IN ('issued', 'rejected', 'denied', 'expired', 'withdrawn', 'failed') GROUP BY 1) s),
+        'open_decisions', (SELECT count(*) FROM decision WHERE state IN ('queued', 'working')),
+        'unpublished', (SELECT count(*) FROM publication WHERE state <> 'done'),
+        'operators', (SELECT count(*) FROM person));
+END $$;
+
+-- --------------------------------------------------------------------- CAs
+
+CREATE FUNCTION ca_json(a ca, p_detail boolean) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT jsonb_build_object('name', a.name, 'id', a.public_id, 'kind', a.kind, 'state', a.state,
+        'subject', n.readable, 'created_at', api_time(a.created_at),
+        'key', jsonb_build_object('algorithm', k.algorithm, 'token', k.token, 'label', k.label,
+            'spki_sha256', encode(k.spki_sha256, 'hex')),
+        'certificate', CASE WHEN g.sha256 IS NOT NULL THEN jsonb_build_object(
+            'sha256', encode(g.sha256, 'hex'), 'ski', encode(g.ski, 'hex'), 'index', g.certificate_index,
+            'not_before', api_time(g.not_before), 'not_after', api_time(g.not_after)) END,
+        'templates', (SELECT coalesce(jsonb_agg(c.template ORDER BY c.template), '[]') FROM ca_template c WHERE c.ca_id = a.id))
+        || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
+            'policy', a.policy,
+            'crls', (SELECT coalesce(jsonb_agg(jsonb_build_object('last_number', s.last_number::text,
+                'next_full_at', api_time(s.next_full_at), 'next_delta_at', api_time(s.next_delta_at)) ORDER BY s.id), '[]')
+                FROM crl_scope s WHERE s.ca_id = a.id)) END
+    FROM issuer_name n,
+        (SELECT * FROM generation g WHERE g.ca_id = a.id ORDER BY certificate_index DESC LIMIT 1) g
+        JOIN token_key k ON k.id = g.token_key_id
+    WHERE n.id = a.issuer_name_id
+$$;
+
+CREATE FUNCTION api_find_ca(p_name text) RETURNS ca
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    a ca;
+BEGIN
+    SELECT * INTO a FROM ca WHERE name = p_name;
+    IF a.id IS NULL THEN
+        PERFORM api_fail('CH404', format('CA "%s" is not known', left(p_name, 64)));
+    END IF;
+    RETURN a;
+END $$;
+
+CREATE FUNCTION chancery.api_cas(p_identity text, p_limit int, p_after text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_limit int := api_limit(p_limit);
+    v_rows jsonb;
+BEGIN
+    PERFORM api_caller(p_identity);
+    SELECT coalesce(jsonb_agg(ca_json(a, false) ORDER BY a.name), '[]') INTO v_rows
+    FROM (SELECT * FROM ca WHERE p_after IS NULL OR name > p_after ORDER BY name LIMIT v_limit) a;
+    RETURN jsonb_build_object('cas', v_rows,
+        'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'name' END);
+END $$;
+
+CREATE FUNCTION chancery.api_ca(p_identity text, p_name text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    PERFORM api_caller(p_identity);
+    RETURN ca_json(api_find_ca(p_name), true);
+END $$;
+
+-- A JSON string that holds PEM.
+CREATE FUNCTION chancery.api_ca_csr(p_identity text, p_name text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    a ca := api_find_ca(p_name);
+    v_csr bytea;
+BEGIN
+    PERFORM api_caller(p_identity);
+    SELECT csr INTO v_csr FROM generation WHERE ca_id = a.id ORDER BY certificate_index DESC LIMIT 1;
+    IF v_csr IS NULL THEN
+        PERFORM api_fail('CH404', format('CA "%s" has no CSR: it is a root', a.name));
+    END IF;
+    RETURN to_jsonb(api_pem('CERTIFICATE REQUEST', v_csr));
+END $$;
+
+CREATE FUNCTION chancery.api_ca_chain(p_identity text, p_name text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    a ca := api_find_ca(p_name);
+    g generation;
+BEGIN
+    PERFORM api_caller(p_identity);
+    SELECT * INTO g FROM generation WHERE ca_id = a.id AND certificate IS NOT NULL
+    ORDER BY certificate_index DESC LIMIT 1;
+    IF g.id IS NULL THEN
+        PERFORM api_fail('CH404', format('CA "%s" has no certificate yet', a.name));
+    END IF;
+    RETURN to_jsonb((SELECT string_agg(api_pem('CERTIFICATE', c.der), '' ORDER BY c.n)
+        FROM unnest(g.certificate || g.chain) WITH ORDINALITY c (der, n)));
+END $$;
+
+CREATE FUNCTION chancery.api_ca_crls(p_identity text, p_name text, p_limit int, p_after bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
+SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    v_limit int := api_limit(p_limit);
+    a ca := api_find_ca(p_name);
+    v_rows jsonb;
+BEGIN
+    PERFORM api_caller(p_identity);
+    SELECT coalesce(jsonb_agg(jsonb_build_object('id', c.id::text, 'number', c.number::text, 'delta', c.delta,
+            'base_number', b.number::text, 'state', c.state, 'scheduled', c.scheduled, 'entries', c.entries,
+            'this_update', api_time(c.this_update), 'next_update', api_time(c.next_update),
+            'issued_at', api_time(c.issued_at), 'size', f.size, 'sha256', encode(f.sha256, 'hex')) ORDER BY c.id DESC), '[]')
+        INTO v_rows
+    FROM (SELECT c.* FROM crl_scope s CROSS JOIN LATERAL (
+              SELECT * FROM crl WHERE crl.scope_id = s.id AND (p_after IS NULL OR crl.id < p_after)
+              ORDER BY crl.id DESC LIMIT v_limit) c
+          WHERE s.ca_id = a.id ORDER BY c.id DESC LIMIT v_limit) c
+    LEFT JOIN crl b ON b.id = c.base_id
+    LEFT JOIN artifact f ON f.id = c.artifact_id;
+    RETURN jsonb_build_object('crls', v_rows,
+        'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
+END $$;
+
+-- --------------------------------------------------------------- templates
+
+CREATE FUNCTION chancery.api_templates(p_identity text, p_limit int, p_after text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_limit int := api_limit(p_limit);
+    v_rows jsonb;
+BEGIN
+    PERFORM api_caller(p_identity);
+    SELECT coalesce(jsonb_agg(jsonb_build_object('name', t.name, 'version', v.version, 'automatic', v.automatic,
+            'applied_at', api_time(v.applied_at), 'body_sha256', encode(v.body_sha256, 'hex')) ORDER BY t.name), '[]')
+        INTO v_rows
+    FROM (SELECT * FROM template WHERE p_after IS NULL OR name > p_after ORDER BY name LIMIT v_limit) t
+    CROSS JOIN LATERAL (SELECT * FROM template_version v WHERE v.template_id = t.id ORDER BY version DESC LIMIT 1) v;
+    RETURN jsonb_build_object('templates', v_rows,
+        'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'name' END);
+END $$;
+
+-- p_version NULL: the newest.
+CREATE FUNCTION chancery.api_template(p_identity text, p_name text, p_version int) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v template_version;
+BEGIN
+    PERFORM api_caller(p_identity);
+    SELECT v2.* INTO v FROM template t JOIN template_version v2 ON v2.template_id = t.id
+    WHERE t.name = p_name AND (p_version IS NULL OR v2.version = p_version) ORDER BY v2.version DESC LIMIT 1;
+    IF v.id IS NULL THEN
+        PERFORM api_fail('CH404', format('template "%s" is not known', left(p_name, 64) || coalesce('/' || p_version, '')));
+    END IF;
+    RETURN jsonb_build_object('name', p_name, 'version', v.version, 'automatic', v.automatic,
+        'applied_at', api_time(v.applied_at), 'body_sha256', encode(v.body_sha256, 'hex'), 'body', v.body,
+        'cas', (SELECT coalesce(jsonb_agg(a.name ORDER BY a.name), '[]') FROM ca_template c JOIN ca a ON a.id = c.ca_id
+                WHERE c.template = p_name));
+END $$;
+
+-- --------------------------------------------------------------- operators
+
+CREATE FUNCTION chancery.api_operators(p_identity text, p_limit int, p_after text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_limit int := api_limit(p_limit);
+    v_rows jsonb;
+BEGIN
+    PERFORM api_reader(p_identity);
+    SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.name, 'created_at', api_time(p.created_at),
+            'roles', (SELECT coalesce(jsonb_agg(r.role ORDER BY r.role), '[]') FROM person_role r WHERE r.person_id = p.id),
+            'credentials', (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', c.kind,
+                'sha256', encode(c.spki_sha256, 'hex'), 'added_at', api_time(c.added_at),
+                'revoked_at', api_time(c.revoked_at)) ORDER BY c.id), '[]') FROM credential c WHERE c.person_id = p.id))
+            ORDER BY p.name), '[]')
+        INTO v_rows
+    FROM (SELECT * FROM person WHERE p_after IS NULL OR name > p_after ORDER BY name LIMIT v_limit) p;
+    RETURN jsonb_build_object('operators', v_rows,
+        'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'name' END);
+END $$;
+
+-- ---------------------------------------------------------------- requests
+
+CREATE FUNCTION request_json(r request, p_detail boolean) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT jsonb_build_object('id', r.public_id, 'ca', a.name, 'template', t.name || '/' || v.version,
+        'state', r.state, 'final', (SELECT s.final FROM request_state s WHERE s.name = r.state),
+        'reason', r.reason, 'submitter', r.submitter,
+        'submitted_at', api_time(r.submitted_at), 'changed_at', api_time(r.changed_at),
+        'subject', m.subject, 'names', to_jsonb(m.names), 'key_type', m.key_type,
+        'csr_sha256', encode(m.csr_sha256, 'hex'), 'spki_sha256', encode(m.spki_sha256, 'hex'),
+        'certificate', encode(c.sha256, 'hex'), 'serial', encode(c.serial, 'hex'))
+        || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
+            'idempotency_key', r.idempotency_key, 'attempts', r.attempts, 'attributes', q.attributes,
+            'csr', api_pem('CERTIFICATE REQUEST', q.csr)) END
+    FROM ca a, template_version v JOIN template t ON t.id = v.template_id, request_content q
+    LEFT JOIN request_summary m ON m.request_id = q.request_id
+    LEFT JOIN certificate c ON c.id = r.certificate_id
+    WHERE a.id = r.ca_id AND v.id = r.template_version_id AND q.request_id = r.id
+$$;
+
+-- The request, if the caller may see it.
+CREATE FUNCTION api_find_request(p_identity text, p_id text) RETURNS request
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    r request;
+BEGIN
+    SELECT * INTO r FROM request
+    WHERE public_id = api_uuid('request', p_id) AND (v_caller.reads OR submitter = p_identity);
+    IF r.id IS NULL THEN
+        PERFORM api_fail('CH404', format('request %s is not known', p_id));
+    END IF;
+    RETURN r;
+END $$;
+
+CREATE FUNCTION chancery.api_submit(p_identity text, p_ca text, p_template text, p_csr bytea,
+    p_attributes jsonb, p_key text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_id uuid;
+BEGIN
+    IF v_caller.submits IS NOT TRUE THEN
+        PERFORM api_fail('CH403', format('%s has no role that submits requests', v_caller.name));
+    END IF;
+    v_id := enqueue_request(p_identity, p_ca, p_template, p_csr, p_attributes, p_key);
+    RETURN (SELECT jsonb_build_object('id', v_id, 'state', r.state) FROM request r WHERE r.public_id = v_id);
+END $$;
+
+CREATE FUNCTION chancery.api_requests(p_identity text, p_state text, p_ca text, p_limit int, p_after text)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
+SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_limit int := api_limit(p_limit);
+    v_submitter text := CASE WHEN v_caller.reads IS NOT TRUE THEN p_identity END;
+    v_ca bigint := CASE WHEN p_ca IS NOT NULL THEN (api_find_ca(p_ca)).id END;
+    v_after bigint := CASE WHEN p_after IS NOT NULL THEN (api_find_request(p_identity, p_after)).id END;
+    v_rows jsonb;
+BEGIN
+    IF NOT EXISTS (SELECT FROM request_state WHERE name = p_state OR p_state IS NULL) THEN
+        PERFORM api_fail('CH400', format('"%s" is no state of a request; the states are %s', left(p_state, 32),
+            (SELECT string_agg(name, ', ') FROM request_state)));
+    END IF;
+    SELECT coalesce(jsonb_agg(request_json(r::request, false) ORDER BY r.id DESC), '[]') INTO v_rows
+    FROM (SELECT * FROM request
+          WHERE (p_state IS NULL OR state = p_state) AND (v_ca IS NULL OR ca_id = v_ca)
+              AND (v_submitter IS NULL OR submitter = v_submitter) AND (v_after IS NULL OR id < v_after)
+          ORDER BY id DESC LIMIT v_limit) r;
+    RETURN jsonb_build_object('requests', v_rows,
+        'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
+END $$;
+
+CREATE FUNCTION chancery.api_request(p_identity text, p_id text) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+    SELECT request_json(api_find_request(p_identity, p_id), true)
+$$;
+
+-- Whoever may hand in decisions may also take back what others submitted.
+CREATE FUNCTION chancery.api_withdraw(p_identity text, p_id text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_id uuid := api_uuid('request', p_id);
+BEGIN
+    PERFORM withdraw(p_identity, CASE WHEN v_caller.decides IS NOT TRUE THEN p_identity END, v_id);
+    RETURN jsonb_build_object('id', v_id, 'state', 'withdrawn');
+END $$;
+
+CREATE FUNCTION certificate_chain_pem(x certificate, p_chain boolean) RETURNS text
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT string_agg(api_pem('CERTIFICATE', c.der), '' ORDER BY c.n)
+    FROM generation g,
+        unnest(CASE WHEN NOT p_chain THEN ARRAY[x.der]
+                    WHEN x.der = g.certificate THEN x.der || g.chain
+                    ELSE x.der || g.certificate || g.chain END) WITH ORDINALITY c (der, n)
+    WHERE g.id = x.generation_id
+$$;
+
+CREATE FUNCTION chancery.api_request_certificate(p_identity text, p_id text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    r request := api_find_request(p_identity, p_id);
+    x certificate;
+BEGIN
+    SELECT * INTO x FROM certificate WHERE id = r.certificate_id;
+    IF x.id IS NULL THEN
+        PERFORM api_fail('CH404', format('request %s has no certificate: it is %s', r.public_id, r.state));
+    END IF;
+    RETURN to_jsonb(certificate_chain_pem(x, true));
+END $$;
+
+-- ------------------------------------------------------------ certificates
+
+CREATE FUNCTION certificate_json(x certificate) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT jsonb_build_object('sha256', encode(x.sha256, 'hex'), 'serial', encode(x.serial, 'hex'), 'ca', a.name,
+        'template', (SELECT t.name || '/' || v.version FROM template_version v JOIN template t ON t.id = v.template_id
+                     WHERE v.id = x.template_version_id),
+        'request', (SELECT q.public_id FROM request q WHERE q.id = x.request_id),
+        'subject', x.subject, 'names', to_jsonb(x.names), 'spki_sha256', encode(x.spki_sha256, 'hex'),
+        'not_before', api_time(x.not_before), 'not_after', api_time(x.not_after), 'issued_at', api_time(x.issued_at),
+        'status', CASE WHEN r.reason = 6 THEN 'on-hold' WHEN r.reason IS NOT NULL THEN 'revoked'
+                       WHEN x.not_after < clock_timestamp() THEN 'expired' ELSE 'good' END,
+        'revoked_at', api_time(r.revoked_at), 'revocation_reason', crl_reason_word(r.reason))
+    FROM ca a LEFT JOIN revocation r ON r.scope_id = x.scope_id AND r.serial = x.serial
+    WHERE a.id = x.ca_id
+$$;
+
+-- By SHA-256 of the certificate, by serial number, or by the request's id. A
+-- submitter sees what came of its own requests.
+CREATE FUNCTION api_find_certificate(p_identity text, p_ref text) RETURNS certificate
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_ref text := lower(replace(p_ref, ':', ''));
+    x certificate;
+    v_count int := 0;
+BEGIN
+    IF v_ref ~ '^[0-9a-f]{64}$' THEN
+        SELECT * INTO x FROM certificate WHERE sha256 = decode(v_ref, 'hex');
+    ELSIF v_ref ~ '^[0-9a-f]{40}$' THEN
+        SELECT count(*) INTO v_count FROM certificate WHERE serial = decode(v_ref, 'hex');
+        IF v_count > 1 THEN
+            PERFORM api_fail('CH409', format('%s certificates of different CAs have the serial number %s: '
+                'name the certificate by its SHA-256', v_count, v_ref));
+        END IF;
+        SELECT * INTO x FROM certificate WHERE serial = decode(v_ref, 'hex');
+    ELSIF v_ref ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN
+        SELECT c.* INTO x FROM request r JOIN certificate c ON c.id = r.certificate_id WHERE r.public_id = v_ref::uuid;
+    END IF;
+    IF x.id IS NULL OR NOT (coalesce(v_caller.reads, false)
+            OR EXISTS (SELECT FROM request WHERE id = x.request_id AND submitter = p_identity)) THEN
+        PERFORM api_fail('CH404', format('certificate "%s" is not known', left(p_ref, 80)));
+    END IF;
+    RETURN x;
+END $$;
+
+CREATE FUNCTION chancery.api_certificates(p_identity text, p_ca text, p_serial text, p_sha256 text,
+    p_limit int, p_after text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
+SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    v_limit int := api_limit(p_limit);
+    v_ca bigint := CASE WHEN p_ca IS NOT NULL THEN (api_find_ca(p_ca)).id END;
+    v_serial text := lower(replace(p_serial, ':', ''));
+    v_sha256 text := lower(replace(p_sha256, ':', ''));
+    v_after bigint;
+    v_rows jsonb;
+BEGIN
+    PERFORM api_reader(p_identity);
+    IF v_serial !~ '^([0-9a-f]{2}){1,20}$' OR v_sha256 !~ '^[0-9a-f]{64}$' THEN
+        PERFORM api_fail('CH400', 'serial is 2 to 40 hex digits, sha256 is 64');
+    END IF;
+    IF p_after IS NOT NULL THEN
+        v_after := (api_find_certificate(p_identity, p_after)).id;
+    END IF;
+    SELECT coalesce(jsonb_agg(certificate_json(x::certificate) ORDER BY x.id DESC), '[]') INTO v_rows
+    FROM (SELECT * FROM certificate
+          WHERE (v_ca IS NULL OR ca_id = v_ca) AND (v_after IS NULL OR id < v_after)
+              AND (v_serial IS NULL OR serial = decode(v_serial, 'hex'))
+              AND (v_sha256 IS NULL OR sha256 = decode(v_sha256, 'hex'))
+          ORDER BY id DESC LIMIT v_limit) x;
+    RETURN jsonb_build_object('certificates', v_rows,
+        'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'sha256' END);
+END $$;
+
+CREATE FUNCTION chancery.api_certificate(p_identity text, p_ref text) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+    SELECT certificate_json(api_find_certificate(p_identity, p_ref))
+$$;
+
+CREATE FUNCTION chancery.api_certificate_pem(p_identity text, p_ref text, p_chain boolean) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+    SELECT to_jsonb(certificate_chain_pem(api_find_certificate(p_identity, p_ref), p_chain))
+$$;
+
+-- --------------------------------------------------------------- decisions
+
+-- The fields of an operator's statement as the front read them. Only a row is
+-- made of it: the issuer reads the text itself and verifies the signature. What
+-- is refused here could not be applied anyway, and is told at once.
+CREATE TYPE api_statement AS (
+    action text, ca text, object text, csr_sha256 bytea, template text, reason text,
+    body_sha256 bytea, nonce bytea, issued timestamptz, expires timestamptz);
+
+CREATE FUNCTION decide_on_request(s api_statement) RETURNS bigint
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_id uuid := api_uuid('request', s.object);
+    r record;
+BEGIN
+    SELECT q.id, q.state, a.name AS ca, t.name || '/' || v.version AS template, m.csr_sha256,
+        EXISTS (SELECT FROM decision d WHERE d.request_id = q.id AND d.state IN ('queued', 'working')) AS open
+        INTO r
+    FROM request q JOIN ca a ON a.id = q.ca_id JOIN template_version v ON v.id = q.template_version_id
+    JOIN template t ON t.id = v.template_id LEFT JOIN request_summary m ON m.request_id = q.id
+    WHERE q.public_id = v_id;
+    IF r.id IS NULL THEN
+        PERFORM api_fail('CH404', format('request %s is not known', v_id));
+    ELSIF r.state IN ('submitted', 'claimed') AND r.csr_sha256 IS NULL THEN
+        PERFORM api_fail('CH409', format('request %s is still being checked; try again in a moment', v_id));
+    ELSIF r.state <> 'pending' THEN
+        PERFORM api_fail('CH409', format('request %s is %s and no longer waits for a decision', v_id,
+            CASE WHEN r.state IN ('approved', 'claimed', 'signing', 'awaiting-pin') THEN 'approved already'
+                 ELSE r.state || ' already' END));
+    ELSIF r.open THEN
+        PERFORM api_fail('CH409', format('a decision on request %s is being carried out already', v_id));
+    ELSIF r.ca <> s.ca THEN
+        PERFORM api_fail('CH409', format('request %s is for CA "%s", the statement for "%s"', v_id, r.ca, s.ca));
+    ELSIF r.csr_sha256 <> s.csr_sha256 THEN
+        PERFORM api_fail('CH409', format('the statement is about another CSR than that of request %s', v_id));
+    ELSIF r.template <> s.template THEN
+        PERFORM api_fail('CH409', format('request %s is for template %s, the statement for %s', v_id, r.template, s.template));
+    END IF;
+    RETURN r.id;
+END $$;
+
+CREATE FUNCTION decide_on_certificate(s api_statement) RETURNS bigint
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    r record;
+    v_words text;
+BEGIN
+    SELECT x.id, encode(x.serial, 'hex') AS serial, a.name AS ca, v.reason,
+        EXISTS (SELECT FROM decision d WHERE d.certificate_id = x.id AND d.state IN ('queued', 'working')) AS open
+        INTO r
+    FROM certificate x JOIN ca a ON a.id = x.ca_id
+    LEFT JOIN revocation v ON v.scope_id = x.scope_id AND v.serial = x.serial
+    WHERE x.sha256 = CASE WHEN s.object ~ '^[0-9a-f]{64}$' THEN decode(s.object, 'hex') END;
+    IF r.id IS NULL THEN
+        PERFORM api_fail('CH404', format('a certificate with the SHA-256 %s is not known', s.object));
+    END IF;
+    v_words := CASE
+        WHEN r.ca <> s.ca THEN format('is of CA "%s", the statement for "%s"', r.ca, s.ca)
+        WHEN s.action = 'release' AND r.reason IS NULL THEN 'is not on hold'
+        WHEN s.action = 'release' AND r.reason <> 6 THEN 'is revoked, and only a hold can be released (RFC 5280 5.3.1)'
+        WHEN s.action = 'hold' AND r.reason = 6 THEN 'is on hold already'
+        WHEN s.action IN ('hold', 'revoke') AND r.reason <> 6 THEN 'is revoked already'
+        WHEN r.open THEN 'has a decision that is being carried out already'
+    END;
+    IF v_words IS NOT NULL THEN
+        PERFORM api_fail('CH409', format('certificate %s %s', r.serial, v_words));
+    END IF;
+    RETURN r.id;
+END $$;
+
+-- The CA that ca-create, ca-install and crl-issue are about; NULL for ca-create.
+CREATE FUNCTION decide_on_ca(s api_statement) RETURNS bigint
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    a ca;
+    v_open boolean := EXISTS (SELECT FROM decision d WHERE d.state IN ('queued', 'working') AND d.action = s.action
+        AND d.action IN ('ca-create', 'ca-install')
+        AND substring(d.statement FROM '(?n)^object: (.*)$') = s.object);
+BEGIN
+    SELECT * INTO a FROM ca WHERE name = s.ca;
+    IF s.action = 'ca-create' AND a.id IS NOT NULL THEN
+        PERFORM api_fail('CH409', format('a CA named "%s" exists already', s.ca));
+    ELSIF v_open THEN
+        PERFORM api_fail('CH409', format('a decision on CA "%s" is being carried out already', s.ca));
+    ELSIF s.action <> 'ca-create' AND a.id IS NULL THEN
+        PERFORM api_fail('CH404', format('CA "%s" is not known', s.ca));
+    ELSIF s.action = 'ca-install' AND a.state <> 'awaiting-certificate' THEN
+        PERFORM api_fail('CH409', format('CA "%s" does not wait for a certificate: it is %s', s.ca, a.state));
+    ELSIF s.action = 'crl-issue' AND a.state = 'awaiting-certificate' THEN
+        PERFORM api_fail('CH409', format('CA "%s" has no certificate yet and can sign no CRL', s.ca));
+    END IF;
+    RETURN a.id;
+END $$;
+
+-- The key that signed, and whether its owner's roles fit. The very first
+-- operator signs nothing: nobody could say whose key it is. He must be root or
+-- the daemon's own user at the Unix socket (p_local).
+CREATE FUNCTION decide_credential(s api_statement, p_credential bytea, p_local boolean) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'template-apply', 'operator-add')
+        THEN 'administrator' ELSE 'manager' END;
+    r record;
+BEGIN
+    IF p_credential IS NULL THEN
+        IF s.action <> 'operator-add' OR EXISTS (SELECT FROM person) THEN
+            PERFORM api_fail('CH403', format('the action %s must be signed by an operator', s.action));
+        ELSIF NOT p_local THEN
+            PERFORM api_fail('CH403', 'the first operator is added at the Unix socket, by root or the daemon''s own user');
+        END IF;
+        RETURN NULL;
+    END IF;
+    SELECT c.id, c.revoked_at, p.name,
+        EXISTS (SELECT FROM person_role WHERE person_id = p.id AND role = v_role) AS may INTO r
+    FROM credential c JOIN person p ON p.id = c.person_id
+    WHERE c.kind = 'operator_key' AND c.spki_sha256 = p_credential;
+    IF r.id IS NULL THEN
+        PERFORM api_fail('CH403', format('the operator''s key %s is not registered', encode(p_credential, 'hex')));
+    ELSIF r.revoked_at IS NOT NULL THEN
+        PERFORM api_fail('CH403', format('this key of operator %s is no longer valid', r.name));
+    ELSIF NOT r.may THEN
+        PERFORM api_fail('CH403', format('operator %s is no %s, as the action %s needs', r.name, v_role, s.action));
+    END IF;
+    RETURN r.id;
+END $$;
+
+CREATE FUNCTION decide_check(s api_statement, p_body text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    IF s.expires <= clock_timestamp() THEN
+        PERFORM api_fail('CH400', 'the statement has expired: make and sign a new one');
+    ELSIF s.issued > clock_timestamp() + interval '60 s' THEN
+        PERFORM api_fail('CH400', 'the statement is of the future: check the operator''s clock');
+    ELSIF (s.body_sha256 IS NULL) <> (p_body IS NULL) THEN
+        PERFORM api_fail('CH400', format('the action %s %s', s.action,
+            CASE WHEN p_body IS NULL THEN 'needs a body' ELSE 'takes no body' END));
+    ELSIF s.body_sha256 <> sha256(convert_to(p_body, 'UTF8')) THEN
+        PERFORM api_fail('CH400', 'the body is not the one that the statement''s body-sha256 was made of');
+    END IF;
+END $$;
+
+-- Handing in the same statement again, because the answer was lost, gives the
+-- same answer.
+CREATE FUNCTION decide_repeated(s api_statement, p_credential_id bigint, p_statement text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    d decision;
+BEGIN
+    SELECT * INTO d FROM decision
+    WHERE credential_id IS NOT DISTINCT FROM p_credential_id AND nonce = s.nonce LIMIT 1;
+    IF d.id IS NULL THEN
+        RETURN NULL;
+    ELSIF d.statement <> p_statement THEN
+        PERFORM api_fail('CH409', 'the statement''s nonce was used for another one: make and sign a new one');
+    END IF;
+    RETURN jsonb_build_object('id', d.public_id, 'action', d.action, 'state', d.state);
+END $$;
+
+CREATE FUNCTION chancery.api_decide(p_identity text, p_local boolean,
+    p_action text, p_ca text, p_object text, p_csr_sha256 bytea, p_template text, p_reason text,
+    p_body_sha256 bytea, p_nonce bytea, p_issued timestamptz, p_expires timestamptz,
+    p_statement text, p_signature bytea, p_credential bytea, p_body text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    s api_statement := ROW(p_action, p_ca, p_object, p_csr_sha256, p_template, p_reason,
+        p_body_sha256, p_nonce, p_issued, p_expires)::api_statement;
+    v_credential bigint;
+    v_request bigint;
+    v_certificate bigint;
+    v_ca bigint;
+    v_id uuid;
+    v_repeated jsonb;
+BEGIN
+    IF v_caller.decides IS NOT TRUE THEN
+        PERFORM api_fail('CH403', format('%s has no role that decides', v_caller.name));
+    END IF;
+    v_credential := decide_credential(s, p_credential, p_local);
+    IF (v_credential IS NULL) <> (p_signature IS NULL) THEN
+        PERFORM api_fail('CH400', 'signature and credential stand together or not at all');
+    END IF;
+    v_repeated := decide_repeated(s, v_credential, p_statement);
+    IF v_repeated IS NOT NULL THEN
+        RETURN v_repeated;
+    END IF;
+    PERFORM decide_check(s, p_body);
+    CASE
+        WHEN s.action IN ('approve', 'deny') THEN
+            v_request := decide_on_request(s);
+        WHEN s.action IN ('revoke', 'hold', 'release') THEN
+            v_certificate := decide_on_certificate(s);
+        WHEN s.action IN ('ca-create', 'ca-install', 'crl-issue') THEN
+            v_ca := decide_on_ca(s);
+        ELSE
+            NULL; -- template-apply, operator-add: the issuer reads the body
+    END CASE;
+    INSERT INTO decision (action, request_id, certificate_id, ca_id, credential_id, statement, signature, body,
+        nonce, expires_at, received_via)
+    VALUES (s.action, v_request, v_certificate, v_ca, v_credential, p_statement, p_signature, p_body,
+        s.nonce, s.expires, p_identity)
+    RETURNING public_id INTO v_id;
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (p_identity, 'decision.received', v_id::text, jsonb_build_object('action', s.action, 'ca', s.ca,
+        'object', s.object, 'credential', encode(p_credential, 'hex')));
+    NOTIFY chancery_work;
+    RETURN jsonb_build_object('id', v_id, 'action', s.action, 'state', 'queued');
+EXCEPTION WHEN unique_violation THEN
+    -- Two at the same moment: one of the indexes on open decisions, or the nonce.
+    PERFORM api_fail('CH409', format('another decision on %s is being carried out already', p_object));
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION chancery.api_decision(p_identity text, p_id text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_id uuid := api_uuid('decision', p_id);
+    v jsonb;
+BEGIN
+    SELECT jsonb_build_object('id', d.public_id, 'action', d.action, 'state', d.state, 'outcome', d.outcome,
+            'result', d.result, 'operator', p.name, 'statement', d.statement,
+            'request', r.public_id, 'certificate', encode(x.sha256, 'hex'),
+            'received_via', d.received_via, 'received_at', api_time(d.received_at), 'applied_at', api_time(d.applied_at))
+        INTO v
+    FROM decision d
+    LEFT JOIN credential c ON c.id = d.credential_id LEFT JOIN person p ON p.id = c.person_id
+    LEFT JOIN request r ON r.id = d.request_id LEFT JOIN certificate x ON x.id = d.certificate_id
+    WHERE d.public_id = v_id AND (v_caller.reads OR d.received_via = p_identity);
+    IF v IS NULL THEN
+        PERFORM api_fail('CH404', format('decision %s is not known', v_id));
+    END IF;
+    RETURN v;
+END $$;
+
+-- Which of these need no more waiting: one look for all who wait.
+CREATE FUNCTION chancery.api_settled(p_requests text[], p_decisions text[]) RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+    SELECT array_agg(id) FROM (
+        SELECT r.public_id::text AS id FROM request r WHERE r.public_id = ANY (p_requests::uuid[])
+            AND r.state NOT IN ('submitted', 'approved', 'claimed', 'signing')
+        UNION ALL
+        SELECT d.public_id::text FROM decision d WHERE d.public_id = ANY (p_decisions::uuid[])
+            AND d.state NOT IN ('queued', 'working')) s
+$$;
+
+-- ------------------------------------------------------------ publications
+
+CREATE FUNCTION chancery.api_publications(p_identity text, p_ca text, p_limit int, p_after bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
+SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    v_limit int := api_limit(p_limit);
+    v_ca bigint := CASE WHEN p_ca IS NOT NULL THEN (api_find_ca(p_ca)).id END;
+    v_rows jsonb;
+BEGIN
+    PERFORM api_reader(p_identity);
+    SELECT coalesce(jsonb_agg(jsonb_build_object('id', p.id::text, 'ca', p.ca, 'target', p.name, 'kind', p.kind,
+            'artifact', p.artifact, 'number', f.rank::text, 'sha256', encode(f.sha256, 'hex'),
+            'write', p.write_url, 'read', p.read_url, 'state', p.state, 'attempts', p.attempts,
+            'next_at', api_time(CASE WHEN p.state <> 'done' THEN p.next_at END), 'last_error', p.last_error,
+            'done_at', api_time(p.done_at)) ORDER BY p.id), '[]')
+        INTO v_rows
+    FROM (SELECT p.*, a.name AS ca, t.name, t.kind, t.artifact, t.write_url, t.read_url
+          FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id
+          WHERE (v_ca IS NULL OR t.ca_id = v_ca) AND (p_after IS NULL OR p.id > p_after)
+          ORDER BY p.id LIMIT v_limit) p
+    JOIN artifact f ON f.id = p.artifact_id;
+    RETURN jsonb_build_object('publications', v_rows,
+        'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
+END $$;
+
+-- Tries again at once instead of at the end of the back-off.
+CREATE FUNCTION chancery.api_publication_retry(p_identity text, p_id bigint) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_state text;
+    v_name text;
+BEGIN
+    IF v_caller.decides IS NOT TRUE THEN
+        PERFORM api_fail('CH403', format('%s has no role that works on publications', v_caller.name));
+    END IF;
+    SELECT p.state, a.name || '/' || t.name INTO v_state, v_name
+    FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id WHERE p.id = p_id;
+    IF v_state IS NULL THEN
+        PERFORM api_fail('CH404', format('publication %s is not known', p_id));
+    ELSIF v_state = 'done' THEN
+        PERFORM api_fail('CH409', format('publication %s to %s is done: there is nothing to try again', p_id, v_name));
+    END IF;
+    UPDATE publication SET next_at = clock_timestamp(), changed_at = clock_timestamp() WHERE id = p_id;
+    INSERT INTO audit (actor, action, object) VALUES (p_identity, 'publication.retried', v_name);
+    NOTIFY chancery_publish;
+    RETURN jsonb_build_object('id', p_id::text, 'state', v_state);
+END $$;
+
+-- ------------------------------------------------------------ distribution
+-- Public: CRLs and CA certificates are for everybody.
+
+-- The newest complete artifact of a CA, or of one of its generations: key index
+-- for CRLs, certificate index for certificates. No row: there is none.
+CREATE FUNCTION chancery.api_artifact(p_ca text, p_kind text, p_index int)
+RETURNS TABLE (id bigint, size bigint, sha256 bytea, not_before timestamptz, not_after timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
+SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    IF p_kind = 'ca-certificate' THEN
+        RETURN QUERY SELECT f.id, f.size, f.sha256, f.not_before, f.not_after FROM artifact f
+            WHERE f.ca_id = (SELECT a.id FROM ca a WHERE a.name = p_ca) AND f.complete AND f.kind = 'ca-certificate'
+                AND (p_index IS NULL OR f.rank = p_index)
+            ORDER BY f.rank DESC LIMIT 1;
+    ELSE
+        RETURN QUERY SELECT f.id, f.size, f.sha256, f.not_before, f.not_after FROM artifact f
+            WHERE f.scope_id = (
+                    SELECT s.id FROM ca a JOIN generation g ON g.ca_id = a.id
+                    JOIN crl_scope s ON s.token_key_id = g.token_key_id AND s.kind = 'all' AND s.shard = 0
+                    WHERE a.name = p_ca AND (p_index IS NULL OR g.key_index = p_index)
+                        AND (p_index IS NOT NULL OR g.state <> 'awaiting-certificate')
+                    ORDER BY g.certificate_index DESC, s.id DESC LIMIT 1)
+                AND f.kind = p_kind AND f.complete
+            ORDER BY f.rank DESC LIMIT 1;
+    END IF;
+END $$;
+
+-- Octets of an artifact from p_from on, up to p_max of them or to the end of the
+-- chunk they are in. Chunks are stored uncompressed, so that a part costs a part.
+CREATE FUNCTION chancery.api_artifact_piece(p_id bigint, p_from bigint, p_max int) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+    SELECT substring(c.data FROM (p_from - p.start + 1)::int FOR p_max)
+    FROM (SELECT position, sum(length(data)) OVER (ORDER BY position) - length(data) AS start, length(data) AS len
+          FROM artifact_chunk WHERE artifact_id = p_id) p
+    JOIN artifact_chunk c ON c.artifact_id = p_id AND c.position = p.position
+    WHERE p_from >= p.start AND p_from < p.start + p.len
+$$;
+
+-- ------------------------------------------------------------------ rights
+
+GRANT EXECUTE ON FUNCTION api_time, api_pem, api_fail, api_uuid, api_limit, crl_reason_word, api_caller, api_reader,
+    ca_json, api_find_ca, request_json, api_find_request, certificate_chain_pem, certificate_json,
+    api_find_certificate, decide_on_request, decide_on_certificate, decide_on_ca, decide_credential, decide_check,
+    decide_repeated TO chancery_api;
+
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'chancery'::regnamespace AND p.proname LIKE 'api\_%' LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO chancery_api', f);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO chancery_front', f);
+    END LOOP;
+END $$;
