@@ -13,6 +13,7 @@
 #include "daemon/x509/spki.h"
 
 #define CA_CONTEXT_EXTENSIONS_MAX 16384 /* octets of the extensions below */
+#define CA_CONTEXT_KEY_ID_MAX 64	/* octets of a subject key identifier */
 
 /* What it is made from. Everything is borrowed for the call only. */
 struct ca_context_source {
@@ -35,9 +36,8 @@ struct ca_context {
 	enum sig_alg sig_alg;
 	int64_t not_before, not_after; /* of the CA's own certificate, unix seconds */
 	int path_length;	       /* its pathLenConstraint; -1: none */
-	uint8_t ski[SKI_LEN];	       /* its subject key identifier, SKI_LEN octets ... */
-	struct bytes key_id;	       /* ... or whatever else its certificate says */
-	uint8_t spki_sha256[32];
+	struct bytes key_id;	       /* its subject key identifier */
+	struct bytes spki;	       /* its key, whole SubjectPublicKeyInfo */
 	/* Extension SEQUENCEs: AKI, then those for the URLs. */
 	struct bytes extensions;
 	uint8_t *memory; /* owns what the slices point to */
