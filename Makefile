@@ -26,7 +26,7 @@ ifneq ($(SANITIZE),)
 HARDEN  := -fPIE
 OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
 endif
-CFLAGS  += -std=gnu11 -I. $(OPT) $(WARN) $(HARDEN) -DCHANCERY_VERSION='"$(VERSION)"' -D_GNU_SOURCE \
+CFLAGS  += -std=gnu11 -I. -I$(BUILD)/gen $(OPT) $(WARN) $(HARDEN) -DCHANCERY_VERSION='"$(VERSION)"' -D_GNU_SOURCE \
            -DCHANCERY_LIBEXECDIR='"$(PREFIX)/libexec/chancery"' -DCHANCERY_DATADIR='"$(PREFIX)/share/chancery"'
 LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack
 ifneq ($(SANITIZE),)
@@ -90,6 +90,13 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The migrations that the program knows, with their digests.
+$(BUILD)/gen/known_migrations.inc: migrations $(wildcard migrations/[0-9]*.sql)
+	@mkdir -p $(@D)
+	@for f in $(sort $(filter %.sql,$^)); do \
+	 printf '{"%s", "%s"},\n' "$${f##*/}" "$$(sha256sum <$$f | cut -c1-64)"; done >$@
+$(BUILD)/db/migration_list.o: $(BUILD)/gen/known_migrations.inc
+
 # Unit tests: tests/unit/<library>_<subject>_test.c links that library and what
 # it needs.
 TEST_NEEDS_core       := core
@@ -130,7 +137,7 @@ stop:                           ## stop what `make demo` left running
 .PHONY: check
 check:                          ## install what is missing, run all tests
 	@scripts/bootstrap.sh build demo check
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all unit-build
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all faults unit-build
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory asan
 	@$(MAKE) --no-print-directory tsan
@@ -162,12 +169,19 @@ PYTEST      := /usr/bin/python3 -B -m pytest -q
 E2E_WORKERS ?= 2
 E2E         ?= tests/e2e
 
+# A PKCS#11 module that records what a token is asked for, and fails on command.
+.PHONY: faults
+faults: $(BUILD)/faults/recorder.so
+$(BUILD)/faults/recorder.so: tests/faults/recorder.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g $(WARN) -fPIC -shared $(PKG_CFLAGS) -o $@ $< -lcrypto -lpthread -ldl
+
 .PHONY: e2e e2e-asan
-e2e: all                        ## end-to-end tests (E2E=tests/e2e/test_x.py for one file)
+e2e: all faults                        ## end-to-end tests (E2E=tests/e2e/test_x.py for one file)
 	@CHANCERY_BUILD=$(BUILD) $(PYTEST) -n $(E2E_WORKERS) $(E2E)
 
 e2e-asan:                       ## the smoke subset of them under AddressSanitizer and UBSan
-	@$(MAKE) --no-print-directory -s -j$(JOBS) $(ASAN) all
+	@$(MAKE) --no-print-directory -s -j$(JOBS) $(ASAN) all faults
 	@CHANCERY_BUILD=$(BUILD)/asan $(PYTEST) -m smoke $(E2E)
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c, seeds in tests/fuzz/corpus/<name>.
@@ -205,7 +219,7 @@ format-check:                   ## fails when clang-format would change somethin
 	clang-format --dry-run -Werror $(SOURCES)
 
 LINTED := $(filter daemon/% db/% pkcs11/%,$(filter %.c,$(SOURCES)))
-lint:                           ## clang-tidy and cppcheck
+lint: $(BUILD)/gen/known_migrations.inc  ## clang-tidy and cppcheck
 	@scripts/bootstrap.sh build lint
 	@printf '%s\n' $(LINTED) | xargs -P $(JOBS) -n 4 clang-tidy --quiet \
 	 --warnings-as-errors='*' -- $(filter-out -W%,$(CFLAGS)) $(PKG_CFLAGS)

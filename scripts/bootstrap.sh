@@ -16,7 +16,7 @@ set -eu
 BUILD="gcc libc6-dev make pkg-config libssl-dev libevent-dev libyaml-dev libjansson-dev
     libcurl4-openssl-dev libldap-dev libpq-dev libp11-dev libp11-kit-dev"
 DEMO="openssl curl ca-certificates util-linux postgresql postgresql-client softhsm2 slapd
-    ldap-utils gnutls-bin strongswan-pki libstrongswan-standard-plugins
+    ldap-utils jq gnutls-bin strongswan-pki libstrongswan-standard-plugins
     libstrongswan-extra-plugins"
 CHECK="libcmocka-dev nginx-light p11-kit openjdk-17-jre-headless mandoc python3-pytest
     python3-pytest-xdist python3-psycopg2 python3-cryptography python3-ldap3

@@ -18,7 +18,7 @@ from harness.authority import Authority  # noqa: E402
 from harness.nginx import Nginx  # noqa: E402
 from harness.postgres import Database, Postgres  # noqa: E402
 from harness.slapd import Slapd  # noqa: E402
-from harness.softhsm import Token  # noqa: E402
+from harness.softhsm import RecordedToken, Token  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +103,12 @@ def token(new_dir):
     return Token(new_dir("token")).create()
 
 
+@pytest.fixture
+def recorded_token(new_dir):
+    """A fresh token that records what it is asked for, and fails on command."""
+    return RecordedToken(new_dir("token"), daemon.program("faults/recorder.so")).create()
+
+
 @pytest.fixture(scope="session")
 def slapd(new_dir):
     server = Slapd(new_dir("slapd")).create()
@@ -124,11 +130,11 @@ def nginx(new_dir):
 @pytest.fixture
 def new_authority(postgres, migrated, new_dir):
     """A function that makes a running instance with an operator, a root and an
-    issuing CA; keyword arguments of Authority.create."""
+    issuing CA; keyword arguments of Authority.create, and token."""
     made = []
 
-    def make(**options):
-        authority = Authority(new_dir("i"), postgres.database(migrated))
+    def make(token=None, **options):
+        authority = Authority(new_dir("i"), postgres.database(migrated), token)
         made.append(authority)
         authority.create(**options)
         return authority

@@ -61,3 +61,16 @@ def test_tools_make_csrs(make, key, work_dir):
     assert "DNS:probe.example" in text
     assert ("rsaEncryption" if key == "rsa2048" else "prime256v1") in text
     run(["openssl", "req", "-in", csr.path, "-verify", "-noout"])
+
+
+@pytest.mark.parametrize("fault", [False, True])
+def test_recorded_token(recorded_token, fault):
+    if fault:
+        recorded_token.fail("login 0xa0")
+    run(
+        ["p11tool", "--provider", recorded_token.module, "--login", "--list-all",
+         f"pkcs11:token={recorded_token.label}"],
+        env=dict(os.environ, GNUTLS_PIN=recorded_token.pin, **recorded_token.environment), check=False,
+    )
+    logins = recorded_token.calls("login")
+    assert logins and all(call == (["0xa0"] if fault else ["0x0"]) for call in logins)

@@ -3,12 +3,13 @@
 Made the way a person makes it, through the command line.
 """
 
+import glob
 import os
-import time
 
 from . import clients
 from .chanceryd import Chanceryd, program, write_yaml
 from .cli import Cli
+from .postgres import REPO
 from .process import wait_until
 from .softhsm import Token
 
@@ -21,10 +22,10 @@ class Authority:
     root = "test-root"
     issuing = "test-issuing"
 
-    def __init__(self, directory, database):
+    def __init__(self, directory, database, token=None):
         self.directory = directory
         self.database = database
-        self.token = Token(os.path.join(directory, "token")).create()
+        self.token = token or Token(os.path.join(directory, "token")).create()
         self.files = os.path.join(directory, "files")
         os.makedirs(self.files)
         self.daemon = Chanceryd(directory, database, {"main": self.token})
@@ -48,6 +49,7 @@ class Authority:
             settings(self.daemon)
         self.daemon.start()
         self.add_first_operator(operator)
+        self.apply_templates()
         self.create_root(self.root, root_key)
         self.create_issuing(self.issuing, key, deltas, targets)
         return self
@@ -56,15 +58,21 @@ class Authority:
         self.cli("operator", "init")
         self.cli("operator", "add", name, "--role", "administrator", "--role", "manager")
 
+    def apply_templates(self):
+        """The built-in ones."""
+        for path in sorted(glob.glob(os.path.join(REPO, "daemon", "templates", "*.yaml"))):
+            self.cli("template", "apply", path)
+
     def policy(self, name, kind, key, **more):
         policy = {
             "subject": f"CN={name},O=Chancery Test,C=DE",
             "kind": kind,
             "token": "main",
             "key": key,
-            "validity": "20y" if kind == "root" else "10y",
             **more,
         }
+        if kind == "root":
+            policy.setdefault("validity", "20y")
         return write_yaml(os.path.join(self.files, f"{name}.yaml"), policy)
 
     def create_root(self, name, key="p256", **more):
@@ -170,9 +178,6 @@ class Authority:
 
     def issue_crl(self, ca=None, delta=False):
         self.cli("crl", "issue", ca or self.issuing, *(["--delta"] if delta else []))
-
-    def now(self):
-        return int(time.time())
 
     # ------------------------------------------------------------------ end
 

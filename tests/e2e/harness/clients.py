@@ -66,7 +66,6 @@ def certtool_csr(directory, name, cn=None, dns=(), key="rsa2048"):
     run(["certtool", "--generate-privkey", *how, "--outfile", key_path])
     run(["certtool", "--generate-request", "--load-privkey", key_path, "--template", template,
          "--outfile", path])
-    _only_pem(path)
     return Csr(path, key_path)
 
 
@@ -104,15 +103,6 @@ def keytool_csr(directory, name, cn=None, dns=(), key="p256"):
         argv += ["-ext", "san=" + ",".join(f"dns:{d}" for d in dns)]
     run(argv)
     return Csr(path, store)
-
-
-def _only_pem(path):
-    """certtool writes a description before the PEM block."""
-    with open(path, encoding="utf-8", errors="replace") as f:
-        text = f.read()
-    found = re.search(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n", text, re.S)
-    with open(path, "w", encoding="ascii") as f:
-        f.write(found.group(0))
 
 
 def self_signed(directory, name, cn="127.0.0.1"):

@@ -58,3 +58,41 @@ class Token:
         descriptor = os.open(self.pin_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as f:
             f.write(pin + "\n")
+
+
+class RecordedToken(Token):
+    """A token behind tests/faults/recorder.c, which writes down what it is asked
+    for and can be told to fail."""
+
+    def __init__(self, directory, recorder, **more):
+        super().__init__(directory, **more)
+        self.log_path = os.path.join(self.directory, "recorder.log")
+        self.faults_path = os.path.join(self.directory, "recorder.faults")
+        self.environment = dict(
+            self.environment,
+            RECORDER_MODULE=self.module,
+            RECORDER_LOG=self.log_path,
+            RECORDER_FAULTS=self.faults_path,
+        )
+        self.module = recorder
+
+    def calls(self, name):
+        """The recorded calls of one name: lists of result and data, as text."""
+        try:
+            with open(self.log_path, encoding="ascii") as f:
+                lines = [line.split() for line in f]
+        except FileNotFoundError:
+            return []
+        return [line[1:] for line in lines if line[0] == name]
+
+    def forget(self):
+        """Begins the record anew."""
+        if os.path.exists(self.log_path):
+            os.unlink(self.log_path)
+
+    def fail(self, *lines):
+        """Lines as recorder.c takes them ("login 0xa0 1"); none: no faults."""
+        temporary = self.faults_path + ".new"
+        with open(temporary, "w", encoding="ascii") as f:
+            f.write("".join(line + "\n" for line in lines))
+        os.rename(temporary, self.faults_path)

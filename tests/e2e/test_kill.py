@@ -1,0 +1,167 @@
+"""Sudden death at random: nothing lost, nothing twice, no unknown signature."""
+
+import hashlib
+import os
+import random
+import threading
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from harness import clients
+from harness.chanceryd import sanitized
+from harness.process import wait_until
+
+REQUESTS = 500
+FINAL = ("issued", "rejected", "denied", "expired", "withdrawn", "failed")
+
+
+def csr_der(name):
+    """Made in-process: 500 calls of a tool would take longer than the test."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+AUTOMATIC = """\
+name: kill-test
+approval: automatic
+validity: 30d
+key:
+  types: [ec]
+  curves: [p256]
+subject:
+  from: request
+  required: [CN]
+  allowed: [CN]
+san:
+  allowed: [dns]
+  required: true
+  max: 4
+key_usage: [digitalSignature]
+extended_key_usage: [serverAuth]
+exceed_issuer: cut
+"""
+
+
+class Killer(threading.Thread):
+    """Kills one of the roles every now and then, as long as it may."""
+
+    def __init__(self, daemon, roles, seed):
+        super().__init__(daemon=True)
+        self.target = daemon
+        self.roles = roles
+        self.random = random.Random(seed)
+        self.ended = threading.Event()
+        self.killed = dict.fromkeys(roles, 0)
+
+    def run(self):
+        while not self.ended.wait(self.random.uniform(0.1, 0.9)):
+            role = self.random.choice(self.roles)
+            self.killed[role] += self.target.kill_role(role)
+
+    def finish(self):
+        self.ended.set()
+        self.join()
+
+
+def submit_all(a, count, template):
+    ids = []
+    connection = a.database.connect("service_one")
+    try:
+        with connection.cursor() as cursor:
+            for n in range(count):
+                name = f"k{n}.example"
+                cursor.execute(
+                    "SELECT chancery.submit_request(%s, %s, %s::bytea, '{}', %s)",
+                    (a.issuing, template, csr_der(name), f"kill-{n}"),
+                )
+                ids.append(str(cursor.fetchone()[0]))
+    finally:
+        connection.close()
+    return ids
+
+
+def states(a):
+    return dict(a.database.execute("SELECT state, count(*) FROM chancery_store.request GROUP BY state"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("roles", [["signer"], ["issuer"], ["signer", "issuer"]], ids="-".join)
+def test_kill_at_random(new_authority, recorded_token, roles):
+    a = new_authority(token=recorded_token)
+    path = clients.write(a.files, "kill-test.yaml", AUTOMATIC)
+    a.cli("template", "apply", path)
+    a.create_issuing("kill-issuing", templates=["kill-test"])
+    a.issuing = "kill-issuing"
+    a.token.forget()  # keys were made, CSRs signed
+    others = sum(states(a).values())
+
+    count = REQUESTS // 5 if sanitized() else REQUESTS
+    seed = int(os.environ.get("CHANCERY_SEED", time.time()))
+    print(f"CHANCERY_SEED={seed}")
+    killer = Killer(a.daemon, roles, seed)
+    killer.start()
+    try:
+        ids = submit_all(a, count, "kill-test")
+        # Half of the wait with the killer at work, then in peace.
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and states(a).get("issued", 0) < others + count:
+            time.sleep(0.1)
+    finally:
+        killer.finish()
+    assert all(n > 0 for n in killer.killed.values()), killer.killed
+    wait_until(
+        lambda: sum(n for s, n in states(a).items() if s not in FINAL) == 0,
+        timeout=120, what="an end of all requests", alive=a.daemon.process)
+    assert states(a) == {"issued": others + count}
+    check_nothing_lost_nothing_twice(a, ids)
+
+
+def check_nothing_lost_nothing_twice(a, ids):
+    rows = a.database.execute(
+        """SELECT r.public_id, c.serial, c.der, c.issuer_name_id FROM chancery_store.request r
+           JOIN chancery_store.certificate c ON c.request_id = r.id WHERE r.public_id = ANY (%s::uuid[])""",
+        (ids,))
+    assert sorted(str(r[0]) for r in rows) == sorted(ids)
+    assert len({bytes(r[1]) for r in rows}) == len(rows)
+
+    issuing = x509.load_pem_x509_certificate(a.ca_pem(a.issuing).encode()).public_key()
+    for _, serial, der, name in rows:
+        certificate = x509.load_der_x509_certificate(bytes(der))
+        assert certificate.serial_number == int.from_bytes(bytes(serial), "big")
+        issuing.verify(certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
+        # The certificate's to-be-signed bytes are those that were committed before.
+        committed = a.database.one(
+            "SELECT tbs_sha256 FROM chancery_store.serial_intent WHERE issuer_name_id = %s AND serial = %s",
+            (name, bytes(serial)))
+        assert bytes(committed) == hashlib.sha256(certificate.tbs_certificate_bytes).digest()
+
+    # Each request has one live serial, and each serial's bytes became its certificate.
+    orphans = a.database.execute(
+        """SELECT i.serial FROM chancery_store.serial_intent i
+           LEFT JOIN chancery_store.certificate c USING (issuer_name_id, serial)
+           WHERE c.id IS NULL AND i.request_id IS NOT NULL""")
+    assert orphans == [], f"{len(orphans)} serials without certificate"
+    check_no_unknown_signature(a, len(ids))
+
+
+def check_no_unknown_signature(a, least):
+    """Each signature that the token made is over bytes that the database knew."""
+    known = {
+        bytes(r[0]).hex()
+        for r in a.database.execute(
+            """SELECT tbs_sha256 FROM chancery_store.serial_intent
+               UNION SELECT tbs_sha256 FROM chancery_store.crl WHERE tbs_sha256 IS NOT NULL""")
+    }
+    assert not a.token.calls("sign-part")
+    signed = [data for result, data in a.token.calls("sign") if result == "0x0"]
+    unknown = [digest for digest in signed if digest not in known]
+    assert len(signed) >= least and not unknown, (
+        f"{len(unknown)} of {len(signed)} signatures are not in the database")

@@ -1,0 +1,222 @@
+/*
+ * A PKCS#11 module in front of another one. It writes down what the token is
+ * asked for, and fails on command: tests learn from it what a signer really
+ * did, whatever the signer says.
+ *
+ *   RECORDER_MODULE  path of the real module
+ *   RECORDER_LOG     file to append to, one line for each call:
+ *                      login RV
+ *                      sign RV HEX    HEX: the data if it has up to 64 octets (a
+ *                                     digest, a DigestInfo), otherwise its SHA-256
+ *                      sign-part RV   C_SignUpdate, C_SignFinal: not followed
+ *                      open-session RV, initialize RV, finalize RV
+ *   RECORDER_FAULTS  file, read at each such call while it exists; lines of
+ *                      CALL RV [COUNT]   that call (word as above) answers RV
+ *                                        (hex), at most COUNT times per process
+ *                      CALL hang         that call never returns
+ */
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/sha.h>
+
+#include <p11-kit/pkcs11.h>
+
+#define DATA_MAX 64
+#define FAULTS_MAX 4096
+
+static CK_FUNCTION_LIST *real;
+static CK_FUNCTION_LIST faked;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long failed_count;
+
+static void
+record(const char *call, CK_RV rv, const char *more)
+{
+	char line[64 + 2 * DATA_MAX + 32];
+	const char *path = getenv("RECORDER_LOG");
+	int fd, n;
+
+	if (path == NULL)
+		return;
+	n = snprintf(
+	    line, sizeof line, "%s 0x%lx%s%s\n", call, rv, more[0] != '\0' ? " " : "", more);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	if (fd >= 0) {
+		if (write(fd, line, (size_t)n) != n)
+			abort();
+		close(fd);
+	}
+}
+
+/* True when the call shall fail, with *rv. May not return. */
+static bool
+faulty(const char *call, CK_RV *rv)
+{
+	const char *path = getenv("RECORDER_FAULTS");
+	char text[FAULTS_MAX], *line, *save = NULL;
+	bool hit = false;
+	ssize_t n;
+	int fd;
+
+	fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	for (line = strtok_r(text, "\n", &save); line != NULL && !hit;
+	     line = strtok_r(NULL, "\n", &save)) {
+		char word[32], what[32];
+		unsigned long count = 0;
+		int fields = sscanf(line, "%31s %31s %lu", word, what, &count);
+
+		if (fields < 2 || strcmp(word, call) != 0)
+			continue;
+		if (strcmp(what, "hang") == 0)
+			for (;;)
+				pause();
+		pthread_mutex_lock(&lock);
+		hit = fields < 3 || failed_count < count;
+		if (hit)
+			failed_count++;
+		pthread_mutex_unlock(&lock);
+		*rv = strtoul(what, NULL, 16);
+	}
+	return hit;
+}
+
+static CK_RV
+recorder_initialize(CK_VOID_PTR args)
+{
+	CK_RV rv;
+
+	if (!faulty("initialize", &rv))
+		rv = real->C_Initialize(args);
+	record("initialize", rv, "");
+	return rv;
+}
+
+static CK_RV
+recorder_finalize(CK_VOID_PTR reserved)
+{
+	CK_RV rv;
+
+	if (!faulty("finalize", &rv))
+		rv = real->C_Finalize(reserved);
+	record("finalize", rv, "");
+	return rv;
+}
+
+static CK_RV
+recorder_open_session(CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR application, CK_NOTIFY notify,
+    CK_SESSION_HANDLE_PTR session)
+{
+	CK_RV rv;
+
+	if (!faulty("open-session", &rv))
+		rv = real->C_OpenSession(slot, flags, application, notify, session);
+	record("open-session", rv, "");
+	return rv;
+}
+
+static CK_RV
+recorder_login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG pin_len)
+{
+	CK_RV rv;
+
+	if (!faulty("login", &rv))
+		rv = real->C_Login(session, user, pin, pin_len);
+	record("login", rv, "");
+	return rv;
+}
+
+static CK_RV
+recorder_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG data_len, CK_BYTE_PTR signature,
+    CK_ULONG_PTR signature_len)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	const unsigned char *p = data;
+	size_t len = data_len;
+	char hex[2 * DATA_MAX + 1];
+	CK_RV rv;
+
+	if (len > DATA_MAX) {
+		SHA256(data, len, digest);
+		p = digest;
+		len = sizeof digest;
+	}
+	for (size_t i = 0; i < len; i++)
+		snprintf(hex + 2 * i, 3, "%02x", p[i]);
+	hex[2 * len] = '\0';
+	if (!faulty("sign", &rv))
+		rv = real->C_Sign(session, data, data_len, signature, signature_len);
+	if (signature != NULL)
+		record("sign", rv, hex);
+	return rv;
+}
+
+static CK_RV
+recorder_sign_update(CK_SESSION_HANDLE session, CK_BYTE_PTR part, CK_ULONG part_len)
+{
+	CK_RV rv = real->C_SignUpdate(session, part, part_len);
+
+	record("sign-part", rv, "");
+	return rv;
+}
+
+static CK_RV
+recorder_sign_final(CK_SESSION_HANDLE session, CK_BYTE_PTR signature, CK_ULONG_PTR signature_len)
+{
+	CK_RV rv = real->C_SignFinal(session, signature, signature_len);
+
+	record("sign-part", rv, "");
+	return rv;
+}
+
+static CK_RV
+recorder_get_function_list(CK_FUNCTION_LIST_PTR_PTR list)
+{
+	*list = &faked;
+	return CKR_OK;
+}
+
+/* Loads the real module at the first call. */
+CK_RV
+C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list)
+{
+	CK_RV (*get)(CK_FUNCTION_LIST_PTR_PTR) = NULL;
+	const char *path = getenv("RECORDER_MODULE");
+	CK_RV rv = CKR_OK;
+	void *module;
+
+	pthread_mutex_lock(&lock);
+	if (real == NULL) {
+		module = path == NULL ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL);
+		if (module != NULL)
+			*(void **)&get = dlsym(module, "C_GetFunctionList");
+		rv = get == NULL ? CKR_GENERAL_ERROR : get(&real);
+		if (rv == CKR_OK) {
+			faked = *real;
+			faked.C_Initialize = recorder_initialize;
+			faked.C_Finalize = recorder_finalize;
+			faked.C_GetFunctionList = recorder_get_function_list;
+			faked.C_OpenSession = recorder_open_session;
+			faked.C_Login = recorder_login;
+			faked.C_Sign = recorder_sign;
+			faked.C_SignUpdate = recorder_sign_update;
+			faked.C_SignFinal = recorder_sign_final;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	if (rv == CKR_OK)
+		*list = &faked;
+	return rv;
+}
