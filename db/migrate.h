@@ -2,8 +2,8 @@
 #define CHANCERY_DB_MIGRATE_H
 
 /*
- * The schema's version. Migrations are files NNNN_name.sql, numbered from 0001
- * without gaps, forward only; each runs in one transaction together with the
+ * The schema's version. Migrations are files NNNN_name.sql, forward only, in
+ * the order of their numbers; each runs in one transaction together with the
  * row that records it in chancery_migration.applied (version, name, SHA-256 of
  * the file). The program carries the list of its own migrations, made at build
  * time from migrations/, and works on no other schema.
@@ -35,9 +35,10 @@ extern const size_t migrations_known_count;
 /*
  * Applies what dir holds and the database has not, as the tables' owner. Of two
  * that start at once the second waits and finds nothing left to do. Refused
- * before anything is changed (ERROR_CONFLICT, naming the file): a file that
- * was applied with another content, one that was applied and is missing, an
- * applied one that dir does not know. applied may be NULL: how many ran now.
+ * before anything is changed (ERROR_CONFLICT, naming the file): one that was
+ * applied with another content or name, one that was applied and is missing
+ * (as when the database is newer than this program), one that comes too late
+ * because a higher number was applied. applied may be NULL: how many ran now.
  */
 bool db_migrate(
     const char *conninfo, const char *dir, size_t *applied, struct error *err) MUST_CHECK;
