@@ -47,7 +47,7 @@ struct csr {
  * extension twice, keys that spki_parse refuses, a subject that name_check
  * refuses, a signature algorithm that is not one of ours (SHA-1 among them),
  * names that san_check refuses. Tolerated: challengePassword and other
- * attributes, once each, and extensions that we do not read. Nothing is
+ * attributes, once each and in any order, and extensions that we do not read. Nothing is
  * verified yet. */
 bool csr_parse(struct bytes der, struct csr *csr, struct error *err) MUST_CHECK;
 
