@@ -23,9 +23,8 @@
 #define CAPOLICY_URL_MAX 8 /* URLs in one list */
 #define CAPOLICY_TARGET_MAX 32
 #define CAPOLICY_PATH_LENGTH_MAX 16
-#define CAPOLICY_PATH_MAX 1023	   /* bytes of a file's path */
-#define CAPOLICY_LOCATION_MAX 2047 /* bytes of a target's URL */
-#define CAPOLICY_PERIOD_MIN_S 60
+#define CAPOLICY_PATH_MAX 1023 /* bytes of a file's path */
+#define CAPOLICY_PERIOD_MIN_S 2
 #define CAPOLICY_PERIOD_MAX_S (2LL * 365 * 86400)
 #define CAPOLICY_VALIDITY_MAX_S (50LL * 365 * 86400)
 
@@ -116,8 +115,9 @@ bool capolicy_build_request(const struct capolicy *policy, struct bytes spki, vo
     size_t size, struct bytes *info, struct error *err) MUST_CHECK;
 
 /* Checks a certificate that is to be installed as this CA's own: subject byte
- * for byte, key, a CA's basicConstraints and keyUsage, SKI as we compute it or
- * any that is there. Signature and chain are the caller's business. */
+ * for byte, key, a CA's basicConstraints and keyUsage, and the subject key
+ * identifier that the request asked for (what the CA issues refers to it).
+ * Signature and chain are the caller's business. */
 bool capolicy_check_certificate(const struct capolicy *policy, struct bytes spki,
     const struct certificate *certificate, struct error *err) MUST_CHECK;
 

@@ -150,13 +150,16 @@ read_allowed_attributes(struct template *t, struct yaml_list *list, struct error
 
 	while ((item = yaml_list_next(list)) != NULL) {
 		struct template_attribute *a = &t->attributes[t->attribute_count];
+		const char *keyword;
 
 		if (!attribute_of(item, &a->word, a->oid_buf, &a->oid, err))
 			return false;
 		if (find_attribute(t, a->oid) != NULL)
 			return yaml_fail(item, err, "stands twice; allowed: once");
 		/* A name has several of these by its nature (RFC 4519 2.4, RFC 5280 4.1.2.4). */
-		a->repeatable = strcasecmp(a->word, "OU") == 0 || strcasecmp(a->word, "DC") == 0;
+		keyword = name_attribute_keyword(a->oid);
+		a->repeatable = keyword != NULL &&
+				(strcmp(keyword, "OU") == 0 || strcmp(keyword, "DC") == 0);
 		template_list_add(t->attributes_text, a->word);
 		t->attribute_count++;
 	}

@@ -1,0 +1,46 @@
+#ifndef CHANCERY_X509_CAPOLICY_INT_H
+#define CHANCERY_X509_CAPOLICY_INT_H
+
+/* What the files of the CA policy share. */
+
+#include "daemon/x509/capolicy.h"
+
+/* Schemes of URLs, as bits. */
+enum url_scheme {
+	URL_HTTP = 1 << 0,
+	URL_HTTPS = 1 << 1,
+	URL_LDAP = 1 << 2,
+	URL_LDAPS = 1 << 3,
+};
+
+struct url {
+	enum url_scheme scheme;
+	struct bytes host;	/* without brackets and port */
+	struct bytes dn;	/* ldap: as written, percent-escapes and all; may be empty */
+	struct bytes attribute; /* ldap: as written; may be empty */
+};
+
+/* Takes a URL apart: printable ASCII without space, scheme, host, well-formed
+ * percent-escapes, no user name, no fragment; an LDAP URL (RFC 4516) has at
+ * most one attribute, scope base and no extensions. ERROR_INPUT: what is wrong,
+ * to stand behind "'URL': ". */
+bool url_parse(const char *text, struct url *url, struct error *err) MUST_CHECK;
+
+/* "http", ... */
+const char *url_scheme_name(enum url_scheme scheme);
+
+/* True for "localhost", 127.0.0.0/8 and ::1: what goes there stays here. */
+bool url_is_loopback(const struct url *url);
+
+/* True when the LDAP attribute is wanted ("cACertificate;binary"), in any case. */
+bool url_attribute_is(const struct url *url, const char *wanted);
+
+/* 1 to CAPOLICY_NAME_MAX of letters, digits, '.', '_', '-', first not '.' or
+ * '-': a name, never a path. */
+bool capolicy_is_name(const char *s);
+
+/* Reads `targets`; everything else of the policy has been read. */
+bool capolicy_read_targets(
+    struct capolicy *policy, struct yaml_map *map, struct error *err) MUST_CHECK;
+
+#endif

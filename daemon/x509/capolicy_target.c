@@ -1,0 +1,320 @@
+/* Publication targets of a CA policy: artifact, kind of place, and addresses. */
+
+#include <string.h>
+
+#include "daemon/x509/capolicy_int.h"
+
+enum artifact_index {
+	CERTIFICATE,
+	CRL,
+	DELTA,
+};
+
+enum place_index {
+	PLACE_FILE,
+	PLACE_HTTP,
+	PLACE_LDAP,
+};
+
+static const char *const artifact_words[] = {"ca-certificate", "crl", "delta-crl"};
+static const char *const kind_words[] = {"file", "http", "ldap"};
+static const char *const tls_words[] = {"none", "starttls", "ldaps"};
+static const char *const auth_words[] = {"basic", "bearer"};
+
+/* RFC 4523 2: these syntaxes travel in binary. */
+static const char *const attributes[] = {
+    [CERTIFICATE] = "cACertificate;binary",
+    [CRL] = "certificateRevocationList;binary",
+    [DELTA] = "deltaRevocationList;binary",
+};
+
+bool
+capolicy_is_name(const char *s)
+{
+	size_t len = strlen(s);
+
+	return len > 0 && len <= CAPOLICY_NAME_MAX && s[0] != '.' && s[0] != '-' &&
+	       strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
+		   len;
+}
+
+static bool
+get_name(
+    struct yaml_map *map, const char *key, enum yaml_need need, const char **out, struct error *err)
+{
+	if (!yaml_get_string(map, key, need, out, err))
+		return false;
+	if (!capolicy_is_name(*out))
+		return yaml_fail_key(map, key, err,
+		    "'%.80s' is not allowed; allowed: letters, digits, '.', '_' and '-', at most "
+		    "%d, "
+		    "first no '.' or '-'; a name, not a path",
+		    *out, CAPOLICY_NAME_MAX);
+	return true;
+}
+
+/* ---- places */
+
+/* An absolute path without empty, "." or ".." parts, to a file. */
+static bool
+is_file_path(const char *path)
+{
+	size_t len = strlen(path), part;
+
+	if (path[0] != '/' || len < 2 || len > CAPOLICY_PATH_MAX)
+		return false;
+	for (const char *p = path; *p != '\0'; p += part) {
+		p++;
+		part = strcspn(p, "/");
+		if (part == 0 || (part == 1 && p[0] == '.') ||
+		    (part == 2 && p[0] == '.' && p[1] == '.'))
+			return false;
+	}
+	for (const char *p = path; *p != '\0'; p++)
+		if (*p <= 0x20 || *p >= 0x7f)
+			return false;
+	return true;
+}
+
+static bool
+check_path(struct yaml_map *map, const char *key, const char *path, struct error *err)
+{
+	return is_file_path(path) || yaml_fail_key(map, key, err,
+					 "'%.200s' is no path; allowed: an absolute path of a "
+					 "file, without '.', '..' and empty "
+					 "parts, blanks and non-ASCII characters, at most %d bytes",
+					 path, CAPOLICY_PATH_MAX);
+}
+
+static bool
+check_ldap(struct yaml_map *map, const char *key, const char *text, const struct url *url,
+    size_t artifact, struct error *err)
+{
+	if (url->dn.len == 0)
+		return yaml_fail_key(map, key, err, "'%.200s' names no entry (DN)", text);
+	if (!url_attribute_is(url, attributes[artifact]))
+		return yaml_fail_key(map, key, err,
+		    "'%.200s' does not name the attribute of this artifact; a %s stands in '?%s' "
+		    "(RFC "
+		    "4523)",
+		    text, artifact_words[artifact], attributes[artifact]);
+	return true;
+}
+
+static bool
+check_url(struct yaml_map *map, const char *key, const char *text, unsigned allowed,
+    const char *allowed_text, size_t artifact, struct url *url, struct error *err)
+{
+	struct error detail = ERROR_INIT;
+
+	if (!url_parse(text, url, &detail))
+		return yaml_fail_key(map, key, err, "'%.200s' %s", text, detail.text);
+	if ((url->scheme & allowed) == 0)
+		return yaml_fail_key(map, key, err, "'%.200s' has the scheme %s; allowed here: %s",
+		    text, url_scheme_name(url->scheme), allowed_text);
+	if ((url->scheme & (URL_LDAP | URL_LDAPS)) != 0)
+		return check_ldap(map, key, text, url, artifact, err);
+	return true;
+}
+
+static bool
+check_write(struct yaml_map *map, const struct capolicy_target *t, size_t artifact, size_t kind,
+    struct url *url, struct error *err)
+{
+	switch (kind) {
+	case PLACE_FILE:
+		return check_path(map, "write", t->write, err);
+	case PLACE_HTTP:
+		return check_url(map, "write", t->write, URL_HTTP | URL_HTTPS, "http, https",
+		    artifact, url, err);
+	default:
+		return check_url(map, "write", t->write, URL_LDAP | URL_LDAPS, "ldap, ldaps",
+		    artifact, url, err);
+	}
+}
+
+/* Where clients look; for a file also the file itself. */
+static bool
+check_read(struct yaml_map *map, const struct capolicy_target *t, size_t artifact, size_t kind,
+    struct error *err)
+{
+	struct url url;
+
+	if (kind == PLACE_FILE && t->read[0] == '/')
+		return check_path(map, "read", t->read, err);
+	return check_url(map, "read", t->read, URL_HTTP | URL_HTTPS | URL_LDAP | URL_LDAPS,
+	    "http, https, ldap, ldaps", artifact, &url, err);
+}
+
+/* ---- secrets */
+
+static bool
+is_encrypted(const struct capolicy_target *t, const struct url *url)
+{
+	return url->scheme == URL_HTTPS || url->scheme == URL_LDAPS ||
+	       (t->tls != NULL && strcmp(t->tls, "none") != 0);
+}
+
+static bool
+read_ldap_options(
+    struct yaml_map *map, struct capolicy_target *t, const struct url *url, struct error *err)
+{
+	size_t tls = 0;
+
+	(void)yaml_get_enum(map, "tls", YAML_OPTIONAL, tls_words, COUNT_OF(tls_words), &tls, err);
+	(void)yaml_get_string(map, "bind_dn", YAML_OPTIONAL, &t->bind_dn, err);
+	if (error_is_set(err))
+		return false;
+	t->tls = tls_words[tls];
+	if (url->scheme == URL_LDAPS && strcmp(t->tls, "starttls") == 0)
+		return yaml_fail_key(
+		    map, "tls", err, "StartTLS begins on ldap://, but 'write' is ldaps://");
+	if ((t->bind_dn != NULL) != (t->credential != NULL))
+		return yaml_fail_key(map, t->bind_dn != NULL ? "bind_dn" : "credential", err,
+		    "'bind_dn' and 'credential' belong together: give both, or none to write "
+		    "anonymously");
+	if (t->bind_dn != NULL && strchr(t->bind_dn, '=') == NULL)
+		return yaml_fail_key(map, "bind_dn", err,
+		    "'%.80s' is no distinguished name; allowed: such as cn=writer,o=example",
+		    t->bind_dn);
+	return true;
+}
+
+static bool
+read_http_options(struct yaml_map *map, struct capolicy_target *t, struct error *err)
+{
+	size_t auth = 0;
+
+	if (yaml_get_enum(
+		map, "auth", YAML_OPTIONAL, auth_words, COUNT_OF(auth_words), &auth, err) &&
+	    t->credential == NULL)
+		return yaml_fail_key(map, "auth", err, "is given without 'credential'");
+	(void)yaml_get_bool(map, "webdav", YAML_OPTIONAL, &t->webdav, err);
+	if (t->credential != NULL)
+		t->auth = auth_words[auth];
+	return !error_is_set(err);
+}
+
+static bool
+read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const struct url *url,
+    struct error *err)
+{
+	/* Asked for in every kind, so that the error says where they belong. */
+	static const struct {
+		const char *key;
+		size_t kind;
+	} owners[] = {{"bind_dn", PLACE_LDAP}, {"tls", PLACE_LDAP}, {"auth", PLACE_HTTP},
+	    {"webdav", PLACE_HTTP}};
+
+	for (size_t i = 0; i < COUNT_OF(owners); i++)
+		if (yaml_has(map, owners[i].key) && owners[i].kind != kind)
+			return yaml_fail_key(map, owners[i].key, err,
+			    "is only for targets of kind %s; this one is of kind %s",
+			    kind_words[owners[i].kind], kind_words[kind]);
+	if (get_name(map, "credential", YAML_OPTIONAL, &t->credential, err) && kind == PLACE_FILE)
+		return yaml_fail_key(map, "credential", err, "is not for targets of kind file");
+	if (error_is_set(err))
+		return false;
+	if (kind == PLACE_LDAP && !read_ldap_options(map, t, url, err))
+		return false;
+	if (kind == PLACE_HTTP && !read_http_options(map, t, err))
+		return false;
+	if (t->credential != NULL && !is_encrypted(t, url) && !url_is_loopback(url))
+		return yaml_fail_key(map, "credential", err,
+		    "would cross the network unencrypted; use https, ldaps or 'tls: starttls'");
+	return true;
+}
+
+/* ---- a target and its neighbours */
+
+static bool
+is_listed(const char *const *urls, size_t count, const char *url)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(urls[i], url) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Clients take a delta that stands where they expect the complete CRL for the
+ * whole list (dirmngr does, and OpenSSL).
+ */
+static bool
+check_role(const struct capolicy *policy, struct yaml_map *map, const struct capolicy_target *t,
+    size_t artifact, struct error *err)
+{
+	if (artifact == DELTA && policy->delta_period_s == 0)
+		return yaml_fail_key(map, "artifact", err,
+		    "is delta-crl, but 'crl' has no 'delta_period', so there are none");
+	if (artifact == DELTA && is_listed(policy->cdp, policy->cdp_count, t->read))
+		return yaml_fail_key(map, "read", err,
+		    "is listed in 'locations.cdp', where clients expect a complete CRL, not a "
+		    "delta");
+	if (artifact == CRL && is_listed(policy->freshest, policy->freshest_count, t->read))
+		return yaml_fail_key(map, "read", err,
+		    "is listed in 'locations.freshest', where clients expect a delta CRL");
+	return true;
+}
+
+static bool
+check_neighbours(const struct capolicy *policy, struct yaml_map *map,
+    const struct capolicy_target *t, struct error *err)
+{
+	for (size_t i = 0; i < policy->target_count; i++) {
+		const struct capolicy_target *other = &policy->targets[i];
+
+		if (strcmp(other->name, t->name) == 0)
+			return yaml_fail_key(
+			    map, "name", err, "'%s' stands twice; allowed: once", t->name);
+		if (strcmp(other->write, t->write) == 0)
+			return yaml_fail_key(map, "write", err,
+			    "is also where target '%s' writes; they would overwrite each other",
+			    other->name);
+		if (strcmp(other->read, t->read) == 0 && strcmp(other->artifact, t->artifact) != 0)
+			return yaml_fail_key(map, "read", err,
+			    "is also where target '%s' has its %s", other->name, other->artifact);
+	}
+	return true;
+}
+
+static bool
+read_target(struct capolicy *policy, const struct yaml_node *item, struct error *err)
+{
+	struct capolicy_target *t = &policy->targets[policy->target_count];
+	size_t artifact = 0, kind = 0;
+	struct url url = {0};
+	struct yaml_map map;
+
+	if (!yaml_map_begin(item, &map, err) ||
+	    !get_name(&map, "name", YAML_REQUIRED, &t->name, err) ||
+	    !yaml_get_enum(&map, "artifact", YAML_REQUIRED, artifact_words,
+		COUNT_OF(artifact_words), &artifact, err) ||
+	    !yaml_get_enum(
+		&map, "kind", YAML_REQUIRED, kind_words, COUNT_OF(kind_words), &kind, err) ||
+	    !yaml_get_string(&map, "write", YAML_REQUIRED, &t->write, err) ||
+	    !yaml_get_string(&map, "read", YAML_REQUIRED, &t->read, err) ||
+	    !check_write(&map, t, artifact, kind, &url, err) ||
+	    !check_read(&map, t, artifact, kind, err) || !read_options(&map, t, kind, &url, err) ||
+	    !yaml_map_end(&map, err))
+		return false;
+	t->artifact = artifact_words[artifact];
+	t->kind = kind_words[kind];
+	if (!check_role(policy, &map, t, artifact, err) || !check_neighbours(policy, &map, t, err))
+		return false;
+	policy->target_count++;
+	return true;
+}
+
+bool
+capolicy_read_targets(struct capolicy *policy, struct yaml_map *map, struct error *err)
+{
+	const struct yaml_node *item;
+	struct yaml_list list;
+
+	if (yaml_get_list(map, "targets", YAML_OPTIONAL, 0, CAPOLICY_TARGET_MAX, &list, err))
+		while ((item = yaml_list_next(&list)) != NULL)
+			if (!read_target(policy, item, err))
+				return false;
+	return !error_is_set(err);
+}
