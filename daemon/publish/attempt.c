@@ -1,0 +1,446 @@
+#include "daemon/publish/attempt.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "daemon/core/process.h"
+#include "daemon/publish/credential.h"
+#include "daemon/publish/spool.h"
+
+/* The courier's own time ends this much before it is killed, so that it can
+ * still say what it waited for. */
+#define COURIER_HEAD_START_MS 1000
+
+enum attempt_state {
+	ATTEMPT_SPOOLING, /* the file is being fetched */
+	ATTEMPT_RUNNING,  /* a courier runs; its end of life moves on */
+	ATTEMPT_ENDED,	  /* end was called, or is about to be */
+};
+
+struct attempt {
+	struct event_base *base;
+	char *program;
+	enum attempt_state state;
+	int64_t publication;
+	int epoch;
+	int64_t artifact_id, target_id;
+	bool retry;
+	int64_t deadline_ms, started_ms;
+	struct publish_job job;
+	uint8_t *companions; /* owned octets that the job's companions point to */
+	struct spool_ticket *ticket;
+	struct event *timer; /* the deadline; or the turn of the loop in which it ends */
+	struct event *exit;  /* on pidfd */
+	pid_t pid;	     /* 0: none to wait for */
+	int pidfd, socket;
+	bool killed;
+	attempt_end_fn *end;
+	void *arg;
+	struct publish_result result;
+};
+
+int64_t
+attempt_now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void
+set_timer(struct attempt *a, int64_t ms)
+{
+	struct timeval tv;
+
+	if (ms < 0)
+		ms = 0;
+	tv.tv_sec = (time_t)(ms / 1000);
+	tv.tv_usec = (suseconds_t)(ms % 1000) * 1000;
+	(void)event_add(a->timer, &tv);
+}
+
+/* Says so at the loop's next turn, when nothing of ours is on the stack. */
+static void
+finish(struct attempt *a)
+{
+	a->state = ATTEMPT_ENDED;
+	spool_return(a->ticket);
+	a->ticket = NULL;
+	set_timer(a, 0);
+}
+
+static void
+finish_failed(struct attempt *a)
+{
+	a->result.outcome = PUBLISH_FAILED;
+	finish(a);
+}
+
+/* ------------------------------------------------------- the courier's end */
+
+static bool
+read_result(struct attempt *a, struct error *err)
+{
+	uint8_t buf[4 + PUBLISH_RESULT_MAX];
+	size_t used = 0, len;
+	ssize_t n;
+
+	/* The courier is gone: what it sent lies in the socket's buffer, whole. */
+	do {
+		n = recv(a->socket, buf + used, sizeof buf - used, MSG_DONTWAIT);
+		if (n > 0)
+			used += (size_t)n;
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	if (used < 4)
+		return error_set(err, ERROR_INTERNAL, "the courier ended without a result");
+	len = (size_t)buf[0] << 24 | (size_t)buf[1] << 16 | (size_t)buf[2] << 8 | buf[3];
+	if (len != used - 4)
+		return error_set(err, ERROR_INTERNAL, "the courier's result is cut off");
+	return publish_result_decode(buf + 4, len, &a->result, err);
+}
+
+static void
+judge_end(struct attempt *a, int status)
+{
+	struct error *err = &a->result.error;
+
+	if (a->killed || (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)) {
+		error_set(err, ERROR_TIMEOUT,
+		    "%s did not answer within %lld s; the courier was killed", a->job.write_url,
+		    (long long)((attempt_now_ms() - a->started_ms) / 1000));
+		finish_failed(a);
+		return;
+	}
+	if (WIFSIGNALED(status)) {
+		error_set(err, ERROR_INTERNAL, "the courier died of signal %d", WTERMSIG(status));
+		finish_failed(a);
+		return;
+	}
+	if (!read_result(a, err)) {
+		finish_failed(a);
+		return;
+	}
+	finish(a);
+}
+
+static void
+on_exit_of_courier(evutil_socket_t fd, short what, void *arg)
+{
+	struct attempt *a = arg;
+	int status = 0;
+	pid_t pid;
+
+	(void)fd;
+	(void)what;
+	do {
+		pid = waitpid(a->pid, &status, WNOHANG);
+	} while (pid < 0 && errno == EINTR);
+	if (pid == 0)
+		return;
+	(void)event_del(a->exit);
+	(void)event_del(a->timer);
+	a->pid = 0;
+	judge_end(a, status);
+}
+
+/* ----------------------------------------------------- the courier's start */
+
+static bool
+make_job_file(struct attempt *a, int *fd, struct error *err)
+{
+	struct wire_writer w;
+	bool ok = false;
+
+	wire_writer_init(&w, PUBLISH_FRAME_MAX);
+	publish_job_encode(&a->job, &w);
+	*fd = memfd_create("publication-job", MFD_CLOEXEC);
+	if (*fd < 0) {
+		error_set_errno(err, ERROR_SYSTEM, "creating a publication job");
+		goto out;
+	}
+	if (!publish_frame_write(*fd, &w, err))
+		goto out;
+	if (lseek(*fd, 0, SEEK_SET) < 0) {
+		error_set_errno(err, ERROR_SYSTEM, "rewinding a publication job");
+		goto out;
+	}
+	ok = true;
+out:
+	wire_writer_free(&w);
+	return ok;
+}
+
+static bool
+spawn_courier(struct attempt *a, int peer, struct error *err)
+{
+	char name[] = "chanceryd", option[] = "--role", role[] = "courier";
+	char *argv[] = {name, option, role, NULL};
+	char **environment = process_environment(false, NULL, 0);
+	bool ok;
+
+	if (environment == NULL)
+		return error_set_errno(err, ERROR_SYSTEM, "memory for a courier");
+	ok = process_spawn(a->program, argv, environment, peer, &a->pid, err);
+	process_environment_free(environment);
+	return ok;
+}
+
+static bool
+watch_courier(struct attempt *a, struct error *err)
+{
+	a->pidfd = pidfd_open(a->pid, 0);
+	if (a->pidfd < 0)
+		return error_set_errno(err, ERROR_SYSTEM, "watching a courier");
+	a->exit = event_new(a->base, a->pidfd, EV_READ | EV_PERSIST, on_exit_of_courier, a);
+	if (a->exit == NULL || event_add(a->exit, NULL) < 0)
+		return error_set(err, ERROR_SYSTEM, "no memory to watch a courier");
+	return true;
+}
+
+static bool
+start_courier(struct attempt *a, int artifact, struct error *err)
+{
+	int64_t left = a->deadline_ms - attempt_now_ms() - COURIER_HEAD_START_MS;
+	int pair[2] = {-1, -1}, job = -1;
+	bool ok = false;
+
+	if (left < COURIER_HEAD_START_MS)
+		return error_set(err, ERROR_TIMEOUT,
+		    "reading the artifact from the database left no time to publish it");
+	a->job.timeout_ms = (uint32_t)(left < INT32_MAX ? left : INT32_MAX);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		error_set_errno(err, ERROR_SYSTEM, "a socket for a courier");
+		goto out;
+	}
+	a->socket = pair[0];
+	if (!make_job_file(a, &job, err) ||
+	    !publish_descriptors_send(a->socket, job, artifact, err) ||
+	    !spawn_courier(a, pair[1], err) || !watch_courier(a, err))
+		goto out;
+	ok = true;
+out:
+	if (job >= 0)
+		(void)close(job);
+	if (pair[1] >= 0)
+		(void)close(pair[1]);
+	return ok;
+}
+
+static void
+on_spooled(int fd, const struct error *err, void *arg)
+{
+	struct attempt *a = arg;
+
+	if (err != NULL) {
+		a->result.error = *err;
+		finish_failed(a);
+		return;
+	}
+	a->state = ATTEMPT_RUNNING;
+	if (!start_courier(a, fd, &a->result.error))
+		finish_failed(a);
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct attempt *a = arg;
+
+	(void)fd;
+	(void)what;
+	switch (a->state) {
+	case ATTEMPT_SPOOLING:
+		error_set(&a->result.error, ERROR_TIMEOUT,
+		    "the artifact could not be read from the database in time");
+		finish_failed(a);
+		break;
+	case ATTEMPT_RUNNING:
+		a->killed = true;
+		(void)kill(a->pid, SIGKILL);
+		break;
+	case ATTEMPT_ENDED:
+		a->end(a, &a->result, a->arg);
+		break;
+	}
+}
+
+/* -------------------------------------------------------- from claim to job */
+
+static bool
+copy_text(char *out, size_t size, const char *text, const char *what, struct error *err)
+{
+	if (text == NULL || strlen(text) >= size)
+		return error_set(
+		    err, ERROR_LIMIT, "the target's %s is longer than %zu octets", what, size - 1);
+	(void)snprintf(out, size, "%s", text);
+	return true;
+}
+
+/* The octets are copied: the claim's are gone soon. */
+static bool
+copy_companions(struct attempt *a, const struct db_publish_claim *c, struct error *err)
+{
+	struct db_array left = c->companions;
+	struct bytes der;
+	size_t total = 0, used = 0;
+
+	while (db_array_next(&left, &der)) {
+		if (der.len > PUBLISH_COMPANION_MAX ||
+		    ++a->job.companion_count > PUBLISH_COMPANIONS_MAX)
+			return error_set(err, ERROR_LIMIT,
+			    "a directory entry holds at most %d CA certificates of %d octets",
+			    PUBLISH_COMPANIONS_MAX + 1, PUBLISH_COMPANION_MAX);
+		total += der.len;
+	}
+	if ((a->companions = malloc(total + 1)) == NULL)
+		return error_set_errno(err, ERROR_SYSTEM, "memory for CA certificates");
+	left = c->companions;
+	for (size_t i = 0; db_array_next(&left, &der); i++) {
+		memcpy(a->companions + used, der.p, der.len);
+		a->job.companions[i] = (struct bytes){a->companions + used, der.len};
+		used += der.len;
+	}
+	return true;
+}
+
+static bool
+make_job(struct attempt *a, const struct attempt_settings *settings,
+    const struct db_publish_claim *c, struct error *err)
+{
+	struct publish_job *job = &a->job;
+
+	if (!target_kind_parse(c->kind, &job->kind) ||
+	    !artifact_kind_parse(c->artifact, &job->artifact) ||
+	    !target_tls_parse(c->tls, &job->tls) || !target_auth_parse(c->auth, &job->auth))
+		return error_set(err, ERROR_INPUT,
+		    "the target's kind '%s', tls '%s' or auth '%s' is unknown", c->kind, c->tls,
+		    c->auth);
+	if (c->size <= 0 || c->sha256.len != PUBLISH_SHA256_LEN)
+		return error_set(err, ERROR_INTERNAL, "artifact %lld is not complete",
+		    (long long)c->artifact_id);
+	if (!copy_text(job->write_url, sizeof job->write_url, c->write_url, "write URL", err) ||
+	    !copy_text(job->read_url, sizeof job->read_url, c->read_url, "read URL", err) ||
+	    !copy_text(job->bind_dn, sizeof job->bind_dn, c->bind_dn, "bind_dn", err))
+		return false;
+	if (settings->ca_file != NULL &&
+	    !copy_text(job->ca_file, sizeof job->ca_file, settings->ca_file, "ca_file", err))
+		return false;
+	if (c->credential[0] != '\0' && !credential_path(settings->credentials_dir, c->credential,
+					    job->credential_path, sizeof job->credential_path, err))
+		return false;
+	job->webdav = c->webdav;
+	job->look_first = a->retry;
+	job->size = (uint64_t)c->size;
+	memcpy(job->sha256, c->sha256.p, PUBLISH_SHA256_LEN);
+	return copy_companions(a, c, err);
+}
+
+struct attempt *
+attempt_start(const struct attempt_settings *settings, const struct db_publish_claim *c,
+    int64_t deadline_ms, attempt_end_fn *end, void *arg, struct error *err)
+{
+	struct attempt *a = calloc(1, sizeof *a);
+
+	if (a == NULL || (a->program = strdup(settings->program)) == NULL ||
+	    (a->timer = evtimer_new(settings->base, on_timer, a)) == NULL) {
+		if (a != NULL)
+			free(a->program);
+		free(a);
+		error_set(err, ERROR_SYSTEM, "no memory for a publication");
+		return NULL;
+	}
+	a->base = settings->base;
+	a->publication = c->publication;
+	a->epoch = c->epoch;
+	a->artifact_id = c->artifact_id;
+	a->target_id = c->target_id;
+	a->retry = c->attempts > 1;
+	a->deadline_ms = deadline_ms;
+	a->started_ms = attempt_now_ms();
+	a->pidfd = a->socket = -1;
+	a->end = end;
+	a->arg = arg;
+	(void)snprintf(a->job.target, sizeof a->job.target, "%s", c->target);
+	set_timer(a, deadline_ms - a->started_ms);
+	if (!make_job(a, settings, c, &a->result.error) ||
+	    (a->ticket = spool_take(settings->spool, a->artifact_id, a->job.size, a->job.sha256,
+		 on_spooled, a, &a->result.error)) == NULL)
+		finish_failed(a);
+	return a;
+}
+
+void
+attempt_free(struct attempt *a)
+{
+	if (a == NULL)
+		return;
+	spool_return(a->ticket);
+	if (a->exit != NULL)
+		event_free(a->exit);
+	event_free(a->timer);
+	if (a->pid > 0) {
+		(void)kill(a->pid, SIGKILL);
+		(void)waitpid(a->pid, NULL, 0);
+	}
+	if (a->pidfd >= 0)
+		(void)close(a->pidfd);
+	if (a->socket >= 0)
+		(void)close(a->socket);
+	free(a->companions);
+	free(a->program);
+	free(a);
+}
+
+int64_t
+attempt_publication(const struct attempt *a)
+{
+	return a->publication;
+}
+
+int
+attempt_epoch(const struct attempt *a)
+{
+	return a->epoch;
+}
+
+int64_t
+attempt_artifact(const struct attempt *a)
+{
+	return a->artifact_id;
+}
+
+int64_t
+attempt_target_id(const struct attempt *a)
+{
+	return a->target_id;
+}
+
+const char *
+attempt_target(const struct attempt *a)
+{
+	return a->job.target;
+}
+
+const char *
+attempt_kind(const struct attempt *a)
+{
+	return artifact_kind_name(a->job.artifact);
+}
+
+bool
+attempt_is_retry(const struct attempt *a)
+{
+	return a->retry;
+}

@@ -1,0 +1,56 @@
+#ifndef CHANCERY_PUBLISH_ATTEMPT_H
+#define CHANCERY_PUBLISH_ATTEMPT_H
+
+/*
+ * One attempt to bring an artifact to a target: it is spooled, a courier is
+ * started with it, and its result is taken, all before a deadline, at which the
+ * courier is killed.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "daemon/publish/job.h"
+#include "db/publish.h"
+
+struct attempt;
+struct event_base;
+struct spool;
+
+struct attempt_settings {
+	struct event_base *base;
+	struct spool *spool;
+	const char *program;	     /* of the courier */
+	const char *credentials_dir; /* or NULL */
+	const char *ca_file;	     /* or NULL */
+};
+
+/* Called once, from the loop. result is valid during the call. The callee
+ * frees the attempt, now or later. */
+typedef void attempt_end_fn(struct attempt *a, const struct publish_result *result, void *arg);
+
+/* Takes all that it needs from the claim. deadline_ms is of CLOCK_MONOTONIC,
+ * and early enough before the lease's end that a kill still counts. A claim
+ * that makes no sense ends as a failed attempt. NULL: no memory. */
+struct attempt *attempt_start(const struct attempt_settings *settings,
+    const struct db_publish_claim *claim, int64_t deadline_ms, attempt_end_fn *end, void *arg,
+    struct error *err) MUST_CHECK;
+
+/* Kills a courier that still runs. NULL is legal. */
+void attempt_free(struct attempt *a);
+
+/* What the claim said. */
+int64_t attempt_publication(const struct attempt *a);
+int attempt_epoch(const struct attempt *a);
+int64_t attempt_artifact(const struct attempt *a);
+int64_t attempt_target_id(const struct attempt *a);
+const char *attempt_target(const struct attempt *a); /* "ca/target" */
+const char *attempt_kind(const struct attempt *a);   /* of artifact */
+bool attempt_is_retry(const struct attempt *a);
+
+/* CLOCK_MONOTONIC in milliseconds. */
+int64_t attempt_now_ms(void);
+
+#endif

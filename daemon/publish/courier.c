@@ -1,0 +1,148 @@
+#include "daemon/publish/courier.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+
+#include "daemon/core/control.h"
+#include "daemon/core/log.h"
+#include "daemon/publish/readback.h"
+#include "daemon/publish/target.h"
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* The alarm's default action ends the process, whatever it blocks in. */
+static bool
+arm_deadline(uint32_t timeout_ms, struct error *err)
+{
+	uint64_t ms = (uint64_t)timeout_ms + COURIER_GRACE_MS;
+	struct itimerval at = {
+	    .it_value = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000) * 1000},
+	};
+
+	if (signal(SIGALRM, SIG_DFL) == SIG_ERR || setitimer(ITIMER_REAL, &at, NULL) < 0)
+		return error_set_errno(err, ERROR_SYSTEM, "arming the courier's alarm");
+	return true;
+}
+
+static bool
+restrict_process(struct error *err)
+{
+	const struct rlimit none = {0, 0};
+
+	/* A peer that closes, and a file above RLIMIT_FSIZE, are errors with a
+	 * sentence, not deaths. */
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+		return error_set_errno(err, ERROR_SYSTEM, "ignoring signals");
+	/* No core: it would hold the target's password. */
+	if (setrlimit(RLIMIT_CORE, &none) < 0)
+		return error_set_errno(err, ERROR_SYSTEM, "forbidding core files");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_set_errno(err, ERROR_SYSTEM, "forbidding new privileges");
+	return true;
+}
+
+static bool
+check_artifact(const struct target_work *work, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(work->artifact_fd, &st) < 0)
+		return error_set_errno(err, ERROR_SYSTEM, "looking at the artifact");
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != work->job->size)
+		return error_set(err, ERROR_INTERNAL, "the artifact's file is not of its size");
+	return true;
+}
+
+/* Writes and reads back, or only finds that all is well already. */
+static void
+deliver(const struct target_work *work, struct publish_result *result)
+{
+	struct error ignored = ERROR_INIT;
+
+	if (!check_artifact(work, &result->error))
+		goto failed;
+	if (work->job->look_first) {
+		if (readback_compare(work, result, &ignored) && result->outcome == PUBLISH_SAME)
+			return;
+		memset(result, 0, sizeof *result);
+	}
+	if (!target_driver_of(work->job->kind)->put(work, &result->error))
+		goto failed;
+	if (!readback_compare(work, result, &result->error))
+		goto failed;
+	return;
+failed:
+	result->outcome = PUBLISH_FAILED;
+}
+
+static bool
+answer(const struct publish_result *result, struct error *err)
+{
+	struct wire_writer w;
+	bool ok;
+
+	wire_writer_init(&w, PUBLISH_RESULT_MAX);
+	publish_result_encode(result, &w);
+	ok = publish_frame_write(CONTROL_FD, &w, err);
+	wire_writer_free(&w);
+	return ok;
+}
+
+int
+courier_main(void)
+{
+	struct publish_result *result = calloc(1, sizeof *result);
+	struct publish_job *job = calloc(1, sizeof *job);
+	struct error err = ERROR_INIT;
+	uint8_t *frame = NULL;
+	size_t len = 0;
+	int job_fd = -1, artifact_fd = -1, status = 1;
+
+	log_init("courier", LOG_LEVEL_INFO);
+	if (result == NULL || job == NULL) {
+		error_set_errno(&err, ERROR_SYSTEM, "memory for a courier");
+		goto out;
+	}
+	if (!restrict_process(&err) ||
+	    !publish_descriptors_receive(CONTROL_FD, &job_fd, &artifact_fd, &err) ||
+	    !publish_frame_read(job_fd, &frame, &len, &err) ||
+	    !publish_job_decode(frame, len, job, &err) || !arm_deadline(job->timeout_ms, &err))
+		goto out;
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+		error_set(&err, ERROR_SYSTEM, "libcurl does not start");
+		goto out;
+	}
+	deliver(&(struct target_work){job, artifact_fd, now_ms() + job->timeout_ms}, result);
+	curl_global_cleanup();
+	if (!answer(result, &err))
+		goto out;
+	status = 0;
+out:
+	if (error_is_set(&err))
+		log_failure(LOG_LEVEL_ERROR, job != NULL ? job->target : "-", &err);
+	if (job_fd >= 0)
+		(void)close(job_fd);
+	if (artifact_fd >= 0)
+		(void)close(artifact_fd);
+	free(frame);
+	free(result);
+	free(job);
+	return status;
+}

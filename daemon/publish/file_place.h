@@ -1,0 +1,24 @@
+#ifndef CHANCERY_PUBLISH_FILE_PLACE_H
+#define CHANCERY_PUBLISH_FILE_PLACE_H
+
+/*
+ * Where a file target lies: "/srv/pki/demo.crl" or "file:///srv/pki/demo.crl"
+ * (RFC 8089, percent-encoded, no host or "localhost").
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+
+/* The absolute path, decoded. Refuses relative paths, "." and ".." parts, NUL
+ * and control bytes. ERROR_INPUT. */
+bool file_place_parse(const char *url, char *path, size_t size, struct error *err) MUST_CHECK;
+
+/* Folder and last part; a path that ends in "/" names no file. ERROR_INPUT,
+ * ERROR_LIMIT. */
+bool file_place_split(const char *path, char *folder, size_t folder_size, char *name,
+    size_t name_size, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,117 @@
+#ifndef CHANCERY_PUBLISH_JOB_H
+#define CHANCERY_PUBLISH_JOB_H
+
+/*
+ * What the outbox tells a courier and what the courier answers: the order to
+ * bring one artifact to one target and to read it back, and its result. Each
+ * is a frame: u32 length, then the payload in the codec of wire.h. The job's
+ * frame lies in a file, so that handing it over never waits for the courier;
+ * it and the artifact travel as descriptors over the courier's socket.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "daemon/core/wire.h"
+
+#define PUBLISH_URL_MAX 2048	    /* a target's write or read URL, with its NUL */
+#define PUBLISH_NAME_MAX 128	    /* names of targets, credentials; with NUL */
+#define PUBLISH_PATH_MAX 1024	    /* paths from the configuration, with NUL */
+#define PUBLISH_COMPANIONS_MAX 64   /* other CA certificates kept beside an artifact */
+#define PUBLISH_COMPANION_MAX 65536 /* octets of one */
+#define PUBLISH_FRAME_MAX ((size_t)PUBLISH_COMPANIONS_MAX * PUBLISH_COMPANION_MAX + 65536)
+#define PUBLISH_SHA256_LEN 32
+
+enum artifact_kind {
+	ARTIFACT_CA_CERTIFICATE,
+	ARTIFACT_CRL,
+	ARTIFACT_DELTA_CRL,
+};
+
+enum target_kind {
+	TARGET_FILE,
+	TARGET_HTTP,
+	TARGET_LDAP,
+};
+
+enum target_tls {
+	TARGET_TLS_NONE,     /* as the URL's scheme says */
+	TARGET_TLS_STARTTLS, /* ldap:// and StartTLS, RFC 4513 3 */
+	TARGET_TLS_LDAPS,
+};
+
+enum target_auth {
+	TARGET_AUTH_BASIC,  /* the credential is "user:password", RFC 7617 */
+	TARGET_AUTH_BEARER, /* the credential is a token, RFC 6750 */
+};
+
+struct publish_job {
+	char target[PUBLISH_NAME_MAX]; /* for messages: "demo/web-crl" */
+	enum target_kind kind;
+	enum artifact_kind artifact;
+	char write_url[PUBLISH_URL_MAX]; /* kind file: an absolute path or file:///path */
+	char read_url[PUBLISH_URL_MAX];
+	char credential_path[PUBLISH_PATH_MAX]; /* "" : none */
+	char ca_file[PUBLISH_PATH_MAX];		/* "" : the system's own */
+	char bind_dn[PUBLISH_URL_MAX];
+	enum target_tls tls;
+	enum target_auth auth;
+	bool webdav;	     /* PUT under another name, then MOVE (RFC 4918 9.9) */
+	bool look_first;     /* when the read URL has the artifact already, write nothing */
+	uint32_t timeout_ms; /* for everything together */
+	uint64_t size;	     /* of the artifact */
+	uint8_t sha256[PUBLISH_SHA256_LEN];
+	/* DER of the CA's other unexpired certificates, which stay in a directory's
+	 * cACertificate beside this one. After decoding they point into the frame. */
+	size_t companion_count;
+	struct bytes companions[PUBLISH_COMPANIONS_MAX];
+};
+
+enum publish_outcome {
+	PUBLISH_FAILED,	   /* error says why */
+	PUBLISH_SAME,	   /* read back byte-identical */
+	PUBLISH_DIFFERENT, /* read back something else, described by read_* */
+};
+
+struct publish_result {
+	enum publish_outcome outcome;
+	uint64_t read_size;
+	uint8_t read_sha256[PUBLISH_SHA256_LEN];
+	struct error error; /* of PUBLISH_FAILED, and a sentence for PUBLISH_DIFFERENT */
+};
+
+/* Words of the database and the policy file: "ca-certificate", "crl",
+ * "delta-crl"; "file", "http", "ldap"; "none", "starttls", "ldaps"; "basic",
+ * "bearer". False for any other word. */
+bool artifact_kind_parse(const char *word, enum artifact_kind *kind) MUST_CHECK;
+bool target_kind_parse(const char *word, enum target_kind *kind) MUST_CHECK;
+bool target_tls_parse(const char *word, enum target_tls *tls) MUST_CHECK;
+bool target_auth_parse(const char *word, enum target_auth *auth) MUST_CHECK;
+const char *artifact_kind_name(enum artifact_kind kind);
+
+/* Appends the payload to an initialised writer; ask wire_writer_ok. */
+void publish_job_encode(const struct publish_job *job, struct wire_writer *w);
+/* Reads a payload; companions point into it. ERROR_INPUT. */
+bool publish_job_decode(
+    const void *payload, size_t len, struct publish_job *job, struct error *err) MUST_CHECK;
+
+void publish_result_encode(const struct publish_result *result, struct wire_writer *w);
+bool publish_result_decode(
+    const void *payload, size_t len, struct publish_result *result, struct error *err) MUST_CHECK;
+
+#define PUBLISH_RESULT_MAX 4096 /* octets of a result's payload */
+
+/* One frame over a blocking descriptor, whole; in a file, from its current
+ * offset. The read buffer is the caller's to free. */
+bool publish_frame_write(int fd, const struct wire_writer *payload, struct error *err) MUST_CHECK;
+bool publish_frame_read(int fd, uint8_t **payload, size_t *len, struct error *err) MUST_CHECK;
+
+/* Job file and artifact over a Unix stream socket (SCM_RIGHTS). Sending copies
+ * both; received ones are close-on-exec and the caller's. */
+bool publish_descriptors_send(int socket, int job, int artifact, struct error *err) MUST_CHECK;
+bool publish_descriptors_receive(int socket, int *job, int *artifact, struct error *err) MUST_CHECK;
+
+#endif

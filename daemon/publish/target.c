@@ -1,0 +1,38 @@
+#include "daemon/publish/target.h"
+
+#include <stdio.h>
+#include <time.h>
+
+const struct target_driver *
+target_driver_of(enum target_kind kind)
+{
+	static const struct target_driver *const drivers[] = {
+	    [TARGET_FILE] = &target_file,
+	    [TARGET_HTTP] = &target_http,
+	    [TARGET_LDAP] = &target_ldap,
+	};
+
+	return (size_t)kind < COUNT_OF(drivers) ? drivers[kind] : NULL;
+}
+
+long
+target_left_ms(const struct target_work *work)
+{
+	struct timespec now;
+	int64_t left;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	left = work->deadline_ms - ((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+	return left > 1 ? (long)left : 1;
+}
+
+bool
+target_part_name(const struct publish_job *job, const char *final_name, char *out, size_t size)
+{
+	const uint8_t *d = job->sha256;
+	int n;
+
+	n = snprintf(out, size, ".%s.%02x%02x%02x%02x%02x%02x%02x%02x.part", final_name, d[0], d[1],
+	    d[2], d[3], d[4], d[5], d[6], d[7]);
+	return n > 0 && (size_t)n < size;
+}

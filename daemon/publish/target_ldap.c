@@ -1,0 +1,212 @@
+/*
+ * Kind "ldap": a value in a directory entry, schema of RFC 4523 as OpenLDAP's
+ * core.schema has it. The attributes have no equality rule, so that only
+ * "replace" works; the entry is made when it is missing.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+
+#include "daemon/publish/credential.h"
+#include "daemon/publish/ldap_entry.h"
+#include "daemon/publish/ldap_session.h"
+#include "daemon/publish/target.h"
+
+struct ldap_work {
+	const struct target_work *work;
+	const struct ldap_place *place;
+	LDAP *ld;
+	void *map; /* of the artifact */
+	struct berval value_store[PUBLISH_COMPANIONS_MAX + 1];
+	struct berval *values[PUBLISH_COMPANIONS_MAX + 2]; /* NULL-terminated */
+};
+
+/* The artifact, and for CA certificates all others that have not ended: a
+ * client may need any of them to build a path. */
+static bool
+collect_values(struct ldap_work *lw, struct error *err)
+{
+	const struct publish_job *job = lw->work->job;
+	size_t n = 0;
+
+	if (job->size == 0 || job->size > LDAP_VALUE_MAX)
+		return error_set(err, ERROR_LIMIT,
+		    "an artifact of %llu octets is above the limit of %llu for a directory",
+		    (unsigned long long)job->size, (unsigned long long)LDAP_VALUE_MAX);
+	lw->map = mmap(NULL, (size_t)job->size, PROT_READ, MAP_PRIVATE, lw->work->artifact_fd, 0);
+	if (lw->map == MAP_FAILED) {
+		lw->map = NULL;
+		return error_set_errno(err, ERROR_SYSTEM, "mapping the artifact");
+	}
+	lw->value_store[n].bv_val = lw->map;
+	lw->value_store[n++].bv_len = (ber_len_t)job->size;
+	for (size_t i = 0; job->artifact == ARTIFACT_CA_CERTIFICATE && i < job->companion_count;
+	     i++) {
+		lw->value_store[n].bv_val = (char *)(uintptr_t)job->companions[i].p;
+		lw->value_store[n++].bv_len = (ber_len_t)job->companions[i].len;
+	}
+	for (size_t i = 0; i < n; i++)
+		lw->values[i] = &lw->value_store[i];
+	lw->values[n] = NULL;
+	return true;
+}
+
+/* Replaces the attribute; with aux also adds that object class. */
+static int
+modify(struct ldap_work *lw, const char *aux, char *text, size_t size)
+{
+	char *aux_values[] = {(char *)(uintptr_t)aux, NULL};
+	LDAPMod class_mod = {
+	    .mod_op = LDAP_MOD_ADD,
+	    .mod_type = (char *)(uintptr_t) "objectClass",
+	    .mod_values = aux_values,
+	};
+	LDAPMod value_mod = {
+	    .mod_op = LDAP_MOD_REPLACE | LDAP_MOD_BVALUES,
+	    .mod_type = (char *)(uintptr_t)lw->place->attribute,
+	    .mod_bvalues = lw->values,
+	};
+	LDAPMod *mods[3];
+	size_t n = 0;
+	int msgid = -1, rc;
+
+	text[0] = '\0';
+	if (aux != NULL)
+		mods[n++] = &class_mod;
+	mods[n++] = &value_mod;
+	mods[n] = NULL;
+	rc = ldap_modify_ext(lw->ld, lw->place->dn, mods, NULL, NULL, &msgid);
+	if (rc != LDAP_SUCCESS)
+		return rc;
+	return ldap_session_wait(lw->work, lw->ld, msgid, true, NULL, text, size);
+}
+
+/* Adds the entry with its classes, its name and the value. */
+static int
+add(struct ldap_work *lw, const struct ldap_entry *e, char *text, size_t size)
+{
+	char *classes[LDAP_ENTRY_CLASSES_MAX + 1] = {NULL};
+	char *names[] = {(char *)(uintptr_t)e->rdn_value, NULL};
+	LDAPMod class_mod = {
+	    .mod_op = LDAP_MOD_ADD,
+	    .mod_type = (char *)(uintptr_t) "objectClass",
+	    .mod_values = classes,
+	};
+	LDAPMod name_mod = {
+	    .mod_op = LDAP_MOD_ADD,
+	    .mod_type = (char *)(uintptr_t)e->rdn_type,
+	    .mod_values = names,
+	};
+	LDAPMod value_mod = {
+	    .mod_op = LDAP_MOD_ADD | LDAP_MOD_BVALUES,
+	    .mod_type = (char *)(uintptr_t)lw->place->attribute,
+	    .mod_bvalues = lw->values,
+	};
+	LDAPMod *mods[] = {&class_mod, &name_mod, &value_mod, NULL};
+	int msgid = -1, rc;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < LDAP_ENTRY_CLASSES_MAX && e->classes[i] != NULL; i++)
+		classes[i] = (char *)(uintptr_t)e->classes[i];
+	rc = ldap_add_ext(lw->ld, lw->place->dn, mods, NULL, NULL, &msgid);
+	if (rc != LDAP_SUCCESS)
+		return rc;
+	return ldap_session_wait(lw->work, lw->ld, msgid, true, NULL, text, size);
+}
+
+/* The entry is missing. */
+static bool
+create_entry(struct ldap_work *lw, struct error *err)
+{
+	char text[ERROR_TEXT_MAX];
+	struct ldap_entry entry;
+	int rc;
+
+	if (!ldap_entry_plan(lw->place->dn, lw->work->job->artifact, &entry, err))
+		return false;
+	rc = add(lw, &entry, text, sizeof text);
+	if (rc == LDAP_ALREADY_EXISTS) /* somebody was quicker */
+		rc = modify(lw, NULL, text, sizeof text);
+	if (rc == LDAP_NO_SUCH_OBJECT)
+		return ldap_session_failed(lw->work, err, "creating the entry", lw->place->dn, rc,
+		    "the entry above it does not exist; create that one");
+	if (rc != LDAP_SUCCESS)
+		return ldap_session_failed(
+		    lw->work, err, "creating the entry", lw->place->dn, rc, text);
+	return true;
+}
+
+static bool
+write_value(struct ldap_work *lw, struct error *err)
+{
+	char text[ERROR_TEXT_MAX], aux_text[ERROR_TEXT_MAX];
+	int rc, aux_rc;
+
+	rc = modify(lw, NULL, text, sizeof text);
+	if (rc == LDAP_NO_SUCH_OBJECT)
+		return create_entry(lw, err);
+	if (rc == LDAP_OBJECT_CLASS_VIOLATION) {
+		/* The entry is somebody's, of a class that has no such attribute. When
+		 * adding the class changes nothing, the first complaint is the right one. */
+		aux_rc = modify(
+		    lw, ldap_entry_auxiliary(lw->work->job->artifact), aux_text, sizeof aux_text);
+		if (aux_rc != LDAP_TYPE_OR_VALUE_EXISTS) {
+			rc = aux_rc;
+			memcpy(text, aux_text, sizeof text);
+		}
+	}
+	if (rc != LDAP_SUCCESS)
+		return ldap_session_failed(lw->work, err, "writing", lw->place->dn, rc, text);
+	return true;
+}
+
+static bool
+ldap_put_as(const struct target_work *work, const struct credential *cred, struct error *err)
+{
+	const struct publish_job *job = work->job;
+	struct ldap_place place;
+	struct ldap_work lw = {.work = work, .place = &place};
+	bool starttls = job->tls == TARGET_TLS_STARTTLS;
+	bool ok = false;
+
+	if (!ldap_place_parse(job->write_url, job->artifact, job->tls, &place, err))
+		return false;
+	/* RFC 4513 5.1.2: a name without a password would be an anonymous bind. */
+	if ((job->bind_dn[0] != '\0') != (cred->len > 0))
+		return error_set(err, ERROR_CONFIG,
+		    "target %s needs bind_dn and credential together", job->target);
+	if (cred->len > 0 && !place.tls && !starttls && !place.loopback)
+		return error_set(err, ERROR_CONFIG,
+		    "target %s would send its password in the clear to %s; set tls: starttls or "
+		    "ldaps",
+		    job->target, place.server);
+	if (!collect_values(&lw, err))
+		goto out;
+	if (!ldap_session_open(
+		work, &place, starttls, job->bind_dn, cred->text, cred->len, &lw.ld, err))
+		goto out;
+	ok = write_value(&lw, err);
+out:
+	ldap_session_close(lw.ld);
+	if (lw.map != NULL)
+		(void)munmap(lw.map, (size_t)job->size);
+	return ok;
+}
+
+static bool
+ldap_put(const struct target_work *work, struct error *err)
+{
+	struct credential cred;
+	bool ok;
+
+	if (!credential_load(work->job->credential_path, &cred, err))
+		return false;
+	ok = ldap_put_as(work, &cred, err);
+	credential_wipe(&cred);
+	return ok;
+}
+
+const struct target_driver target_ldap = {"ldap", ldap_put};

@@ -1,0 +1,290 @@
+-- The outbox: what stands where. For each target and slot one row says what
+-- ought to stand there; an issuer claims it under a lease, has it brought there
+-- and read back, and reports. Only an issuer that still holds the claim's epoch
+-- can report, and the newest artifact always wins.
+
+SET search_path = chancery_store, pg_temp;
+
+ALTER TABLE publication
+    ADD COLUMN rank numeric(49) NOT NULL,          -- of artifact_id: an older one never takes the place
+    ADD COLUMN holder int,                         -- signer id of the issuer that works on it
+    ADD COLUMN claimed_at timestamptz,
+    ADD COLUMN published_id bigint REFERENCES artifact; -- what was last read back from this place
+
+-- While a publication is worked on, next_at is the end of its lease, so that one
+-- index finds what is due for the first time, again, or because a worker died.
+CREATE INDEX publication_by_artifact ON publication (artifact_id);
+CREATE INDEX publication_by_published ON publication (published_id);
+CREATE INDEX publication_working ON publication (target_id) WHERE state = 'working';
+CREATE INDEX publication_attempt_by_artifact ON publication_attempt (artifact_id);
+CREATE INDEX artifact_by_digest ON artifact (sha256) WHERE complete;
+CREATE INDEX target_by_artifact ON target (ca_id, artifact);
+
+-- ------------------------------------------------------------------- desire
+
+-- An artifact is complete: let it stand at all targets of its CA for its kind.
+-- Called in the transaction that completes the artifact. A worker that is busy
+-- with the predecessor keeps its lease, so that two writers never meet at one
+-- place; its report makes this one due. Returns the number of targets.
+CREATE FUNCTION publish_artifact(p_artifact bigint) RETURNS int
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_count int;
+BEGIN
+    INSERT INTO publication AS p (target_id, scope_id, artifact_id, rank)
+    SELECT t.id, a.scope_id, a.id, a.rank
+    FROM artifact a JOIN target t ON t.ca_id = a.ca_id AND t.artifact = a.kind
+    WHERE a.id = p_artifact AND a.complete
+    ORDER BY t.id
+    ON CONFLICT (target_id, coalesce(scope_id, 0)) DO UPDATE
+        SET artifact_id = excluded.artifact_id, rank = excluded.rank, attempts = 0, last_error = NULL,
+            state = CASE WHEN p.state = 'working' THEN 'working' ELSE 'pending' END,
+            next_at = CASE WHEN p.state = 'working' THEN p.next_at ELSE clock_timestamp() END,
+            changed_at = clock_timestamp()
+        WHERE p.rank < excluded.rank;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF v_count > 0 THEN
+        PERFORM pg_notify('chancery_publish', '');
+    END IF;
+    RETURN v_count;
+END $$;
+
+-- The same for the newest artifact of each slot of a CA: its targets changed.
+CREATE FUNCTION publish_newest(p_ca bigint) RETURNS int
+LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
+    SELECT coalesce(sum(publish_artifact(newest.id)), 0)::int
+    FROM (SELECT DISTINCT ON (kind, scope_id) id FROM artifact
+          WHERE ca_id = p_ca AND complete ORDER BY kind, scope_id, rank DESC) AS newest
+$$;
+
+-- -------------------------------------------------------------------- claim
+
+-- Up to p_limit publications that are due, at most p_retries of them such that
+-- failed before, and at most one for each target, whoever works on it; none for
+-- the targets in p_busy, where a courier of the caller's still hangs. The lease
+-- is p_lease_s, and two seconds more for each MiB. companions: DER of the CA's
+-- other certificates that have not ended, for a directory's cACertificate.
+CREATE FUNCTION claim_publications(p_holder int, p_limit int, p_retries int, p_lease_s int, p_busy bigint[])
+RETURNS TABLE (publication_id bigint, epoch int, attempts int, lease_ms bigint, target_id bigint,
+    target text, kind text, artifact text, write_url text, read_url text, credential text,
+    bind_dn text, tls text, auth text, webdav boolean, artifact_id bigint, size bigint,
+    sha256 bytea, companions bytea[])
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    v_due record;
+    v_row publication;
+    v_seconds int;
+BEGIN
+    FOR v_due IN
+        SELECT d.id, d.target_id, a.size, (d.attempts > 0) AS again
+        FROM publication d JOIN artifact a ON a.id = d.artifact_id
+        WHERE d.state <> 'done' AND d.next_at <= clock_timestamp()
+            AND (p_retries > 0 OR d.attempts = 0) AND d.target_id <> ALL (p_busy)
+        ORDER BY d.next_at
+    LOOP
+        EXIT WHEN p_limit <= 0;
+        CONTINUE WHEN v_due.again AND p_retries <= 0;
+        -- The target's row is the lock under which is seen, by a statement of
+        -- its own, whether somebody works on another slot of it.
+        PERFORM FROM target t WHERE t.id = v_due.target_id FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        CONTINUE WHEN EXISTS (SELECT FROM publication o WHERE o.target_id = v_due.target_id
+            AND o.state = 'working' AND o.lease_until > clock_timestamp());
+        v_seconds := p_lease_s + 2 * (v_due.size / 1048576)::int;
+        UPDATE publication p
+            SET state = 'working', epoch = p.epoch + 1, attempts = p.attempts + 1, holder = p_holder,
+                claimed_at = clock_timestamp(),
+                lease_until = clock_timestamp() + make_interval(secs => v_seconds),
+                next_at = clock_timestamp() + make_interval(secs => v_seconds)
+            WHERE p.id = v_due.id AND p.state <> 'done' AND p.next_at <= clock_timestamp()
+            RETURNING p.* INTO v_row;
+        CONTINUE WHEN NOT FOUND;
+        p_limit := p_limit - 1;
+        p_retries := p_retries - v_due.again::int;
+        RETURN QUERY
+            SELECT v_row.id, v_row.epoch, v_row.attempts, v_seconds * 1000::bigint, t.id,
+                c.name || '/' || t.name, t.kind, t.artifact, t.write_url, t.read_url,
+                coalesce(t.options->>'credential', ''), coalesce(t.options->>'bind_dn', ''),
+                coalesce(t.options->>'tls', 'none'), coalesce(t.options->>'auth', 'basic'),
+                coalesce((t.options->>'webdav')::boolean, false),
+                a.id, a.size, a.sha256,
+                CASE WHEN t.kind = 'ldap' AND a.kind = 'ca-certificate' THEN
+                    ARRAY(SELECT g.certificate FROM generation g
+                          WHERE g.ca_id = a.ca_id AND g.certificate IS NOT NULL
+                            AND g.not_after > clock_timestamp() AND g.sha256 <> a.sha256
+                          ORDER BY g.certificate_index DESC)
+                ELSE '{}' END
+            FROM artifact a, target t JOIN ca c ON c.id = t.ca_id
+            WHERE a.id = v_row.artifact_id AND t.id = v_row.target_id;
+    END LOOP;
+END $$;
+
+-- An issuer has just started: nobody works on what its predecessor had claimed,
+-- because couriers die with their issuer.
+CREATE FUNCTION release_publications(p_holder int) RETURNS int
+LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
+    WITH freed AS (
+        UPDATE publication SET state = 'pending', lease_until = NULL, holder = NULL,
+            attempts = greatest(attempts - 1, 0), next_at = clock_timestamp()
+        WHERE state = 'working' AND holder = p_holder
+        RETURNING 1)
+    SELECT count(*)::int FROM freed
+$$;
+
+-- Milliseconds until something is due, at least 0; NULL: nothing waits.
+CREATE FUNCTION next_publication_ms() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT greatest(0, ceil(extract(epoch FROM min(next_at) - clock_timestamp()) * 1000))::bigint
+    FROM publication WHERE state <> 'done'
+$$;
+
+CREATE FUNCTION read_artifact_chunk(p_artifact bigint, p_position int) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT data FROM artifact_chunk WHERE artifact_id = p_artifact AND position = p_position
+$$;
+
+-- ------------------------------------------------------------------- report
+
+-- Seconds until the next attempt: 1 after the first failure, doubling to ten
+-- minutes, shortened or not by up to a quarter so that targets that failed
+-- together do not come back together. Never gives up.
+CREATE FUNCTION publication_backoff_s(p_attempts int) RETURNS double precision
+LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
+    SELECT least(600, power(2, least(greatest(p_attempts, 1) - 1, 20))) * (1 - random() / 4)
+$$;
+
+-- The end of an attempt by the holder of the epoch. p_outcome: 'done' (read
+-- back byte-identical), 'different' (something else stands there, of this
+-- length and digest) or 'failed'. What is different but a newer artifact of
+-- ours for the same slot is 'superseded' and as good as done. Returns what
+-- became of the publication: 'done', 'superseded', 'retry', 'replaced' (a newer
+-- artifact is due now) or 'stale' (somebody else holds it; nothing was changed).
+CREATE FUNCTION report_publication(p_publication bigint, p_epoch int, p_artifact bigint,
+    p_outcome text, p_error text, p_read_sha256 bytea,
+    OUT outcome text, OUT retry_ms bigint)
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_row publication;
+    v_sent artifact;
+    v_newer artifact;
+    v_delay double precision;
+BEGIN
+    SELECT * INTO v_row FROM publication WHERE id = p_publication FOR UPDATE;
+    IF NOT FOUND OR v_row.epoch <> p_epoch OR v_row.state <> 'working' THEN
+        outcome := 'stale';
+        RETURN;
+    END IF;
+    SELECT * INTO STRICT v_sent FROM artifact WHERE id = p_artifact;
+    IF p_outcome = 'different' THEN
+        SELECT * INTO v_newer FROM artifact a
+        WHERE a.complete AND a.sha256 = p_read_sha256 AND a.ca_id = v_sent.ca_id AND a.kind = v_sent.kind
+            AND a.scope_id IS NOT DISTINCT FROM v_sent.scope_id AND a.rank > v_sent.rank
+            AND a.not_after > clock_timestamp()
+        ORDER BY a.rank DESC LIMIT 1;
+    END IF;
+    outcome := CASE WHEN p_outcome = 'done' THEN 'done' WHEN v_newer.id IS NOT NULL THEN 'superseded'
+        ELSE 'failed' END;
+    INSERT INTO publication_attempt (publication_id, artifact_id, started_at, outcome, error)
+    VALUES (p_publication, p_artifact, v_row.claimed_at, outcome,
+        CASE WHEN outcome = 'failed' THEN left(p_error, 1000) END);
+
+    IF outcome <> 'failed' AND v_row.rank <= coalesce(v_newer.rank, v_sent.rank) THEN
+        UPDATE publication SET state = 'done', artifact_id = coalesce(v_newer.id, v_sent.id),
+            rank = coalesce(v_newer.rank, v_sent.rank), published_id = coalesce(v_newer.id, v_sent.id),
+            done_at = clock_timestamp(), changed_at = clock_timestamp(), last_error = NULL,
+            lease_until = NULL, holder = NULL
+        WHERE id = p_publication;
+        INSERT INTO audit (actor, action, object, detail)
+        SELECT 'issuer', 'artifact.published', c.name || '/' || t.name, jsonb_build_object(
+            'artifact', v_sent.kind, 'rank', coalesce(v_newer.rank, v_sent.rank)::text,
+            'sha256', encode(coalesce(v_newer.sha256, v_sent.sha256), 'hex'), 'read_url', t.read_url,
+            'attempts', v_row.attempts)
+        FROM target t JOIN ca c ON c.id = t.ca_id WHERE t.id = v_row.target_id;
+        retry_ms := 0;
+        RETURN;
+    END IF;
+
+    -- Something newer was wanted meanwhile: it starts afresh, at once.
+    IF v_row.artifact_id <> p_artifact THEN
+        UPDATE publication SET state = 'pending', attempts = 0, next_at = clock_timestamp(),
+            lease_until = NULL, holder = NULL, changed_at = clock_timestamp(),
+            published_id = CASE WHEN outcome = 'failed' THEN published_id
+                ELSE coalesce(v_newer.id, v_sent.id) END
+        WHERE id = p_publication;
+        outcome := 'replaced';
+        retry_ms := 0;
+        RETURN;
+    END IF;
+
+    v_delay := publication_backoff_s(v_row.attempts);
+    UPDATE publication SET state = 'pending', last_error = left(p_error, 1000),
+        next_at = clock_timestamp() + make_interval(secs => v_delay),
+        lease_until = NULL, holder = NULL, changed_at = clock_timestamp()
+    WHERE id = p_publication;
+    outcome := 'retry';
+    retry_ms := ceil(v_delay * 1000);
+END $$;
+
+-- Somebody wants it tried, or brought there again, now.
+CREATE FUNCTION retry_publication(p_publication bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_state text;
+BEGIN
+    SELECT state INTO v_state FROM publication WHERE id = p_publication FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH404',
+            MESSAGE = format('there is no publication %s', p_publication);
+    END IF;
+    IF v_state = 'working' THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409',
+            MESSAGE = format('publication %s is being brought to its target right now', p_publication);
+    END IF;
+    UPDATE publication SET state = 'pending', next_at = clock_timestamp(), attempts = 0,
+        changed_at = clock_timestamp()
+    WHERE id = p_publication;
+    PERFORM pg_notify('chancery_publish', '');
+END $$;
+
+-- ------------------------------------------------------------------- status
+
+CREATE VIEW publication_status AS
+    SELECT p.id, c.name AS ca, t.name AS target, t.kind, a.kind AS artifact, a.rank::text AS number,
+        t.write_url, t.read_url, p.state, p.attempts, p.last_error, p.next_at, p.done_at, p.changed_at,
+        a.not_after, pa.rank::text AS published_number, pa.not_after AS published_not_after,
+        p.scope_id, p.artifact_id, p.published_id
+    FROM publication p
+    JOIN target t ON t.id = p.target_id
+    JOIN ca c ON c.id = t.ca_id
+    JOIN artifact a ON a.id = p.artifact_id
+    LEFT JOIN artifact pa ON pa.id = p.published_id;
+
+-- Places where clients will soon have nothing valid: the successor is not there
+-- yet, and what stands there ends within a day, or within a quarter of its own
+-- life where that is less.
+CREATE FUNCTION expiring_publications(p_limit int)
+RETURNS TABLE (publication_id bigint, target text, artifact text, left_s bigint, attempts int, last_error text)
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT p.id, c.name || '/' || t.name, t.artifact,
+        floor(extract(epoch FROM pa.not_after - clock_timestamp()))::bigint, p.attempts, p.last_error
+    FROM publication p
+    JOIN artifact pa ON pa.id = p.published_id
+    JOIN target t ON t.id = p.target_id
+    JOIN ca c ON c.id = t.ca_id
+    WHERE p.state <> 'done' AND p.artifact_id <> p.published_id
+        AND pa.not_after < clock_timestamp() + least(interval '1 day', (pa.not_after - pa.not_before) / 4)
+    ORDER BY pa.not_after LIMIT p_limit
+$$;
+
+-- ------------------------------------------------------------------- grants
+
+GRANT EXECUTE ON FUNCTION publish_artifact(bigint), publish_newest(bigint),
+    claim_publications(int, int, int, int, bigint[]), release_publications(int), next_publication_ms(),
+    read_artifact_chunk(bigint, int), publication_backoff_s(int),
+    report_publication(bigint, int, bigint, text, text, bytea), retry_publication(bigint),
+    expiring_publications(int) TO chancery_issuer;
+GRANT SELECT ON publication_status TO chancery_issuer, chancery_api;
+-- The API's own function asks for a retry as chancery_api.
+GRANT EXECUTE ON FUNCTION retry_publication(bigint) TO chancery_api;
+GRANT UPDATE (state, next_at, attempts, changed_at) ON publication TO chancery_api;

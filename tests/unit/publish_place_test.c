@@ -1,0 +1,287 @@
+/* Where targets lie: file paths, HTTP and LDAP URLs, entries, credentials. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/publish/credential.h"
+#include "daemon/publish/file_place.h"
+#include "daemon/publish/http_session.h"
+#include "daemon/publish/ldap_entry.h"
+#include "daemon/publish/ldap_session.h"
+
+static void
+test_file_places(void **state)
+{
+	static const struct {
+		const char *url, *path; /* path NULL: refused */
+	} cases[] = {
+	    {"/srv/pki/demo.crl", "/srv/pki/demo.crl"},
+	    {"/srv/100%/demo.crl", "/srv/100%/demo.crl"},
+	    {"file:///srv/pki/a%20b.crl", "/srv/pki/a b.crl"},
+	    {"FILE://localhost/srv/x", "/srv/x"},
+	    {"file://elsewhere/srv/x", NULL},
+	    {"file:///srv/%zz", NULL},
+	    {"file:///srv/%2", NULL},
+	    {"file:///srv/%00x", NULL},
+	    {"srv/x", NULL},
+	    {"", NULL},
+	    {"/srv/../etc/passwd", NULL},
+	    {"file:///srv/%2e%2e/x", NULL},
+	    {"/srv/./x", NULL},
+	    {"/srv/a\nb", NULL},
+	    {"/srv/..x/...", "/srv/..x/..."},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct error err = ERROR_INIT;
+		char path[64];
+		bool ok = file_place_parse(cases[i].url, path, sizeof path, &err);
+
+		if (ok != (cases[i].path != NULL))
+			fail_msg("%s", cases[i].url);
+		if (ok)
+			assert_string_equal(path, cases[i].path);
+	}
+}
+
+static void
+test_file_split(void **state)
+{
+	char folder[32], name[8];
+
+	(void)state;
+	assert_true(
+	    file_place_split("/srv/x.crl", folder, sizeof folder, name, sizeof name, &ERROR_INIT));
+	assert_string_equal(folder, "/srv");
+	assert_string_equal(name, "x.crl");
+	assert_true(
+	    file_place_split("/x.crl", folder, sizeof folder, name, sizeof name, &ERROR_INIT));
+	assert_string_equal(folder, "/");
+	assert_false(
+	    file_place_split("/srv/", folder, sizeof folder, name, sizeof name, &ERROR_INIT));
+	assert_false(file_place_split(
+	    "/srv/much-too-long", folder, sizeof folder, name, sizeof name, &ERROR_INIT));
+}
+
+static void
+test_http_places(void **state)
+{
+	static const char *const refused[] = {
+	    "ftp://host/x",
+	    "http:///x",
+	    "host/x y",
+	    "http://user:secret@host/x",
+	    "https://user@host/x",
+	    "http://host/x#part",
+	    "file:///etc/passwd",
+	    "",
+	};
+	struct publish_job job = {.sha256 = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef}};
+	struct http_place place;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(refused); i++) {
+		struct error err = ERROR_INIT;
+
+		if (http_place_parse(&job, refused[i], false, &place, &err))
+			fail_msg("%s", refused[i]);
+		assert_int_equal(err.code, ERROR_INPUT);
+		assert_null(strstr(err.text, "secret"));
+	}
+	assert_true(http_place_parse(
+	    &job, "https://pki.example:8443/a/demo.crl", true, &place, &ERROR_INIT));
+	assert_true(place.tls);
+	assert_false(place.loopback);
+	assert_string_equal(
+	    place.part_url, "https://pki.example:8443/a/.demo.crl.0123456789abcdef.part");
+	assert_true(
+	    http_place_parse(&job, "http://127.0.0.1/demo.crl?v=1", false, &place, &ERROR_INIT));
+	assert_true(place.loopback);
+	assert_string_equal(place.part_url, "");
+	assert_false(
+	    http_place_parse(&job, "http://127.0.0.1/demo.crl?v=1", true, &place, &ERROR_INIT));
+	assert_false(http_place_parse(&job, "http://127.0.0.1/a/", true, &place, &ERROR_INIT));
+}
+
+static void
+test_ldap_places(void **state)
+{
+	static const struct {
+		const char *url;
+		enum artifact_kind kind;
+		enum target_tls tls;
+		const char *server, *dn, *attribute; /* server NULL: refused */
+	} cases[] = {
+	    {"ldap://127.0.0.1/cn=demo,ou=pki,o=example", ARTIFACT_CRL, TARGET_TLS_NONE,
+		"ldap://127.0.0.1:389", "cn=demo,ou=pki,o=example",
+		"certificateRevocationList;binary"},
+	    {"ldap://h:1389/cn=demo%20ca,o=x?certificaterevocationlist", ARTIFACT_CRL,
+		TARGET_TLS_STARTTLS, "ldap://h:1389", "cn=demo ca,o=x",
+		"certificateRevocationList;binary"},
+	    {"ldap://h/cn=d,o=x?deltaRevocationList;binary?base?(objectClass=*)",
+		ARTIFACT_DELTA_CRL, TARGET_TLS_NONE, "ldap://h:389", "cn=d,o=x",
+		"deltaRevocationList;binary"},
+	    {"ldaps://h/cn=d,o=x?cACertificate", ARTIFACT_CA_CERTIFICATE, TARGET_TLS_NONE,
+		"ldaps://h:636", "cn=d,o=x", "cACertificate;binary"},
+	    {"ldap://h/cn=d,o=x", ARTIFACT_CRL, TARGET_TLS_LDAPS, "ldaps://h:636", "cn=d,o=x",
+		"certificateRevocationList;binary"},
+	    {"ldap://h:3890/cn=d,o=x", ARTIFACT_CRL, TARGET_TLS_LDAPS, "ldaps://h:3890", "cn=d,o=x",
+		"certificateRevocationList;binary"},
+	    /* another kind's attribute, several, none of ours */
+	    {"ldap://h/cn=d,o=x?deltaRevocationList", ARTIFACT_CRL, TARGET_TLS_NONE, NULL, NULL,
+		NULL},
+	    {"ldap://h/cn=d,o=x?cn,sn", ARTIFACT_CRL, TARGET_TLS_NONE, NULL, NULL, NULL},
+	    {"ldap://h/cn=d,o=x?certificateRevocationListX", ARTIFACT_CRL, TARGET_TLS_NONE, NULL,
+		NULL, NULL},
+	    /* no entry, no host, no DN, other schemes */
+	    {"ldap://h/", ARTIFACT_CRL, TARGET_TLS_NONE, NULL, NULL, NULL},
+	    {"ldap://h", ARTIFACT_CRL, TARGET_TLS_NONE, NULL, NULL, NULL},
+	    {"ldap:///cn=d,o=x", ARTIFACT_CRL, TARGET_TLS_NONE, NULL, NULL, NULL},
+	    {"ldap://h/demo", ARTIFACT_CRL, TARGET_TLS_NONE, NULL, NULL, NULL},
+	    {"ldapi://%2frun%2fx/cn=d,o=x", ARTIFACT_CRL, TARGET_TLS_NONE, NULL, NULL, NULL},
+	    {"ldaps://h/cn=d,o=x", ARTIFACT_CRL, TARGET_TLS_STARTTLS, NULL, NULL, NULL},
+	    {"http://h/cn=d", ARTIFACT_CRL, TARGET_TLS_NONE, NULL, NULL, NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct error err = ERROR_INIT;
+		struct ldap_place place;
+		bool ok = ldap_place_parse(cases[i].url, cases[i].kind, cases[i].tls, &place, &err);
+
+		if (ok != (cases[i].server != NULL))
+			fail_msg("%s", cases[i].url);
+		if (!ok) {
+			assert_int_equal(err.code, ERROR_INPUT);
+			continue;
+		}
+		assert_string_equal(place.server, cases[i].server);
+		assert_string_equal(place.dn, cases[i].dn);
+		assert_string_equal(place.attribute, cases[i].attribute);
+	}
+}
+
+static void
+test_ldap_entries(void **state)
+{
+	struct ldap_entry e;
+
+	(void)state;
+	assert_true(ldap_entry_plan("cn=demo,o=x", ARTIFACT_CRL, &e, &ERROR_INIT));
+	assert_string_equal(e.classes[0], "cRLDistributionPoint");
+	assert_null(e.classes[1]);
+	assert_true(ldap_entry_plan("cn=demo,o=x", ARTIFACT_DELTA_CRL, &e, &ERROR_INIT));
+	assert_string_equal(e.classes[0], "cRLDistributionPoint");
+	assert_null(e.classes[1]);
+	assert_true(
+	    ldap_entry_plan("CN=Demo\\, Inc,o=x", ARTIFACT_CA_CERTIFICATE, &e, &ERROR_INIT));
+	assert_string_equal(e.classes[0], "applicationProcess");
+	assert_string_equal(e.classes[1], "pkiCA");
+	assert_string_equal(e.rdn_type, "cn");
+	assert_string_equal(e.rdn_value, "Demo, Inc");
+	assert_true(ldap_entry_plan("ou=pki,o=x", ARTIFACT_DELTA_CRL, &e, &ERROR_INIT));
+	assert_string_equal(e.classes[0], "organizationalUnit");
+	assert_string_equal(e.classes[1], "deltaCRL");
+	assert_true(ldap_entry_plan("o=x", ARTIFACT_CRL, &e, &ERROR_INIT));
+	assert_string_equal(e.classes[0], "organization");
+	assert_string_equal(e.classes[1], "pkiCA");
+	assert_false(ldap_entry_plan("uid=demo,o=x", ARTIFACT_CRL, &e, &ERROR_INIT));
+	assert_false(ldap_entry_plan("cn=demo+ou=x,o=x", ARTIFACT_CRL, &e, &ERROR_INIT));
+	assert_false(ldap_entry_plan("nonsense", ARTIFACT_CRL, &e, &ERROR_INIT));
+}
+
+static void
+test_credential_paths(void **state)
+{
+	static const char *const refused[] = {"", ".", "..", ".hidden", "a/b", "../x", "a b"};
+	char path[64];
+
+	(void)state;
+	assert_true(credential_path("/etc/c", "ldap-1_a.pw", path, sizeof path, &ERROR_INIT));
+	assert_string_equal(path, "/etc/c/ldap-1_a.pw");
+	for (size_t i = 0; i < COUNT_OF(refused); i++) {
+		if (credential_path("/etc/c", refused[i], path, sizeof path, &ERROR_INIT))
+			fail_msg("%s", refused[i]);
+	}
+	assert_false(credential_path(NULL, "a", path, sizeof path, &ERROR_INIT));
+	assert_false(credential_path("/etc/c", "a", path, 7, &ERROR_INIT));
+}
+
+static void
+write_file(const char *path, const char *text, mode_t mode)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	assert_int_equal(fchmod(fd, mode), 0);
+	close(fd);
+}
+
+static void
+test_credential_files(void **state)
+{
+	char path[] = "/tmp/chancery-credential-XXXXXX";
+	struct credential c;
+
+	(void)state;
+	close(mkstemp(path));
+	write_file(path, "secret word\n", 0600);
+	assert_true(credential_load(path, &c, &ERROR_INIT));
+	assert_string_equal(c.text, "secret word");
+	assert_int_equal(c.len, 11);
+	credential_wipe(&c);
+	assert_int_equal(c.text[0], 0);
+	write_file(path, "secret word\n", 0640);
+	assert_false(credential_load(path, &c, &ERROR_INIT));
+	write_file(path, "two\nlines\n", 0600);
+	assert_false(credential_load(path, &c, &ERROR_INIT));
+	write_file(path, "\n", 0600);
+	assert_false(credential_load(path, &c, &ERROR_INIT));
+	assert_int_equal(unlink(path), 0);
+	assert_false(credential_load(path, &c, &ERROR_INIT));
+	assert_true(credential_load("", &c, &ERROR_INIT));
+	assert_int_equal(c.len, 0);
+}
+
+static void
+test_loopback(void **state)
+{
+	(void)state;
+	assert_true(credential_host_is_loopback("127.0.0.1"));
+	assert_true(credential_host_is_loopback("127.1.2.3"));
+	assert_true(credential_host_is_loopback("[::1]"));
+	assert_true(credential_host_is_loopback("localhost"));
+	assert_false(credential_host_is_loopback("127.0.0.1.example"));
+	assert_false(credential_host_is_loopback("10.0.0.1"));
+	assert_false(credential_host_is_loopback("localhost.example"));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_file_places),
+	    cmocka_unit_test(test_file_split),
+	    cmocka_unit_test(test_http_places),
+	    cmocka_unit_test(test_ldap_places),
+	    cmocka_unit_test(test_ldap_entries),
+	    cmocka_unit_test(test_credential_paths),
+	    cmocka_unit_test(test_credential_files),
+	    cmocka_unit_test(test_loopback),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
