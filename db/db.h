@@ -104,6 +104,11 @@ struct db_pending *db_query(struct db *db, const struct db_statement *statement,
  * runs and may commit. A handle dies with its answer; NULL is legal. */
 void db_cancel(struct db_pending *pending);
 
+/* For a layer between caller and db_query whose arg is a block of malloc that
+ * its answer function frees: frees the block in case of db_cancel, too. Returns
+ * pending, and NULL for NULL. */
+struct db_pending *db_own_arg(struct db_pending *pending);
+
 /*
  * LISTEN: hint is called after each burst of notifications on the channel (once
  * for all that were read together), and once after each connect, because what

@@ -27,6 +27,7 @@ struct db_pending {
 	const struct db_statement *statement;
 	db_answer_fn *answer; /* NULL: cancelled */
 	void *arg;
+	bool owns_arg;	      /* freed when cancelled */
 	size_t bytes;	      /* of its parameters */
 	bool preparing;	      /* the answer to its PREPARE comes first */
 	PGresult *rows;	      /* the answer, until the sync proves the commit */

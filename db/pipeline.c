@@ -140,8 +140,19 @@ pipeline_flush(struct db *db, struct error *err)
 void
 db_cancel(struct db_pending *pending)
 {
+	if (pending == NULL || pending->answer == NULL)
+		return;
+	pending->answer = NULL;
+	if (pending->owns_arg)
+		free(pending->arg);
+}
+
+struct db_pending *
+db_own_arg(struct db_pending *pending)
+{
 	if (pending != NULL)
-		pending->answer = NULL;
+		pending->owns_arg = true;
+	return pending;
 }
 
 static void
