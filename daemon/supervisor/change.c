@@ -1,0 +1,64 @@
+#include "daemon/supervisor/change.h"
+
+#include <string.h>
+
+static bool
+differ(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return a != b;
+	return strcmp(a, b) != 0;
+}
+
+bool
+change_of_token(const struct config_token *a, const struct config_token *b)
+{
+	if (differ(a->name, b->name) || differ(a->module, b->module) ||
+	    a->select_by != b->select_by || differ(a->select, b->select) ||
+	    differ(a->pin_file, b->pin_file) || differ(a->pin_credential, b->pin_credential) ||
+	    a->threads != b->threads || a->environment_count != b->environment_count)
+		return true;
+	for (size_t i = 0; i < a->environment_count; i++) {
+		if (differ(a->environment[i].name, b->environment[i].name) ||
+		    differ(a->environment[i].value, b->environment[i].value))
+			return true;
+	}
+	return false;
+}
+
+bool
+change_of_issuer(const struct config *a, const struct config *b)
+{
+	if (differ(a->database_issuer, b->database_issuer) ||
+	    a->issuer.signer_id != b->issuer.signer_id || a->issuer.batch != b->issuer.batch ||
+	    differ(a->issuer.credentials_dir, b->issuer.credentials_dir) ||
+	    differ(a->issuer.ca_file, b->issuer.ca_file) || a->token_count != b->token_count)
+		return true;
+	/* It knows its tokens by name. */
+	for (size_t i = 0; i < a->token_count; i++) {
+		if (config_find_token(b, a->tokens[i].name) == NULL)
+			return true;
+	}
+	return false;
+}
+
+bool
+change_of_front(const struct config *a, const struct config *b)
+{
+	const struct config_front *f = &a->front, *g = &b->front;
+
+	if (differ(a->database_front, b->database_front) || differ(f->unix_path, g->unix_path) ||
+	    f->http_count != g->http_count || f->https_count != g->https_count)
+		return true;
+	for (size_t i = 0; i < f->http_count; i++) {
+		if (differ(f->http[i].text, g->http[i].text))
+			return true;
+	}
+	for (size_t i = 0; i < f->https_count; i++) {
+		if (differ(f->https[i].listen.text, g->https[i].listen.text) ||
+		    differ(f->https[i].certificate, g->https[i].certificate) ||
+		    differ(f->https[i].key, g->https[i].key))
+			return true;
+	}
+	return false;
+}

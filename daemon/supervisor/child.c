@@ -1,0 +1,330 @@
+#include "daemon/supervisor/child.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "daemon/core/log.h"
+#include "daemon/core/process.h"
+
+const char *
+child_state_name(enum child_state state)
+{
+	static const char *const names[] = {
+	    [CHILD_WAITING] = "waiting",
+	    [CHILD_STARTING] = "starting",
+	    [CHILD_RUNNING] = "running",
+	    [CHILD_STOPPING] = "stopping",
+	    [CHILD_DONE] = "done",
+	};
+
+	return names[state];
+}
+
+bool
+child_has_process(const struct child *c)
+{
+	return c->pid > 0;
+}
+
+static void
+move(struct child *c, enum child_state state)
+{
+	c->state = state;
+	c->site->on_change(c, c->site->arg);
+}
+
+static void
+set_timer(struct child *c, unsigned ms)
+{
+	struct timeval delay = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+	(void)evtimer_add(c->timer, &delay);
+}
+
+static void
+handle_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct child *c = arg;
+
+	if (c->state == CHILD_WAITING) {
+		child_start(c);
+		return;
+	}
+	log_warning(c->name, "does not end, killing process %d", (int)c->pid);
+	child_kill(c);
+}
+
+struct child *
+child_new(const struct child_site *site, enum child_kind kind, const char *token)
+{
+	struct child *c = calloc(1, sizeof *c);
+
+	if (c == NULL)
+		return NULL;
+	*c = (struct child){.site = site, .kind = kind, .backoff_ms = CHILD_BACKOFF_MIN_MS};
+	if (kind == CHILD_SIGNER) {
+		(void)snprintf(c->token, sizeof c->token, "%s", token);
+		(void)snprintf(c->name, sizeof c->name, "signer-%s", c->token);
+	} else {
+		(void)snprintf(
+		    c->name, sizeof c->name, "%s", kind == CHILD_ISSUER ? "issuer" : "front");
+	}
+	c->timer = evtimer_new(site->base, handle_timer, c);
+	if (c->timer == NULL) {
+		free(c);
+		return NULL;
+	}
+	return c;
+}
+
+/* ---- its words */
+
+/* Kept in ASCII: a text cut in the middle of a character would not be UTF-8. */
+static void
+keep_status(struct child *c, const char *text)
+{
+	size_t i;
+
+	for (i = 0; text[i] != '\0' && i < sizeof c->status - 1; i++)
+		c->status[i] = (char)(text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?');
+	c->status[i] = '\0';
+}
+
+static void
+handle_message(const struct control_message *m, void *arg)
+{
+	struct child *c = arg;
+
+	switch (m->type) {
+	case CONTROL_READY:
+		if (c->state != CHILD_STARTING)
+			break;
+		log_info(c->name, "process %d is ready", (int)c->pid);
+		move(c, CHILD_RUNNING);
+		break;
+	case CONTROL_STATUS:
+		keep_status(c, m->text);
+		log_info(c->name, "says: %s", c->status);
+		move(c, c->state);
+		break;
+	default:
+		if (m->fd >= 0)
+			(void)close(m->fd);
+		log_error(c->name, "sent a message that only the supervisor sends, killing it");
+		child_kill(c);
+		break;
+	}
+}
+
+static void
+handle_close(const struct error *err, void *arg)
+{
+	struct child *c = arg;
+
+	control_free(c->control);
+	c->control = NULL;
+	if (error_is_set(err)) {
+		log_failure(LOG_LEVEL_ERROR, c->name, err);
+		child_kill(c);
+		return;
+	}
+	/* Normally its end follows at once; nobody can reach it any more. */
+	if (c->state != CHILD_STOPPING)
+		set_timer(c, CHILD_CLOSED_S * 1000);
+}
+
+static const struct control_callbacks control_handlers = {
+    .on_message = handle_message,
+    .on_close = handle_close,
+};
+
+/* ---- start */
+
+static void
+retry_later(struct child *c)
+{
+	log_info(c->name, "starting again in %u ms", c->backoff_ms);
+	set_timer(c, c->backoff_ms);
+	c->backoff_ms = c->backoff_ms > CHILD_BACKOFF_MAX_MS / 2 ? CHILD_BACKOFF_MAX_MS
+								 : c->backoff_ms * 2;
+	c->restarts++;
+	move(c, CHILD_WAITING);
+}
+
+static bool
+spawn(struct child *c, int control, struct error *err)
+{
+	static char config[] = "--config", token[] = "--token", role[] = "--role";
+	const struct child_site *site = c->site;
+	const char *program = c->kind == CHILD_SIGNER ? site->signer : site->self;
+	const struct config_token *t = NULL;
+	char *argv[] = {(char *)(uintptr_t)program, c->kind == CHILD_SIGNER ? token : role,
+	    c->kind == CHILD_SIGNER ? c->token : c->name, config, site->config->path, NULL};
+	char **environment;
+	bool ok;
+
+	if (c->kind == CHILD_SIGNER) {
+		t = config_find_token(site->config, c->token);
+		if (t == NULL)
+			return error_set(
+			    err, ERROR_INTERNAL, "token %s is not configured", c->token);
+	}
+	environment = process_environment(
+	    t != NULL, t != NULL ? t->environment : NULL, t != NULL ? t->environment_count : 0);
+	if (environment == NULL)
+		return error_set(err, ERROR_SYSTEM, "out of memory");
+	ok = process_spawn(program, argv, environment, control, &c->pid, err);
+	process_environment_free(environment);
+	return ok;
+}
+
+void
+child_start(struct child *c)
+{
+	struct error err = ERROR_INIT;
+	int fds[2] = {-1, -1};
+
+	c->killed = false;
+	c->again = false;
+	c->status[0] = '\0';
+	(void)clock_gettime(CLOCK_MONOTONIC, &c->started);
+	if (!control_pair(fds, &err) || !spawn(c, fds[1], &err))
+		goto fail;
+	(void)close(fds[1]);
+	fds[1] = -1;
+	c->control = control_new(c->site->base, fds[0], &control_handlers, c, &err);
+	fds[0] = -1;
+	if (c->control == NULL) {
+		/* Its channel is closed, so it ends; SIGCHLD brings it back. */
+		log_failure(LOG_LEVEL_ERROR, c->name, &err);
+		child_kill(c);
+	}
+	log_info(c->name, "started as process %d", (int)c->pid);
+	move(c, CHILD_STARTING);
+	c->site->on_start(c, c->site->arg);
+	return;
+fail:
+	for (size_t i = 0; i < COUNT_OF(fds); i++) {
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+	}
+	log_failure(LOG_LEVEL_ERROR, c->name, &err);
+	retry_later(c);
+}
+
+void
+child_send(struct child *c, enum control_type type, const char *text, unsigned index, int fd)
+{
+	struct control_message m = {.type = type, .index = (uint16_t)index, .fd = fd};
+	struct error err = ERROR_INIT;
+
+	if (c->control == NULL)
+		return;
+	(void)snprintf(m.text, sizeof m.text, "%s", text != NULL ? text : "");
+	if (control_send(c->control, &m, &err))
+		return;
+	/* Unavailable: it is ending just now. */
+	if (err.code == ERROR_UNAVAILABLE)
+		return;
+	log_failure(LOG_LEVEL_ERROR, c->name, &err);
+	child_kill(c);
+}
+
+/* ---- end */
+
+void
+child_kill(struct child *c)
+{
+	if (c->pid <= 0)
+		return;
+	c->killed = true;
+	(void)kill(c->pid, SIGKILL);
+}
+
+void
+child_stop(struct child *c, unsigned timeout_s, bool again)
+{
+	bool was_stopping = c->state == CHILD_STOPPING;
+
+	c->again = again;
+	if (c->pid <= 0) {
+		(void)evtimer_del(c->timer);
+		if (again)
+			child_start(c);
+		else
+			move(c, CHILD_DONE);
+		return;
+	}
+	if (was_stopping)
+		return;
+	set_timer(c, timeout_s * 1000);
+	child_send(c, CONTROL_DRAIN, NULL, 0, -1);
+	move(c, CHILD_STOPPING);
+}
+
+static void
+log_end(const struct child *c, int status, bool expected)
+{
+	enum log_level level = expected ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR;
+
+	if (WIFSIGNALED(status))
+		log_line(level, c->name, "process %d was killed by signal %d (%s)%s", (int)c->pid,
+		    WTERMSIG(status), strsignal(WTERMSIG(status)), c->killed ? " of ours" : "");
+	else
+		log_line(level, c->name, "process %d ended with status %d", (int)c->pid,
+		    WEXITSTATUS(status));
+}
+
+static void
+handle_end(struct child *c, int status)
+{
+	bool stopping = c->state == CHILD_STOPPING;
+	struct timespec now;
+
+	log_end(c, status, stopping && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	(void)evtimer_del(c->timer);
+	control_free(c->control);
+	c->control = NULL;
+	c->pid = 0;
+	if (stopping && !c->again) {
+		move(c, CHILD_DONE);
+		return;
+	}
+	if (stopping) {
+		child_start(c);
+		return;
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec - c->started.tv_sec >= CHILD_STABLE_S)
+		c->backoff_ms = CHILD_BACKOFF_MIN_MS;
+	retry_later(c);
+}
+
+void
+child_reap(struct child *c)
+{
+	int status;
+
+	if (c->pid > 0 && waitpid(c->pid, &status, WNOHANG) == c->pid)
+		handle_end(c, status);
+}
+
+void
+child_free(struct child *c)
+{
+	if (c == NULL)
+		return;
+	if (c->pid > 0) {
+		(void)kill(c->pid, SIGKILL);
+		(void)waitpid(c->pid, NULL, 0);
+	}
+	control_free(c->control);
+	event_free(c->timer);
+	free(c);
+}
