@@ -203,7 +203,10 @@ fuzz:                           ## each fuzz target for FUZZ_TIME seconds (needs
 	@scripts/run_fuzz.sh $(FUZZ_TIME) $(BUILD)/fuzz $(FUZZ_TESTS)
 
 .PHONY: bench
-bench: all                      ## certificates per second, beside the token's own rate
+$(BUILD)/bench/csign: tests/bench/csign.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g $(WARN) $(PKG_CFLAGS) -o $@ $< -lpthread -ldl
+bench: all $(BUILD)/bench/csign                      ## certificates per second, beside the token's own rate
 	@CHANCERY_BUILD=$(BUILD) /usr/bin/python3 -B tests/bench/bench.py
 
 # ------------------------------------------------------------------ the sources
