@@ -233,3 +233,17 @@ BEGIN
     PERFORM close_decision(d, 'applied', format('template %s/%s is applied', p_name, coalesce(v_last.version, 0) + 1),
         jsonb_build_object('template', p_name, 'version', coalesce(v_last.version, 0) + 1));
 END $$;
+
+-- Only the issuer calls these.
+GRANT EXECUTE ON FUNCTION
+    claim_decisions,
+    hold_decision,
+    decision_actor,
+    close_decision,
+    refuse_decision,
+    retry_decision,
+    apply_request_decision,
+    apply_revocation,
+    apply_operator,
+    apply_template
+    TO chancery_issuer;

@@ -218,3 +218,16 @@ BEGIN
     END IF;
     NOTIFY chancery_done;
 END $$;
+
+-- Only the issuer calls these.
+GRANT EXECUTE ON FUNCTION
+    number_octets,
+    due_scopes,
+    crl_job_of,
+    open_crl,
+    burn_crl,
+    begin_crl,
+    crl_spooled,
+    crl_keep_lease,
+    crl_issued
+    TO chancery_issuer;

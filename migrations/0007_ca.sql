@@ -163,3 +163,13 @@ BEGIN
     PERFORM close_decision(d, 'applied', format('CA %s is active', a.name), jsonb_build_object('ca', a.name));
     NOTIFY chancery_work;
 END $$;
+
+-- Only the issuer calls these.
+GRANT EXECUTE ON FUNCTION
+    load_cas,
+    ca_obstacle,
+    ca_note_key,
+    ca_noted_key,
+    ca_begin,
+    ca_activate
+    TO chancery_issuer;

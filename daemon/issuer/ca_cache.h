@@ -25,8 +25,6 @@
 struct issuing_ca {
 	struct ca_row row; /* ids, names and DER, owned */
 	struct capolicy policy;
-	enum sig_alg sig_alg;
-	uint8_t ski[SKI_LEN];
 	struct ca_context *context; /* NULL until the CA has its certificate */
 	int references;
 };
@@ -50,6 +48,9 @@ bool ca_cache_load_templates(struct ca_cache *c, const int64_t *version_ids, siz
 /* Borrowed, valid until the loop's next turn; NULL when not in the cache. */
 struct issuing_ca *ca_cache_find(const struct ca_cache *c, int64_t ca_id);
 struct issuing_ca *ca_cache_find_name(const struct ca_cache *c, const char *name);
+/* All of them; NULL at the end. */
+struct issuing_ca *ca_cache_first(const struct ca_cache *c);
+struct issuing_ca *ca_cache_next(const struct ca_cache *c, const struct issuing_ca *ca);
 /* Templates are immutable and stay as long as the cache. */
 const struct template *ca_cache_template(const struct ca_cache *c, int64_t version_id);
 

@@ -160,20 +160,16 @@ build_extensions(struct crl_build *b, struct error *e)
 	struct bytes done;
 
 	extensions_init(&x, b->extensions, sizeof b->extensions);
-	extensions_add_authority_key_identifier(&x, (struct bytes){ca->ski, sizeof ca->ski});
+	extensions_add_authority_key_identifier(&x, ca->context->key_id);
 	extensions_add_crl_number(&x, (struct bytes){b->job.number, b->job.number_len});
 	if (b->job.delta)
 		extensions_add_delta_crl_indicator(
 		    &x, (struct bytes){b->job.base_number, b->job.base_number_len});
 	if (ca->row.idp.len > 0)
-		extensions_add(&x,
-		    (struct bytes){
-			oid_issuing_distribution_point.p, oid_issuing_distribution_point.len},
-		    true, ca->row.idp);
+		extensions_add(&x, oid_issuing_distribution_point, true, ca->row.idp);
 	/* RFC 5280 5.2.6: never in a delta CRL. */
 	if (!b->job.delta && policy->freshest_count > 0)
-		extensions_add_freshest_crl(
-		    &x, (const char *const *)policy->freshest, policy->freshest_count);
+		extensions_add_freshest_crl(&x, policy->freshest, policy->freshest_count);
 	if (!extensions_ok(&x))
 		return error_set(
 		    e, ERROR_LIMIT, "the CRL's extensions are longer than %d octets", CRL_HEAD_MAX);
@@ -186,7 +182,7 @@ static struct tbs_crl
 tbs_of(const struct crl_build *b)
 {
 	return (struct tbs_crl){
-	    .sig_alg = b->ca->sig_alg,
+	    .sig_alg = b->ca->policy.sig_alg,
 	    .issuer = b->ca->row.subject,
 	    .this_update = b->job.this_update,
 	    .next_update = b->job.next_update,
@@ -570,9 +566,10 @@ start_digesting(struct crl_build *b, struct error *e)
 	const struct bytes signature = {b->signature, b->signature_len};
 	uint64_t list_len;
 
-	if (!crl_list_head(
-		b->tbs_len, b->ca->sig_alg, signature.len, b->head, &b->head_len, &list_len, e) ||
-	    !crl_list_tail(b->ca->sig_alg, signature, b->tail_buf, sizeof b->tail_buf, &b->tail, e))
+	if (!crl_list_head(b->tbs_len, b->ca->policy.sig_alg, signature.len, b->head, &b->head_len,
+		&list_len, e) ||
+	    !crl_list_tail(
+		b->ca->policy.sig_alg, signature, b->tail_buf, sizeof b->tail_buf, &b->tail, e))
 		return false;
 	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1 ||
 	    EVP_DigestUpdate(b->md, b->head, b->head_len) != 1)
@@ -605,7 +602,7 @@ begin_stream(struct crl_build *b, struct error *e)
 {
 	struct signproto_stream_begin m = {
 	    .cka_id = b->ca->row.cka_id,
-	    .sig_alg = (uint16_t)b->ca->sig_alg,
+	    .sig_alg = (uint16_t)b->ca->policy.sig_alg,
 	    .kind = SIGNPROTO_TBS_CRL,
 	    .total_len = b->tbs_len,
 	    .deadline_ms = SIGN_DEADLINE_MS,

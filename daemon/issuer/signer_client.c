@@ -21,7 +21,7 @@ struct call {
 	uint64_t uses; /* of the slot */
 	struct signer *signer;
 	uint16_t wanted; /* type of the answer */
-	signer_answer_fn answer;
+	signer_answer_fn *answer;
 	void *arg;
 	uint16_t next_free;
 };
@@ -124,7 +124,7 @@ static void
 answer_call(struct signer_client *c, struct call *call, const struct signer_answer *answer,
     const struct error *failure)
 {
-	signer_answer_fn fn = call->answer;
+	signer_answer_fn *fn = call->answer;
 	void *arg = call->arg;
 
 	give_back(c, call);
@@ -258,7 +258,7 @@ signer_client_attach(struct signer_client *c, const char *token, int fd)
 /* Books a call and sends its first message; w is freed in any case. */
 static bool
 ask(struct signer_client *c, const char *token, uint16_t type, struct wire_writer *w,
-    uint16_t wanted, signer_answer_fn answer, void *arg, uint64_t *id, struct error *e)
+    uint16_t wanted, signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e)
 {
 	struct signer *s = find_signer(c, token);
 	struct call *call;
@@ -286,7 +286,7 @@ ask(struct signer_client *c, const char *token, uint16_t type, struct wire_write
 }
 
 bool
-signer_ask_status(struct signer_client *c, const char *token, signer_answer_fn answer, void *arg,
+signer_ask_status(struct signer_client *c, const char *token, signer_answer_fn *answer, void *arg,
     uint64_t *id, struct error *e)
 {
 	struct wire_writer w;
@@ -298,7 +298,7 @@ signer_ask_status(struct signer_client *c, const char *token, signer_answer_fn a
 
 bool
 signer_ask_generate(struct signer_client *c, const char *token,
-    const struct signproto_key_generate *m, signer_answer_fn answer, void *arg, uint64_t *id,
+    const struct signproto_key_generate *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e)
 {
 	struct wire_writer w;
@@ -310,7 +310,7 @@ signer_ask_generate(struct signer_client *c, const char *token,
 
 bool
 signer_ask_sign(struct signer_client *c, const char *token, const struct signproto_sign *m,
-    signer_answer_fn answer, void *arg, uint64_t *id, struct error *e)
+    signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e)
 {
 	struct wire_writer w;
 
@@ -321,7 +321,7 @@ signer_ask_sign(struct signer_client *c, const char *token, const struct signpro
 
 bool
 signer_stream_begin(struct signer_client *c, const char *token,
-    const struct signproto_stream_begin *m, signer_answer_fn answer, void *arg, uint64_t *id,
+    const struct signproto_stream_begin *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e)
 {
 	struct wire_writer w;

@@ -32,7 +32,7 @@ struct signer_answer {
 	struct signproto_key_ok key;
 	const struct signproto_status_ok *status;
 };
-typedef void (*signer_answer_fn)(
+typedef void signer_answer_fn(
     const struct signer_answer *answer, const struct error *failure, void *arg);
 
 struct signer_client_callbacks {
@@ -59,18 +59,18 @@ bool signer_client_is_up(const struct signer_client *c, const char *token);
  * fails at once with ERROR_UNAVAILABLE (no signer), ERROR_LIMIT (too many in
  * flight, or the channel is full: wait for `writable`).
  */
-bool signer_ask_status(struct signer_client *c, const char *token, signer_answer_fn answer,
+bool signer_ask_status(struct signer_client *c, const char *token, signer_answer_fn *answer,
     void *arg, uint64_t *id, struct error *e) MUST_CHECK;
 bool signer_ask_generate(struct signer_client *c, const char *token,
-    const struct signproto_key_generate *m, signer_answer_fn answer, void *arg, uint64_t *id,
+    const struct signproto_key_generate *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e) MUST_CHECK;
 bool signer_ask_sign(struct signer_client *c, const char *token, const struct signproto_sign *m,
-    signer_answer_fn answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
+    signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
 
 /* A streamed structure: begin, then data until total_len, then end; the answer
  * comes once, maybe before the end when it is a refusal. */
 bool signer_stream_begin(struct signer_client *c, const char *token,
-    const struct signproto_stream_begin *m, signer_answer_fn answer, void *arg, uint64_t *id,
+    const struct signproto_stream_begin *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e) MUST_CHECK;
 bool signer_stream_data(
     struct signer_client *c, uint64_t id, const void *data, size_t len, struct error *e) MUST_CHECK;

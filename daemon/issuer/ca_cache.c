@@ -1,0 +1,329 @@
+#include "daemon/issuer/ca_cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/core/log.h"
+
+struct template_entry {
+	int64_t version_id;
+	struct template *template;
+};
+
+struct ca_cache {
+	struct db *db;
+	struct issuing_ca **cas;
+	size_t ca_count;
+	struct template_entry *templates; /* sorted by version_id */
+	size_t template_count, template_cap;
+	struct waiter *waiters; /* loads in flight */
+};
+
+/* One load in flight; it may outlive neither the cache nor its question. */
+struct waiter {
+	struct ca_cache *cache;
+	ca_cache_done_fn *done;
+	void *arg;
+	struct db_pending *pending;
+	struct waiter *next;
+};
+
+struct ca_cache *
+ca_cache_new(struct db *db, struct error *e)
+{
+	struct ca_cache *c = calloc(1, sizeof *c);
+
+	if (c == NULL)
+		error_set_errno(e, ERROR_SYSTEM, "allocating the CAs' cache");
+	else
+		c->db = db;
+	return c;
+}
+
+static void
+issuing_ca_free(struct issuing_ca *ca)
+{
+	ca_context_free(ca->context);
+	capolicy_free(&ca->policy);
+	ca_row_free(&ca->row);
+	free(ca);
+}
+
+struct issuing_ca *
+ca_hold(struct issuing_ca *ca)
+{
+	ca->references++;
+	return ca;
+}
+
+void
+ca_release(struct issuing_ca *ca)
+{
+	if (ca != NULL && --ca->references == 0)
+		issuing_ca_free(ca);
+}
+
+void
+ca_cache_free(struct ca_cache *c)
+{
+	if (c == NULL)
+		return;
+	while (c->waiters != NULL) {
+		struct waiter *w = c->waiters;
+
+		c->waiters = w->next;
+		db_cancel(w->pending);
+		free(w);
+	}
+	for (size_t i = 0; i < c->ca_count; i++)
+		ca_release(c->cas[i]);
+	for (size_t i = 0; i < c->template_count; i++)
+		template_free(c->templates[i].template);
+	free(c->cas);
+	free(c->templates);
+	free(c);
+}
+
+static struct waiter *
+add_waiter(struct ca_cache *c, ca_cache_done_fn *done, void *arg, struct error *e)
+{
+	struct waiter *w = calloc(1, sizeof *w);
+
+	if (w == NULL) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating a load of the cache");
+		return NULL;
+	}
+	*w = (struct waiter){.cache = c, .done = done, .arg = arg, .next = c->waiters};
+	c->waiters = w;
+	return w;
+}
+
+static void
+drop_waiter(struct waiter *w)
+{
+	struct waiter **at = &w->cache->waiters;
+
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+	free(w);
+}
+
+static void
+finish_waiter(struct waiter *w, const struct error *err)
+{
+	ca_cache_done_fn *done = w->done;
+	void *arg = w->arg;
+
+	drop_waiter(w);
+	done(err, arg);
+}
+
+/* --------------------------------------------------------------------- CAs */
+
+/* Moves row into a compiled entry; NULL when it cannot be compiled. */
+static struct issuing_ca *
+compile_ca(struct ca_row *row, struct error *e)
+{
+	struct issuing_ca *ca = calloc(1, sizeof *ca);
+
+	if (ca == NULL) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating CA %s", row->name);
+		return NULL;
+	}
+	ca->references = 1;
+	if (!capolicy_parse(row->policy, strlen(row->policy), row->name, &ca->policy, e)) {
+		free(ca);
+		return NULL;
+	}
+	if (row->active && !capolicy_context(&ca->policy, row->certificate, &ca->context, e)) {
+		ca_release(ca);
+		return NULL;
+	}
+	ca->row = *row;
+	*row = (struct ca_row){0};
+	return ca;
+}
+
+/* The entry for this row: the old one if nothing changed. */
+static struct issuing_ca *
+entry_for(struct ca_cache *c, struct ca_row *row)
+{
+	struct issuing_ca *old = ca_cache_find(c, row->ca_id), *ca;
+	struct error e = ERROR_INIT;
+
+	if (old != NULL && ca_row_equal(&old->row, row))
+		return ca_hold(old);
+	ca = compile_ca(row, &e);
+	if (ca == NULL)
+		log_failure(LOG_LEVEL_ERROR, row->name, &e);
+	return ca;
+}
+
+static void
+on_rows(struct ca_row *rows, size_t n, const struct error *err, void *arg)
+{
+	struct waiter *w = arg;
+	struct ca_cache *c = w->cache;
+	struct error e = ERROR_INIT;
+	struct issuing_ca **cas;
+	size_t count = 0;
+
+	if (err == NULL) {
+		cas = calloc(n > 0 ? n : 1, sizeof *cas);
+		if (cas == NULL) {
+			error_set_errno(&e, ERROR_SYSTEM, "allocating the CAs' cache");
+			err = &e;
+		} else {
+			for (size_t i = 0; i < n; i++) {
+				cas[count] = entry_for(c, &rows[i]);
+				count += cas[count] != NULL;
+			}
+			for (size_t i = 0; i < c->ca_count; i++)
+				ca_release(c->cas[i]);
+			free(c->cas);
+			c->cas = cas;
+			c->ca_count = count;
+		}
+	}
+	finish_waiter(w, err);
+}
+
+bool
+ca_cache_load(struct ca_cache *c, ca_cache_done_fn *done, void *arg, struct error *e)
+{
+	struct waiter *w = add_waiter(c, done, arg, e);
+
+	if (w == NULL)
+		return false;
+	w->pending = ca_load(c->db, on_rows, w, e);
+	if (w->pending == NULL) {
+		drop_waiter(w);
+		return false;
+	}
+	return true;
+}
+
+struct issuing_ca *
+ca_cache_find(const struct ca_cache *c, int64_t ca_id)
+{
+	for (size_t i = 0; i < c->ca_count; i++) {
+		if (c->cas[i]->row.ca_id == ca_id)
+			return c->cas[i];
+	}
+	return NULL;
+}
+
+struct issuing_ca *
+ca_cache_find_name(const struct ca_cache *c, const char *name)
+{
+	for (size_t i = 0; i < c->ca_count; i++) {
+		if (strcmp(c->cas[i]->row.name, name) == 0)
+			return c->cas[i];
+	}
+	return NULL;
+}
+
+struct issuing_ca *
+ca_cache_first(const struct ca_cache *c)
+{
+	return c->ca_count > 0 ? c->cas[0] : NULL;
+}
+
+struct issuing_ca *
+ca_cache_next(const struct ca_cache *c, const struct issuing_ca *ca)
+{
+	for (size_t i = 0; i + 1 < c->ca_count; i++) {
+		if (c->cas[i] == ca)
+			return c->cas[i + 1];
+	}
+	return NULL;
+}
+
+/* --------------------------------------------------------------- templates */
+
+/* Where the version stands, or would stand. */
+static size_t
+template_position(const struct ca_cache *c, int64_t version_id)
+{
+	size_t low = 0, high = c->template_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (c->templates[middle].version_id < version_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+const struct template *
+ca_cache_template(const struct ca_cache *c, int64_t version_id)
+{
+	size_t i = template_position(c, version_id);
+
+	if (i == c->template_count || c->templates[i].version_id != version_id)
+		return NULL;
+	return c->templates[i].template;
+}
+
+static bool
+add_template(struct ca_cache *c, const struct template_row *row, struct error *e)
+{
+	size_t i = template_position(c, row->version_id), cap;
+	struct template_entry *entries;
+	struct template *t;
+
+	if (ca_cache_template(c, row->version_id) != NULL)
+		return true; /* another load was quicker */
+	if (!template_parse(row->body, strlen(row->body), row->name, &t, e))
+		return false;
+	if (c->template_count == c->template_cap) {
+		cap = c->template_cap == 0 ? 16 : c->template_cap * 2;
+		entries = realloc(c->templates, cap * sizeof *entries);
+		if (entries == NULL) {
+			template_free(t);
+			return error_set_errno(
+			    e, ERROR_SYSTEM, "allocating template %s", row->name);
+		}
+		c->templates = entries;
+		c->template_cap = cap;
+	}
+	memmove(
+	    c->templates + i + 1, c->templates + i, (c->template_count - i) * sizeof *c->templates);
+	c->templates[i] = (struct template_entry){row->version_id, t};
+	c->template_count++;
+	return true;
+}
+
+static void
+on_templates(const struct template_row *rows, size_t n, const struct error *err, void *arg)
+{
+	struct waiter *w = arg;
+
+	for (size_t i = 0; err == NULL && i < n; i++) {
+		struct error e = ERROR_INIT;
+
+		if (!add_template(w->cache, &rows[i], &e))
+			log_failure(LOG_LEVEL_ERROR, rows[i].name, &e);
+	}
+	finish_waiter(w, err);
+}
+
+bool
+ca_cache_load_templates(struct ca_cache *c, const int64_t *version_ids, size_t n,
+    ca_cache_done_fn *done, void *arg, struct error *e)
+{
+	struct waiter *w = add_waiter(c, done, arg, e);
+
+	if (w == NULL)
+		return false;
+	w->pending = template_load(c->db, version_ids, n, on_templates, w, e);
+	if (w->pending == NULL) {
+		drop_waiter(w);
+		return false;
+	}
+	return true;
+}

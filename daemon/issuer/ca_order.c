@@ -1,0 +1,541 @@
+#include "daemon/issuer/ca_order.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <openssl/rand.h>
+
+#include "daemon/core/log.h"
+#include "daemon/issuer/chain.h"
+#include "daemon/x509/csr.h"
+#include "daemon/x509/name.h"
+#include "daemon/x509/serial.h"
+#include "db/ca.h"
+
+#define RETRY_S 1
+#define SIGN_DEADLINE_MS 30000
+#define KEY_LABEL_MAX 64
+#define TARGET_OPTIONS_MAX 512
+#define IDP_MAX 16384
+
+struct ca_order {
+	const struct ca_order_env *env;
+	struct decision_key key;
+	ca_ordered_fn *done;
+	void *arg;
+	char name[STATEMENT_NAME_MAX + 1];
+	char *body; /* owned: the policy, or the chain */
+	struct capolicy policy;
+	char readable[NAME_TEXT_MAX];
+
+	int64_t token_key_id;
+	uint8_t cka_id_buf[SIGNPROTO_ID_MAX], spki_buf[SPKI_MAX];
+	struct bytes cka_id, spki;
+
+	uint8_t serial[SERIAL_LEN];
+	uint8_t *tbs; /* owned: what is being signed */
+	size_t tbs_len;
+	int64_t generation_id;
+};
+
+/* ---------------------------------------------------------------- the end */
+
+static void
+order_end(struct ca_order *o)
+{
+	ca_ordered_fn *done = o->done;
+	void *arg = o->arg;
+
+	capolicy_free(&o->policy);
+	free(o->body);
+	free(o->tbs);
+	free(o);
+	done(arg);
+}
+
+static void
+on_settled(const struct error *err, void *arg)
+{
+	struct ca_order *o = arg;
+
+	/* When it could not be written the lease ends and somebody tries again. */
+	if (err != NULL)
+		log_failure(LOG_LEVEL_WARNING, o->name, err);
+	order_end(o);
+}
+
+/* Ends the order with a failure: refused, or to be tried again. */
+static void
+settle(struct ca_order *o, const struct error *why)
+{
+	struct error e = ERROR_INIT;
+	struct db_pending *p;
+
+	log_failure(LOG_LEVEL_WARNING, o->name, why);
+	if (error_is_retryable(why))
+		p = decision_retry(o->env->db, o->key, RETRY_S, why->text, on_settled, o, &e);
+	else
+		p = decision_refuse(o->env->db, o->key, why->text, on_settled, o, &e);
+	if (p == NULL) {
+		log_failure(LOG_LEVEL_WARNING, o->name, &e);
+		order_end(o);
+	}
+}
+
+static bool
+keep_tbs(struct ca_order *o, struct bytes tbs, struct error *e)
+{
+	free(o->tbs);
+	o->tbs = malloc(tbs.len);
+	o->tbs_len = tbs.len;
+	if (o->tbs == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating to-be-signed bytes");
+	memcpy(o->tbs, tbs.p, tbs.len);
+	return true;
+}
+
+static struct ca_order *
+order_new(const struct ca_order_env *env, const struct decision_row *row,
+    const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
+{
+	struct ca_order *o = calloc(1, sizeof *o);
+
+	if (o != NULL)
+		o->body = strdup(row->body != NULL ? row->body : "");
+	if (o == NULL || o->body == NULL) {
+		free(o);
+		error_set_errno(e, ERROR_SYSTEM, "allocating an order about a CA");
+		return NULL;
+	}
+	o->env = env;
+	o->key = row->key;
+	o->done = done;
+	o->arg = arg;
+	memcpy(o->name, statement->object, sizeof o->name);
+	return o;
+}
+
+/* ----------------------------------------------------------- activating it */
+
+static void
+on_reloaded(const struct error *err, void *arg)
+{
+	order_end(arg);
+}
+
+static void
+on_activated(const struct error *err, void *arg)
+{
+	struct ca_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		settle(o, err);
+		return;
+	}
+	log_info(o->name, "is active");
+	if (!ca_cache_load(o->env->cache, on_reloaded, o, &e))
+		order_end(o);
+}
+
+/* chain: the CA's own certificate first, the root last. */
+static bool
+activate(struct ca_order *o, const struct chain *chain, bool own, struct error *e)
+{
+	struct bytes above[CHAIN_LENGTH_MAX];
+	const struct certificate *c = &chain->certs[0];
+	struct ca_activation activation = {
+	    .decision_id = o->key.id,
+	    .epoch = o->key.epoch,
+	    .generation_id = o->generation_id,
+	    .certificate = c->whole,
+	    .ski = c->subject_key_id,
+	    .chain = above,
+	    .chain_len = chain->count - 1,
+	    .not_before = c->not_before,
+	    .not_after = c->not_after,
+	    .readable = o->readable,
+	};
+
+	for (size_t i = 1; i < chain->count; i++)
+		above[i - 1] = chain->certs[i].whole;
+	if (own)
+		activation.own_serial = (struct bytes){o->serial, sizeof o->serial};
+	return name_to_text(c->subject, o->readable, sizeof o->readable, e) &&
+	       ca_activate(o->env->db, &activation, on_activated, o, e) != NULL;
+}
+
+/* ---------------------------------------------------------- ca-create: root */
+
+static bool
+install_own(struct ca_order *o, struct bytes signature, struct error *e)
+{
+	uint8_t buf[CERTIFICATE_MAX];
+	struct chain chain = {.count = 1};
+	struct bytes der;
+
+	return certificate_assemble((struct bytes){o->tbs, o->tbs_len}, o->policy.sig_alg,
+		   signature, buf, sizeof buf, &der, e) &&
+	       certificate_parse(der, &chain.certs[0], e) && activate(o, &chain, true, e);
+}
+
+static void
+on_root_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct ca_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (failure != NULL)
+		settle(o, failure);
+	else if (!install_own(o, answer->sign.signature, &e))
+		settle(o, &e);
+}
+
+static bool
+ask_signature(
+    struct ca_order *o, enum signproto_kind kind, signer_answer_fn *answer, struct error *e)
+{
+	struct signproto_sign m = {
+	    .cka_id = o->cka_id,
+	    .sig_alg = (uint16_t)o->policy.sig_alg,
+	    .kind = kind,
+	    .deadline_ms = SIGN_DEADLINE_MS,
+	    .tbs = {o->tbs, o->tbs_len},
+	};
+	uint64_t id;
+
+	return signer_ask_sign(o->env->signers, o->policy.token, &m, answer, o, &id, e);
+}
+
+/* The CA stands in the database. For a root its to-be-signed bytes are committed
+ * with it; those of an earlier attempt count before ours. */
+static void
+on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
+{
+	struct ca_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		settle(o, err);
+		return;
+	}
+	o->generation_id = begun->generation_id;
+	if (begun->serial.len != sizeof o->serial || begun->tbs.len == 0) {
+		error_set(&e, ERROR_INTERNAL, "CA %s has no to-be-signed bytes", o->name);
+		settle(o, &e);
+		return;
+	}
+	memcpy(o->serial, begun->serial.p, sizeof o->serial);
+	if (!keep_tbs(o, begun->tbs, &e) ||
+	    !ask_signature(o, SIGNPROTO_TBS_CERTIFICATE, on_root_signed, &e))
+		settle(o, &e);
+}
+
+static void
+on_subordinate_begun(const struct ca_begun *begun, const struct error *err, void *arg)
+{
+	struct ca_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL)
+		settle(o, err);
+	else if (!ca_cache_load(o->env->cache, on_reloaded, o, &e))
+		order_end(o);
+}
+
+/* Options that a target keeps: names and modes, never a secret. */
+static void
+target_options(const struct capolicy_target *t, char out[TARGET_OPTIONS_MAX])
+{
+	const struct {
+		const char *key, *value;
+	} options[] = {{"credential", t->credential}, {"bind_dn", t->bind_dn}, {"tls", t->tls},
+	    {"auth", t->auth}, {"webdav", t->webdav ? "true" : NULL}};
+	size_t used = 1;
+
+	(void)snprintf(out, TARGET_OPTIONS_MAX, "{");
+	for (size_t i = 0; i < COUNT_OF(options); i++) {
+		int n;
+
+		if (options[i].value == NULL)
+			continue;
+		/* The policy's parser admits no quote and no backslash in these. */
+		n = snprintf(out + used, TARGET_OPTIONS_MAX - used,
+		    strcmp(options[i].key, "webdav") == 0 ? "%s\"%s\":%s" : "%s\"%s\":\"%s\"",
+		    used > 1 ? "," : "", options[i].key, options[i].value);
+		if (n > 0 && (size_t)n < TARGET_OPTIONS_MAX - used)
+			used += (size_t)n;
+	}
+	(void)snprintf(out + used, TARGET_OPTIONS_MAX - used, "}");
+}
+
+static bool
+make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes tbs,
+    ca_begun_fn *begun, struct error *e)
+{
+	char options[CAPOLICY_TARGET_MAX][TARGET_OPTIONS_MAX];
+	struct ca_target targets[CAPOLICY_TARGET_MAX];
+	const struct capolicy *p = &o->policy;
+	uint8_t idp_buf[IDP_MAX];
+	struct ca_begin begin = {
+	    .decision_id = o->key.id,
+	    .epoch = o->key.epoch,
+	    .name = o->name,
+	    .policy = o->body,
+	    .readable = o->readable,
+	    .root = p->kind == CA_ROOT,
+	    .subject = p->subject,
+	    .token_key_id = o->token_key_id,
+	    .csr = csr,
+	    .templates = p->templates,
+	    .template_count = p->template_count,
+	    .targets = targets,
+	    .target_count = p->target_count,
+	    .serial = serial,
+	    .tbs = tbs,
+	};
+
+	for (size_t i = 0; i < p->target_count; i++) {
+		const struct capolicy_target *t = &p->targets[i];
+
+		target_options(t, options[i]);
+		targets[i] = (struct ca_target){
+		    t->name, t->kind, t->artifact, t->write, t->read, options[i]};
+	}
+	return capolicy_idp(p, idp_buf, sizeof idp_buf, &begin.idp, e) &&
+	       name_to_text(p->subject, o->readable, sizeof o->readable, e) &&
+	       ca_make(o->env->db, &begin, begun, o, e) != NULL;
+}
+
+static bool
+begin_root(struct ca_order *o, struct error *e)
+{
+	uint8_t buf[CERTIFICATE_MAX], random[SERIAL_RANDOM_LEN];
+	struct bytes tbs, serial = {o->serial, sizeof o->serial};
+	int64_t now = (int64_t)time(NULL);
+
+	if (RAND_bytes(random, sizeof random) != 1)
+		return error_set_openssl(e, ERROR_SYSTEM, "no random octets for a serial");
+	serial_build(o->serial, o->env->config->issuer.signer_id, now, random);
+	return capolicy_build_root(
+		   &o->policy, o->spki, serial, now, buf, sizeof buf, &tbs, NULL, e) &&
+	       make_ca(o, (struct bytes){0}, serial, tbs, on_root_begun, e);
+}
+
+/* --------------------------------------------------- ca-create: subordinate */
+
+static bool
+keep_csr(struct ca_order *o, struct bytes signature, struct error *e)
+{
+	uint8_t buf[CSR_MAX];
+	struct bytes der;
+
+	return csr_assemble((struct bytes){o->tbs, o->tbs_len}, o->policy.sig_alg, signature, buf,
+		   sizeof buf, &der, e) &&
+	       make_ca(o, der, (struct bytes){0}, (struct bytes){0}, on_subordinate_begun, e);
+}
+
+static void
+on_csr_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct ca_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (failure != NULL)
+		settle(o, failure);
+	else if (!keep_csr(o, answer->sign.signature, &e))
+		settle(o, &e);
+}
+
+static bool
+begin_subordinate(struct ca_order *o, struct error *e)
+{
+	uint8_t buf[CSR_MAX];
+	struct bytes info;
+
+	return capolicy_build_request(&o->policy, o->spki, buf, sizeof buf, &info, e) &&
+	       keep_tbs(o, info, e) && ask_signature(o, SIGNPROTO_CSR_INFO, on_csr_signed, e);
+}
+
+/* ------------------------------------------------------------ ca-create: key */
+
+static bool
+take_key(struct ca_order *o, struct bytes cka_id, struct bytes spki, struct error *e)
+{
+	if (cka_id.len > sizeof o->cka_id_buf || spki.len > sizeof o->spki_buf)
+		return error_set(e, ERROR_INTERNAL, "the key of CA %s does not fit", o->name);
+	memcpy(o->cka_id_buf, cka_id.p, cka_id.len);
+	memcpy(o->spki_buf, spki.p, spki.len);
+	o->cka_id = (struct bytes){o->cka_id_buf, cka_id.len};
+	o->spki = (struct bytes){o->spki_buf, spki.len};
+	return true;
+}
+
+static void
+on_key_noted(const struct ca_key *key, const struct error *err, void *arg)
+{
+	struct ca_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		settle(o, err);
+		return;
+	}
+	o->token_key_id = key->token_key_id;
+	if (o->policy.kind == CA_ROOT ? !begin_root(o, &e) : !begin_subordinate(o, &e))
+		settle(o, &e);
+}
+
+static void
+on_key_made(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct ca_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (failure != NULL) {
+		settle(o, failure);
+		return;
+	}
+	if (!take_key(o, answer->key.cka_id, answer->key.spki, &e) ||
+	    ca_note_key(o->env->db, o->key.id, o->key.epoch, o->policy.token, o->name,
+		key_alg_name(o->policy.key_alg), o->cka_id, o->spki, on_key_noted, o, &e) == NULL)
+		settle(o, &e);
+}
+
+static void
+on_obstacle(const char *obstacle, const struct error *err, void *arg)
+{
+	struct ca_order *o = arg;
+	struct signproto_key_generate m = {.purpose = "ca", .subject = o->policy.subject};
+	struct error e = ERROR_INIT;
+	uint64_t id;
+
+	if (err != NULL) {
+		settle(o, err);
+		return;
+	}
+	if (obstacle != NULL) {
+		error_set(&e, ERROR_CONFLICT, "%s", obstacle);
+		settle(o, &e);
+		return;
+	}
+	(void)snprintf(m.algorithm, sizeof m.algorithm, "%s", key_alg_name(o->policy.key_alg));
+	(void)snprintf(m.label, sizeof m.label, "%s", o->name);
+	if (!signer_ask_generate(o->env->signers, o->policy.token, &m, on_key_made, o, &id, &e))
+		settle(o, &e);
+}
+
+static void
+on_key_found(const struct ca_key *key, const struct error *err, void *arg)
+{
+	struct ca_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		settle(o, err);
+	} else if (key->token_key_id != 0) {
+		/* An earlier attempt made it. */
+		if (take_key(o, key->cka_id, key->spki, &e))
+			on_key_noted(key, NULL, o);
+		else
+			settle(o, &e);
+	} else if (ca_find_obstacle(o->env->db, o->name, o->policy.subject, on_obstacle, o, &e) ==
+		   NULL) {
+		settle(o, &e);
+	}
+}
+
+bool
+ca_order_create(const struct ca_order_env *env, const struct decision_row *row,
+    const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
+{
+	struct ca_order *o = order_new(env, row, statement, done, arg, e);
+	struct error why = ERROR_INIT;
+
+	if (o == NULL)
+		return false;
+	if (!capolicy_parse(o->body, strlen(o->body), o->name, &o->policy, &why)) {
+		settle(o, &why);
+		return true;
+	}
+	if (config_find_token(env->config, o->policy.token) == NULL)
+		error_set(&why, ERROR_INPUT,
+		    "the policy names token %s, which the configuration of this host does not have",
+		    o->policy.token);
+	else if (ca_find_key(env->db, o->key.id, on_key_found, o, &why) != NULL)
+		return true;
+	settle(o, &why);
+	return true;
+}
+
+/* -------------------------------------------------------------- ca-install */
+
+static bool
+install(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
+{
+	struct chain_pool pool = {0};
+	struct chain *chain = calloc(1, sizeof *chain);
+	bool ok = false;
+
+	if (chain == NULL) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating a chain");
+		goto out;
+	}
+	if (!chain_pool_add_pem(&pool, o->body, e))
+		goto out;
+	/* Issuers of ours need not be handed over. */
+	for (const struct issuing_ca *own = ca_cache_first(o->env->cache); own != NULL;
+	     own = ca_cache_next(o->env->cache, own)) {
+		if (own->context != NULL && !chain_pool_add(&pool, own->row.certificate, e))
+			goto out;
+		for (size_t i = 0; i < own->row.chain_len; i++) {
+			if (!chain_pool_add(&pool, own->row.chain[i], e))
+				goto out;
+		}
+	}
+	o->generation_id = ca->row.generation_id;
+	ok = chain_build(&pool, ca->row.spki, (int64_t)time(NULL), chain, e) &&
+	     capolicy_check_certificate(&ca->policy, ca->row.spki, &chain->certs[0], e) &&
+	     activate(o, chain, false, e);
+out:
+	chain_pool_free(&pool);
+	free(chain);
+	return ok;
+}
+
+static void
+on_loaded(const struct error *err, void *arg)
+{
+	struct ca_order *o = arg;
+	const struct issuing_ca *ca;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		settle(o, err);
+		return;
+	}
+	ca = ca_cache_find_name(o->env->cache, o->name);
+	if (ca == NULL)
+		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
+	else if (ca->context != NULL)
+		error_set(&e, ERROR_CONFLICT, "CA %s has its certificate already", o->name);
+	else if (install(o, ca, &e))
+		return;
+	settle(o, &e);
+}
+
+bool
+ca_order_install(const struct ca_order_env *env, const struct decision_row *row,
+    const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
+{
+	struct ca_order *o = order_new(env, row, statement, done, arg, e);
+	struct error why = ERROR_INIT;
+
+	if (o == NULL)
+		return false;
+	if (!ca_cache_load(env->cache, on_loaded, o, &why))
+		settle(o, &why);
+	return true;
+}

@@ -1,0 +1,46 @@
+#ifndef CHANCERY_ISSUER_CHAIN_H
+#define CHANCERY_ISSUER_CHAIN_H
+
+/*
+ * The chain of a CA's own certificate: from what an operator handed over to an
+ * ordered, verified path that ends in a self-signed root.
+ */
+
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "daemon/x509/cert.h"
+
+#define CHAIN_LENGTH_MAX 12	/* certificates in a path */
+#define CHAIN_CANDIDATES_MAX 64 /* certificates to choose from */
+
+struct chain {
+	struct certificate certs[CHAIN_LENGTH_MAX]; /* the CA's own first, the root last */
+	size_t count;
+};
+
+/* Certificates to choose from; slices are owned by the pool. */
+struct chain_pool {
+	struct bytes der[CHAIN_CANDIDATES_MAX];
+	size_t count;
+};
+
+/* Copies a certificate into the pool; ERROR_LIMIT when it is full. */
+bool chain_pool_add(struct chain_pool *pool, struct bytes der, struct error *e) MUST_CHECK;
+/* All CERTIFICATE blocks of a PEM text; ERROR_INPUT when there is none. */
+bool chain_pool_add_pem(struct chain_pool *pool, const char *text, struct error *e) MUST_CHECK;
+void chain_pool_free(struct chain_pool *pool);
+
+/*
+ * Builds the path of the certificate whose key is spki (RFC 5280 6.1, without
+ * policies and name constraints): each one's issuer is found by name, is a CA
+ * (basicConstraints, keyCertSign, pathLenConstraint), is valid at now, and
+ * verifies the signature; the last one is self-signed. The slices of *chain
+ * point into the pool. ERROR_NOT_FOUND when the key's certificate, or an issuer,
+ * is missing: the sentence names it.
+ */
+bool chain_build(const struct chain_pool *pool, struct bytes spki, int64_t now, struct chain *chain,
+    struct error *e) MUST_CHECK;
+
+#endif

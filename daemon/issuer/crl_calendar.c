@@ -1,0 +1,315 @@
+#include "daemon/issuer/crl_calendar.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <event2/event.h>
+
+#include "daemon/core/log.h"
+
+#define LOOK_S 1
+#define LEASE_S 60
+/* After a failure the scope rests, longer each time. */
+#define REST_MIN_S 2
+#define REST_MAX_S 300
+#define RESTS_MAX 64
+
+/* A scope whose last CRL failed. */
+struct rest {
+	int64_t scope_id;
+	time_t until; /* CLOCK_MONOTONIC seconds */
+	int length_s;
+};
+
+struct beginning;
+
+struct crl_calendar {
+	struct crl_build_env env;
+	struct ca_cache *cache;
+	struct event *timer;
+	struct crl_build *builds[CRL_BUILDS_MAX];
+	size_t build_count;
+	size_t beginning; /* questions whose answer may start a build */
+	bool looking, draining;
+	struct rest rests[RESTS_MAX];
+};
+
+/* A CRL that is asked for and not yet begun. */
+struct beginning {
+	struct crl_calendar *c;
+	struct issuing_ca *ca; /* held */
+	crl_ordered_fn *begun; /* NULL: by the calendar */
+	void *arg;
+	int64_t scope_id;
+};
+
+static time_t
+monotonic_s(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+/* ------------------------------------------------------------------- rests */
+
+static struct rest *
+find_rest(struct crl_calendar *c, int64_t scope_id)
+{
+	for (size_t i = 0; i < RESTS_MAX; i++) {
+		if (c->rests[i].scope_id == scope_id)
+			return &c->rests[i];
+	}
+	return NULL;
+}
+
+static bool
+is_resting(struct crl_calendar *c, int64_t scope_id)
+{
+	const struct rest *r = find_rest(c, scope_id);
+
+	return r != NULL && monotonic_s() < r->until;
+}
+
+static void
+note_outcome(struct crl_calendar *c, int64_t scope_id, bool good)
+{
+	struct rest *r = find_rest(c, scope_id);
+
+	if (good) {
+		if (r != NULL)
+			*r = (struct rest){0};
+		return;
+	}
+	if (r == NULL)
+		r = find_rest(c, 0); /* a free one; without one it simply does not rest */
+	if (r == NULL)
+		return;
+	r->scope_id = scope_id;
+	r->length_s = r->length_s == 0 ? REST_MIN_S : r->length_s * 2;
+	if (r->length_s > REST_MAX_S)
+		r->length_s = REST_MAX_S;
+	r->until = monotonic_s() + r->length_s;
+}
+
+/* ------------------------------------------------------------------ builds */
+
+static void on_built(
+    struct crl_build *b, const struct crl_job *together, const struct error *err, void *arg);
+
+static bool
+start_build(struct crl_calendar *c, struct issuing_ca *ca, const struct crl_job *job)
+{
+	struct error e = ERROR_INIT;
+	struct crl_build *b;
+
+	if (c->build_count == CRL_BUILDS_MAX)
+		return false; /* its lease ends and somebody takes it over */
+	b = crl_build_start(&c->env, ca, job, on_built, c, &e);
+	if (b == NULL) {
+		log_failure(LOG_LEVEL_ERROR, job->ca_name, &e);
+		note_outcome(c, job->scope_id, false);
+		return false;
+	}
+	c->builds[c->build_count++] = b;
+	return true;
+}
+
+static void
+on_built(struct crl_build *b, const struct crl_job *together, const struct error *err, void *arg)
+{
+	struct crl_calendar *c = arg;
+	struct issuing_ca *ca;
+	size_t i = 0;
+
+	if (err != NULL)
+		log_failure(LOG_LEVEL_ERROR, "crl", err);
+	note_outcome(c, crl_build_scope(b), err == NULL);
+	while (c->builds[i] != b)
+		i++;
+	c->builds[i] = c->builds[--c->build_count];
+	crl_build_free(b);
+	if (together == NULL)
+		return;
+	ca = ca_cache_find(c->cache, together->ca_id);
+	if (ca != NULL)
+		(void)start_build(c, ca, together);
+}
+
+static bool
+is_building(const struct crl_calendar *c, int64_t scope_id)
+{
+	for (size_t i = 0; i < c->build_count; i++) {
+		if (crl_build_scope(c->builds[i]) == scope_id)
+			return true;
+	}
+	return false;
+}
+
+static void
+on_begun(const struct crl_job *job, const struct error *err, void *arg)
+{
+	struct beginning *begin = arg;
+	struct crl_calendar *c = begin->c;
+	bool begun = false;
+
+	c->beginning--;
+	if (err != NULL) {
+		log_failure(LOG_LEVEL_WARNING, begin->ca->row.name, err);
+		note_outcome(c, begin->scope_id, false);
+	} else if (job != NULL) {
+		begun = start_build(c, begin->ca, job);
+	}
+	if (begin->begun != NULL)
+		begin->begun(begun, err, begin->arg);
+	ca_release(begin->ca);
+	free(begin);
+}
+
+static bool
+begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool delta,
+    int64_t decision_id, crl_ordered_fn *begun, void *arg, struct error *e)
+{
+	const struct capolicy *p = &ca->policy;
+	int64_t life_s = delta ? p->delta_period_s + p->delta_overlap_s
+			       : p->crl_period_s + p->crl_overlap_s;
+	struct beginning *begin = calloc(1, sizeof *begin);
+
+	if (begin == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating the beginning of a CRL");
+	*begin = (struct beginning){c, ca_hold(ca), begun, arg, scope_id};
+	if (crl_begin(c->env.db, scope_id, delta, decision_id == 0, decision_id, life_s, LEASE_S,
+		on_begun, begin, e) == NULL) {
+		ca_release(begin->ca);
+		free(begin);
+		return false;
+	}
+	c->beginning++;
+	return true;
+}
+
+bool
+crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta, int64_t decision_id,
+    crl_ordered_fn *begun, void *arg, struct error *e)
+{
+	if (ca->context == NULL)
+		return error_set(e, ERROR_CONFLICT,
+		    "CA %s has no certificate yet and signs no CRLs", ca->row.name);
+	if (delta && ca->policy.delta_period_s == 0)
+		return error_set(e, ERROR_CONFLICT,
+		    "CA %s has no delta CRLs: its policy names no delta_period", ca->row.name);
+	return begin_crl(c, ca, ca->row.scope_id, delta, decision_id, begun, arg, e);
+}
+
+/* ---------------------------------------------------------------- calendar */
+
+static void
+on_cas_loaded(const struct error *err, void *arg)
+{
+	if (err != NULL)
+		log_failure(LOG_LEVEL_DEBUG, "crl", err);
+}
+
+static void
+begin_due(struct crl_calendar *c, const struct crl_due *due)
+{
+	struct issuing_ca *ca = ca_cache_find(c->cache, due->ca_id);
+	struct error e = ERROR_INIT;
+
+	if (is_building(c, due->scope_id) || is_resting(c, due->scope_id) ||
+	    c->build_count + c->beginning >= CRL_BUILDS_MAX)
+		return;
+	if (ca == NULL || ca->context == NULL) {
+		/* Another issuer made it; the next look finds it. */
+		note_outcome(c, due->scope_id, false);
+		if (!ca_cache_load(c->cache, on_cas_loaded, c, &e))
+			log_failure(LOG_LEVEL_WARNING, "crl", &e);
+		return;
+	}
+	if (!begin_crl(c, ca, due->scope_id, due->delta, 0, NULL, NULL, &e))
+		log_failure(LOG_LEVEL_WARNING, ca->row.name, &e);
+}
+
+static void
+on_due(const struct crl_due *due, size_t n, const struct error *err, void *arg)
+{
+	struct crl_calendar *c = arg;
+
+	c->looking = false;
+	if (err != NULL && db_is_up(c->env.db))
+		log_failure(LOG_LEVEL_WARNING, "crl", err);
+	for (size_t i = 0; i < n && !c->draining; i++)
+		begin_due(c, &due[i]);
+}
+
+void
+crl_calendar_poke(struct crl_calendar *c)
+{
+	struct error e = ERROR_INIT;
+
+	if (c->looking || c->draining || !db_is_up(c->env.db))
+		return;
+	if (crl_find_due(c->env.db, CRL_BUILDS_MAX, on_due, c, &e) == NULL)
+		log_failure(LOG_LEVEL_DEBUG, "crl", &e);
+	else
+		c->looking = true;
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	crl_calendar_poke(arg);
+}
+
+void
+crl_calendar_signer(struct crl_calendar *c, const char *token)
+{
+	for (size_t i = 0; i < c->build_count; i++) {
+		if (strcmp(crl_build_token(c->builds[i]), token) == 0)
+			crl_build_poke(c->builds[i]);
+	}
+}
+
+struct crl_calendar *
+crl_calendar_new(const struct crl_build_env *env, struct ca_cache *cache, struct error *e)
+{
+	struct crl_calendar *c = calloc(1, sizeof *c);
+	const struct timeval look = {LOOK_S, 0};
+
+	if (c != NULL) {
+		c->env = *env;
+		c->cache = cache;
+		c->timer = event_new(env->base, -1, EV_PERSIST, on_timer, c);
+		if (c->timer != NULL && event_add(c->timer, &look) == 0)
+			return c;
+	}
+	error_set_errno(e, ERROR_SYSTEM, "allocating the CRLs' calendar");
+	crl_calendar_free(c);
+	return NULL;
+}
+
+void
+crl_calendar_drain(struct crl_calendar *c)
+{
+	c->draining = true;
+}
+
+bool
+crl_calendar_is_idle(const struct crl_calendar *c)
+{
+	return c->build_count == 0 && c->beginning == 0;
+}
+
+void
+crl_calendar_free(struct crl_calendar *c)
+{
+	if (c == NULL)
+		return;
+	for (size_t i = 0; i < c->build_count; i++)
+		crl_build_free(c->builds[i]);
+	if (c->timer != NULL)
+		event_free(c->timer);
+	free(c);
+}

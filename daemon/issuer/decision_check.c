@@ -1,0 +1,241 @@
+#include "daemon/issuer/decision_check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/sha.h>
+
+#include "daemon/x509/pem.h"
+#include "daemon/x509/spki.h"
+
+static const char *
+role_for(enum statement_action action)
+{
+	switch (action) {
+	case STATEMENT_CA_CREATE:
+	case STATEMENT_CA_INSTALL:
+	case STATEMENT_TEMPLATE_APPLY:
+	case STATEMENT_OPERATOR_ADD:
+		return "administrator";
+	default:
+		return "manager";
+	}
+}
+
+static bool
+has_role(const struct decision_row *row, const char *role)
+{
+	for (size_t i = 0; i < row->role_count; i++) {
+		if (strcmp(row->roles[i], role) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+may_be_unsigned(const struct decision_row *row, uid_t own_uid)
+{
+	char own[32];
+
+	(void)snprintf(own, sizeof own, "uid:%u", (unsigned)own_uid);
+	return row->first_operator && strcmp(row->action, "operator-add") == 0 &&
+	       (strcmp(row->received_via, "uid:0") == 0 || strcmp(row->received_via, own) == 0);
+}
+
+static bool
+check_signer(
+    const struct decision_row *row, const struct statement *s, uid_t own_uid, struct error *e)
+{
+	if (row->credential_spki.len == 0) {
+		if (may_be_unsigned(row, own_uid))
+			return true;
+		return error_set(
+		    e, ERROR_DENIED, "the decision is not signed by a registered operator's key");
+	}
+	if (!row->credential_live || row->person == NULL)
+		return error_set(e, ERROR_DENIED,
+		    "the key that signed this decision is no operator's key, or no longer valid");
+	if (!statement_verify(row->statement, strlen(row->statement), row->signature.p,
+		row->signature.len, row->credential_spki.p, row->credential_spki.len, e))
+		return false;
+	if (!has_role(row, role_for(s->action)))
+		return error_set(e, ERROR_DENIED, "%s needs the role %s, which %s does not have",
+		    statement_action_name(s->action), role_for(s->action), row->person);
+	return true;
+}
+
+static void
+to_hex(struct bytes from, char *out, size_t size)
+{
+	out[0] = '\0';
+	for (size_t i = 0; i < from.len && 2 * i + 2 < size; i++)
+		(void)snprintf(out + 2 * i, 3, "%02x", from.p[i]);
+}
+
+static bool
+check_body(const struct decision_row *row, const struct statement *s, struct error *e)
+{
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+
+	if (s->has_body != (row->body != NULL))
+		return error_set(
+		    e, ERROR_INPUT, "the statement and what came beside it do not belong together");
+	if (row->body == NULL)
+		return true;
+	SHA256((const unsigned char *)row->body, strlen(row->body), digest);
+	if (memcmp(digest, s->body_sha256, sizeof digest) != 0)
+		return error_set(e, ERROR_DENIED,
+		    "what came beside the statement is not what the operator signed: its digest "
+		    "differs");
+	return true;
+}
+
+static bool
+check_ca(const struct decision_row *row, const struct statement *s, struct error *e)
+{
+	if (row->ca_name == NULL || strcmp(s->ca, row->ca_name) != 0)
+		return error_set(e, ERROR_INPUT, "the statement is about CA %s and not about %s",
+		    s->ca, row->ca_name != NULL ? row->ca_name : "any CA that exists");
+	return true;
+}
+
+static bool
+check_request(const struct decision_row *row, const struct statement *s, struct error *e)
+{
+	char template[STATEMENT_NAME_MAX + 16];
+
+	if (!check_ca(row, s, e))
+		return false;
+	if (strcmp(s->object, row->request_public_id) != 0)
+		return error_set(e, ERROR_INPUT,
+		    "the statement is about request %s and not about %s", s->object,
+		    row->request_public_id);
+	if (s->has_csr &&
+	    (row->request_csr_sha256.len != sizeof s->csr_sha256 ||
+		memcmp(row->request_csr_sha256.p, s->csr_sha256, sizeof s->csr_sha256) != 0))
+		return error_set(e, ERROR_DENIED,
+		    "the CSR of request %s is not the one that the operator signed for", s->object);
+	(void)snprintf(
+	    template, sizeof template, "%s/%u", s->template_name, (unsigned)s->template_version);
+	if (s->template_version != 0 &&
+	    (row->request_template == NULL || strcmp(template, row->request_template) != 0))
+		return error_set(e, ERROR_DENIED,
+		    "request %s is under template %s and not under %s, which the operator signed "
+		    "for",
+		    s->object, row->request_template, template);
+	return true;
+}
+
+static bool
+check_certificate(const struct decision_row *row, const struct statement *s, struct error *e)
+{
+	char thumbprint[2 * SHA256_DIGEST_LENGTH + 1];
+
+	to_hex(row->certificate_sha256, thumbprint, sizeof thumbprint);
+	if (strcmp(s->object, thumbprint) != 0)
+		return error_set(e, ERROR_INPUT,
+		    "the statement is about certificate %s and not about %s", s->object,
+		    thumbprint);
+	return check_ca(row, s, e);
+}
+
+static bool
+check_object(const struct decision_row *row, const struct statement *s, struct error *e)
+{
+	switch (s->action) {
+	case STATEMENT_APPROVE:
+	case STATEMENT_DENY:
+		return check_request(row, s, e);
+	case STATEMENT_REVOKE:
+	case STATEMENT_HOLD:
+	case STATEMENT_RELEASE:
+		return check_certificate(row, s, e);
+	case STATEMENT_CRL_ISSUE:
+	case STATEMENT_CA_INSTALL:
+		return check_ca(row, s, e);
+	default:
+		return true;
+	}
+}
+
+bool
+decision_check(
+    const struct decision_row *row, uid_t own_uid, struct statement *statement, struct error *e)
+{
+	if (!statement_parse(row->statement, strlen(row->statement), statement, e))
+		return false;
+	if (strcmp(statement_action_name(statement->action), row->action) != 0)
+		return error_set(e, ERROR_INPUT, "the statement says %s where the row says %s",
+		    statement_action_name(statement->action), row->action);
+	return check_signer(row, statement, own_uid, e) &&
+	       statement_check_time(statement, row->received_at, e) &&
+	       check_body(row, statement, e) && check_object(row, statement, e);
+}
+
+/* ------------------------------------------------------------ operator-add */
+
+/* Reads "key: value\n" at *text into out and moves *text behind it. */
+static bool
+take_line(const char **text, const char *key, char *out, size_t size, struct error *e)
+{
+	size_t key_len = strlen(key), len;
+	const char *end = strchr(*text, '\n');
+
+	if (end == NULL || strncmp(*text, key, key_len) != 0 ||
+	    strncmp(*text + key_len, ": ", 2) != 0)
+		return error_set(e, ERROR_INPUT,
+		    "the description of an operator has the lines person, roles, kind and then a "
+		    "public key in PEM; %s is missing",
+		    key);
+	len = (size_t)(end - (*text + key_len + 2));
+	if (len == 0 || len >= size)
+		return error_set(
+		    e, ERROR_LIMIT, "%s of an operator has 1 to %zu characters", key, size - 1);
+	memcpy(out, *text + key_len + 2, len);
+	out[len] = '\0';
+	*text = end + 1;
+	return true;
+}
+
+static bool
+split_roles(char *list, struct operator_body *out, struct error *e)
+{
+	char *save = NULL;
+
+	for (char *word = strtok_r(list, ",", &save); word != NULL;
+	     word = strtok_r(NULL, ",", &save)) {
+		if (out->role_count == OPERATOR_ROLES_MAX || strlen(word) >= sizeof out->roles[0])
+			return error_set(
+			    e, ERROR_LIMIT, "a person has at most %d roles", OPERATOR_ROLES_MAX);
+		memcpy(out->roles[out->role_count++], word, strlen(word) + 1);
+	}
+	return out->role_count > 0 ||
+	       error_set(e, ERROR_INPUT, "an operator needs at least one role");
+}
+
+bool
+operator_body_parse(const char *text, struct operator_body *out, struct error *e)
+{
+	char roles[256];
+	struct bytes pem;
+
+	*out = (struct operator_body){0};
+	if (!take_line(&text, "person", out->person, sizeof out->person, e) ||
+	    !take_line(&text, "roles", roles, sizeof roles, e) ||
+	    !take_line(&text, "kind", out->kind, sizeof out->kind, e) ||
+	    !split_roles(roles, out, e))
+		return false;
+	pem = (struct bytes){(const uint8_t *)text, strlen(text)};
+	if (!pem_decode(&pem, PEM_PUBLIC_KEY, out->spki, sizeof out->spki, &out->spki_len, e))
+		return false;
+	if (strcmp(out->kind, "operator_key") == 0)
+		return statement_check_key(out->spki, out->spki_len, e);
+	if (strcmp(out->kind, "tls_client") == 0) {
+		struct spki spki;
+
+		return spki_parse((struct bytes){out->spki, out->spki_len}, &spki, e);
+	}
+	return error_set(e, ERROR_INPUT,
+	    "kind of an operator's key is operator_key or tls_client, not \"%s\"", out->kind);
+}

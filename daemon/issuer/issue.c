@@ -1,0 +1,640 @@
+#include "daemon/issuer/issue.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <event2/event.h>
+
+#include "daemon/core/log.h"
+#include "daemon/issuer/issue_item.h"
+#include "db/request.h"
+
+#define BATCHES 2
+#define LEASE_S 60
+#define SIGN_DEADLINE_MS 30000
+/* A batch whose signatures have not come by then is given back; its lease has
+ * not ended yet. */
+#define BATCH_DEADLINE_S 45
+#define RETRY_MS 500
+#define SWEEP_S 5
+
+struct batch {
+	struct issuance *s;
+	bool busy;
+	struct request_batch claimed;
+	struct issue_item *items;
+	size_t count;
+	size_t signing; /* items that wait for the signer */
+	size_t asked;	/* questions to the database that close the batch */
+	struct db_pending *pending;
+	struct event *deadline;
+};
+
+struct issuance {
+	struct issue_env env;
+	void (*idle)(void *arg);
+	void *arg;
+	struct batch batches[BATCHES];
+	bool claiming; /* one claim at a time */
+	bool again;    /* a hint came while nobody could claim */
+	bool draining;
+	struct event *sweep;
+};
+
+static void close_batch(struct batch *b);
+
+bool
+issuance_is_idle(const struct issuance *s)
+{
+	for (size_t i = 0; i < BATCHES; i++) {
+		if (s->batches[i].busy)
+			return false;
+	}
+	return true;
+}
+
+static void
+end_batch(struct batch *b)
+{
+	struct issuance *s = b->s;
+
+	event_del(b->deadline);
+	for (size_t i = 0; i < b->count; i++) {
+		signer_cancel(s->env.signers, b->items[i].call);
+		item_free(&b->items[i]);
+	}
+	free(b->items);
+	request_batch_free(&b->claimed);
+	b->items = NULL;
+	b->count = b->signing = b->asked = 0;
+	b->busy = false;
+	if (s->again)
+		issuance_poke(s);
+	if (issuance_is_idle(s))
+		s->idle(s->arg);
+}
+
+/* The database cannot be asked: everything stays as it is there, and comes back
+ * when the leases end. */
+static void
+abandon(struct batch *b, const struct error *why)
+{
+	log_failure(LOG_LEVEL_WARNING, "-", why);
+	end_batch(b);
+}
+
+/* ------------------------------------------------------------------- close */
+
+static void
+on_closed(const int64_t *ids, size_t count, const struct error *err, void *arg)
+{
+	struct batch *b = arg;
+
+	if (err != NULL)
+		log_failure(LOG_LEVEL_WARNING, "-", err);
+	if (--b->asked == 0)
+		end_batch(b);
+}
+
+static bool
+complete_signed(struct batch *b, struct error *e)
+{
+	struct request_certificate *done = calloc(b->count, sizeof *done);
+	struct db_pending *p = NULL;
+	size_t n = 0;
+
+	if (done == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a batch of certificates");
+	for (size_t i = 0; i < b->count; i++) {
+		struct issue_item *item = &b->items[i];
+
+		if (item->step != ITEM_SIGNED)
+			continue;
+		done[n++] = (struct request_certificate){
+		    .key = item->claim->key,
+		    .subject = item->listed.subject,
+		    .names = (const char *const *)item->listed.names,
+		    .names_count = item->listed.count,
+		    .not_before = item->not_before,
+		    .not_after = item->not_after,
+		    .spki_sha256 = {item->spki_sha256, sizeof item->spki_sha256},
+		    .der = {item->der, item->der_len},
+		};
+	}
+	if (n > 0) {
+		p = request_complete(b->s->env.db, done, n, on_closed, b, e);
+		b->asked += p != NULL;
+	}
+	free(done);
+	return n == 0 || p != NULL;
+}
+
+/* Gives back what could not be signed now; reason is the first one's. */
+static bool
+release_later(struct batch *b, struct error *e)
+{
+	struct request_key *keys = calloc(b->count, sizeof *keys);
+	const char *reason = NULL;
+	struct db_pending *p = NULL;
+	size_t n = 0;
+
+	if (keys == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a batch of requests");
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->items[i].step != ITEM_LATER)
+			continue;
+		if (reason == NULL)
+			reason = b->items[i].failure.text;
+		keys[n++] = b->items[i].claim->key;
+	}
+	if (n > 0) {
+		log_warning("-", "%zu requests wait: %s", n, reason);
+		p = request_release(b->s->env.db, keys, n, RETRY_MS, reason, on_closed, b, e);
+		b->asked += p != NULL;
+	}
+	free(keys);
+	return n == 0 || p != NULL;
+}
+
+static bool
+fail_refused(struct batch *b, struct error *e)
+{
+	struct request_key *keys = calloc(b->count, sizeof *keys);
+	const char **reasons = calloc(b->count, sizeof *reasons);
+	struct db_pending *p = NULL;
+	size_t n = 0;
+	bool ok = false;
+
+	if (keys == NULL || reasons == NULL) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating a batch of requests");
+		goto out;
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->items[i].step != ITEM_REFUSED)
+			continue;
+		log_failure(LOG_LEVEL_WARNING, b->items[i].claim->public_id, &b->items[i].failure);
+		keys[n] = b->items[i].claim->key;
+		reasons[n++] = b->items[i].failure.text;
+	}
+	if (n > 0) {
+		p = request_fail(b->s->env.db, keys, reasons, n, on_closed, b, e);
+		b->asked += p != NULL;
+	}
+	ok = n == 0 || p != NULL;
+out:
+	free(keys);
+	free(reasons);
+	return ok;
+}
+
+/* Every item has its outcome: tell the database, each kind in one transaction. */
+static void
+close_batch(struct batch *b)
+{
+	struct error e = ERROR_INIT;
+
+	event_del(b->deadline);
+	b->asked = 1; /* this call, so that an answer cannot end the batch under it */
+	if (!complete_signed(b, &e) || !release_later(b, &e) || !fail_refused(b, &e))
+		log_failure(LOG_LEVEL_WARNING, "-", &e);
+	if (--b->asked == 0)
+		end_batch(b);
+}
+
+/* -------------------------------------------------------------------- sign */
+
+static void
+on_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct issue_item *item = arg;
+	struct batch *b = item->batch;
+
+	item->call = 0;
+	if (failure != NULL)
+		item_fail(item, failure);
+	else
+		item_take_signature(item, answer->sign.signature);
+	if (--b->signing == 0)
+		close_batch(b);
+}
+
+static void
+ask_signature(struct batch *b, struct issue_item *item)
+{
+	struct signproto_sign m = {
+	    .cka_id = item->ca->row.cka_id,
+	    .sig_alg = (uint16_t)item->ca->policy.sig_alg,
+	    .kind = SIGNPROTO_TBS_CERTIFICATE,
+	    .deadline_ms = SIGN_DEADLINE_MS,
+	    .tbs = item->intent.tbs,
+	};
+	struct error e = ERROR_INIT;
+
+	if (signer_ask_sign(
+		b->s->env.signers, item->ca->row.token, &m, on_signed, item, &item->call, &e)) {
+		item->step = ITEM_SIGNING;
+		b->signing++;
+		return;
+	}
+	/* A full channel or a lost signer pass by themselves. */
+	if (e.code == ERROR_LIMIT)
+		e.code = ERROR_UNAVAILABLE;
+	item_fail(item, &e);
+}
+
+static void
+on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct batch *b = arg;
+	struct error e = ERROR_INIT;
+
+	error_set(
+	    &e, ERROR_TIMEOUT, "the signer has not answered within %d seconds", BATCH_DEADLINE_S);
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->items[i].step != ITEM_SIGNING)
+			continue;
+		signer_cancel(b->s->env.signers, b->items[i].call);
+		b->items[i].call = 0;
+		item_fail(&b->items[i], &e);
+	}
+	b->signing = 0;
+	close_batch(b);
+}
+
+static void
+on_begun(const int64_t *ids, size_t count, const struct error *err, void *arg)
+{
+	const struct timeval deadline = {BATCH_DEADLINE_S, 0};
+	struct batch *b = arg;
+
+	b->pending = NULL;
+	if (err != NULL) {
+		abandon(b, err);
+		return;
+	}
+	/* What is not in the answer has been claimed by somebody else. */
+	for (size_t i = 0; i < b->count; i++) {
+		bool held = false;
+
+		if (b->items[i].step != ITEM_BUILT)
+			continue;
+		for (size_t k = 0; k < count && !held; k++)
+			held = ids[k] == b->items[i].claim->key.id;
+		if (held)
+			ask_signature(b, &b->items[i]);
+		else
+			b->items[i].step = ITEM_GONE;
+	}
+	if (b->signing == 0)
+		close_batch(b);
+	else
+		(void)event_add(b->deadline, &deadline);
+}
+
+static bool
+begin_signing(struct batch *b, bool *any, struct error *e)
+{
+	struct request_key *keys = calloc(b->count, sizeof *keys);
+	struct request_intent *intents = calloc(b->count, sizeof *intents);
+	size_t n = 0;
+	bool ok = false;
+
+	if (keys == NULL || intents == NULL) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating a batch of intents");
+		goto out;
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->items[i].step != ITEM_BUILT)
+			continue;
+		keys[n] = b->items[i].claim->key;
+		intents[n++] = b->items[i].intent;
+	}
+	*any = n > 0;
+	if (n > 0)
+		b->pending = request_begin_signing(b->s->env.db, keys, intents, n, on_begun, b, e);
+	ok = n == 0 || b->pending != NULL;
+out:
+	free(keys);
+	free(intents);
+	return ok;
+}
+
+static void
+build_and_begin(struct batch *b)
+{
+	int64_t now = (int64_t)time(NULL);
+	struct error e = ERROR_INIT;
+	bool any = false;
+
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->items[i].step == ITEM_CHECKED)
+			item_build(&b->items[i], b->s->env.signer_id, now);
+	}
+	if (!begin_signing(b, &any, &e))
+		abandon(b, &e);
+	else if (!any)
+		close_batch(b);
+}
+
+/* ------------------------------------------------------------------- check */
+
+static void
+on_checks_told(
+    const struct request_checked *checked, size_t count, const struct error *err, void *arg)
+{
+	struct batch *b = arg;
+
+	b->pending = NULL;
+	if (err != NULL) {
+		abandon(b, err);
+		return;
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		struct issue_item *item = &b->items[i];
+		enum request_next next = REQUEST_NEXT_NONE;
+
+		if (item->claim->cleared || item->claim->has_intent)
+			continue;
+		for (size_t k = 0; k < count; k++) {
+			if (checked[k].id == item->claim->key.id)
+				next = checked[k].next;
+		}
+		if (next != REQUEST_NEXT_SIGN)
+			item->step = ITEM_GONE;
+	}
+	build_and_begin(b);
+}
+
+static void
+fill_check(const struct issue_item *item, struct request_check *c)
+{
+	*c = (struct request_check){.key = item->claim->key};
+	if (item->step == ITEM_REFUSED) {
+		/* A CA that is out of operation is no fault of the request. */
+		c->outcome = item->failure.code == ERROR_INPUT || item->failure.code == ERROR_LIMIT
+				 ? REQUEST_REJECTED
+				 : REQUEST_FAILED;
+		c->reason = item->failure.text;
+	}
+	if (item->listed.subject == NULL)
+		return;
+	c->subject = item->listed.subject;
+	c->names = (const char *const *)item->listed.names;
+	c->names_count = item->listed.count;
+	c->key_type = item->key_type;
+	c->spki_sha256 = (struct bytes){item->spki_sha256, sizeof item->spki_sha256};
+	c->csr_sha256 = (struct bytes){item->csr_sha256, sizeof item->csr_sha256};
+}
+
+/* The outcome of requests that were not cleared before goes to the database. */
+static bool
+tell_checks(struct batch *b, bool *any, struct error *e)
+{
+	struct request_check *checks = calloc(b->count, sizeof *checks);
+	size_t n = 0;
+
+	if (checks == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a batch of checks");
+	for (size_t i = 0; i < b->count; i++) {
+		struct issue_item *item = &b->items[i];
+
+		if (!item->claim->cleared && !item->claim->has_intent)
+			fill_check(item, &checks[n++]);
+	}
+	*any = n > 0;
+	if (n > 0)
+		b->pending = request_finish_checks(b->s->env.db, checks, n, on_checks_told, b, e);
+	free(checks);
+	return n == 0 || b->pending != NULL;
+}
+
+static void
+check_items(struct batch *b)
+{
+	struct issuance *s = b->s;
+	struct error e = ERROR_INIT;
+	bool any = false;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct issue_item *item = &b->items[i];
+		struct issuing_ca *ca = ca_cache_find(s->env.cache, item->claim->ca_id);
+
+		item->ca = ca != NULL ? ca_hold(ca) : NULL;
+		item->template = ca_cache_template(s->env.cache, item->claim->template_version_id);
+		if (!item->claim->has_intent) {
+			item_check(item);
+		} else if (ca != NULL && ca->context != NULL) {
+			item->intent = item->claim->intent;
+			item->step = ITEM_BUILT;
+		} else {
+			error_set(&item->failure, ERROR_CONFLICT,
+			    "the CA of this request is not in operation");
+			item->step = ITEM_REFUSED;
+		}
+	}
+	if (!tell_checks(b, &any, &e))
+		abandon(b, &e);
+	else if (!any)
+		build_and_begin(b);
+}
+
+/* -------------------------------------------------------------------- load */
+
+static void
+on_templates_loaded(const struct error *err, void *arg)
+{
+	struct batch *b = arg;
+
+	if (err != NULL)
+		abandon(b, err);
+	else
+		check_items(b);
+}
+
+static void
+load_templates(struct batch *b)
+{
+	int64_t missing[REQUEST_BATCH_MAX];
+	struct error e = ERROR_INIT;
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->count; i++) {
+		int64_t id = b->claimed.claims[i].template_version_id;
+		bool known = ca_cache_template(b->s->env.cache, id) != NULL;
+
+		for (size_t k = 0; k < n && !known; k++)
+			known = missing[k] == id;
+		if (!known)
+			missing[n++] = id;
+	}
+	if (n == 0)
+		check_items(b);
+	else if (!ca_cache_load_templates(b->s->env.cache, missing, n, on_templates_loaded, b, &e))
+		abandon(b, &e);
+}
+
+static void
+on_cas_loaded(const struct error *err, void *arg)
+{
+	struct batch *b = arg;
+
+	if (err != NULL)
+		abandon(b, err);
+	else
+		load_templates(b);
+}
+
+/* Makes sure that every CA and template of the batch is in the cache. */
+static void
+load(struct batch *b)
+{
+	struct error e = ERROR_INIT;
+
+	for (size_t i = 0; i < b->count; i++) {
+		const struct issuing_ca *ca = ca_cache_find(
+		    b->s->env.cache, b->claimed.claims[i].ca_id);
+
+		if (ca != NULL && ca->context != NULL)
+			continue;
+		if (!ca_cache_load(b->s->env.cache, on_cas_loaded, b, &e))
+			abandon(b, &e);
+		return;
+	}
+	load_templates(b);
+}
+
+/* ------------------------------------------------------------------- claim */
+
+static void
+on_claimed(struct request_batch *batch, const struct error *err, void *arg)
+{
+	struct batch *b = arg;
+	struct issuance *s = b->s;
+
+	b->pending = NULL;
+	s->claiming = false;
+	if (err != NULL) {
+		abandon(b, err);
+		return;
+	}
+	b->claimed = *batch;
+	b->items = calloc(batch->count > 0 ? batch->count : 1, sizeof *b->items);
+	if (b->items == NULL || batch->count == 0) {
+		end_batch(b);
+		return;
+	}
+	b->count = batch->count;
+	for (size_t i = 0; i < b->count; i++)
+		b->items[i] = (struct issue_item){.claim = &b->claimed.claims[i], .batch = b};
+	/* A full batch means a backlog: the other slot goes for more. */
+	if (b->count == s->env.batch)
+		s->again = true;
+	load(b);
+	if (s->again)
+		issuance_poke(s);
+}
+
+void
+issuance_poke(struct issuance *s)
+{
+	struct batch *b = NULL;
+	struct error e = ERROR_INIT;
+
+	s->again = true;
+	if (s->claiming || s->draining || !db_is_up(s->env.db))
+		return;
+	for (size_t i = 0; i < BATCHES && b == NULL; i++) {
+		if (!s->batches[i].busy)
+			b = &s->batches[i];
+	}
+	if (b == NULL)
+		return;
+	s->again = false;
+	b->pending = request_claim(s->env.db, s->env.batch, LEASE_S, on_claimed, b, &e);
+	if (b->pending == NULL) {
+		log_failure(LOG_LEVEL_WARNING, "-", &e);
+		return;
+	}
+	b->busy = true;
+	s->claiming = true;
+}
+
+/* ------------------------------------------------------------------- timers */
+
+static void
+on_swept(int64_t count, const struct error *err, void *arg)
+{
+	struct issuance *s = arg;
+
+	if (err == NULL && count > 0)
+		issuance_poke(s);
+}
+
+static void
+on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	struct issuance *s = arg;
+	struct error e = ERROR_INIT;
+
+	if (db_is_up(s->env.db) && request_sweep(s->env.db, on_swept, s, &e) == NULL)
+		log_failure(LOG_LEVEL_DEBUG, "-", &e);
+}
+
+struct issuance *
+issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, struct error *e)
+{
+	struct issuance *s = calloc(1, sizeof *s);
+	const struct timeval period = {SWEEP_S, 0};
+
+	if (s == NULL)
+		goto no_memory;
+	s->env = *env;
+	s->idle = idle;
+	s->arg = arg;
+	s->sweep = event_new(env->base, -1, EV_PERSIST, on_sweep, s);
+	if (s->sweep == NULL || event_add(s->sweep, &period) != 0)
+		goto no_memory;
+	for (size_t i = 0; i < BATCHES; i++) {
+		s->batches[i].s = s;
+		s->batches[i].deadline = event_new(env->base, -1, 0, on_deadline, &s->batches[i]);
+		if (s->batches[i].deadline == NULL)
+			goto no_memory;
+	}
+	return s;
+no_memory:
+	error_set_errno(e, ERROR_SYSTEM, "allocating the issuance");
+	issuance_free(s);
+	return NULL;
+}
+
+void
+issuance_drain(struct issuance *s)
+{
+	s->draining = true;
+}
+
+void
+issuance_free(struct issuance *s)
+{
+	if (s == NULL)
+		return;
+	s->draining = true;
+	s->again = false;
+	for (size_t i = 0; i < BATCHES; i++) {
+		struct batch *b = &s->batches[i];
+
+		db_cancel(b->pending);
+		for (size_t k = 0; k < b->count; k++) {
+			signer_cancel(s->env.signers, b->items[k].call);
+			item_free(&b->items[k]);
+		}
+		free(b->items);
+		request_batch_free(&b->claimed);
+		if (b->deadline != NULL)
+			event_free(b->deadline);
+	}
+	if (s->sweep != NULL)
+		event_free(s->sweep);
+	free(s);
+}

@@ -1,0 +1,404 @@
+#include "daemon/issuer/issuer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "daemon/core/config.h"
+#include "daemon/core/log.h"
+#include "daemon/core/role.h"
+#include "daemon/issuer/ca_cache.h"
+#include "daemon/issuer/crl_calendar.h"
+#include "daemon/issuer/decide.h"
+#include "daemon/issuer/issue.h"
+#include "daemon/issuer/signer_client.h"
+#include "daemon/publish/outbox.h"
+#include "db/db.h"
+#include "db/request.h"
+#include "db/status.h"
+
+/* Hints may be missed; this often somebody looks anyway. */
+#define LOOK_S 1
+#define STATUS_S 5
+#define EXPIRE_S 600
+/* A request that nobody decided on for so long is closed. */
+#define PENDING_MAX_S (90LL * 86400)
+
+struct issuer {
+	const struct config *config;
+	struct role *role;
+	struct db *db;
+	struct signer_client *signers;
+	struct ca_cache *cache;
+	struct issuance *issuance;
+	struct crl_calendar *calendar;
+	struct crl_build_env crl_env;
+	struct decider *decider;
+	struct outbox *outbox;
+	struct event *look, *status, *expire;
+	bool outbox_drained;
+};
+
+/* ------------------------------------------------------------------- drain */
+
+static void
+stop_when_idle(void *arg)
+{
+	struct issuer *i = arg;
+
+	if (role_is_draining(i->role) && issuance_is_idle(i->issuance) &&
+	    decider_is_idle(i->decider) && crl_calendar_is_idle(i->calendar) && i->outbox_drained)
+		role_stop(i->role, 0);
+}
+
+static void
+on_outbox_drained(void *arg)
+{
+	struct issuer *i = arg;
+
+	i->outbox_drained = true;
+	stop_when_idle(i);
+}
+
+static void
+on_drain(void *arg)
+{
+	struct issuer *i = arg;
+
+	issuance_drain(i->issuance);
+	decider_drain(i->decider);
+	crl_calendar_drain(i->calendar);
+	outbox_drain(i->outbox, on_outbox_drained, i);
+	stop_when_idle(i);
+}
+
+/* ------------------------------------------------------------------- hints */
+
+static void
+look_for_work(struct issuer *i)
+{
+	decider_poke(i->decider);
+	issuance_poke(i->issuance);
+	crl_calendar_poke(i->calendar);
+}
+
+static void
+on_work(struct db *db, void *arg)
+{
+	look_for_work(arg);
+}
+
+static void
+on_publish(struct db *db, void *arg)
+{
+	struct issuer *i = arg;
+
+	outbox_poke(i->outbox);
+}
+
+static void
+on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct issuer *i = arg;
+
+	decider_poke(i->decider);
+	issuance_poke(i->issuance);
+	if (role_is_draining(i->role))
+		stop_when_idle(i);
+}
+
+static void
+on_expired(int64_t count, const struct error *err, void *arg)
+{
+	if (err == NULL && count > 0)
+		log_info("-", "%lld requests expired: nobody decided on them", (long long)count);
+}
+
+static void
+on_expire(evutil_socket_t fd, short what, void *arg)
+{
+	struct issuer *i = arg;
+	struct error e = ERROR_INIT;
+
+	if (db_is_up(i->db) && request_expire(i->db, PENDING_MAX_S, on_expired, i, &e) == NULL)
+		log_failure(LOG_LEVEL_DEBUG, "-", &e);
+}
+
+/* ------------------------------------------------------------------ status */
+
+/* A question about one token's state; the names in it outlive the question. */
+struct asked_status {
+	struct issuer *issuer;
+	const char *token;
+};
+
+static void
+report(struct issuer *i, struct token_report *r)
+{
+	struct error e = ERROR_INIT;
+
+	r->signer_id = i->config->issuer.signer_id;
+	if (db_is_up(i->db) && !status_report_token(i->db, r, &e))
+		log_failure(LOG_LEVEL_DEBUG, r->token, &e);
+}
+
+static void
+report_absent(struct issuer *i, const char *token, const char *why)
+{
+	struct token_report r = {.token = token,
+	    .state = "no-signer",
+	    .sentence = why,
+	    .label = "",
+	    .serial = "",
+	    .model = "",
+	    .since = (int64_t)time(NULL)};
+
+	report(i, &r);
+}
+
+static void
+on_status_answer(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct asked_status *asked = arg;
+	const struct signproto_status_ok *s;
+	struct token_report r;
+
+	if (failure != NULL) {
+		report_absent(asked->issuer, asked->token, failure->text);
+	} else {
+		s = answer->status;
+		r = (struct token_report){.token = asked->token,
+		    .state = signproto_state_name(s->state),
+		    .sentence = s->state_text,
+		    .label = s->label,
+		    .serial = s->serial,
+		    .model = s->model,
+		    .threads = (int)s->threads,
+		    .signatures = (int64_t)s->signatures,
+		    .since = (int64_t)s->since};
+		report(asked->issuer, &r);
+	}
+	free(asked);
+}
+
+static void
+ask_status(struct issuer *i, const char *token)
+{
+	struct asked_status *asked = malloc(sizeof *asked);
+	struct error e = ERROR_INIT;
+	uint64_t id;
+
+	if (asked == NULL)
+		return;
+	*asked = (struct asked_status){i, token};
+	if (!signer_ask_status(i->signers, token, on_status_answer, asked, &id, &e)) {
+		free(asked);
+		report_absent(i, token, e.text);
+	}
+}
+
+static void
+on_status(evutil_socket_t fd, short what, void *arg)
+{
+	struct issuer *i = arg;
+
+	for (size_t t = 0; t < i->config->token_count; t++)
+		ask_status(i, i->config->tokens[t].name);
+}
+
+/* ----------------------------------------------------- database and signers */
+
+static void
+on_cas_loaded(const struct error *err, void *arg)
+{
+	struct issuer *i = arg;
+
+	if (err != NULL) {
+		log_failure(LOG_LEVEL_WARNING, "database", err);
+		return;
+	}
+	role_ready(i->role);
+	look_for_work(i);
+}
+
+static void
+on_db_up(struct db *db, void *arg)
+{
+	struct issuer *i = arg;
+	struct error e = ERROR_INIT;
+
+	role_status(i->role, "the database is connected");
+	if (!ca_cache_load(i->cache, on_cas_loaded, i, &e))
+		log_failure(LOG_LEVEL_WARNING, "database", &e);
+	outbox_poke(i->outbox);
+	on_status(-1, 0, i);
+}
+
+static void
+on_db_down(struct db *db, const struct error *why, void *arg)
+{
+	struct issuer *i = arg;
+
+	log_failure(LOG_LEVEL_WARNING, "database", why);
+	role_status(i->role, "the database is away: %s", why->text);
+}
+
+static const struct db_callbacks db_callbacks = {.up = on_db_up, .down = on_db_down};
+
+static void
+on_signer_up(const char *token, void *arg)
+{
+	struct issuer *i = arg;
+
+	log_info(token, "the signer is connected");
+	for (size_t t = 0; t < i->config->token_count; t++) {
+		if (strcmp(i->config->tokens[t].name, token) == 0)
+			ask_status(i, i->config->tokens[t].name);
+	}
+	crl_calendar_signer(i->calendar, token);
+	look_for_work(i);
+}
+
+static void
+on_signer_writable(const char *token, void *arg)
+{
+	struct issuer *i = arg;
+
+	crl_calendar_signer(i->calendar, token);
+}
+
+static const struct signer_client_callbacks signer_callbacks = {
+    .up = on_signer_up,
+    .writable = on_signer_writable,
+};
+
+static void
+on_signer_channel(const char *token, int fd, void *arg)
+{
+	struct issuer *i = arg;
+
+	signer_client_attach(i->signers, token, fd);
+}
+
+static const struct role_callbacks role_callbacks = {
+    .on_signer_channel = on_signer_channel,
+    .on_drain = on_drain,
+};
+
+/* ------------------------------------------------------------------- set-up */
+
+static bool
+open_database(struct issuer *i, struct error *e)
+{
+	const struct db_options options = {.application = "chancery issuer", .check_schema = true};
+
+	i->db = db_open(
+	    role_base(i->role), i->config->database_issuer, &options, &db_callbacks, i, e);
+	return i->db != NULL && db_listen(i->db, "chancery_work", on_work, i, e) &&
+	       db_listen(i->db, "chancery_publish", on_publish, i, e);
+}
+
+static bool
+start_work(struct issuer *i, struct error *e)
+{
+	struct event_base *base = role_base(i->role);
+	const struct config_issuer *c = &i->config->issuer;
+	const struct issue_env issue = {base, i->db, i->signers, i->cache, c->signer_id, c->batch};
+	const struct outbox_config outbox = {.state_dir = i->config->state_dir,
+	    .credentials_dir = c->credentials_dir,
+	    .ca_file = c->ca_file,
+	    .signer_id = c->signer_id};
+	struct decide_env decide = {.db = i->db, .cache = i->cache, .own_uid = geteuid()};
+
+	i->crl_env = (struct crl_build_env){base, i->db, i->config->database_issuer, i->signers};
+	i->issuance = issuance_new(&issue, stop_when_idle, i, e);
+	i->calendar = crl_calendar_new(&i->crl_env, i->cache, e);
+	decide.calendar = i->calendar;
+	decide.orders = (struct ca_order_env){i->db, i->signers, i->cache, i->config};
+	i->decider = decider_new(&decide, stop_when_idle, i, e);
+	i->outbox = outbox_start(base, i->db, &outbox, e);
+	return i->issuance != NULL && i->calendar != NULL && i->decider != NULL &&
+	       i->outbox != NULL;
+}
+
+static struct event *
+add_timer(struct issuer *i, int period_s, event_callback_fn fn)
+{
+	const struct timeval period = {period_s, 0};
+	struct event *ev = event_new(role_base(i->role), -1, EV_PERSIST, fn, i);
+
+	if (ev != NULL && event_add(ev, &period) == 0)
+		return ev;
+	if (ev != NULL)
+		event_free(ev);
+	return NULL;
+}
+
+static bool
+set_up(struct issuer *i, int control_fd, struct error *e)
+{
+	i->role = role_new("issuer", control_fd, &role_callbacks, i, e);
+	if (i->role == NULL)
+		return false;
+	i->signers = signer_client_new(role_base(i->role), &signer_callbacks, i, e);
+	if (i->signers == NULL || !open_database(i, e))
+		return false;
+	i->cache = ca_cache_new(i->db, e);
+	if (i->cache == NULL || !start_work(i, e))
+		return false;
+	i->look = add_timer(i, LOOK_S, on_look);
+	i->status = add_timer(i, STATUS_S, on_status);
+	i->expire = add_timer(i, EXPIRE_S, on_expire);
+	if (i->look == NULL || i->status == NULL || i->expire == NULL)
+		return error_set(e, ERROR_SYSTEM, "setting timers");
+	return true;
+}
+
+static void
+free_event(struct event *ev)
+{
+	if (ev != NULL)
+		event_free(ev);
+}
+
+static void
+tear_down(struct issuer *i)
+{
+	free_event(i->look);
+	free_event(i->status);
+	free_event(i->expire);
+	outbox_stop(i->outbox);
+	/* Everything still in flight is answered here, to owners that still live. */
+	if (i->issuance != NULL)
+		issuance_drain(i->issuance);
+	if (i->decider != NULL)
+		decider_drain(i->decider);
+	if (i->calendar != NULL)
+		crl_calendar_drain(i->calendar);
+	db_close(i->db);
+	issuance_free(i->issuance);
+	crl_calendar_free(i->calendar);
+	decider_free(i->decider);
+	signer_client_free(i->signers);
+	ca_cache_free(i->cache);
+	role_free(i->role);
+}
+
+int
+issuer_main(const struct config *config, int control_fd)
+{
+	struct issuer issuer = {.config = config};
+	struct error e = ERROR_INIT;
+	int status = 1;
+
+	log_init("issuer", config->log_level);
+	if (set_up(&issuer, control_fd, &e))
+		status = role_run(issuer.role);
+	else
+		log_failure(LOG_LEVEL_ERROR, "-", &e);
+	tear_down(&issuer);
+	return status;
+}

@@ -1,0 +1,24 @@
+#ifndef CHANCERY_DB_STATUS_H
+#define CHANCERY_DB_STATUS_H
+
+/* What an issuer reports of the tokens it signs with (migrations/0008_status.sql). */
+
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "db/db.h"
+
+struct token_report {
+	int signer_id;
+	const char *token, *state, *sentence, *label, *serial, *model;
+	int threads;
+	int64_t signatures;
+	int64_t since; /* unix seconds */
+};
+
+/* Nobody waits for the answer; a failure is logged at debug level. */
+bool status_report_token(
+    struct db *db, const struct token_report *report, struct error *err) MUST_CHECK;
+
+#endif
