@@ -1,0 +1,231 @@
+#include "daemon/front/front.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "daemon/core/log.h"
+#include "daemon/front/front_int.h"
+#include "daemon/front/tls.h"
+
+/* The role, with what it must find again when the configuration is read anew. */
+struct main_front {
+	struct front f;
+	const char *config_path;
+	struct config config; /* the last one that was read again */
+};
+
+/* --------------------------------------------------------------- requests */
+
+static bool
+is_distribution(const struct route *r)
+{
+	return (r->doors & HTTP_DOOR_HTTP) != 0;
+}
+
+/* Finds the route, and refuses before a body is read what needs none for it. */
+static size_t
+on_head(struct http_exchange *x, void *arg)
+{
+	struct front *f = arg;
+	const struct http_request *r = http_exchange_request(x);
+	const struct http_peer *peer = http_exchange_peer(x);
+	struct call *call = calloc(1, sizeof(*call));
+
+	if (call == NULL) {
+		http_reply_error(x, 503, NULL, "There is no memory for the request.");
+		return 0;
+	}
+	http_exchange_set_data(x, call);
+	call->front = f;
+	call->x = x;
+	switch (route_find(r->method, r->path, &call->route, &call->values)) {
+	case ROUTE_NO_PATH:
+		http_reply_error(x, 404, NULL, "There is nothing at this path.");
+		return 0;
+	case ROUTE_NO_METHOD:
+		http_reply_field(x, "Allow", "%s",
+		    strcmp(call->route->method, "GET") == 0 ? "GET, HEAD" : call->route->method);
+		http_reply_error(x, 405, NULL, "This path is not for the method %s.", r->method);
+		return 0;
+	default:
+		break;
+	}
+	if ((call->route->doors & peer->door) == 0) {
+		http_reply_error(
+		    x, 403, NULL, "The API is served at the Unix socket and over HTTPS only.");
+		return 0;
+	}
+	if (!is_distribution(call->route) && peer->identity[0] == '\0') {
+		http_reply_error(x, 401, NULL, "A client certificate is needed here.");
+		return 0;
+	}
+	return call->route->body_max;
+}
+
+static void
+on_request(struct http_exchange *x, void *arg)
+{
+	struct call *call = http_exchange_data(x);
+
+	call->route->handle(call);
+}
+
+static const struct http_handler handler = {on_head, on_request};
+
+/* --------------------------------------------------------------- database */
+
+static void
+on_db_up(struct db *db, void *arg)
+{
+	struct front *f = arg;
+
+	log_info("-", "connected to the database");
+	role_status(f->role, "serves");
+}
+
+static void
+on_db_down(struct db *db, const struct error *why, void *arg)
+{
+	struct front *f = arg;
+
+	log_failure(LOG_LEVEL_WARNING, "-", why);
+	role_status(f->role, "serves cached artifacts only: the database is away");
+}
+
+/* ------------------------------------------------------------------- role */
+
+static void
+on_listener(const char *kind, unsigned index, int fd, void *arg)
+{
+	struct main_front *m = arg;
+	enum http_door door = strcmp(kind, "unix") == 0	  ? HTTP_DOOR_UNIX
+			      : strcmp(kind, "http") == 0 ? HTTP_DOOR_HTTP
+							  : HTTP_DOOR_HTTPS;
+	struct error err = ERROR_INIT;
+
+	if (!http_server_listen(m->f.server, door, door == HTTP_DOOR_HTTPS ? index : 0, fd, &err))
+		log_failure(LOG_LEVEL_ERROR, kind, &err);
+}
+
+/* A pair of files that cannot be used leaves the one that was loaded before. */
+static void
+load_tls(struct main_front *m, const struct config *config)
+{
+	for (size_t i = 0; i < config->front.https_count; i++) {
+		const struct config_https *h = &config->front.https[i];
+		struct error err = ERROR_INIT;
+		SSL_CTX *ctx = tls_context_new(h->certificate, h->key, &err);
+
+		if (ctx != NULL) {
+			http_server_set_tls(m->f.server, (unsigned)i, ctx);
+		} else {
+			log_failure(LOG_LEVEL_ERROR, h->listen.text, &err);
+			role_status(m->f.role, "https %s: %s", h->listen.text, err.text);
+		}
+	}
+}
+
+static void
+on_reload(void *arg)
+{
+	struct main_front *m = arg;
+	struct error err = ERROR_INIT;
+	struct config config = {0};
+
+	if (!config_load_for_role(m->config_path, &config, &err)) {
+		log_failure(LOG_LEVEL_ERROR, "-", &err);
+		return;
+	}
+	log_init("front", config.log_level);
+	load_tls(m, &config);
+	config_free(&m->config);
+	m->config = config;
+	log_info("-", "configuration and TLS certificates are read again");
+}
+
+static void
+on_drained(void *arg)
+{
+	struct front *f = arg;
+
+	role_stop(f->role, 0);
+}
+
+static void
+on_drain(void *arg)
+{
+	struct main_front *m = arg;
+
+	http_server_drain(m->f.server, on_drained, &m->f);
+	waiting_flush(m->f.waiting);
+}
+
+static const struct role_callbacks callbacks = {
+    .on_listener = on_listener, .on_reload = on_reload, .on_drain = on_drain};
+
+/* Every connection is a descriptor. */
+static void
+raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static bool
+front_start(struct main_front *m, const struct config *config, int control_fd, struct error *err)
+{
+	static const struct db_options options = {
+	    .application = "chancery front", .check_schema = true};
+	static const struct db_callbacks db_callbacks = {on_db_up, on_db_down};
+	struct front *f = &m->f;
+
+	f->role = role_new("front", control_fd, &callbacks, m, err);
+	if (f->role == NULL)
+		return false;
+	f->base = role_base(f->role);
+	f->db = db_open(f->base, config->database_front, &options, &db_callbacks, f, err);
+	if (f->db == NULL)
+		return false;
+	f->waiting = waiting_new(f, err);
+	f->distribution = distribution_new(f, err);
+	f->server = http_server_new(f->base, &http_limits_default, &handler, f, err);
+	if (f->waiting == NULL || f->distribution == NULL || f->server == NULL)
+		return false;
+	load_tls(m, config);
+	return true;
+}
+
+static void
+front_stop(struct front *f)
+{
+	http_server_free(f->server);
+	db_close(f->db); /* the last answers come here: the two below must still be there */
+	waiting_free(f->waiting);
+	distribution_free(f->distribution);
+	role_free(f->role);
+}
+
+int
+front_main(const struct config *config, int control_fd)
+{
+	struct main_front m = {.config_path = config->path};
+	struct error err = ERROR_INIT;
+	int status = 1;
+
+	raise_descriptor_limit();
+	if (front_start(&m, config, control_fd, &err)) {
+		role_ready(m.f.role);
+		status = role_run(m.f.role);
+	} else {
+		log_failure(LOG_LEVEL_ERROR, "-", &err);
+	}
+	front_stop(&m.f);
+	config_free(&m.config);
+	return status;
+}
