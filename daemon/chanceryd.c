@@ -51,7 +51,7 @@ static const char help[] =
     "  --config PATH     configuration, by default " CONFIG_DEFAULT_PATH "\n"
     "  --check-config    check the configuration and stop\n"
     "  --migrate         bring the database's schema to this version and stop\n"
-    "  --migrations DIR  migrations are there\n"
+    "  --migrations DIR  directory of the migrations\n"
     "  --foreground      stay in the foreground, which it always does\n"
     "  --version         show the version\n"
     "  --help            show this\n"
@@ -130,8 +130,8 @@ parse_options(int argc, char **argv, struct options *o, struct error *err)
 			return error_set(
 			    err, ERROR_USAGE, "option %s needs a value", argv[optind - 1]);
 		default:
-			return error_set(err, ERROR_USAGE, "option %s is unknown or has a value",
-			    argv[optind - 1]);
+			return error_set(err, ERROR_USAGE,
+			    "option %s is unknown, or takes no value", argv[optind - 1]);
 		}
 	}
 	if (!ok)
