@@ -123,7 +123,7 @@ issuer:
   credentials_dir: $D/credentials
 EOT
 chmod 600 "$D/chanceryd.yaml"
-quiet "$BUILD/chanceryd" --config "$D/chanceryd.yaml" --migrate
+quiet "$BUILD/chanceryd" --config "$D/chanceryd.yaml" --migrate --migrations migrations
 setsid "$BUILD/chanceryd" --config "$D/chanceryd.yaml" >>"$D/chanceryd.log" 2>&1 </dev/null &
 echo $! >"$D/chanceryd.pid"
 export CHANCERY_SOCKET="$D/api.sock" CHANCERY_OPERATOR_KEY="$D/operator/alice.pem"

@@ -179,6 +179,8 @@ def pytest_runtest_makereport(item, call):
     if not report.failed:
         return
     for name, value in getattr(item, "funcargs", {}).items():
+        if isinstance(value, Postgres):
+            continue
         process = getattr(getattr(value, "daemon", value), "process", None)
         if hasattr(process, "log_tail"):
             report.sections.append((f"log of {name}", process.log_tail(120)))

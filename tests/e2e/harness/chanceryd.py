@@ -7,7 +7,7 @@ import signal
 import yaml
 
 from .api import Api
-from .postgres import REPO
+from .postgres import MIGRATIONS, REPO
 from .process import SANITIZER, Process, free_port, run, wait_until
 
 
@@ -126,7 +126,7 @@ class Chanceryd:
 
     def migrate(self):
         self.write_config()
-        return self.run("--migrate")
+        return self.run("--migrate", "--migrations", MIGRATIONS)
 
     def start(self, wait=True, timeout=30):
         self.write_config()
@@ -152,10 +152,10 @@ class Chanceryd:
             return None
 
     def wait_ready(self, timeout=30):
-        """Until the supervisor wrote run.json and the API answers."""
+        """Until the supervisor says that all roles are ready, and the API answers."""
 
         def ready():
-            if not os.path.exists(self.run_file):
+            if (self.run_state() or {}).get("state") != "running":
                 return False
             try:
                 return self.api.get("/v1/status").status == 200

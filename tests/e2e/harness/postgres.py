@@ -75,6 +75,7 @@ class Postgres:
             f"full_page_writes = {'on' if self.fsync else 'off'}\n"
             "shared_buffers = 32MB\n"
             "max_connections = 80\n"
+            "log_checkpoints = off\n"
             "log_line_prefix = '%m [%p] %u@%d '\n"
             "timezone = 'Europe/Berlin'\n",  # not UTC: what relies on the default shows
         )
