@@ -345,5 +345,5 @@ well_formed(struct bytes from, unsigned depth)
 bool
 der_well_formed(struct bytes from)
 {
-	return well_formed(from, 1);
+	return well_formed(from, 0);
 }
