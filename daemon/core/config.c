@@ -289,6 +289,12 @@ read_unix(struct reader *r, struct yaml_map *front)
 	return yaml_map_end(&map, r->err);
 }
 
+static bool
+is_address(const struct config_address *a, const char *text)
+{
+	return a->text != NULL && strcmp(a->text, text) == 0;
+}
+
 /* Reads an address and refuses one that is listened on already. */
 static bool
 read_address(struct reader *r, const struct yaml_node *node, struct config_address *out)
@@ -303,9 +309,9 @@ read_address(struct reader *r, const struct yaml_node *node, struct config_addre
 	if (!config_parse_address(text, out, &why))
 		return yaml_fail(node, r->err, "%s", why.text);
 	for (size_t i = 0; i < f->http_count; i++)
-		twice |= out != &f->http[i] && strcmp(f->http[i].text, text) == 0;
+		twice |= out != &f->http[i] && is_address(&f->http[i], text);
 	for (size_t i = 0; i < f->https_count; i++)
-		twice |= out != &f->https[i].listen && strcmp(f->https[i].listen.text, text) == 0;
+		twice |= out != &f->https[i].listen && is_address(&f->https[i].listen, text);
 	port = strrchr(text, ':');
 	if (twice && strcmp(port, ":0") != 0)
 		return yaml_fail(node, r->err, "'%s' is listed twice", text);

@@ -91,7 +91,7 @@ keep_status(struct child *c, const char *text)
 {
 	size_t i;
 
-	for (i = 0; text[i] != '\0' && i < sizeof c->status - 1; i++)
+	for (i = 0; i < sizeof c->status - 1 && text[i] != '\0'; i++)
 		c->status[i] = (char)(text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?');
 	c->status[i] = '\0';
 }
