@@ -1,0 +1,565 @@
+/* CA policies: a good one, every way to be wrong, what follows from it, and its
+ * manual page. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include "daemon/x509/capolicy.h"
+#include "daemon/x509/csr.h"
+#include "daemon/x509/name.h"
+
+/* After ours, whose names it would replace. */
+#include <openssl/x509v3.h>
+#undef KU_KEY_CERT_SIGN
+#undef KU_CRL_SIGN
+
+#define MANUAL "daemon/man/chancery-ca-policy.5"
+#define NOW 1795348800LL /* 2026-11-22T12:00:00Z */
+
+static const char good[] =
+    "subject: \"CN=Demo Issuing CA,O=Example,C=DE\"\n"
+    "kind: subordinate\n"
+    "token: main\n"
+    "key: rsa2048\n"
+    "signature: sha256\n"
+    "pss: false\n"
+    "validity: 10y\n"
+    "path_length: 0\n"
+    "templates: [tls-server, tls-client]\n"
+    "policies: [{oid: 1.3.6.1.4.1.99999.1, cps: \"http://example.com/cps\"}]\n"
+    "crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h}\n"
+    "idp: true\n"
+    "freshest_in_certificates: true\n"
+    "locations:\n"
+    "  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", "
+    "\"ldap://[::1]:389/cn=demo%20ca,o=example?certificateRevocationList;binary?base\"]\n"
+    "  freshest: [\"http://127.0.0.1:8080/crl/demo-delta.crl\"]\n"
+    "  aia: [\"http://127.0.0.1:8080/aia/demo.cer\"]\n"
+    "  ocsp: [\"http://ocsp.example.com/\"]\n"
+    "targets:\n"
+    "  - {name: web-crl, artifact: crl, kind: http, write: \"http://127.0.0.1:9000/demo.crl\", "
+    "read: \"http://127.0.0.1:8080/crl/demo.crl\", credential: web, auth: bearer, webdav: true}\n"
+    "  - {name: dir-delta, artifact: delta-crl, kind: file, write: /srv/pki/d.crl, "
+    "read: \"http://127.0.0.1/d.crl\"}\n"
+    "  - {name: ldap-ca, artifact: ca-certificate, kind: ldap, "
+    "write: \"ldap://ds.example/cn=demo,o=x?cACertificate;binary\", "
+    "read: \"ldap://ds.example/cn=demo,o=x?cacertificate;BINARY\", "
+    "bind_dn: \"cn=w,o=x\", credential: ds, tls: starttls}\n";
+
+static void
+test_reads_everything(void **state)
+{
+	struct capolicy p;
+	struct error err = ERROR_INIT;
+	char text[256];
+
+	if (!capolicy_parse(good, strlen(good), "p.yaml", &p, &err))
+		fail_msg("%s", err.text);
+	assert_true(name_to_text(p.subject, text, sizeof text, &err));
+	assert_string_equal(text, "CN=Demo Issuing CA,O=Example,C=DE");
+	assert_int_equal(p.kind, CA_SUBORDINATE);
+	assert_string_equal(p.token, "main");
+	assert_int_equal(p.key_alg, KEY_RSA2048);
+	assert_int_equal(p.sig_alg, SIG_RSA_SHA256);
+	assert_int_equal(p.validity_s, 10LL * 365 * 86400);
+	assert_int_equal(p.path_length, 0);
+	assert_true(capolicy_allows_template(&p, "tls-client"));
+	assert_false(capolicy_allows_template(&p, "user"));
+	assert_int_equal(p.policy_count, 1);
+	assert_string_equal(p.policies[0].cps, "http://example.com/cps");
+	assert_int_equal(p.crl_period_s, 7 * 86400);
+	assert_int_equal(p.crl_overlap_s, 12 * 3600);
+	assert_int_equal(p.delta_period_s, 86400);
+	assert_int_equal(p.delta_overlap_s, 3600);
+	assert_true(p.idp);
+	assert_int_equal(p.cdp_count, 2);
+	assert_int_equal(p.freshest_count, 1);
+	assert_int_equal(p.aia_count, 1);
+	assert_int_equal(p.ocsp_count, 1);
+	assert_int_equal(p.target_count, 3);
+	assert_string_equal(p.targets[0].auth, "bearer");
+	assert_true(p.targets[0].webdav);
+	assert_null(p.targets[0].tls);
+	assert_string_equal(p.targets[1].artifact, "delta-crl");
+	assert_null(p.targets[1].credential);
+	assert_string_equal(p.targets[2].tls, "starttls");
+	assert_string_equal(p.targets[2].bind_dn, "cn=w,o=x");
+	capolicy_free(&p);
+	capolicy_free(&p);
+}
+
+static void
+test_least_policy(void **state)
+{
+	static const char text[] = "subject: CN=R\nkind: root\ntoken: t\nkey: p384\nvalidity: 1h\n"
+				   "crl: {period: 2s, overlap: 1s}\n";
+	struct capolicy p;
+	struct error err = ERROR_INIT;
+
+	if (!capolicy_parse(text, strlen(text), "p.yaml", &p, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(p.sig_alg, SIG_ECDSA_SHA384);
+	assert_int_equal(p.path_length, -1);
+	assert_int_equal(p.delta_period_s, 0);
+	assert_int_equal(p.target_count, 0);
+	capolicy_free(&p);
+}
+
+/* One replacement in the good text. */
+static const struct {
+	const char *from, *to;
+	const char *error;
+} refused[] = {
+    {"CN=Demo Issuing CA,O=Example,C=DE", "Demo", "p.yaml:1:10: key 'subject': "},
+    {"\"CN=Demo Issuing CA,O=Example,C=DE\"", "''", "p.yaml:1:10: key 'subject': is empty"},
+    {",C=DE", ",C=Germany", "p.yaml:1:10: key 'subject': the value of C has 7 characters"},
+    {"kind: subordinate", "kind: sub",
+	"p.yaml:2:7: key 'kind': 'sub' is not allowed; allowed: "
+	"root, subordinate"},
+    {"kind: subordinate\n", "", "key 'kind': is missing"},
+    {"token: main", "token: ../main", "p.yaml:3:8: key 'token': '../main' is not allowed"},
+    {"key: rsa2048", "key: rsa1024",
+	"p.yaml:4:6: key 'key': 'rsa1024' is not allowed; allowed: "
+	"rsa2048, rsa3072, rsa4096, p256, p384, p521"},
+    {"signature: sha256", "signature: sha1",
+	"p.yaml:5:12: key 'signature': 'sha1' is not allowed; allowed: sha256, sha384, sha512"},
+    {"key: rsa2048\nsignature: sha256\npss: false", "key: p256\nsignature: sha256\npss: true",
+	"p.yaml:6:6: key 'pss': is for RSA keys only (RFC 4055); 'key' is p256"},
+    {"pss: false", "pss: no", "p.yaml:6:6: key 'pss': 'no' is not allowed; allowed: true, false"},
+    {"validity: 10y", "validity: 60y", "p.yaml:7:11: key 'validity': '60y' is not allowed"},
+    {"kind: subordinate\ntoken: main\nkey: rsa2048\nsignature: sha256\npss: false\nvalidity: 10y",
+	"kind: root\ntoken: main\nkey: rsa2048\nsignature: sha256\npss: false",
+	"key 'validity': is missing and must be given"},
+    {"path_length: 0", "path_length: -1", "p.yaml:8:14: key 'path_length': '-1' is not allowed"},
+    {"[tls-server, tls-client]", "[tls-server, tls-server]",
+	"p.yaml:9:25: key 'templates[1]': 'tls-server' stands twice"},
+    {"[tls-server, tls-client]", "[a/b]", "key 'templates[0]': 'a/b' is no name"},
+    {"oid: 1.3.6.1.4.1.99999.1", "oid: 1.3.x", "p.yaml:10:18: key 'policies[0].oid': "},
+    {"http://example.com/cps", "ldap://example.com/cps", "key 'policies[0].cps': "},
+    {"period: 7d,", "period: 1s,", "p.yaml:11:15: key 'crl.period': '1s' is not allowed"},
+    {"overlap: 12h,", "overlap: 7d,", "key 'crl.overlap': is not shorter than 'period'"},
+    {"delta_period: 1d", "delta_period: 7d",
+	"key 'crl.delta_period': is not shorter than 'period'"},
+    {"delta_overlap: 1h", "delta_overlap: 1d",
+	"key 'crl.delta_overlap': is not shorter than 'delta_period'"},
+    {", delta_overlap: 1h", "", "key 'crl.delta_overlap': is missing"},
+    {"delta_period: 1d, ", "", "key 'crl.delta_overlap': is given without 'delta_period'"},
+    {"delta_period: 1d, delta_overlap: 1h", "",
+	"key 'locations.freshest': is given, but 'crl' has "
+	"no 'delta_period'"},
+    {"crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h}\n", "",
+	"key 'crl': is missing"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"https://x/a.crl\", ",
+	"p.yaml:15:9: key 'locations.cdp[0]': 'https://x/a.crl' has the scheme https: to fetch it "
+	"a "
+	"client would have to verify a certificate"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"file:///srv/a.crl\", ",
+	"is a file, which clients elsewhere cannot read"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"ftp://x/a.crl\", ",
+	"has none of the schemes"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/a b.crl\", ",
+	"has a blank, a control or a non-ASCII character"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/\xc3\xa4.crl\", ",
+	"has a blank, a control or a non-ASCII character"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/a\\rb\", ",
+	"contains control characters"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/%zz\", ",
+	"has a '%' without two hex digits"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/<a>\", ",
+	"must be written as %3C"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://u:p@x/a\", ",
+	"has a user name or password"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/a#b\", ",
+	"has a fragment"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http:///a\", ", "has no host"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x:0/a\", ",
+	"has a port that is none"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x:65536/a\", ",
+	"has a port that is none"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x:/a\", ",
+	"has a port that is none"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://[::1/a\", ",
+	"has a malformed IPv6 address"},
+    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://[::1]x/a\", ",
+	"has a malformed IPv6 address"},
+    {"[::1]:389/cn=demo%20ca,o=example?certificateRevocationList;binary",
+	"x/cn=d?certificateRevocationList",
+	"key 'locations.cdp[1]': 'ldap://x/cn=d?certificateRevocationList?base' must name an "
+	"entry"},
+    {"[::1]:389/cn=demo%20ca,o=example?certificateRevocationList;binary",
+	"x/cn=d?deltaRevocationList;binary", "must name an entry and the attribute"},
+    {"[::1]:389/cn=demo%20ca,o=example?", "x/?", "must name an entry"},
+    {"certificateRevocationList;binary?base", "certificateRevocationList;binary?sub",
+	"has another scope than base"},
+    {"certificateRevocationList;binary?base", "certificateRevocationList;binary,cn",
+	"names several attributes"},
+    {"freshest: [\"http://127.0.0.1:8080/crl/demo-delta.crl\"]",
+	"freshest: [\"http://127.0.0.1:8080/crl/demo.crl\"]",
+	"key 'locations.freshest': has a URL that is also in 'cdp'"},
+    {"freshest: [\"http://127.0.0.1:8080/crl/demo-delta.crl\"]", "freshest: []",
+	"key 'freshest_in_certificates': is true, but"},
+    {"http://ocsp.example.com/", "ldap://ocsp.example.com/",
+	"key 'locations.ocsp[0]': 'ldap://ocsp.example.com/' has the scheme ldap; allowed here: "
+	"http"},
+    {"  aia:", "  iaa:",
+	"p.yaml:17:3: key 'locations.iaa': unknown key; allowed: cdp, freshest, "
+	"aia, ocsp"},
+    {"name: web-crl", "name: web crl", "p.yaml:20:12: key 'targets[0].name': 'web crl' is not"},
+    {"name: dir-delta", "name: web-crl", "key 'targets[1].name': 'web-crl' stands twice"},
+    {"artifact: crl, kind: http", "artifact: crls, kind: http",
+	"key 'targets[0].artifact': 'crls' is not allowed; allowed: ca-certificate, crl, "
+	"delta-crl"},
+    {"kind: http", "kind: ftp", "key 'targets[0].kind': 'ftp' is not allowed"},
+    {"write: \"http://127.0.0.1:9000/demo.crl\"", "write: /srv/a",
+	"key 'targets[0].write': '/srv/a' has none of the schemes"},
+    {"write: \"http://127.0.0.1:9000/demo.crl\"", "write: \"ldap://x/cn=a\"",
+	"key 'targets[0].write': 'ldap://x/cn=a' has the scheme ldap; allowed here: http, https"},
+    {"write: \"http://127.0.0.1:9000/demo.crl\"", "write: \"http://web.example/demo.crl\"",
+	"key 'targets[0].credential': would cross the network unencrypted"},
+    {"write: \"http://127.0.0.1:9000/demo.crl\"", "write: \"http://127.evil.example/demo.crl\"",
+	"key 'targets[0].credential': would cross the network unencrypted"},
+    {"credential: web, ", "credential: ../web, ",
+	"key 'targets[0].credential': '../web' is not allowed; allowed: letters, digits"},
+    {"credential: web, ", "credential: .web, ", "a name, not a path"},
+    {"credential: web, ", "", "key 'targets[0].auth': is given without 'credential'"},
+    {"webdav: true", "tls: none",
+	"key 'targets[0].tls': is only for targets of kind ldap; this one is of kind http"},
+    {"write: /srv/pki/d.crl", "write: srv/d.crl", "key 'targets[1].write': 'srv/d.crl' is no path"},
+    {"write: /srv/pki/d.crl", "write: /srv/../d.crl", "is no path"},
+    {"write: /srv/pki/d.crl", "write: /srv//d.crl", "is no path"},
+    {"write: /srv/pki/d.crl", "write: /srv/", "is no path"},
+    {"read: \"http://127.0.0.1/d.crl\"", "read: \"http://127.0.0.1:8080/crl/demo.crl\"",
+	"key 'targets[1].read': is listed in 'locations.cdp'"},
+    {"read: \"http://127.0.0.1/d.crl\"", "read: \"http://127.0.0.1/d.crl\", credential: x",
+	"key 'targets[1].credential': is not for targets of kind file"},
+    {"name: dir-delta, artifact: delta-crl", "name: dir-delta, artifact: crl, zzz: 1",
+	"key 'targets[1].zzz': unknown key; allowed: name, artifact, kind, write, read, bind_dn, "
+	"tls, "
+	"auth, webdav, credential"},
+    {"write: \"ldap://ds.example/cn=demo,o=x?cACertificate;binary\"",
+	"write: \"ldap://ds.example/cn=demo,o=x?cACertificate\"",
+	"does not name the attribute of this artifact; a ca-certificate stands in "
+	"'?cACertificate;binary'"},
+    {"write: \"ldap://ds.example/cn=demo,o=x?cACertificate;binary\"",
+	"write: \"ldap://ds.example/?cACertificate;binary\"", "names no entry (DN)"},
+    {"write: \"ldap://ds.example", "write: \"ldaps://ds.example",
+	"key 'targets[2].tls': StartTLS begins on ldap://"},
+    {", tls: starttls", "", "key 'targets[2].credential': would cross the network unencrypted"},
+    {"bind_dn: \"cn=w,o=x\", ", "", "'bind_dn' and 'credential' belong together"},
+    {"bind_dn: \"cn=w,o=x\"", "bind_dn: writer", "key 'targets[2].bind_dn': 'writer' is no"},
+    {"idp: true", "idp: true\nzzz: 1", "p.yaml:13:1: key 'zzz': unknown key; allowed: subject"},
+    {"idp: true", "idp: true\nidp: true", "p.yaml:13:1: key 'idp': stands twice"},
+};
+
+static bool
+parse_altered(const char *from, const char *to, struct error *err)
+{
+	const char *at = strstr(good, from);
+	char text[8192];
+	struct capolicy p;
+	int len;
+
+	if (at == NULL)
+		fail_msg("'%s' is not in the policy", from);
+	len = snprintf(
+	    text, sizeof text, "%.*s%s%s", (int)(at - good), good, to, at + strlen(from));
+	assert_in_range(len, 1, sizeof text - 1);
+	*err = ERROR_INIT;
+	if (!capolicy_parse(text, (size_t)len, "p.yaml", &p, err))
+		return false;
+	capolicy_free(&p);
+	return true;
+}
+
+static void
+test_refusals(void **state)
+{
+	struct error err;
+
+	for (size_t i = 0; i < COUNT_OF(refused); i++) {
+		if (parse_altered(refused[i].from, refused[i].to, &err) ||
+		    strstr(err.text, refused[i].error) == NULL)
+			fail_msg("'%s' -> '%s'\ngave:   %s\nwanted: %s", refused[i].from,
+			    refused[i].to, err.text, refused[i].error);
+		assert_int_equal(err.code, ERROR_CONFIG);
+		assert_memory_equal(err.text, "p.yaml:", 7);
+	}
+}
+
+static const struct {
+	const char *from, *to;
+} fine[] = {
+    {"key: rsa2048\nsignature: sha256\npss: false", "key: rsa4096\nsignature: sha512\npss: true"},
+    {"validity: 10y\n", ""},
+    {"write: \"http://127.0.0.1:9000/demo.crl\"", "write: \"https://web.example/demo.crl\""},
+    {"read: \"http://127.0.0.1/d.crl\"", "read: /srv/pki/d.crl"},
+    {"?certificateRevocationList;binary?base", "?certificateRevocationList;binary"},
+    {"tls: starttls", "tls: ldaps"},
+};
+
+static void
+test_variants(void **state)
+{
+	struct error err;
+
+	for (size_t i = 0; i < COUNT_OF(fine); i++)
+		if (!parse_altered(fine[i].from, fine[i].to, &err))
+			fail_msg("'%s' -> '%s': %s", fine[i].from, fine[i].to, err.text);
+}
+
+static void
+test_every_prefix(void **state)
+{
+	struct error err = ERROR_INIT;
+	struct capolicy p;
+
+	for (size_t i = 0; i < strlen(good); i++) {
+		err = ERROR_INIT;
+		if (capolicy_parse(good, i, "p.yaml", &p, &err))
+			capolicy_free(&p);
+	}
+	err = ERROR_INIT;
+	assert_false(capolicy_parse(good, CAPOLICY_TEXT_MAX + 1, "p.yaml", &p, &err));
+	assert_int_equal(err.code, ERROR_LIMIT);
+}
+
+/* ---- what follows from it */
+
+struct key {
+	EVP_PKEY *pkey;
+	uint8_t *der;
+	struct bytes spki;
+};
+
+static struct key
+key_new(bool rsa)
+{
+	struct key k = {0};
+
+	k.pkey = rsa ? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)
+		     : EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-384");
+	assert_non_null(k.pkey);
+	k.spki.len = (size_t)i2d_PUBKEY(k.pkey, &k.der);
+	k.spki.p = k.der;
+	return k;
+}
+
+static void
+key_free(struct key *k)
+{
+	OPENSSL_free(k->der);
+	EVP_PKEY_free(k->pkey);
+}
+
+static struct bytes
+sign(const struct key *k, const char *digest, struct bytes tbs, uint8_t sig[SIG_MAX])
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	size_t len = SIG_MAX;
+
+	assert_int_equal(EVP_DigestSignInit_ex(ctx, NULL, digest, NULL, NULL, k->pkey, NULL), 1);
+	assert_int_equal(EVP_DigestSign(ctx, sig, &len, tbs.p, tbs.len), 1);
+	EVP_MD_CTX_free(ctx);
+	return (struct bytes){sig, len};
+}
+
+static const char root_policy[] =
+    "subject: \"CN=Root,O=Example,C=DE\"\nkind: root\ntoken: t\nkey: p384\nvalidity: 20y\n"
+    "path_length: 1\npolicies: [{oid: 2.5.29.32.0}]\ncrl: {period: 30d, overlap: 7d}\n"
+    "locations: {cdp: [\"http://x/r.crl\"], aia: [\"http://x/r.cer\"]}\n";
+
+/* A root's certificate as OpenSSL reads it. */
+static void
+test_root_certificate(void **state)
+{
+	static const uint8_t serial[20] = {0x41, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+	uint8_t buf[4096], out[4096], sig[SIG_MAX];
+	struct key k = key_new(false), other = key_new(true);
+	struct error err = ERROR_INIT;
+	struct bytes tbs, der;
+	struct certificate c;
+	struct capolicy p;
+	struct ca_context *ctx = NULL;
+	const uint8_t *at;
+	int64_t not_after = 0;
+	X509 *x;
+
+	assert_true(capolicy_parse(root_policy, strlen(root_policy), "r", &p, &err));
+	if (!capolicy_build_root(&p, k.spki, (struct bytes){serial, sizeof serial}, NOW, buf,
+		sizeof buf, &tbs, &not_after, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(not_after, NOW + 20LL * 365 * 86400 - 1);
+	assert_true(certificate_assemble(
+	    tbs, p.sig_alg, sign(&k, "SHA384", tbs, sig), out, sizeof out, &der, &err));
+	at = der.p;
+	x = d2i_X509(NULL, &at, (long)der.len);
+	assert_non_null(x);
+	assert_int_equal(X509_verify(x, k.pkey), 1);
+	assert_int_equal(X509_check_ca(x), 1);
+	assert_int_equal(X509_get_pathlen(x), 1);
+	assert_int_equal(X509_get_key_usage(x),
+	    0x0004 | 0x0002); /* OpenSSL's numbers of keyCertSign and cRLSign */
+	assert_int_equal(X509_get_extension_flags(x) & EXFLAG_SS, EXFLAG_SS);
+	assert_int_equal(X509_get_ext_by_NID(x, NID_authority_key_identifier, -1), -1);
+	assert_true(X509_EXTENSION_get_critical(
+	    X509_get_ext(x, X509_get_ext_by_NID(x, NID_basic_constraints, -1))));
+	assert_true(X509_get_ext_by_NID(x, NID_certificate_policies, -1) >= 0);
+	X509_free(x);
+
+	assert_true(certificate_parse(der, &c, &err));
+	assert_true(capolicy_check_certificate(&p, k.spki, &c, &err));
+	assert_false(capolicy_check_certificate(&p, other.spki, &c, &err));
+	assert_non_null(strstr(err.text, "another key"));
+
+	err = ERROR_INIT;
+	if (!capolicy_context(&p, der, &ctx, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(ctx->path_length, 1);
+	assert_int_equal(ctx->not_after, not_after);
+	assert_true(bytes_equal(ctx->issuer, p.subject));
+	assert_true(bytes_equal(ctx->spki, k.spki));
+	assert_int_equal(ctx->key_id.len, SKI_LEN);
+	ca_context_free(ctx);
+
+	assert_false(capolicy_build_root(&p, other.spki, (struct bytes){serial, sizeof serial}, NOW,
+	    buf, sizeof buf, &tbs, NULL, &err));
+	assert_string_equal(err.text, "the CA's key is none of type p384, as its policy says");
+	capolicy_free(&p);
+	key_free(&k);
+	key_free(&other);
+}
+
+static void
+test_request_of_subordinate(void **state)
+{
+	uint8_t buf[4096], out[4096], sig[SIG_MAX], idp[1024];
+	struct key k = key_new(true);
+	struct error err = ERROR_INIT;
+	struct bytes info, der, value;
+	struct capolicy p;
+	struct csr csr;
+
+	assert_true(capolicy_parse(good, strlen(good), "p", &p, &err));
+	assert_true(capolicy_build_request(&p, k.spki, buf, sizeof buf, &info, &err));
+	assert_true(csr_assemble(
+	    info, p.sig_alg, sign(&k, "SHA256", info, sig), out, sizeof out, &der, &err));
+	if (!csr_parse(der, &csr, &err) || !csr_verify(&csr, &err))
+		fail_msg("%s", err.text);
+	assert_true(csr.has_basic_constraints);
+	assert_true(csr.ca);
+	assert_int_equal(csr.path_length, 0);
+	assert_int_equal(csr.key_usage, KU_KEY_CERT_SIGN | KU_CRL_SIGN);
+	assert_true(bytes_equal(csr.subject, p.subject));
+
+	assert_false(capolicy_build_root(
+	    &p, k.spki, (struct bytes){sig, 20}, NOW, buf, sizeof buf, &info, NULL, &err));
+	assert_non_null(strstr(err.text, "only a root signs its own certificate"));
+
+	err = ERROR_INIT;
+	assert_true(capolicy_idp(&p, idp, sizeof idp, &value, &err));
+	assert_true(value.len > 0);
+	capolicy_free(&p);
+	key_free(&k);
+}
+
+/* ---- the manual */
+
+static char *
+slurp(const char *path)
+{
+	char *text = calloc(1, 64 * 1024);
+	FILE *f = fopen(path, "r");
+
+	if (f == NULL)
+		fail_msg("%s: run the test from the top of the source tree", path);
+	assert_non_null(text);
+	assert_true(fread(text, 1, 64 * 1024 - 1, f) > 0);
+	(void)fclose(f);
+	return text;
+}
+
+/* Where to put an unknown key so that the error lists what its mapping knows. */
+static const struct {
+	const char *from, *to, *prefix;
+} mappings[] = {
+    {"idp: true", "idp: true\nzzz: 1", ""},
+    {"{oid: ", "{zzz: 1, oid: ", "policies[]."},
+    {"{period: ", "{zzz: 1, period: ", "crl."},
+    {"  cdp: ", "  zzz: 1\n  cdp: ", "locations."},
+    {"{name: web-crl", "{zzz: 1, name: web-crl", "targets[]."},
+};
+
+static void
+test_every_key_is_in_the_manual(void **state)
+{
+	char *manual = slurp(MANUAL), *list, *save, entry[128];
+	size_t keys = 0, items = 0;
+	struct error err;
+
+	for (size_t i = 0; i < COUNT_OF(mappings); i++) {
+		assert_false(parse_altered(mappings[i].from, mappings[i].to, &err));
+		list = strstr(err.text, "unknown key; allowed: ");
+		if (list == NULL)
+			fail_msg("%s", err.text);
+		list += strlen("unknown key; allowed: ");
+		for (char *k = strtok_r(list, ", ", &save); k != NULL;
+		     k = strtok_r(NULL, ", ", &save)) {
+			(void)snprintf(
+			    entry, sizeof entry, "\n.It Ic %s%s\n", mappings[i].prefix, k);
+			if (strstr(manual, entry) == NULL)
+				fail_msg("%s lacks key %s%s", MANUAL, mappings[i].prefix, k);
+			keys++;
+		}
+	}
+	for (const char *m = manual; (m = strstr(m, "\n.It Ic ")) != NULL; m++)
+		items++;
+	/* And the manual has no key that does not exist. */
+	assert_int_equal(items, keys);
+	free(manual);
+}
+
+/* The manual's example is a policy. */
+static void
+test_example_of_the_manual(void **state)
+{
+	char *manual = slurp(MANUAL), *text, *end;
+	struct error err = ERROR_INIT;
+	struct capolicy p;
+
+	text = strstr(manual, ".Bd -literal");
+	assert_non_null(text);
+	text = strchr(text, '\n') + 1;
+	end = strstr(text, ".Ed");
+	assert_non_null(end);
+	if (!capolicy_parse(text, (size_t)(end - text), MANUAL, &p, &err))
+		fail_msg("%s", err.text);
+	capolicy_free(&p);
+	free(manual);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_reads_everything),
+	    cmocka_unit_test(test_least_policy),
+	    cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_variants),
+	    cmocka_unit_test(test_every_prefix),
+	    cmocka_unit_test(test_root_certificate),
+	    cmocka_unit_test(test_request_of_subordinate),
+	    cmocka_unit_test(test_every_key_is_in_the_manual),
+	    cmocka_unit_test(test_example_of_the_manual),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
