@@ -239,15 +239,24 @@ set_options(const struct target_work *work, LDAP *ld, bool tls, struct error *er
 	return true;
 }
 
-/* Refused TLS looks like a dead server unless the reason is asked for. */
+/* libldap does not say why TLS failed: a certificate that nobody vouches for
+ * looks like a dead server. */
 static bool
-set_connect_error(const struct target_work *work, LDAP *ld, const char *what, const char *server,
-    int rc, struct error *err)
+set_connect_error(const struct target_work *work, LDAP *ld, const char *what,
+    const struct ldap_place *place, bool starttls, int rc, struct error *err)
 {
+	const char *hint =
+	    place->tls || starttls
+		? "is the server there, does it speak TLS, and is its certificate for "
+		  "this host and issued under a CA of ca_file?"
+		: "";
 	char *reason = NULL;
 
 	(void)ldap_get_option(ld, LDAP_OPT_DIAGNOSTIC_MESSAGE, &reason);
-	ldap_session_failed(work, err, what, server, rc, reason != NULL ? reason : "");
+	if (reason != NULL && reason[0] != '\0' && reason[0] != '(')
+		ldap_session_failed(work, err, what, place->server, rc, reason);
+	else
+		ldap_session_failed(work, err, what, place->server, rc, hint);
 	ldap_memfree(reason);
 	return false;
 }
@@ -262,7 +271,7 @@ bind_as(const struct target_work *work, LDAP *ld, const struct ldap_place *place
 
 	rc = ldap_sasl_bind(ld, dn, LDAP_SASL_SIMPLE, &cred, NULL, NULL, &msgid);
 	if (rc != LDAP_SUCCESS)
-		return set_connect_error(work, ld, "connecting to", place->server, rc, err);
+		return set_connect_error(work, ld, "connecting to", place, false, rc, err);
 	rc = ldap_session_wait(work, ld, msgid, true, NULL, text, sizeof text);
 	if (rc != LDAP_SUCCESS)
 		return ldap_session_failed(work, err,
@@ -287,7 +296,7 @@ ldap_session_open(const struct target_work *work, const struct ldap_place *place
 	if (!set_options(work, ld, place->tls || starttls, err))
 		goto fail;
 	if (starttls && (rc = ldap_start_tls_s(ld, NULL, NULL)) != LDAP_SUCCESS) {
-		set_connect_error(work, ld, "StartTLS with", place->server, rc, err);
+		set_connect_error(work, ld, "StartTLS with", place, true, rc, err);
 		goto fail;
 	}
 	if (!bind_as(work, ld, place, dn, password, password_len, err))

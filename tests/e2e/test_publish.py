@@ -1,0 +1,661 @@
+"""The outbox on real targets: files, a web server, a directory server."""
+
+import base64
+import datetime
+import hashlib
+import http.server
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import psycopg2
+import pytest
+
+from harness.nginx import Nginx
+from harness.outbox import Outbox, build_driver
+from harness.process import run, wait_until
+from harness.slapd import Slapd
+
+
+@pytest.fixture(scope="session")
+def outbox_program(new_dir):
+    return build_driver(new_dir("driver"))
+
+
+@pytest.fixture
+def new_outbox(database, new_dir, outbox_program):
+    made = []
+
+    def make(**options):
+        made.append(Outbox(database, new_dir("o"), outbox_program, **options))
+        return made[-1]
+
+    yield make
+    for outbox in made:
+        if outbox.process is not None and outbox.process.alive():
+            outbox.stop()
+
+
+@pytest.fixture
+def outbox(new_outbox):
+    return new_outbox()
+
+
+@pytest.fixture
+def directory(new_dir):
+    """A directory server of the test's own, which it may stop."""
+    server = Slapd(new_dir("slapd")).create().start()
+    yield server
+    server.process.send_signal(signal.SIGCONT)
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def tls(new_dir):
+    """(CA certificate, server certificate for 127.0.0.1, its key), as files."""
+    d = new_dir("tls")
+    ca, key, crt = (os.path.join(d, n) for n in ("ca.pem", "server.key", "server.pem"))
+    run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=Test TLS CA", "-keyout", os.path.join(d, "ca.key"), "-out", ca])
+    run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", crt + ".csr"])
+    run(["openssl", "x509", "-req", "-in", crt + ".csr", "-CA", ca, "-CAkey", os.path.join(d, "ca.key"),
+         "-days", "2", "-copy_extensions", "copy", "-out", crt])
+    return ca, crt, key
+
+
+def ldap_url(server, name, attribute="certificateRevocationList;binary", base=None):
+    return f"{base or server.url}/{name},{server.suffix}?{attribute}"
+
+
+def ldap_target(outbox, server, name, artifact="crl", entry="cn=demo", attribute="certificateRevocationList;binary",
+                **options):
+    outbox.credential("directory", server.password)
+    options = {"bind_dn": server.root_dn, "credential": "directory", **options}
+    outbox.target(name, "ldap", artifact, ldap_url(server, entry, attribute), **options)
+
+
+class Web(http.server.ThreadingHTTPServer):
+    """A web server that does what a test wants: answers are a dictionary
+    (method, path) -> status or function; what was PUT is kept."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.files, self.answers, self.seen = {}, {}, []
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def answer(self):
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        self.server.seen.append((self.command, self.path, dict(self.headers)))
+        special = self.server.answers.get((self.command, self.path))
+        if callable(special):
+            special = special(self)
+        if special is None and self.command == "PUT":
+            self.server.files[self.path] = body
+            special = 201
+        data = b""
+        if special is None:
+            data = self.server.files.get(self.path)
+            special = 200 if data is not None else 404
+        self.send_response(special)
+        if 300 <= special <= 399:
+            self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", str(len(data or b"")))
+        self.end_headers()
+        self.wfile.write(data or b"")
+
+    do_GET = do_PUT = do_MOVE = do_DELETE = answer
+
+
+@pytest.fixture
+def web():
+    server = Web()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+# ------------------------------------------------------------- all goes well
+
+
+@pytest.mark.smoke
+def test_every_kind_of_target(outbox, nginx, slapd, work_dir):
+    entry = "cn=every"
+    os.chmod(work_dir, 0o755)
+    outbox.target("file", "file", "crl", f"{work_dir}/demo.crl", f"file://{work_dir}/demo.crl")
+    outbox.target("put", "http", "crl", f"{nginx.url}/put/demo.crl")
+    outbox.target("move", "http", "crl", f"{nginx.url}/moved.crl", webdav=True)
+    ldap_target(outbox, slapd, "ldap", entry=entry)
+    ldap_target(outbox, slapd, "ldap-delta", "delta-crl", entry, "deltaRevocationList;binary")
+    ldap_target(outbox, slapd, "ldap-ca", "ca-certificate", "cn=every-ca", "cACertificate;binary")
+    outbox.target("ca-file", "file", "ca-certificate", f"{work_dir}/demo.cer", f"file://{work_dir}/demo.cer")
+    outbox.start()
+    crl = outbox.publish_crl(7)
+    delta = outbox.publish_crl(8, "delta-crl")
+    certificate = outbox.issuer.certificate(1)
+    outbox.publish(outbox.artifact("ca-certificate", 0, certificate, scoped=False, ends="30 days"))
+    names = ("file", "put", "move", "ldap", "ldap-delta", "ldap-ca", "ca-file")
+    outbox.wait_done(*names)
+    with open(f"{work_dir}/demo.crl", "rb") as f:
+        assert f.read() == crl
+    assert os.stat(f"{work_dir}/demo.crl").st_mode & 0o7777 == 0o644
+    assert sorted(os.listdir(work_dir)) == ["demo.cer", "demo.crl"]
+    assert nginx.read("put/demo.crl") == crl
+    assert nginx.read("moved.crl") == crl
+    assert not [n for n in os.listdir(nginx.root) if "part" in n]
+    assert slapd.read(f"{entry},{slapd.suffix}", "certificateRevocationList;binary") == [crl]
+    assert slapd.read(f"{entry},{slapd.suffix}", "deltaRevocationList;binary") == [delta]
+    assert slapd.read(f"cn=every-ca,{slapd.suffix}", "cACertificate;binary") == [certificate]
+    for name in names:
+        assert outbox.attempts(name) == [("done", None)], name
+    assert outbox.one("SELECT count(*) FROM audit WHERE action = 'artifact.published'") == len(names)
+    # The successor takes the place of its predecessor.
+    second = outbox.publish_crl(9)
+    outbox.wait_done("file", "put", "move", "ldap")
+    assert nginx.read("moved.crl") == second
+    assert slapd.read(f"{entry},{slapd.suffix}", "certificateRevocationList;binary") == [second]
+    outbox.stop()
+
+
+def test_artifact_of_many_chunks(outbox, nginx, work_dir):
+    data = os.urandom(5 * (1 << 20) + 4321)
+    outbox.target("file", "file", "crl", f"{work_dir}/big", f"file://{work_dir}/big")
+    outbox.target("put", "http", "crl", f"{nginx.url}/big", webdav=True)
+    outbox.start()
+    outbox.publish(outbox.artifact("crl", 1, data))
+    outbox.wait_done("file", "put")
+    with open(f"{work_dir}/big", "rb") as f:
+        assert f.read() == data
+    assert nginx.read("big") == data
+    outbox.stop()
+
+
+def test_ca_certificates_stay_together(outbox, slapd):
+    """Every unexpired certificate of the CA stays in the entry, an ended one goes."""
+    now = outbox.issuer.now
+    ends = [now + datetime.timedelta(days=d) for d in (-1, 5, 30)]
+    certificates = [outbox.issuer.certificate(i + 1, ends=e) for i, e in enumerate(ends)]
+    for index, der in enumerate(certificates):
+        outbox.generation(index, der, ends[index].isoformat() + "Z")
+    dn = f"cn=together,{slapd.suffix}"
+    with slapd.connect() as connection:  # somebody's entry, which holds no certificates yet
+        assert connection.add(dn, ["applicationProcess"], {"cn": "together"})
+    ldap_target(outbox, slapd, "ldap", "ca-certificate", "cn=together", "cACertificate")
+    outbox.start()
+    outbox.publish(outbox.artifact("ca-certificate", 2, certificates[2], scoped=False, ends="30 days"))
+    outbox.wait_done("ldap")
+    assert sorted(slapd.read(dn, "cACertificate")) == sorted(certificates[1:])
+    assert b"pkiCA" in slapd.read(dn, "objectClass")
+
+
+def test_delta_in_entry_of_another_class(outbox, slapd):
+    dn = f"ou=delta,{slapd.suffix}"
+    with slapd.connect() as connection:
+        assert connection.add(dn, ["organizationalUnit", "pkiCA"], {"ou": "delta"})
+    ldap_target(outbox, slapd, "ldap", "delta-crl", "ou=delta", "deltaRevocationList")
+    outbox.start()
+    delta = outbox.publish_crl(3, "delta-crl")
+    outbox.wait_done("ldap")
+    assert slapd.read(dn, "deltaRevocationList") == [delta]
+    assert b"deltaCRL" in slapd.read(dn, "objectClass")
+
+
+# ------------------------------------------------------------ and when it does not
+
+
+@pytest.mark.parametrize("options", [{}, {"tls": "starttls"}], ids=["plain", "starttls"])
+def test_stalled_directory_delays_nothing(new_outbox, new_dir, tls, nginx, options):
+    outbox = new_outbox(attempt_s=4)
+    outbox.ca_file = tls[0]
+    server = Slapd(new_dir("slapd"), tls=tls[1:]).create().start()
+    ldap_target(outbox, server, "ldap", **options)
+    outbox.target("put", "http", "crl", f"{nginx.url}/demo.crl")
+    outbox.start()
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        outbox.publish_crl(1)
+        outbox.wait_done("put", timeout=3.5)
+        assert outbox.row("ldap")["state"] == "working"
+        outbox.publish_crl(2)
+        outbox.wait_done("put", timeout=3.5)
+        assert time.monotonic() - started < 4
+        assert len(outbox.couriers()) == 1
+        wait_until(lambda: outbox.attempts("ldap"), 15, what="the end of the attempt")
+        assert time.monotonic() - started < 10
+        assert outbox.attempts("ldap")[0][0] == "failed"
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    outbox.wait_done("ldap")
+    assert server.read(f"cn=demo,{server.suffix}", "certificateRevocationList") == [nginx.read("demo.crl")]
+    outbox.stop()
+    server.stop()
+
+
+def test_dead_directory_is_tried_again(outbox, directory, nginx):
+    directory.stop()
+    ldap_target(outbox, directory, "ldap")
+    outbox.target("put", "http", "crl", f"{nginx.url}/demo.crl")
+    outbox.start()
+    crl = outbox.publish_crl(1)
+    outbox.wait_done("put")
+    wait_until(lambda: len(outbox.attempts("ldap")) >= 2, what="a second attempt")
+    assert "Can't contact LDAP server" in outbox.attempts("ldap")[0][1]
+    assert outbox.row("ldap")["last_error"] == outbox.attempts("ldap")[0][1]
+    directory.start()
+    outbox.wait_done("ldap")
+    assert directory.read(f"cn=demo,{directory.suffix}", "certificateRevocationList") == [crl]
+    outbox.stop()
+
+
+def test_wrong_password(outbox, slapd):
+    ldap_target(outbox, slapd, "ldap", entry="cn=password")
+    outbox.credential("directory", "wrong")
+    outbox.start()
+    outbox.publish_crl(1)
+    error = outbox.wait_failed("ldap", "Invalid credentials")
+    assert "bind_dn" in error and "wrong" not in error
+    outbox.credential("directory", slapd.password)
+    outbox.wait_done("ldap")
+    outbox.stop()
+    assert slapd.password not in outbox.process.log()
+
+
+def test_credential_must_be_private(outbox, slapd):
+    ldap_target(outbox, slapd, "ldap", entry="cn=private")
+    outbox.credential("directory", slapd.password, 0o644)
+    outbox.start()
+    outbox.publish_crl(1)
+    assert slapd.password not in outbox.wait_failed("ldap", "credentials/directory")
+
+
+def test_what_a_directory_refuses(outbox, slapd):
+    """Junk instead of a CRL; an entry whose parent is missing; a name that is
+    not ours to make."""
+    ldap_target(outbox, slapd, "junk", "delta-crl", "cn=junk", "deltaRevocationList")
+    ldap_target(outbox, slapd, "orphan", entry="cn=x,ou=missing")
+    ldap_target(outbox, slapd, "name", entry="uid=x")
+    outbox.start()
+    outbox.publish(outbox.artifact("delta-crl", 1, b"no CRL at all"))
+    outbox.publish_crl(2)
+    assert "Invalid syntax" in outbox.wait_failed("junk", "cn=junk")
+    outbox.wait_failed("orphan", "entry above it does not exist")
+    outbox.wait_failed("name", "only entries named by one cn, ou or o")
+
+
+def test_clients_get_something_else(outbox, web):
+    """Written well, but the address that clients use shows another file."""
+    outbox.target("put", "http", "crl", f"{web.url}/in/demo.crl", f"{web.url}/out/demo.crl")
+    web.files["/out/demo.crl"] = b"an old one"
+    outbox.start()
+    crl = outbox.publish_crl(1)
+    error = outbox.wait_failed("put", "gives clients something else")
+    assert "(10 octets" in error
+    assert outbox.row("put")["state"] != "done"
+    web.files["/out/demo.crl"] = crl
+    written = len([s for s in web.seen if s[0] == "PUT"])
+    outbox.retry("put")
+    outbox.wait_done("put")
+    assert len([s for s in web.seen if s[0] == "PUT"]) <= written + 1
+
+
+def test_newer_one_of_ours_stands_there(outbox, web):
+    outbox.target("put", "http", "crl", f"{web.url}/in", f"{web.url}/out")
+    newer = outbox.issuer.crl(6)
+    web.files["/out"] = newer
+    newer_id = outbox.artifact("crl", 6, newer)
+    outbox.start()
+    outbox.publish_crl(5)
+    outbox.wait_done("put")
+    assert outbox.attempts("put") == [("superseded", None)]
+    assert outbox.row("put")["published_id"] == newer_id
+
+
+def test_older_one_of_ours_does_not_count(outbox, web):
+    outbox.target("put", "http", "crl", f"{web.url}/in", f"{web.url}/out")
+    older = outbox.issuer.crl(4)
+    web.files["/out"] = older
+    outbox.artifact("crl", 4, older)
+    outbox.start()
+    outbox.publish_crl(5)
+    outbox.wait_failed("put", "something else")
+
+
+def test_redirect_is_refused(outbox, web):
+    web.answers[("PUT", "/a")] = 302
+    web.answers[("GET", "/b")] = 301
+    outbox.target("write", "http", "crl", f"{web.url}/a")
+    outbox.target("read", "http", "crl", f"{web.url}/in", f"{web.url}/b")
+    outbox.start()
+    outbox.publish_crl(1)
+    outbox.wait_failed("write", "redirects are not followed")
+    outbox.wait_failed("read", "redirects are not followed")
+    assert not [s for s in web.seen if s[1] == "/elsewhere"]
+
+
+def test_web_server_refuses(outbox, nginx, web):
+    outbox.target("forbidden", "http", "crl", f"{nginx.url}/forbidden/demo.crl")
+    outbox.target("method", "http", "crl", f"{web.url}/x.crl", webdav=True)
+    web.answers[("PUT", "/full")] = 507
+    outbox.target("full", "http", "crl", f"{web.url}/full")
+    crl = outbox.issuer.crl(1)
+    part = f"/.x.crl.{hashlib.sha256(crl).hexdigest()[:16]}.part"
+    web.answers[("MOVE", part)] = 405
+    outbox.start()
+    outbox.publish(outbox.artifact("crl", 1, crl))
+    outbox.wait_failed("forbidden", "answer 403")
+    outbox.wait_failed("method", "does not take this method")
+    outbox.wait_failed("full", "no room left")
+    assert ("DELETE", part) in [s[:2] for s in web.seen]
+
+
+def test_web_credentials(outbox, web):
+    def wants(header):
+        return lambda handler: None if handler.headers.get("Authorization") == header else 401
+
+    outbox.credential("basic", "publisher:p:ass")
+    outbox.credential("bearer", "tok-en")
+    web.answers[("PUT", "/basic")] = wants("Basic " + base64.b64encode(b"publisher:p:ass").decode())
+    web.answers[("PUT", "/bearer")] = wants("Bearer tok-en")
+    web.answers[("PUT", "/without")] = wants("Bearer tok-en")
+    outbox.target("basic", "http", "crl", f"{web.url}/basic", credential="basic")
+    outbox.target("bearer", "http", "crl", f"{web.url}/bearer", credential="bearer", auth="bearer")
+    outbox.target("without", "http", "crl", f"{web.url}/without")
+    outbox.target("clear", "http", "crl", "http://192.0.2.1/x", credential="basic")
+    outbox.start()
+    outbox.publish_crl(1)
+    outbox.wait_done("basic", "bearer")
+    outbox.wait_failed("without", "answer 401")
+    outbox.wait_failed("clear", "in the clear")
+    assert not [s for s in web.seen if s[0] == "GET" and "Authorization" in s[2]]
+
+
+def test_tls_is_verified(new_outbox, new_dir, tls):
+    server = Nginx(new_dir("nginx"), tls=tls[1:]).create().start()
+    ldap = Slapd(new_dir("slapd"), tls=tls[1:]).create().start()
+    outbox = new_outbox()
+    outbox.ca_file = tls[0]
+    outbox.target("https", "http", "crl", f"{server.url}/demo.crl", webdav=True)
+    ldap_target(outbox, ldap, "starttls", tls="starttls")
+    outbox.target("ldaps", "ldap", "crl", ldap_url(ldap, "cn=tls", base=ldap.tls_url), bind_dn=ldap.root_dn,
+                  credential="directory")
+    outbox.start()
+    outbox.publish_crl(1)
+    outbox.wait_done("https", "starttls", "ldaps")
+    outbox.stop()
+    # The same servers, and nobody vouches for them.
+    outbox.ca_file = "/etc/ssl/certs/ca-certificates.crt"
+    outbox.start()
+    outbox.publish_crl(2)
+    for target, word in (("https", "certificate"), ("starttls", "StartTLS"), ("ldaps", "certificate")):
+        outbox.wait_failed(target, word)
+    outbox.stop()
+    server.stop()
+    ldap.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_full_disk_for_published_files(outbox, work_dir):
+    small = f"{work_dir}/small"
+    os.mkdir(small)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", small], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        outbox.target("file", "file", "crl", f"{small}/demo.crl", f"file://{small}/demo.crl")
+        outbox.start()
+        first = outbox.publish_crl(1)
+        outbox.wait_done("file")
+        big = outbox.issuer.crl(2, entries=4000)
+        assert len(big) > 65536
+        outbox.publish(outbox.artifact("crl", 2, big))
+        assert "until then the old file stays" in outbox.wait_failed("file", "no room")
+        with open(f"{small}/demo.crl", "rb") as f:
+            assert f.read() == first
+        assert os.listdir(small) == ["demo.crl"]
+        run(["mount", "-o", "remount,size=1m", small])
+        outbox.wait_done("file")
+        with open(f"{small}/demo.crl", "rb") as f:
+            assert f.read() == big
+    finally:
+        run(["umount", "-l", small])
+
+
+def test_missing_folder_is_said(outbox, work_dir):
+    outbox.target("file", "file", "crl", f"{work_dir}/none/demo.crl", f"file://{work_dir}/none/demo.crl")
+    outbox.start()
+    outbox.publish_crl(1)
+    outbox.wait_failed("file", "the folder does not exist; create it")
+    os.mkdir(f"{work_dir}/none")
+    outbox.wait_done("file")
+
+
+def test_damaged_chunks_are_not_published(outbox, nginx):
+    """What the database gives must be what was signed."""
+    outbox.target("put", "http", "crl", f"{nginx.url}/damaged.crl")
+    made = outbox.artifact("crl", 1, outbox.issuer.crl(1))
+    outbox.sql("UPDATE artifact_chunk SET data = set_byte(data, 40, get_byte(data, 40) # 1) WHERE artifact_id = %s",
+               (made,))
+    outbox.start()
+    outbox.publish(made)
+    outbox.wait_failed("put", "do not have its SHA-256")
+    assert not os.path.exists(f"{nginx.root}/damaged.crl")
+
+
+# ------------------------------------------------------------- who may, and what wins
+
+
+def test_older_never_takes_the_place_of_newer(outbox, nginx):
+    outbox.target("put", "http", "crl", f"{nginx.url}/demo.crl")
+    older = outbox.artifact("crl", 9, outbox.issuer.crl(9))
+    newer_data = outbox.issuer.crl(10)
+    newer = outbox.artifact("crl", 10, newer_data)
+    outbox.start()
+    assert outbox.publish(newer) == 1
+    assert outbox.publish(older) == 0
+    outbox.wait_done("put")
+    assert outbox.publish(older) == 0
+    assert outbox.row("put")["artifact_id"] == newer
+    assert nginx.read("demo.crl") == newer_data
+
+
+def test_two_transactions_race_for_a_slot(outbox):
+    """The older is committed last, with a snapshot from before the newer."""
+    outbox.target("put", "http", "crl", "http://127.0.0.1:1/x")
+    first = outbox.artifact("crl", 1, b"1")
+    outbox.publish(first)
+    older, newer = outbox.artifact("crl", 2, b"2"), outbox.artifact("crl", 3, b"3")
+    connections = [outbox.database.connect("chancery_issuer", autocommit=False) for _ in range(2)]
+    with connections[0].cursor() as a, connections[1].cursor() as b:
+        b.execute("SELECT 1")
+        a.execute("SELECT chancery_store.publish_artifact(%s)", (newer,))
+        done = threading.Thread(target=lambda: b.execute("SELECT chancery_store.publish_artifact(%s)", (older,)))
+        done.start()
+        wait_until(lambda: outbox.one("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0, what="the lock")
+        connections[0].commit()
+        done.join()
+        assert b.fetchone()[0] == 0
+        connections[1].commit()
+    assert outbox.row("put")["artifact_id"] == newer
+    for connection in connections:
+        connection.close()
+
+
+def claim(outbox, holder=1, limit=8, lease=30):
+    return outbox.sql("SELECT publication_id, epoch, artifact_id, target FROM claim_publications(%s, %s, %s, %s, '{}')",
+                      (holder, limit, limit, lease), "chancery_issuer")
+
+
+def report(outbox, row, outcome="done", error=None):
+    return outbox.one("SELECT outcome FROM report_publication(%s, %s, %s, %s, %s, NULL)",
+                      (*row[:3], outcome, error), "chancery_issuer")
+
+
+def test_only_the_holder_reports(outbox):
+    outbox.target("put", "http", "crl", "http://127.0.0.1:1/x")
+    outbox.publish(outbox.artifact("crl", 1, b"1"))
+    first, = claim(outbox)
+    assert claim(outbox, holder=2) == []
+    # Its lease ends without a word.
+    outbox.sql("UPDATE publication SET next_at = now(), lease_until = now()")
+    second, = claim(outbox, holder=2)
+    assert report(outbox, first) == "stale"
+    assert outbox.row("put")["state"] == "working"
+    assert report(outbox, second) == "done"
+    assert report(outbox, second) == "stale"
+    assert [o for o, _ in outbox.attempts("put")] == ["done"]
+
+
+def test_newer_waits_for_the_one_under_way(outbox):
+    """While somebody writes the older, nobody else writes to that place."""
+    outbox.target("put", "http", "crl", "http://127.0.0.1:1/x")
+    outbox.publish(outbox.artifact("crl", 1, b"1"))
+    held, = claim(outbox)
+    newer = outbox.artifact("crl", 2, b"2")
+    assert outbox.publish(newer) == 1
+    assert claim(outbox, holder=2) == []
+    assert report(outbox, held) == "replaced"
+    again, = claim(outbox, holder=2)
+    assert again[2] == newer
+    assert report(outbox, again, "failed", "no") == "retry"
+    assert claim(outbox) == []
+
+
+def test_one_claim_for_each_target(outbox):
+    """Two slots of a target (two keys of a CA) are not worked on together."""
+    outbox.target("put", "http", "crl", "http://127.0.0.1:1/x")
+    outbox.publish(outbox.artifact("crl", 1, b"1"))
+    outbox.scope = outbox.one("INSERT INTO crl_scope (ca_id, token_key_id, shard, shards) VALUES (%s, %s, 1, 2) "
+                              "RETURNING id", (outbox.ca, outbox.key_id))
+    outbox.publish(outbox.artifact("crl", 1, b"2"))
+    first, = claim(outbox)
+    assert claim(outbox, holder=2) == []
+    assert report(outbox, first) == "done"
+    assert len(claim(outbox, holder=2)) == 1
+
+
+def test_backoff_doubles_to_ten_minutes(outbox):
+    for attempts, most in ((1, 1), (2, 2), (5, 16), (10, 512), (11, 600), (1000, 600)):
+        for _ in range(20):
+            assert 0.75 * most <= outbox.one("SELECT publication_backoff_s(%s)", (attempts,)) <= most
+
+
+def test_others_may_not(outbox):
+    outbox.target("put", "http", "crl", "http://127.0.0.1:1/x")
+    made = outbox.artifact("crl", 1, b"1")
+    functions = outbox.sql("SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.proname = ANY (%s)",
+                           (["publish_artifact", "publish_newest", "claim_publications", "release_publications",
+                             "next_publication_ms", "read_artifact_chunk", "report_publication",
+                             "retry_publication", "publication_backoff_s", "expiring_publications"],))
+    assert len(functions) == 10
+    for role in ("chancery_front", "chancery_submitter", "chancery_auditor"):
+        for (function,) in functions:
+            assert not outbox.one("SELECT has_function_privilege(%s, %s, 'EXECUTE')", (role, function)), function
+    for role in ("chancery_front", "service_one"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            outbox.database.execute(f"SELECT chancery_store.publish_artifact({made})", user=role)
+
+
+# --------------------------------------------------------------- restarts
+
+
+def test_restart_goes_on(new_outbox, directory, nginx):
+    """Killed in the middle: its couriers die with it, and the next one takes up
+    the work at once, without waiting for the end of the lease."""
+    outbox = new_outbox(attempt_s=60)
+    ldap_target(outbox, directory, "ldap")
+    outbox.start()
+    directory.process.send_signal(signal.SIGSTOP)
+    crl = outbox.publish_crl(1)
+    courier, = wait_until(outbox.couriers, what="a courier")
+    assert len(outbox.spooled()) == 1
+    outbox.kill()
+    wait_until(lambda: not os.path.exists(f"/proc/{courier}"), what="the courier's end")
+    directory.process.send_signal(signal.SIGCONT)
+    outbox.target("put", "http", "crl", f"{nginx.url}/demo.crl")
+    outbox.start()
+    outbox.wait_done("ldap")
+    assert directory.read(f"cn=demo,{directory.suffix}", "certificateRevocationList") == [crl]
+    assert outbox.one("SELECT publish_newest(%s)", (outbox.ca,)) == 1
+    outbox.wait_done("put")
+    assert nginx.read("demo.crl") == crl
+    outbox.stop()
+
+
+def test_drain_finishes_what_is_under_way(outbox, web):
+    go = threading.Event()
+    web.answers[("PUT", "/slow")] = lambda handler: go.wait(20) and None
+    web.files["/slow"] = outbox.issuer.crl(1)
+    outbox.target("slow", "http", "crl", f"{web.url}/slow")
+    made = outbox.artifact("crl", 1, web.files["/slow"])
+    outbox.start()
+    outbox.publish(made)
+    wait_until(outbox.couriers, what="a courier")
+    outbox.process.send_signal(signal.SIGTERM)
+    outbox.target("late", "http", "crl", f"{web.url}/late")
+    outbox.sql("SELECT publish_newest(%s)", (outbox.ca,))
+    go.set()
+    assert outbox.process.wait() == 0
+    assert outbox.row("slow")["state"] == "done"
+    assert outbox.row("late")["state"] == "pending"
+    assert outbox.spooled() == []
+    outbox.check_log()
+
+
+def test_database_goes_away_meanwhile(outbox, web):
+    """The connection is lost while a courier runs: its report comes later."""
+    go = threading.Event()
+    web.answers[("PUT", "/slow")] = lambda handler: go.wait(20) and None
+    outbox.target("slow", "http", "crl", f"{web.url}/slow")
+    crl = web.files["/slow"] = outbox.issuer.crl(1)
+    outbox.start()
+    outbox.publish(outbox.artifact("crl", 1, crl))
+    wait_until(outbox.couriers, what="a courier")
+    outbox.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'outbox_driver' "
+               "AND datname = current_database()")
+    go.set()
+    outbox.wait_done("slow")
+    assert outbox.attempts("slow") == [("done", None)]
+    outbox.stop()
+
+
+def test_many_dead_targets_leave_room(new_outbox, web):
+    """A dozen targets that never answer do not hold up a fresh artifact."""
+    outbox = new_outbox(attempt_s=6)
+    go = threading.Event()
+    for i in range(12):
+        web.answers[("PUT", f"/stalled{i}")] = lambda handler: go.wait(60) and 500
+        outbox.target(f"stalled{i}", "http", "delta-crl", f"{web.url}/stalled{i}")
+    outbox.target("live", "http", "crl", f"{web.url}/live")
+    outbox.sql("SELECT 1")
+    outbox.publish(outbox.artifact("delta-crl", 1, b"delta"))
+    outbox.sql("UPDATE publication SET attempts = 1")  # they have failed before
+    outbox.start()
+    wait_until(lambda: len(outbox.couriers()) >= 6, what="couriers at work")
+    outbox.publish_crl(1)
+    outbox.wait_done("live", timeout=4)
+    assert len(outbox.couriers()) <= 8
+    go.set()
+    outbox.kill()
+
+
+def test_warning_before_what_stands_ends(new_outbox, web):
+    outbox = new_outbox(watch_s=1)
+    outbox.target("put", "http", "crl", f"{web.url}/demo.crl")
+    outbox.start()
+    outbox.publish_crl(1, ends="20 minutes", begins="-2 days")
+    outbox.wait_done("put")
+    web.answers[("PUT", "/demo.crl")] = 503
+    outbox.publish_crl(2)
+    wait_until(lambda: "its successor is not published" in outbox.process.log(), what="the warning")
+    assert "demo/put: what clients get as crl ends in 19 min" in outbox.process.log()
