@@ -226,39 +226,25 @@ BEGIN
     retry_ms := ceil(v_delay * 1000);
 END $$;
 
--- Somebody wants it tried, or brought there again, now.
+-- Somebody wants it tried, or brought there again, now. One that is on its way
+-- already keeps its lease; should it fail, its back-off starts afresh.
 CREATE FUNCTION retry_publication(p_publication bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
-DECLARE
-    v_state text;
 BEGIN
-    SELECT state INTO v_state FROM publication WHERE id = p_publication FOR UPDATE;
+    UPDATE publication
+        SET attempts = CASE WHEN state = 'working' THEN 1 ELSE 0 END,
+            next_at = CASE WHEN state = 'working' THEN next_at ELSE clock_timestamp() END,
+            state = CASE WHEN state = 'working' THEN 'working' ELSE 'pending' END,
+            changed_at = clock_timestamp()
+        WHERE id = p_publication;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'CH404',
             MESSAGE = format('there is no publication %s', p_publication);
     END IF;
-    IF v_state = 'working' THEN
-        RAISE EXCEPTION USING ERRCODE = 'CH409',
-            MESSAGE = format('publication %s is being brought to its target right now', p_publication);
-    END IF;
-    UPDATE publication SET state = 'pending', next_at = clock_timestamp(), attempts = 0,
-        changed_at = clock_timestamp()
-    WHERE id = p_publication;
     PERFORM pg_notify('chancery_publish', '');
 END $$;
 
--- ------------------------------------------------------------------- status
-
-CREATE VIEW publication_status AS
-    SELECT p.id, c.name AS ca, t.name AS target, t.kind, a.kind AS artifact, a.rank::text AS number,
-        t.write_url, t.read_url, p.state, p.attempts, p.last_error, p.next_at, p.done_at, p.changed_at,
-        a.not_after, pa.rank::text AS published_number, pa.not_after AS published_not_after,
-        p.scope_id, p.artifact_id, p.published_id
-    FROM publication p
-    JOIN target t ON t.id = p.target_id
-    JOIN ca c ON c.id = t.ca_id
-    JOIN artifact a ON a.id = p.artifact_id
-    LEFT JOIN artifact pa ON pa.id = p.published_id;
+-- -------------------------------------------------------------------- watch
 
 -- Places where clients will soon have nothing valid: the successor is not there
 -- yet, and what stands there ends within a day, or within a quarter of its own
@@ -284,7 +270,6 @@ GRANT EXECUTE ON FUNCTION publish_artifact(bigint), publish_newest(bigint),
     read_artifact_chunk(bigint, int), publication_backoff_s(int),
     report_publication(bigint, int, bigint, text, text, bytea), retry_publication(bigint),
     expiring_publications(int) TO chancery_issuer;
-GRANT SELECT ON publication_status TO chancery_issuer, chancery_api;
 -- The API's own function asks for a retry as chancery_api.
 GRANT EXECUTE ON FUNCTION retry_publication(bigint) TO chancery_api;
 GRANT UPDATE (state, next_at, attempts, changed_at) ON publication TO chancery_api;
