@@ -765,9 +765,8 @@ BEGIN
     ELSIF v_state = 'done' THEN
         PERFORM api_fail('CH409', format('publication %s to %s is done: there is nothing to try again', p_id, v_name));
     END IF;
-    UPDATE publication SET next_at = clock_timestamp(), changed_at = clock_timestamp() WHERE id = p_id;
+    PERFORM retry_publication(p_id);
     INSERT INTO audit (actor, action, object) VALUES (p_identity, 'publication.retried', v_name);
-    NOTIFY chancery_publish;
     RETURN jsonb_build_object('id', p_id::text, 'state', v_state);
 END $$;
 
