@@ -15,6 +15,7 @@
 #include "daemon/core/log.h"
 #include "daemon/front/front.h"
 #include "daemon/issuer/issuer.h"
+#include "daemon/publish/courier.h"
 #include "daemon/supervisor/install.h"
 #include "daemon/supervisor/supervisor.h"
 #include "db/migrate.h"
@@ -31,6 +32,7 @@ enum action {
 	ACTION_MIGRATE,
 	ACTION_ISSUER,
 	ACTION_FRONT,
+	ACTION_COURIER,
 	ACTION_VERSION,
 	ACTION_HELP,
 };
@@ -78,7 +80,10 @@ set_role(struct options *o, const char *role, struct error *err)
 		return set_action(o, ACTION_ISSUER, err);
 	if (strcmp(role, "front") == 0)
 		return set_action(o, ACTION_FRONT, err);
-	return error_set(err, ERROR_USAGE, "role '%s' is unknown; allowed: issuer, front", role);
+	if (strcmp(role, "courier") == 0)
+		return set_action(o, ACTION_COURIER, err);
+	return error_set(
+	    err, ERROR_USAGE, "role '%s' is unknown; allowed: issuer, front, courier", role);
 }
 
 static bool
@@ -245,6 +250,8 @@ main(int argc, char **argv)
 		return EXIT_OK;
 	case ACTION_ISSUER:
 		return play_role(&o, "issuer", issuer_main);
+	case ACTION_COURIER: /* the issuer's child: all it needs comes with its job */
+		return courier_main();
 	case ACTION_FRONT:
 		return play_role(&o, "front", front_main);
 	default:
