@@ -248,8 +248,10 @@ on_gone(enum http_gone how, void *arg)
 {
 	struct call *call = arg;
 
-	if (how == HTTP_LEAVING)
-		return; /* the answer comes within the statement's timeout */
+	if (how == HTTP_LEAVING) {
+		call->waited = true; /* the answer is on its way: no waiting after it */
+		return;
+	}
 	front_cancel(call->asked);
 	call->asked = NULL;
 }

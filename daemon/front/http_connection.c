@@ -160,6 +160,9 @@ on_request(struct http_connection *c)
 	x->lingers = false;
 	connection_set_phase(c, PHASE_WORKING, c->s->limits->answer_ms);
 	c->s->handler->request(x, c->s->arg);
+	/* It was pipelined before the client closed its side. */
+	if (c->eof && !c->dead && c->x == x && c->phase == PHASE_WORKING && x->gone != NULL)
+		x->gone(HTTP_LEAVING, x->gone_arg);
 }
 
 /* One step of the parser; false when it needs more octets or has to wait. */
