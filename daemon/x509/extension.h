@@ -10,6 +10,8 @@
  * Sticky: the caller asks once at the end (extensions_ok).
  */
 
+#include <openssl/x509v3.h>
+
 #include "daemon/core/error.h"
 #include "daemon/x509/der.h"
 #include "daemon/x509/oid.h"
@@ -22,6 +24,19 @@
 #define EKU_MAX 32
 #define SAN_TEXT_MAX 2304
 #define CRL_NUMBER_MAX 20 /* octets, RFC 5280 5.2.3 */
+
+/* OpenSSL has macros of the same names with other values (its bits stand the
+ * other way round). Its header comes first, here, so that no order of includes
+ * can bring them back. */
+#undef KU_DIGITAL_SIGNATURE
+#undef KU_NON_REPUDIATION
+#undef KU_KEY_ENCIPHERMENT
+#undef KU_DATA_ENCIPHERMENT
+#undef KU_KEY_AGREEMENT
+#undef KU_KEY_CERT_SIGN
+#undef KU_CRL_SIGN
+#undef KU_ENCIPHER_ONLY
+#undef KU_DECIPHER_ONLY
 
 /* keyUsage: bit n of RFC 5280 4.2.1.3 is bit n here. */
 enum key_usage {

@@ -1,0 +1,711 @@
+#include "tests/unit/x509_util.h"
+
+#include "daemon/x509/crl.h"
+#include "daemon/x509/crl_check.h"
+#include "daemon/x509/derw.h"
+#include "daemon/x509/name.h"
+#include "daemon/x509/spki.h"
+
+#define ISSUER "CN=Demo CA,O=Example,C=DE"
+
+static const char *const urls[] = {"http://crl.example/a.crl", "http://b.example/delta.crl"};
+static const uint8_t key_id[20] = {
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+static const uint8_t reasons[] = {0, 1, 2, 3, 4, 5, 6, 9, 10, 8};
+
+/* A list that is built on both sides. */
+struct list {
+	struct crl_entry *entries;
+	uint8_t (*serials)[20];
+	size_t count;
+	bool delta, idp, freshest;
+	int64_t this_update, next_update;
+	uint8_t number[20], base[20];
+	size_t number_len, base_len;
+	enum sig_alg alg;
+	EVP_PKEY *key;
+};
+
+static void
+make_list(struct list *l, size_t count, bool delta)
+{
+	memset(l, 0, sizeof *l);
+	l->entries = calloc(count + 1, sizeof *l->entries);
+	l->serials = calloc(count + 1, sizeof *l->serials);
+	l->count = count;
+	l->delta = delta;
+	l->idp = random_below(2);
+	l->freshest = !delta && random_below(2);
+	l->this_update = 1795348800 + random_below(1000000000);
+	l->next_update = l->this_update + 1 + random_below(1000000);
+	l->number_len = 1 + random_below(20);
+	random_octets(l->number, l->number_len);
+	l->number[0] = (uint8_t)(1 + l->number[0] % 0x7f);
+	l->base[0] = 1;
+	l->base_len = 1;
+	l->key = shared_key(random_below(2) ? "rsa2048" : "p384");
+	l->alg = l->key == shared_key("p384") ? SIG_ECDSA_SHA384
+		 : random_below(2)	      ? SIG_PSS_SHA256
+					      : SIG_RSA_SHA256;
+	for (size_t i = 0; i < count; i++) {
+		struct crl_entry *e = &l->entries[i];
+		size_t len = 1 + random_below(20);
+
+		random_octets(l->serials[i], len);
+		l->serials[i][len - 1] |= 1;
+		if (len == 20)
+			l->serials[i][0] &= 0x7f;
+		e->serial = (struct bytes){l->serials[i], len};
+		e->revoked_at = (int64_t)(random_u64() % 2840140800); /* 1970 to 2060 */
+		e->reason = reasons[random_below(delta ? 10 : 9)];
+		e->has_invalidity_date = random_below(3) == 0;
+		e->invalidity_date = (int64_t)(random_u64() % 4102444800) - 1000000000;
+	}
+}
+
+static void
+free_list(struct list *l)
+{
+	free(l->entries);
+	free(l->serials);
+}
+
+/* ---- ours */
+
+struct encoded {
+	uint8_t *tbs, *whole;
+	size_t tbs_len, whole_len;
+};
+
+static struct bytes
+our_extensions(const struct list *l, uint8_t *buf, size_t size)
+{
+	const struct idp idp = {.urls = urls, .url_count = 1};
+	struct extensions x;
+
+	extensions_init(&x, buf, size);
+	extensions_add_authority_key_identifier(&x, BYTES(key_id));
+	extensions_add_crl_number(&x, (struct bytes){l->number, l->number_len});
+	if (l->delta)
+		extensions_add_delta_crl_indicator(&x, (struct bytes){l->base, l->base_len});
+	if (l->idp)
+		extensions_add_issuing_distribution_point(&x, &idp);
+	if (l->freshest)
+		extensions_add_freshest_crl(&x, urls + 1, 1);
+	assert_true(extensions_ok(&x));
+	return extensions_result(&x);
+}
+
+static void
+append(uint8_t *to, size_t *len, struct bytes b)
+{
+	memcpy(to + *len, b.p, b.len);
+	*len += b.len;
+}
+
+/* As the issuer does it: sizes first, then head, entries, tail. */
+static void
+encode_tbs(const struct list *l, struct encoded *out)
+{
+	uint8_t issuer[NAME_DER_MAX], ext[2048], buf[CRL_HEAD_MAX], entry[CRL_ENTRY_MAX];
+	struct tbs_crl t = {
+	    .sig_alg = l->alg, .this_update = l->this_update, .next_update = l->next_update};
+	struct error e = ERROR_INIT;
+	uint64_t sum = 0, tbs_len;
+	struct bytes piece;
+	size_t size;
+
+	t.extensions = our_extensions(l, ext, sizeof ext);
+	assert_ok(name_from_text(ISSUER, issuer, sizeof issuer, &t.issuer, &e), e);
+	for (size_t i = 0; i < l->count; i++) {
+		assert_ok(crl_entry_size(&l->entries[i], l->delta, &size, &e), e);
+		sum += size;
+	}
+	assert_ok(crl_tbs_head(&t, sum, buf, sizeof buf, &piece, &tbs_len, &e), e);
+	out->tbs = malloc(tbs_len);
+	out->tbs_len = 0;
+	append(out->tbs, &out->tbs_len, piece);
+	for (size_t i = 0; i < l->count; i++) {
+		size_t expected;
+
+		assert_ok(crl_entry_size(&l->entries[i], l->delta, &expected, &e), e);
+		assert_ok(crl_entry_encode(&l->entries[i], l->delta, entry, &size, &e), e);
+		assert_int_equal(size, expected);
+		append(out->tbs, &out->tbs_len, (struct bytes){entry, size});
+	}
+	assert_ok(crl_tbs_tail(&t, buf, sizeof buf, &piece, &e), e);
+	append(out->tbs, &out->tbs_len, piece);
+	assert_int_equal(out->tbs_len, tbs_len);
+}
+
+static void
+encode_whole(const struct list *l, struct bytes signature, struct encoded *out)
+{
+	uint8_t head[CRL_LIST_HEAD_MAX], buf[CRL_LIST_TAIL_MAX];
+	struct error e = ERROR_INIT;
+	struct bytes tail;
+	uint64_t list_len;
+	size_t len;
+
+	assert_ok(crl_list_head(out->tbs_len, l->alg, signature.len, head, &len, &list_len, &e), e);
+	out->whole = malloc(list_len);
+	out->whole_len = 0;
+	append(out->whole, &out->whole_len, (struct bytes){head, len});
+	append(out->whole, &out->whole_len, (struct bytes){out->tbs, out->tbs_len});
+	assert_ok(crl_list_tail(l->alg, signature, buf, sizeof buf, &tail, &e), e);
+	append(out->whole, &out->whole_len, tail);
+	assert_int_equal(out->whole_len, list_len);
+}
+
+/* ---- OpenSSL's */
+
+static ASN1_INTEGER *
+integer(struct bytes b)
+{
+	BIGNUM *n = BN_bin2bn(b.p, (int)b.len, NULL);
+	ASN1_INTEGER *i = BN_to_ASN1_INTEGER(n, NULL);
+
+	BN_free(n);
+	return i;
+}
+
+static void
+add_revoked(X509_CRL *crl, const struct crl_entry *entry)
+{
+	X509_REVOKED *r = X509_REVOKED_new();
+	ASN1_INTEGER *serial = integer(entry->serial);
+	ASN1_TIME *when = ASN1_TIME_set(NULL, (time_t)entry->revoked_at);
+
+	X509_REVOKED_set_serialNumber(r, serial);
+	X509_REVOKED_set_revocationDate(r, when);
+	if (entry->reason != 0) {
+		ASN1_ENUMERATED *reason = ASN1_ENUMERATED_new();
+
+		ASN1_ENUMERATED_set(reason, entry->reason);
+		X509_REVOKED_add1_ext_i2d(r, NID_crl_reason, reason, 0, 0);
+		ASN1_ENUMERATED_free(reason);
+	}
+	if (entry->has_invalidity_date) {
+		ASN1_GENERALIZEDTIME *t = ASN1_GENERALIZEDTIME_set(
+		    NULL, (time_t)entry->invalidity_date);
+
+		X509_REVOKED_add1_ext_i2d(r, NID_invalidity_date, t, 0, 0);
+		ASN1_GENERALIZEDTIME_free(t);
+	}
+	X509_CRL_add0_revoked(crl, r);
+	ASN1_INTEGER_free(serial);
+	ASN1_TIME_free(when);
+}
+
+static void
+add_number(X509_CRL *crl, int nid, struct bytes number, int critical)
+{
+	ASN1_INTEGER *n = integer(number);
+
+	X509_CRL_add1_ext_i2d(crl, nid, n, critical, X509V3_ADD_APPEND);
+	ASN1_INTEGER_free(n);
+}
+
+static DIST_POINT_NAME *
+full_name(const char *url)
+{
+	DIST_POINT_NAME *name = DIST_POINT_NAME_new();
+	GENERAL_NAME *g = GENERAL_NAME_new();
+	ASN1_IA5STRING *s = ASN1_IA5STRING_new();
+
+	ASN1_STRING_set(s, url, -1);
+	GENERAL_NAME_set0_value(g, GEN_URI, s);
+	name->type = 0;
+	name->name.fullname = GENERAL_NAMES_new();
+	sk_GENERAL_NAME_push(name->name.fullname, g);
+	return name;
+}
+
+static void
+add_extensions(X509_CRL *crl, const struct list *l)
+{
+	AUTHORITY_KEYID *aki = AUTHORITY_KEYID_new();
+
+	aki->keyid = ASN1_OCTET_STRING_new();
+	ASN1_OCTET_STRING_set(aki->keyid, key_id, sizeof key_id);
+	X509_CRL_add1_ext_i2d(crl, NID_authority_key_identifier, aki, 0, X509V3_ADD_APPEND);
+	AUTHORITY_KEYID_free(aki);
+	add_number(crl, NID_crl_number, (struct bytes){l->number, l->number_len}, 0);
+	if (l->delta)
+		add_number(crl, NID_delta_crl, (struct bytes){l->base, l->base_len}, 1);
+	if (l->idp) {
+		ISSUING_DIST_POINT *idp = ISSUING_DIST_POINT_new();
+
+		idp->distpoint = full_name(urls[0]);
+		X509_CRL_add1_ext_i2d(
+		    crl, NID_issuing_distribution_point, idp, 1, X509V3_ADD_APPEND);
+		ISSUING_DIST_POINT_free(idp);
+	}
+	if (l->freshest) {
+		CRL_DIST_POINTS *points = CRL_DIST_POINTS_new();
+		DIST_POINT *point = DIST_POINT_new();
+
+		point->distpoint = full_name(urls[1]);
+		sk_DIST_POINT_push(points, point);
+		X509_CRL_add1_ext_i2d(crl, NID_freshest_crl, points, 0, X509V3_ADD_APPEND);
+		CRL_DIST_POINTS_free(points);
+	}
+}
+
+static X509_CRL *
+openssl_crl(const struct list *l)
+{
+	X509_CRL *crl = X509_CRL_new();
+	X509_NAME *name = X509_NAME_new();
+	ASN1_TIME *t = ASN1_TIME_new();
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	EVP_PKEY_CTX *pctx = NULL;
+
+	X509_CRL_set_version(crl, X509_CRL_VERSION_2);
+	X509_NAME_add_entry_by_txt(name, "C", MBSTRING_UTF8, (const uint8_t *)"DE", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const uint8_t *)"Example", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(
+	    name, "CN", MBSTRING_UTF8, (const uint8_t *)"Demo CA", -1, -1, 0);
+	X509_CRL_set_issuer_name(crl, name);
+	ASN1_TIME_set(t, (time_t)l->this_update);
+	X509_CRL_set1_lastUpdate(crl, t);
+	ASN1_TIME_set(t, (time_t)l->next_update);
+	X509_CRL_set1_nextUpdate(crl, t);
+	for (size_t i = 0; i < l->count; i++)
+		add_revoked(crl, &l->entries[i]);
+	add_extensions(crl, l);
+	assert_int_equal(EVP_DigestSignInit(ctx, &pctx, sig_alg_md(l->alg), NULL, l->key), 1);
+	if (sig_alg_family(l->alg) == SIG_FAMILY_PSS) {
+		EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING);
+		EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, RSA_PSS_SALTLEN_DIGEST);
+	}
+	assert_true(X509_CRL_sign_ctx(crl, ctx) > 0);
+	EVP_MD_CTX_free(ctx);
+	ASN1_TIME_free(t);
+	X509_NAME_free(name);
+	return crl;
+}
+
+/* ---- the checker */
+
+enum chunks { WHOLE, SINGLE, RANDOM };
+
+static bool
+run_check(const struct crl_rules *rules, struct bytes tbs, enum chunks chunks,
+    struct crl_summary *summary, struct error *err)
+{
+	static struct crl_check check;
+	const struct crl_summary *s;
+	size_t at = 0;
+
+	crl_check_begin(&check, rules);
+	while (at < tbs.len) {
+		size_t n = chunks == WHOLE    ? tbs.len
+			   : chunks == SINGLE ? 1
+					      : 1 + random_below(random_below(2) ? 5 : 200);
+		uint8_t *copy;
+		bool ok;
+
+		if (n > tbs.len - at)
+			n = tbs.len - at;
+		/* Each piece in memory of its own, gone afterwards. */
+		copy = malloc(n);
+		memcpy(copy, tbs.p + at, n);
+		ok = crl_check_push(&check, (struct bytes){copy, n}, err);
+		free(copy);
+		if (!ok) {
+			assert_false(crl_check_finish(&check, &s, err));
+			return false;
+		}
+		at += n;
+	}
+	if (!crl_check_finish(&check, &s, err))
+		return false;
+	*summary = *s;
+	return true;
+}
+
+static struct crl_rules
+rules_for(const struct list *l, size_t len)
+{
+	static uint8_t issuer_buf[NAME_DER_MAX];
+	struct error e = ERROR_INIT;
+	struct crl_rules rules = {.key_id = BYTES(key_id), .sig_alg = l->alg, .total_len = len};
+
+	assert_ok(name_from_text(ISSUER, issuer_buf, sizeof issuer_buf, &rules.issuer, &e), e);
+	return rules;
+}
+
+static void
+check_all_ways(const struct list *l, struct bytes tbs)
+{
+	const struct crl_rules rules = rules_for(l, tbs.len);
+
+	for (enum chunks chunks = WHOLE; chunks <= RANDOM; chunks++) {
+		struct error e = ERROR_INIT;
+		struct crl_summary s;
+
+		assert_ok(run_check(&rules, tbs, chunks, &s, &e), e);
+		assert_int_equal(s.entries, l->count);
+		assert_int_equal(s.this_update, l->this_update);
+		assert_int_equal(s.next_update, l->next_update);
+		assert_int_equal(s.delta, l->delta);
+		assert_bytes((struct bytes){s.number, s.number_len},
+		    (struct bytes){l->number, l->number_len});
+		assert_int_equal(s.base_number_len, l->delta ? 1 : 0);
+		assert_int_equal(s.idp.len > 0, l->idp);
+	}
+}
+
+static void
+like_openssl(void **state)
+{
+	static const size_t counts[] = {0, 1, 2, 3, 1000};
+
+	for (int i = 0; i < 200; i++) {
+		struct encoded ours = {0};
+		const ASN1_BIT_STRING *sig = NULL;
+		struct bytes want;
+		struct list l;
+		X509_CRL *crl;
+
+		make_list(&l, i < 10 ? counts[i % 5] : random_below(20), i % 2);
+		crl = openssl_crl(&l);
+		want = TO_DER(X509_CRL, crl);
+		X509_CRL_get0_signature(crl, &sig, NULL);
+		encode_tbs(&l, &ours);
+		encode_whole(&l,
+		    (struct bytes){ASN1_STRING_get0_data(sig), (size_t)ASN1_STRING_length(sig)},
+		    &ours);
+		assert_bytes((struct bytes){ours.whole, ours.whole_len}, want);
+		check_all_ways(&l, (struct bytes){ours.tbs, ours.tbs_len});
+		free(ours.tbs);
+		free(ours.whole);
+		free_bytes(want);
+		X509_CRL_free(crl);
+		free_list(&l);
+	}
+}
+
+static void
+cut_off_and_flipped(void **state)
+{
+	struct crl_summary s;
+	struct encoded ours;
+	struct list l;
+
+	make_list(&l, 5, true);
+	encode_tbs(&l, &ours);
+	for (size_t i = 0; i < ours.tbs_len; i++) {
+		struct crl_rules rules = rules_for(&l, ours.tbs_len);
+
+		assert_false(
+		    run_check(&rules, (struct bytes){ours.tbs, i}, RANDOM, &s, &(struct error){0}));
+		rules.total_len = i;
+		assert_false(
+		    run_check(&rules, (struct bytes){ours.tbs, i}, WHOLE, &s, &(struct error){0}));
+	}
+	for (int i = 0; i < 20000; i++) {
+		const struct crl_rules rules = rules_for(&l, ours.tbs_len);
+		size_t at = random_below((unsigned)ours.tbs_len);
+		uint8_t bit = (uint8_t)(1 << random_below(8));
+		bool results[2];
+
+		/* Whatever the answer is, it does not depend on the pieces. */
+		ours.tbs[at] ^= bit;
+		for (int way = 0; way < 2; way++)
+			results[way] = run_check(&rules, (struct bytes){ours.tbs, ours.tbs_len},
+			    way == 0 ? WHOLE : RANDOM, &s, &(struct error){0});
+		assert_int_equal(results[0], results[1]);
+		ours.tbs[at] ^= bit;
+	}
+	free(ours.tbs);
+	free_list(&l);
+}
+
+/* ---- lists that must be refused, each built by hand around one fault */
+
+#define AKI "30 1f 06 03 551d23 04 18 30 16 80 14 0102030405060708090a0b0c0d0e0f1011121314"
+#define NUMBER "30 0a 06 03 551d14 04 03 02 01 07"
+#define DELTA "30 0d 06 03 551d1b 01 01 ff 04 03 02 01 05"
+#define ENTRY "30 12 02 01 05 17 0d 3236313132323132303030305a"
+#define ENTRY_WITH(len, list_len, ext) \
+	"30 " len " 02 01 05 17 0d 3236313132323132303030305a 30 " list_len " " ext
+#define REASON(n) "30 0a 06 03 551d15 04 03 0a 01 " n
+
+struct fault {
+	const char *entries, *extensions; /* entries NULL: absent */
+	const char *words;		  /* NULL: legal */
+};
+
+static struct bytes
+build_by_hand(const struct fault *f, const struct crl_rules *rules, uint8_t *buf, size_t size)
+{
+	size_t mark;
+	struct derw w;
+
+	derw_init(&w, buf, size);
+	derw_raw(&w, hex(f->extensions));
+	derw_wrap(&w, 0, DER_SEQUENCE);
+	derw_wrap(&w, 0, DER_CONTEXT_CONSTRUCTED(0));
+	mark = derw_mark(&w);
+	if (f->entries != NULL) {
+		derw_raw(&w, hex(f->entries));
+		derw_wrap(&w, mark, DER_SEQUENCE);
+	}
+	derw_time(&w, 1795435200);
+	derw_time(&w, 1795348800);
+	derw_raw(&w, rules->issuer);
+	derw_raw(&w, sig_alg_der(rules->sig_alg));
+	derw_unsigned(&w, 1);
+	derw_wrap(&w, 0, DER_SEQUENCE);
+	assert_true(derw_ok(&w));
+	return derw_result(&w);
+}
+
+static void
+faults(void **state)
+{
+	static const struct fault cases[] = {
+	    {NULL, AKI NUMBER, NULL},
+	    {ENTRY ENTRY, AKI NUMBER, NULL},
+	    {NULL, AKI NUMBER DELTA, NULL},
+	    {ENTRY_WITH("20", "0c", REASON("01")), AKI NUMBER, NULL},
+	    {ENTRY_WITH("20", "0c", REASON("08")), AKI NUMBER DELTA, NULL},
+	    {"", AKI NUMBER, "revokedCertificates is empty"},
+	    {ENTRY_WITH("20", "0c", REASON("08")), AKI NUMBER, "removeFromCRL"},
+	    {ENTRY_WITH("20", "0c", REASON("00")), AKI NUMBER, "5.3.1"},
+	    {ENTRY_WITH("20", "0c", REASON("07")), AKI NUMBER, "5.3.1"},
+	    {ENTRY_WITH("20", "0c", REASON("0b")), AKI NUMBER, "5.3.1"},
+	    {ENTRY_WITH("2c", "18", REASON("01") REASON("01")), AKI NUMBER, "repeated"},
+	    {ENTRY_WITH("23", "0f", "30 0d 06 03 551d15 01 01 ff 04 03 0a 01 01"), AKI NUMBER,
+		"5.3.1"},
+	    {ENTRY_WITH("1d", "09", "30 07 06 03 551d18 04 00"), AKI NUMBER, "5.3.1"},
+	    {ENTRY_WITH("1d", "09", "30 07 06 03 551d1d 04 00"), AKI NUMBER, "unknown"},
+	    {ENTRY_WITH("14", "00", ""), AKI NUMBER, "no DER"},
+	    {"30 12 02 01 00 17 0d 3236313132323132303030305a", AKI NUMBER, "not positive"},
+	    {"30 12 02 01 80 17 0d 3236313132323132303030305a", AKI NUMBER, "not positive"},
+	    {"30 13 02 02 00 01 17 0d 3236313132323132303030305a", AKI NUMBER, "not positive"},
+	    {"30 26 02 15 010000000000000000000000000000000000000000 17 0d "
+	     "3236313132323132303030305a",
+		AKI NUMBER, "longer than 20"},
+	    {"30 12 02 01 05 17 0d 3236313132323132303030302b", AKI NUMBER, "revocationDate"},
+	    {"30 14 02 01 05 18 0f 32303236313132323132303030305a", AKI NUMBER, "revocationDate"},
+	    {"30 14 02 01 05 17 0d 3236313132323132303030305a 05 00", AKI NUMBER, "more than"},
+	    {"31 12 02 01 05 17 0d 3236313132323132303030305a", AKI NUMBER, "not positive"},
+	    {"30 81 80 02 01 05", AKI NUMBER, "longer than what"},
+	    {"30 7f 02 01 05", AKI NUMBER, "longer than what"},
+	    {NULL, AKI, "missing"},
+	    {NULL, NUMBER, "missing"},
+	    {NULL, "", "no DER sequence"},
+	    {NULL, AKI NUMBER NUMBER, "stands twice"},
+	    {NULL,
+		"30 1f 06 03 551d23 04 18 30 16 80 14 "
+		"ff02030405060708090a0b0c0d0e0f1011121314" NUMBER,
+		"not the CA's key"},
+	    {NULL, "30 0d 06 03 551d14 01 01 ff 04 03 02 01 07" AKI, "must be critical"},
+	    {NULL, AKI NUMBER "30 0a 06 03 551d1b 04 03 02 01 05", "must be critical"},
+	    {NULL, AKI NUMBER "30 0d 06 03 551d1b 01 01 ff 04 03 02 01 08", "below its base"},
+	    {NULL, AKI "30 0a 06 03 551d14 04 03 02 01 ff", "CRL number"},
+	    {NULL, AKI NUMBER DELTA "30 0b 06 03 551d2e 04 04 30 02 30 00", "freshestCRL"},
+	    {NULL, AKI NUMBER "30 0b 06 03 551d2e 04 04 30 02 30 00", NULL},
+	    {NULL, AKI NUMBER "30 0a 06 03 551d12 04 03 30 01 00", "is no DER"},
+	    {NULL, AKI NUMBER "30 09 06 03 551d12 04 02 30 00", "does not belong"},
+	    {NULL, AKI NUMBER "30 0c 06 03 551d1c 01 01 ff 04 02 30 00", "issuingDistribution"},
+	    {NULL, AKI NUMBER "30 0f 06 03 551d1c 01 01 ff 04 05 30 03 81 01 ff", NULL},
+	    {NULL, AKI NUMBER "30 0f 06 03 551d1c 01 01 ff 04 05 30 03 81 01 01",
+		"issuingDistribution"},
+	    {NULL, AKI NUMBER "30 0f 06 03 551d1c 01 01 ff 04 05 30 03 84 01 ff",
+		"issuingDistribution"},
+	    {NULL, AKI NUMBER "30 12 06 03 551d1c 01 01 ff 04 08 30 06 81 01 ff 82 01 ff",
+		"issuingDistribution"},
+	};
+	struct list l;
+
+	make_list(&l, 0, false);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct crl_rules rules = rules_for(&l, 0);
+
+		for (enum chunks chunks = WHOLE; chunks <= RANDOM; chunks++) {
+			struct error e = ERROR_INIT;
+			struct crl_summary s;
+			uint8_t buf[2048];
+			struct bytes tbs = build_by_hand(&cases[i], &rules, buf, sizeof buf);
+
+			rules.total_len = tbs.len;
+			if (cases[i].words == NULL) {
+				assert_ok(run_check(&rules, tbs, chunks, &s, &e), e);
+				continue;
+			}
+			if (run_check(&rules, tbs, chunks, &s, &e))
+				fail_msg("case %zu was taken", i);
+			assert_error(e, cases[i].words);
+		}
+	}
+	free_list(&l);
+}
+
+static void
+wrong_rules(void **state)
+{
+	struct error e = ERROR_INIT;
+	struct crl_summary s;
+	struct crl_rules rules;
+	struct encoded ours;
+	struct bytes tbs;
+	struct list l;
+
+	make_list(&l, 3, false);
+	encode_tbs(&l, &ours);
+	tbs = (struct bytes){ours.tbs, ours.tbs_len};
+	rules = rules_for(&l, tbs.len);
+	rules.issuer = hex("30 00");
+	assert_false(run_check(&rules, tbs, RANDOM, &s, &e));
+	assert_error(e, "byte for byte");
+	e = ERROR_INIT;
+	rules = rules_for(&l, tbs.len);
+	rules.sig_alg = SIG_ECDSA_SHA256;
+	assert_false(run_check(&rules, tbs, RANDOM, &s, &e));
+	assert_error(e, "another than asked for");
+	e = ERROR_INIT;
+	rules = rules_for(&l, tbs.len + 1);
+	assert_false(run_check(&rules, tbs, RANDOM, &s, &e));
+	assert_error(e, "another than announced");
+	e = ERROR_INIT;
+	rules = rules_for(&l, tbs.len);
+	rules.key_id.len = 19;
+	assert_false(run_check(&rules, tbs, RANDOM, &s, &e));
+	assert_error(e, "not the CA's key");
+	free(ours.tbs);
+	free_list(&l);
+}
+
+static void
+encoder_refuses(void **state)
+{
+	static const struct {
+		const char *serial;
+		uint8_t reason;
+		int64_t revoked_at;
+		bool delta, ok;
+		const char *words;
+	} cases[] = {
+	    {"01", 0, 0, false, true, NULL},
+	    {"01", 8, 0, true, true, NULL},
+	    {"01", 8, 0, false, false, "delta CRLs"},
+	    {"01", 7, 0, true, false, "no reason"},
+	    {"01", 11, 0, true, false, "no reason"},
+	    {"00", 0, 0, false, false, "not positive"},
+	    {"", 0, 0, false, false, "not positive"},
+	    {"8000000000000000000000000000000000000000", 0, 0, false, false, "longer than"},
+	    {"008000000000000000000000000000000000000000", 0, 0, false, false, "longer than"},
+	    {"007f00000000000000000000000000000000000000", 0, 0, false, true, NULL},
+	    {"01", 0, INT64_MAX, false, false, "outside the years"},
+	};
+	uint8_t out[CRL_ENTRY_MAX], buf[CRL_HEAD_MAX];
+	struct error e = ERROR_INIT;
+	uint64_t tbs_len;
+	struct bytes head;
+	size_t size;
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		const struct crl_entry entry = {.serial = hex(cases[i].serial),
+		    .reason = cases[i].reason,
+		    .revoked_at = cases[i].revoked_at};
+
+		e = ERROR_INIT;
+		assert_int_equal(
+		    crl_entry_encode(&entry, cases[i].delta, out, &size, &e), cases[i].ok);
+		if (!cases[i].ok)
+			assert_error(e, cases[i].words);
+	}
+	{
+		struct tbs_crl t = {.sig_alg = SIG_RSA_SHA256,
+		    .issuer = hex("30 00"),
+		    .this_update = 5,
+		    .next_update = 5,
+		    .extensions = hex(NUMBER)};
+
+		e = ERROR_INIT;
+		assert_false(crl_tbs_head(&t, 0, buf, sizeof buf, &head, &tbs_len, &e));
+		assert_error(e, "not after");
+		e = ERROR_INIT;
+		t.next_update = 6;
+		assert_ok(crl_tbs_head(&t, 0, buf, sizeof buf, &head, &tbs_len, &e), e);
+		assert_false(crl_tbs_head(&t, UINT64_MAX, buf, sizeof buf, &head, &tbs_len, &e));
+		assert_int_equal(e.code, ERROR_LIMIT);
+		e = ERROR_INIT;
+		t.extensions = (struct bytes){0};
+		assert_false(crl_tbs_head(&t, 0, buf, sizeof buf, &head, &tbs_len, &e));
+	}
+}
+
+static void
+numbers(void **state)
+{
+	static const char *const good[] = {"0", "1", "255", "256", "18446744073709551616",
+	    "730750818665451459101842416358141509827966271487"}; /* 2^159 - 1 */
+	static const char *const wrong[] = {"", "-1", "1a", " 1",
+	    "730750818665451459101842416358141509827966271488",
+	    "99999999999999999999999999999999999999999999999999999999999999"};
+	uint8_t out[CRL_NUMBER_MAX];
+	struct bytes number;
+	char text[64];
+
+	for (size_t i = 0; i < COUNT_OF(good); i++) {
+		struct error e = ERROR_INIT;
+		BIGNUM *n = NULL;
+		uint8_t want[20];
+
+		assert_ok(crl_number_from_text(good[i], out, &number, &e), e);
+		assert_true(crl_number_to_text(number, text, sizeof text));
+		assert_string_equal(text, good[i]);
+		BN_dec2bn(&n, good[i]);
+		if (!BN_is_zero(n)) {
+			int len = BN_bn2bin(n, want);
+
+			assert_bytes(number, (struct bytes){want, (size_t)len});
+		}
+		BN_free(n);
+	}
+	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+		struct error e = ERROR_INIT;
+
+		assert_false(crl_number_from_text(wrong[i], out, &number, &e));
+		assert_error(e, "no CRL number");
+	}
+	assert_false(crl_number_to_text(hex("ffff"), text, 5));
+}
+
+static void
+reason_names(void **state)
+{
+	enum crl_reason reason;
+
+	for (unsigned i = 0; i < 12; i++) {
+		const char *name = crl_reason_name(i);
+
+		assert_int_equal(name == NULL, i == 7 || i > 10);
+		if (name != NULL) {
+			assert_true(crl_reason_from_name(name, &reason));
+			assert_int_equal(reason, i);
+		}
+	}
+	assert_false(crl_reason_from_name("keycompromise", &reason));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(like_openssl),
+	    cmocka_unit_test(cut_off_and_flipped),
+	    cmocka_unit_test(faults),
+	    cmocka_unit_test(wrong_rules),
+	    cmocka_unit_test(encoder_refuses),
+	    cmocka_unit_test(numbers),
+	    cmocka_unit_test(reason_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
