@@ -1,0 +1,232 @@
+#include "pkcs11/guard.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/x509/cert.h"
+#include "daemon/x509/csr.h"
+#include "pkcs11/sign.h"
+
+struct guard_stream {
+	struct limits limits; /* the checker borrows from here */
+	struct crl_check check;
+	EVP_MD_CTX *md;
+	uint64_t left;
+};
+
+/* Words of a parser become a refusal that says who refused what. */
+static bool
+refuse(struct error *e, enum signproto_kind kind, const struct error *why)
+{
+	return error_set(e, ERROR_DENIED, "the signer refuses to sign this %s: %s",
+	    signproto_kind_name(kind), why->text);
+}
+
+static bool
+check_request(const struct limits *l, enum sig_alg alg, struct error *why)
+{
+	if (l->purpose != LIMITS_CA)
+		return error_set(why, ERROR_DENIED, "the key's purpose does not allow it");
+	if (!sig_alg_fits_key(alg, l->algorithm))
+		return error_set(why, ERROR_DENIED, "a key %s does not sign with %s",
+		    key_alg_name(l->algorithm),
+		    sig_alg_name(alg) != NULL ? sig_alg_name(alg) : "this algorithm");
+	return true;
+}
+
+static bool
+check_own_spki(const struct limits *l, const struct spki *spki, bool *own, struct error *why)
+{
+	uint8_t digest[sizeof l->spki_sha256];
+
+	if (!spki_sha256(spki, digest, why))
+		return false;
+	*own = memcmp(digest, l->spki_sha256, sizeof digest) == 0;
+	return true;
+}
+
+/*
+ * RFC 5280 4.2.1.1: only a certificate that the key signs for itself may go
+ * without an authority key identifier.
+ */
+static bool
+check_authority_key_id(const struct limits *l, const struct certificate *c, struct error *why)
+{
+	bool own = false;
+
+	if (bytes_equal(c->authority_key_id, (struct bytes){l->key_id, sizeof l->key_id}))
+		return true;
+	if (c->authority_key_id.len > 0)
+		return error_set(why, ERROR_DENIED,
+		    "RFC 5280 4.2.1.1: authorityKeyIdentifier is not that of the signing key");
+	if (!check_own_spki(l, &c->spki, &own, why))
+		return false;
+	if (!own || !certificate_is_self_issued(c))
+		return error_set(
+		    why, ERROR_DENIED, "RFC 5280 4.2.1.1: authorityKeyIdentifier is missing");
+	return true;
+}
+
+static bool
+check_certificate(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct error *why)
+{
+	struct certificate c;
+
+	if (!tbs_certificate_parse(tbs, &c, why))
+		return false;
+	if (!bytes_equal(c.issuer, (struct bytes){l->subject, l->subject_len}))
+		return error_set(why, ERROR_DENIED,
+		    "RFC 5280 4.1.2.4: the issuer is not, byte for byte, the subject that the key "
+		    "signs for");
+	if (!bytes_equal(c.inner_alg, sig_alg_der(alg)))
+		return error_set(why, ERROR_DENIED,
+		    "RFC 5280 4.1.2.3: it names another signature algorithm than %s",
+		    sig_alg_name(alg));
+	return check_authority_key_id(l, &c, why);
+}
+
+static struct crl_rules
+crl_rules_of(const struct limits *l, enum sig_alg alg, uint64_t total_len)
+{
+	return (struct crl_rules){
+	    .issuer = {l->subject, l->subject_len},
+	    .key_id = {l->key_id, sizeof l->key_id},
+	    .sig_alg = alg,
+	    .total_len = total_len,
+	};
+}
+
+static bool
+check_crl(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct error *why)
+{
+	struct crl_check *check = malloc(sizeof *check);
+	struct crl_rules rules = crl_rules_of(l, alg, tbs.len);
+	const struct crl_summary *summary;
+	bool ok;
+
+	if (check == NULL)
+		return error_set(why, ERROR_SYSTEM, "no memory to check a CRL");
+	crl_check_begin(check, &rules);
+	ok = crl_check_push(check, tbs, why) && crl_check_finish(check, &summary, why);
+	free(check);
+	return ok;
+}
+
+static bool
+check_csr_info(const struct limits *l, struct bytes tbs, struct error *why)
+{
+	struct csr *csr = malloc(sizeof *csr);
+	bool own = false, ok = false;
+
+	if (csr == NULL)
+		return error_set(why, ERROR_SYSTEM, "no memory to check a request");
+	if (!csr_info_parse(tbs, csr, why) || !check_own_spki(l, &csr->spki, &own, why))
+		goto out;
+	if (!own)
+		(void)error_set(why, ERROR_DENIED, "the public key in it is not the key's own");
+	else if (!bytes_equal(csr->subject, (struct bytes){l->subject, l->subject_len}))
+		(void)error_set(why, ERROR_DENIED, "the subject in it is not the key's own");
+	else
+		ok = true;
+out:
+	free(csr);
+	return ok;
+}
+
+bool
+guard_check(const struct limits *limits, enum signproto_kind kind, enum sig_alg alg,
+    struct bytes tbs, struct guard_digest *digest, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	bool ok = check_request(limits, alg, &why);
+
+	if (ok) {
+		switch (kind) {
+		case SIGNPROTO_TBS_CERTIFICATE:
+			ok = check_certificate(limits, alg, tbs, &why);
+			break;
+		case SIGNPROTO_TBS_CRL:
+			ok = check_crl(limits, alg, tbs, &why);
+			break;
+		case SIGNPROTO_CSR_INFO:
+			ok = check_csr_info(limits, tbs, &why);
+			break;
+		default:
+			ok = error_set(&why, ERROR_DENIED, "unknown kind of structure");
+		}
+	}
+	if (!ok)
+		return refuse(e, kind, &why);
+	return sign_make_digest(alg, tbs, digest->octets, &digest->len, e);
+}
+
+struct guard_stream *
+guard_stream_new(const struct limits *limits, enum signproto_kind kind, enum sig_alg alg,
+    uint64_t total_len, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	struct guard_stream *g = NULL;
+	struct crl_rules rules;
+
+	if (kind != SIGNPROTO_TBS_CRL)
+		(void)error_set(&why, ERROR_DENIED, "only CRLs are signed from a stream");
+	else
+		(void)check_request(limits, alg, &why);
+	if (error_is_set(&why)) {
+		(void)refuse(e, kind, &why);
+		return NULL;
+	}
+	g = calloc(1, sizeof *g);
+	if (g == NULL || (g->md = EVP_MD_CTX_new()) == NULL ||
+	    EVP_DigestInit_ex(g->md, sig_alg_md(alg), NULL) != 1) {
+		(void)error_set_openssl(e, ERROR_SYSTEM, "cannot begin to check a CRL");
+		guard_stream_free(g);
+		return NULL;
+	}
+	g->limits = *limits;
+	g->left = total_len;
+	rules = crl_rules_of(&g->limits, alg, total_len);
+	crl_check_begin(&g->check, &rules);
+	return g;
+}
+
+bool
+guard_stream_push(struct guard_stream *g, struct bytes piece, struct error *e)
+{
+	struct error why = ERROR_INIT;
+
+	if (piece.len > g->left) {
+		(void)error_set(&why, ERROR_DENIED, "it is longer than was announced");
+		return refuse(e, SIGNPROTO_TBS_CRL, &why);
+	}
+	if (!crl_check_push(&g->check, piece, &why))
+		return refuse(e, SIGNPROTO_TBS_CRL, &why);
+	if (EVP_DigestUpdate(g->md, piece.p, piece.len) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a CRL");
+	g->left -= piece.len;
+	return true;
+}
+
+bool
+guard_stream_finish(struct guard_stream *g, struct guard_digest *digest, struct error *e)
+{
+	const struct crl_summary *summary;
+	struct error why = ERROR_INIT;
+	unsigned int n = 0;
+
+	if (!crl_check_finish(&g->check, &summary, &why))
+		return refuse(e, SIGNPROTO_TBS_CRL, &why);
+	if (EVP_DigestFinal_ex(g->md, digest->octets, &n) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a CRL");
+	digest->len = n;
+	return true;
+}
+
+void
+guard_stream_free(struct guard_stream *g)
+{
+	if (g == NULL)
+		return;
+	EVP_MD_CTX_free(g->md);
+	free(g);
+}

@@ -1,0 +1,93 @@
+/*
+ * chancery-signer: the only process that loads the PKCS#11 module and sees a
+ * PIN. Started by the supervisor, one for each token login.
+ */
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "daemon/core/config.h"
+#include "daemon/core/control.h"
+#include "daemon/core/log.h"
+#include "pkcs11/signer.h"
+
+static const char usage[] = "usage: chancery-signer --config PATH --token NAME\n"
+			    "Started by chanceryd with its control channel at descriptor 3.\n";
+
+/* Keys and PINs pass through this memory: nobody gets a look at it. */
+static bool
+harden(struct error *e)
+{
+	struct rlimit none = {0, 0};
+
+	(void)umask(077);
+	if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0)
+		return error_set_errno(e, ERROR_SYSTEM, "cannot forbid core dumps");
+	return true;
+}
+
+static int
+serve(const char *path, const char *name)
+{
+	const struct config_token *token;
+	struct error why = ERROR_INIT;
+	struct config config;
+	int status = 1;
+
+	if (!harden(&why) || !config_load_for_role(path, &config, &why)) {
+		log_failure(LOG_LEVEL_ERROR, name, &why);
+		return 1;
+	}
+	log_init("signer", config.log_level);
+	token = config_find_token(&config, name);
+	if (token == NULL)
+		log_error(name, "the configuration %s has no such token", path);
+	else
+		status = signer_main(&config, token, CONTROL_FD);
+	config_free(&config);
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = {
+	    {"config", required_argument, NULL, 'c'},
+	    {"token", required_argument, NULL, 't'},
+	    {"version", no_argument, NULL, 'V'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	const char *path = NULL, *name = NULL;
+	int option;
+
+	log_init("signer", LOG_LEVEL_INFO);
+	while ((option = getopt_long(argc, argv, "c:t:h", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			path = optarg;
+			break;
+		case 't':
+			name = optarg;
+			break;
+		case 'V':
+			(void)puts("chancery-signer " CHANCERY_VERSION);
+			return 0;
+		case 'h':
+			(void)fputs(usage, stdout);
+			return 0;
+		default:
+			(void)fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (path == NULL || name == NULL || optind != argc) {
+		(void)fputs(usage, stderr);
+		return 2;
+	}
+	return serve(path, name);
+}

@@ -1,0 +1,301 @@
+#include "pkcs11/module.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libp11.h>
+#include <p11-kit/uri.h>
+
+#include "pkcs11/ckr.h"
+
+#define SLOTS_MAX 1024
+#define CANDIDATES_NAMED 8
+
+struct module {
+	void *handle;
+	CK_FUNCTION_LIST *f;
+	PKCS11_CTX *ctx;
+	bool initialised, thread_safe;
+};
+
+/* Some modules refuse init arguments: those get none, and one thread. */
+static bool
+initialise(struct module *m, const char *path, struct error *e)
+{
+	CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
+	CK_RV rv = m->f->C_Initialize(&args);
+
+	m->thread_safe = true;
+	if (rv == CKR_ARGUMENTS_BAD || rv == CKR_CANT_LOCK || rv == CKR_NEED_TO_CREATE_THREADS) {
+		m->thread_safe = false;
+		rv = m->f->C_Initialize(NULL);
+	}
+	if (rv != CKR_OK)
+		return ckr_error(e, rv, "the PKCS#11 module %s does not initialise", path);
+	m->initialised = true;
+	return true;
+}
+
+static bool
+load(struct module *m, const char *path, struct error *e)
+{
+	CK_RV (*get)(CK_FUNCTION_LIST **);
+	CK_RV rv;
+
+	m->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (m->handle == NULL)
+		return error_set(e, ERROR_CONFIG, "cannot load the PKCS#11 module: %s", dlerror());
+	*(void **)&get = dlsym(m->handle, "C_GetFunctionList");
+	if (get == NULL)
+		return error_set(
+		    e, ERROR_CONFIG, "%s is no PKCS#11 module: it has no C_GetFunctionList", path);
+	rv = get(&m->f);
+	if (rv != CKR_OK)
+		return ckr_error(e, rv, "the PKCS#11 module %s gives no function list", path);
+	if (m->f == NULL || m->f->version.major < 2)
+		return error_set(
+		    e, ERROR_CONFIG, "%s is no PKCS#11 module of version 2 or later", path);
+	return true;
+}
+
+bool
+module_open(const char *path, struct module **module, struct error *e)
+{
+	struct module *m = calloc(1, sizeof *m);
+	bool ok = false;
+
+	*module = NULL;
+	if (m == NULL) {
+		(void)error_set(e, ERROR_SYSTEM, "no memory for the PKCS#11 module");
+		goto out;
+	}
+	if (!load(m, path, e) || !initialise(m, path, e))
+		goto out;
+	/*
+	 * libp11 finds the module initialised and takes that as it is, so that
+	 * it is us who decide about the init arguments.
+	 */
+	m->ctx = PKCS11_CTX_new();
+	if (m->ctx == NULL || PKCS11_CTX_load(m->ctx, path) != 0) {
+		(void)error_set_openssl(
+		    e, ERROR_UNAVAILABLE, "libp11 cannot use the PKCS#11 module %s", path);
+		if (m->ctx != NULL)
+			PKCS11_CTX_free(m->ctx);
+		m->ctx = NULL;
+		goto out;
+	}
+	*module = m;
+	ok = true;
+out:
+	if (!ok)
+		module_close(m);
+	return ok;
+}
+
+void
+module_close(struct module *m)
+{
+	if (m == NULL)
+		return;
+	if (m->ctx != NULL) {
+		/* Finalises too. */
+		PKCS11_CTX_unload(m->ctx);
+		PKCS11_CTX_free(m->ctx);
+	} else if (m->initialised) {
+		(void)m->f->C_Finalize(NULL);
+	}
+	if (m->handle != NULL)
+		(void)dlclose(m->handle);
+	free(m);
+}
+
+const CK_FUNCTION_LIST *
+module_functions(const struct module *m)
+{
+	return m->f;
+}
+
+bool
+module_is_thread_safe(const struct module *m)
+{
+	return m->thread_safe;
+}
+
+/* PKCS#11 pads texts with blanks and does not end them. */
+static void
+copy_text(char out[TOKEN_TEXT_MAX], const unsigned char *text, size_t len)
+{
+	while (len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\0'))
+		len--;
+	memcpy(out, text, len);
+	out[len] = '\0';
+}
+
+static void
+describe(const CK_TOKEN_INFO *info, CK_SLOT_ID slot, struct token_info *token)
+{
+	*token = (struct token_info){
+	    .slot = slot,
+	    .flags = info->flags,
+	    .pin_min = info->ulMinPinLen,
+	    .pin_max = info->ulMaxPinLen,
+	};
+	copy_text(token->label, info->label, sizeof info->label);
+	copy_text(token->serial, info->serialNumber, sizeof info->serialNumber);
+	copy_text(token->model, info->model, sizeof info->model);
+}
+
+static P11KitUri *
+parse_uri(const char *text, struct error *e)
+{
+	P11KitUri *uri = p11_kit_uri_new();
+	const CK_TOKEN_INFO *info;
+	int rc;
+
+	if (uri == NULL) {
+		(void)error_set(e, ERROR_SYSTEM, "no memory for a PKCS#11 URI");
+		return NULL;
+	}
+	rc = p11_kit_uri_parse(text, P11_KIT_URI_FOR_ANY, uri);
+	if (rc != P11_KIT_URI_OK) {
+		(void)error_set(e, ERROR_CONFIG, "'%s' is no PKCS#11 URI (RFC 7512): %s", text,
+		    p11_kit_uri_message(rc));
+		goto fail;
+	}
+	if (p11_kit_uri_any_unrecognized(uri)) {
+		(void)error_set(e, ERROR_CONFIG,
+		    "the PKCS#11 URI '%s' has attributes that RFC 7512 does not know", text);
+		goto fail;
+	}
+	if (p11_kit_uri_get_pin_value(uri) != NULL || p11_kit_uri_get_pin_source(uri) != NULL) {
+		(void)error_set(e, ERROR_CONFIG,
+		    "the PKCS#11 URI must not carry a PIN: use pin_file or pin_credential");
+		goto fail;
+	}
+	info = p11_kit_uri_get_token_info(uri);
+	if (info->label[0] == '\0' && info->serialNumber[0] == '\0' && info->model[0] == '\0' &&
+	    info->manufacturerID[0] == '\0') {
+		(void)error_set(e, ERROR_CONFIG,
+		    "the PKCS#11 URI '%s' names no token: give token=, serial=, model= or "
+		    "manufacturer=",
+		    text);
+		goto fail;
+	}
+	return uri;
+fail:
+	p11_kit_uri_free(uri);
+	return NULL;
+}
+
+static bool
+matches(const CK_TOKEN_INFO *info, const struct token_info *token, enum config_select by,
+    const char *what, const P11KitUri *uri)
+{
+	switch (by) {
+	case CONFIG_SELECT_LABEL:
+		return strcmp(token->label, what) == 0;
+	case CONFIG_SELECT_SERIAL:
+		return strcmp(token->serial, what) == 0;
+	case CONFIG_SELECT_URI:
+		return p11_kit_uri_match_token_info(uri, info) == 1;
+	}
+	return false;
+}
+
+/* "label 'a' serial 1; label 'b' serial 2" for the error's sentence. */
+static void
+name_candidate(char *list, size_t size, const struct token_info *token, unsigned int n)
+{
+	size_t used = strlen(list);
+
+	if (n > CANDIDATES_NAMED)
+		return;
+	if (n == CANDIDATES_NAMED)
+		(void)snprintf(list + used, size - used, "; ...");
+	else
+		(void)snprintf(list + used, size - used, "%slabel '%s' serial %s",
+		    used > 0 ? "; " : "", token->label, token->serial);
+}
+
+struct search {
+	struct token_info found;
+	unsigned int present, matched;
+	char all[256], matching[256];
+};
+
+static void
+look_at(struct module *m, PKCS11_SLOT *slot, enum config_select by, const char *what,
+    const P11KitUri *uri, struct search *s)
+{
+	struct token_info token;
+	CK_TOKEN_INFO info;
+	CK_SLOT_ID id;
+
+	if (slot->token == NULL || !slot->token->initialized)
+		return;
+	id = PKCS11_get_slotid_from_slot(slot);
+	if (m->f->C_GetTokenInfo(id, &info) != CKR_OK)
+		return;
+	describe(&info, id, &token);
+	name_candidate(s->all, sizeof s->all, &token, s->present++);
+	if (!matches(&info, &token, by, what, uri))
+		return;
+	name_candidate(s->matching, sizeof s->matching, &token, s->matched++);
+	s->found = token;
+}
+
+bool
+module_select(struct module *m, enum config_select by, const char *what, struct token_info *token,
+    struct error *e)
+{
+	static const char *const words[] = {
+	    [CONFIG_SELECT_LABEL] = "label",
+	    [CONFIG_SELECT_SERIAL] = "serial number",
+	    [CONFIG_SELECT_URI] = "URI",
+	};
+	struct search s = {0};
+	PKCS11_SLOT *slots = NULL;
+	P11KitUri *uri = NULL;
+	unsigned int count = 0;
+	bool ok = false;
+
+	if (by == CONFIG_SELECT_URI && (uri = parse_uri(what, e)) == NULL)
+		return false;
+	if (PKCS11_enumerate_slots(m->ctx, &slots, &count) != 0) {
+		(void)error_set_openssl(e, ERROR_UNAVAILABLE, "the module does not list its slots");
+		goto out;
+	}
+	for (unsigned int i = 0; i < count && i < SLOTS_MAX; i++)
+		look_at(m, &slots[i], by, what, uri, &s);
+	if (s.matched == 0)
+		(void)error_set(e, ERROR_UNAVAILABLE,
+		    "no token with the %s '%s' is present; present are: %s", words[by], what,
+		    s.present > 0 ? s.all : "none");
+	else if (s.matched > 1)
+		(void)error_set(e, ERROR_CONFLICT,
+		    "%u tokens match the %s '%s' (%s); select one by its serial number", s.matched,
+		    words[by], what, s.matching);
+	else
+		ok = true;
+	if (ok)
+		*token = s.found;
+out:
+	if (slots != NULL)
+		PKCS11_release_all_slots(m->ctx, slots, count);
+	p11_kit_uri_free(uri);
+	return ok;
+}
+
+bool
+module_token_flags(const CK_FUNCTION_LIST *f, CK_SLOT_ID slot, CK_FLAGS *flags, struct error *e)
+{
+	CK_TOKEN_INFO info;
+	CK_RV rv = f->C_GetTokenInfo(slot, &info);
+
+	if (rv != CKR_OK)
+		return ckr_error(e, rv, "cannot read the token's state");
+	*flags = info.flags;
+	return true;
+}

@@ -1,0 +1,32 @@
+#ifndef CHANCERY_PKCS11_SESSION_H
+#define CHANCERY_PKCS11_SESSION_H
+
+/*
+ * Sessions of our own on the module's function list. Each belongs to one
+ * thread: two threads on one session get CKR_OPERATION_ACTIVE or worse.
+ */
+
+#include <p11-kit/pkcs11.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+
+struct session {
+	const CK_FUNCTION_LIST *f;
+	CK_SLOT_ID slot;
+	CK_SESSION_HANDLE handle; /* CK_INVALID_HANDLE: closed */
+	bool fatal;		  /* a call said that our sessions are of no use any more */
+};
+
+/* rw: for making and destroying objects. */
+bool session_open(const CK_FUNCTION_LIST *f, CK_SLOT_ID slot, bool rw, struct session *s,
+    struct error *e) MUST_CHECK;
+
+/* Closing the last session of the process logs out. s may be all zero. */
+void session_close(struct session *s);
+
+/* Records a failed call: as ckr_error, and sets s->fatal where it is. Returns
+ * false. */
+bool session_error(struct session *s, CK_RV rv, struct error *e, const char *fmt, ...) PRINTF(4, 5);
+
+#endif

@@ -1,0 +1,132 @@
+#include "pkcs11/sign.h"
+
+#include <string.h>
+
+#define DIGEST_INFO_MAX (32 + DIGEST_MAX)
+
+bool
+sign_make_digest(
+    enum sig_alg alg, struct bytes bytes, uint8_t digest[DIGEST_MAX], size_t *len, struct error *e)
+{
+	const EVP_MD *md = sig_alg_md(alg);
+	unsigned int n = 0;
+
+	if (md == NULL || EVP_Digest(bytes.p, bytes.len, digest, &n, md, NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest what is to be signed");
+	*len = n;
+	return true;
+}
+
+static bool
+pss_parameters(enum sig_alg alg, CK_RSA_PKCS_PSS_PARAMS *p)
+{
+	static const struct {
+		enum sig_alg alg;
+		CK_MECHANISM_TYPE hash;
+		CK_ULONG mgf;
+	} table[] = {
+	    {SIG_PSS_SHA256, CKM_SHA256, CKG_MGF1_SHA256},
+	    {SIG_PSS_SHA384, CKM_SHA384, CKG_MGF1_SHA384},
+	    {SIG_PSS_SHA512, CKM_SHA512, CKG_MGF1_SHA512},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(table); i++) {
+		if (table[i].alg != alg)
+			continue;
+		*p = (CK_RSA_PKCS_PSS_PARAMS){
+		    .hash_alg = table[i].hash,
+		    .mgf = table[i].mgf,
+		    .s_len = sig_alg_digest_len(alg),
+		};
+		return true;
+	}
+	return false;
+}
+
+static bool
+sign_raw(struct session *s, CK_OBJECT_HANDLE key, CK_MECHANISM *mechanism, struct bytes in,
+    uint8_t *out, size_t size, size_t *len, struct error *e)
+{
+	CK_ULONG n = (CK_ULONG)size;
+	CK_RV rv;
+
+	rv = s->f->C_SignInit(s->handle, mechanism, key);
+	if (rv != CKR_OK)
+		return session_error(s, rv, e, "the token does not begin a signature");
+	rv = s->f->C_Sign(s->handle, (unsigned char *)(uintptr_t)in.p, (CK_ULONG)in.len, out, &n);
+	if (rv != CKR_OK)
+		return session_error(s, rv, e, "the token does not sign");
+	*len = n;
+	return true;
+}
+
+static bool
+sign_rsa(struct session *s, const struct key *key, enum sig_alg alg, struct bytes digest,
+    uint8_t *signature, size_t *len, struct error *e)
+{
+	CK_MECHANISM mechanism = {CKM_RSA_PKCS, NULL, 0};
+	struct bytes prefix = sig_alg_digest_info(alg), in = digest;
+	uint8_t info[DIGEST_INFO_MAX];
+	CK_RSA_PKCS_PSS_PARAMS pss;
+
+	if (pss_parameters(alg, &pss)) {
+		mechanism = (CK_MECHANISM){CKM_RSA_PKCS_PSS, &pss, sizeof pss};
+	} else {
+		if (prefix.len == 0 || prefix.len + digest.len > sizeof info)
+			return error_set(
+			    e, ERROR_INTERNAL, "no DigestInfo for %s", sig_alg_name(alg));
+		memcpy(info, prefix.p, prefix.len);
+		memcpy(info + prefix.len, digest.p, digest.len);
+		in = (struct bytes){info, prefix.len + digest.len};
+	}
+	return sign_raw(s, key->private_key, &mechanism, in, signature, SIG_MAX, len, e);
+}
+
+static bool
+sign_ecdsa(struct session *s, const struct key *key, struct bytes digest, uint8_t *signature,
+    size_t *len, struct error *e)
+{
+	CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
+	size_t field_len = key_alg_field_len(key->alg), raw_len = 0;
+	uint8_t raw[256], buf[256];
+	struct bytes der;
+
+	/* FIPS 186-5 6.4.1 takes the leftmost bits; not every module does it. */
+	if (digest.len > field_len)
+		digest.len = field_len;
+	if (!sign_raw(s, key->private_key, &mechanism, digest, raw, sizeof raw, &raw_len, e))
+		return false;
+	if (raw_len != 2 * field_len)
+		return error_set(e, ERROR_INTERNAL,
+		    "the token made an ECDSA signature of %zu octets instead of %zu", raw_len,
+		    2 * field_len);
+	if (!ecdsa_signature_from_raw((struct bytes){raw, raw_len}, buf, sizeof buf, &der, e))
+		return false;
+	memcpy(signature, der.p, der.len);
+	*len = der.len;
+	return true;
+}
+
+bool
+sign_digest(struct session *s, const struct key *key, enum sig_alg alg, struct bytes digest,
+    uint8_t signature[SIG_MAX], size_t *len, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	bool ok;
+
+	if (!sig_alg_fits_key(alg, key->alg))
+		return error_set(e, ERROR_DENIED, "a key %s cannot sign with %s",
+		    key_alg_name(key->alg), sig_alg_name(alg));
+	if (key_alg_is_rsa(key->alg))
+		ok = sign_rsa(s, key, alg, digest, signature, len, e);
+	else
+		ok = sign_ecdsa(s, key, digest, signature, len, e);
+	if (!ok)
+		return false;
+	if (!pkey_verify_digest(key->pkey, alg, (unsigned int)sig_alg_digest_len(alg), digest,
+		(struct bytes){signature, *len}, &why))
+		return error_set(e, ERROR_INTERNAL,
+		    "the token made a signature that does not verify with its own public key: %s",
+		    why.text);
+	return true;
+}

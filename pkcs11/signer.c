@@ -1,0 +1,409 @@
+#include "pkcs11/signer.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "daemon/core/log.h"
+#include "pkcs11/signer_int.h"
+#include "pkcs11/store.h"
+
+/* What comes back by itself is looked for this often. */
+#define RETRY_TOKEN_S 2
+#define RETRY_MODULE_S 10
+/* How long the issuer's first requests wait for the token to be opened. */
+#define PATIENCE_S 5
+/* After the token was lost: rounds to get the last answers out. */
+#define FLUSH_ROUND_MS 10
+#define FLUSH_ROUNDS 50
+
+#define EXIT_TOKEN_LOST 3
+
+static void
+set_state(struct signer *s, enum signproto_state state, const char *text)
+{
+	if (s->state != state || s->since == 0)
+		s->since = (uint64_t)time(NULL);
+	s->state = state;
+	(void)snprintf(s->state_text, sizeof s->state_text, "%s", text);
+	role_status(s->role, "%s: %s", signproto_state_name(state), s->state_text);
+}
+
+static void
+stop(struct signer *s, int status)
+{
+	s->stopped = true;
+	role_stop(s->role, status);
+}
+
+/* ---- the issuer's channel */
+
+static void
+on_frame(struct channel *c, uint16_t type, uint64_t id, struct bytes payload, void *arg)
+{
+	signer_request(arg, type, id, payload);
+}
+
+static void
+on_closed(struct channel *c, const struct error *why, void *arg)
+{
+	struct signer *s = arg;
+
+	if (error_is_set(why))
+		signer_give_up_channel(s, why);
+	channel_free(c);
+	s->channel = NULL;
+	signer_forget_requests(s);
+	log_info(s->token_config->name, "the issuer closed its channel");
+}
+
+static const struct channel_callbacks channel_handlers = {.frame = on_frame, .closed = on_closed};
+
+void
+signer_give_up_channel(struct signer *s, const struct error *why)
+{
+	log_failure(LOG_LEVEL_ERROR, s->token_config->name, why);
+	stop(s, 1);
+}
+
+static void
+on_signer_channel(const char *token, int fd, void *arg)
+{
+	struct error why = ERROR_INIT;
+	struct signer *s = arg;
+
+	if (strcmp(token, s->token_config->name) != 0) {
+		log_error(s->token_config->name, "got a channel for token '%s'", token);
+		(void)close(fd);
+		return;
+	}
+	/* A fresh one: whoever had the old one is gone. */
+	channel_free(s->channel);
+	signer_forget_requests(s);
+	s->channel = channel_new(role_base(s->role), fd, &channel_handlers, s, &why);
+	if (s->channel == NULL)
+		signer_give_up_channel(s, &why);
+	else if (!s->tried)
+		channel_pause(s->channel);
+}
+
+/* ---- opening the token */
+
+static void
+wake(const struct signer *s)
+{
+	uint64_t one = 1;
+
+	if (write(s->wake_fd, &one, sizeof one) < 0)
+		return;
+}
+
+static void *
+opening_main(void *arg)
+{
+	struct signer *s = arg;
+	struct opening *o = &s->opening;
+
+	o->ok = token_open(s->token_config, s->state_dir, &o->token, &o->state, &o->why);
+	if (o->ok && !pool_new(o->token, s->state_dir, s->token_config->threads, s->wake_fd,
+			 &o->pool, &o->why)) {
+		o->ok = false;
+		o->state = SIGNPROTO_TOKEN_AWAY;
+		token_close(o->token);
+		o->token = NULL;
+	}
+	(void)pthread_mutex_lock(&o->lock);
+	o->done = true;
+	(void)pthread_mutex_unlock(&o->lock);
+	wake(s);
+	return NULL;
+}
+
+static void
+open_token(struct signer *s)
+{
+	struct opening *o = &s->opening;
+	sigset_t all, before;
+	bool started;
+
+	o->done = o->ok = false;
+	o->why = ERROR_INIT;
+	/* Signals are the loop's. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	started = pthread_create(&o->thread, NULL, opening_main, s) == 0;
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	o->running = started;
+	if (!started) {
+		log_error(s->token_config->name, "cannot start a thread to open the token");
+		stop(s, 1);
+	}
+}
+
+/* From now on the process serves, one way or the other. */
+static void
+end_patience(struct signer *s)
+{
+	if (s->tried)
+		return;
+	s->tried = true;
+	role_ready(s->role);
+	if (s->channel != NULL)
+		channel_resume(s->channel);
+}
+
+static void
+schedule_retry(struct signer *s)
+{
+	struct timeval after = {
+	    .tv_sec = s->state == SIGNPROTO_MODULE_BROKEN ? RETRY_MODULE_S : RETRY_TOKEN_S};
+
+	(void)event_add(s->retry, &after);
+}
+
+/* The same failure again and again is one line in the log. */
+static void
+opening_failed(struct signer *s, const struct opening *o)
+{
+	bool news = s->state != o->state || strcmp(s->state_text, o->why.text) != 0;
+
+	if (news)
+		log_failure(LOG_LEVEL_ERROR, s->token_config->name, &o->why);
+	set_state(s, o->state, o->why.text);
+	schedule_retry(s);
+}
+
+static void
+opening_succeeded(struct signer *s, struct opening *o)
+{
+	const struct token_info *info;
+	char text[ERROR_TEXT_MAX];
+
+	s->token = o->token;
+	s->pool = o->pool;
+	o->token = NULL;
+	o->pool = NULL;
+	info = token_info(s->token);
+	(void)snprintf(text, sizeof text, "token '%s' (serial %s, %s) with %u signing threads",
+	    info->label, info->serial, info->model, pool_threads(s->pool));
+	log_info(s->token_config->name, "ready: %s", text);
+	set_state(s, SIGNPROTO_READY, text);
+}
+
+static void
+check_opening(struct signer *s)
+{
+	struct opening *o = &s->opening;
+	bool done;
+
+	if (!o->running)
+		return;
+	(void)pthread_mutex_lock(&o->lock);
+	done = o->done;
+	(void)pthread_mutex_unlock(&o->lock);
+	if (!done)
+		return;
+	(void)pthread_join(o->thread, NULL);
+	o->running = false;
+	if (o->ok)
+		opening_succeeded(s, o);
+	else
+		opening_failed(s, o);
+	end_patience(s);
+}
+
+static void
+on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	open_token(arg);
+}
+
+static void
+on_patience(evutil_socket_t fd, short what, void *arg)
+{
+	struct signer *s = arg;
+
+	if (!s->tried)
+		log_warning(s->token_config->name, "the module has been opening the token for %d s",
+		    PATIENCE_S);
+	end_patience(s);
+}
+
+/* ---- losing the token, and the end */
+
+static void
+on_flush(evutil_socket_t fd, short what, void *arg)
+{
+	struct timeval round = {.tv_usec = FLUSH_ROUND_MS * 1000};
+	struct signer *s = arg;
+
+	if (s->flush_left-- > 0 && s->channel != NULL && channel_queued(s->channel) > 0)
+		(void)event_add(s->flush, &round);
+	else
+		stop(s, EXIT_TOKEN_LOST);
+}
+
+static void
+lose_token(struct signer *s, const struct error *seen)
+{
+	struct error why = ERROR_INIT;
+
+	s->lost = true;
+	(void)error_set_foreign(&why, ERROR_UNAVAILABLE, seen->source, seen->foreign,
+	    "token '%s' was lost: %s", s->token_config->name, seen->text);
+	log_error(s->token_config->name, "%s; starting again", why.text);
+	set_state(s, SIGNPROTO_TOKEN_AWAY, why.text);
+	signer_fail_all(s, &why);
+	s->flush_left = FLUSH_ROUNDS;
+	on_flush(-1, 0, s);
+}
+
+static void
+on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct signer *s = arg;
+	struct error why;
+	uint64_t count;
+
+	if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN)
+		log_error(s->token_config->name, "cannot read the signing threads' eventfd");
+	check_opening(s);
+	if (s->pool == NULL || s->lost)
+		return;
+	signer_answer_done(s);
+	if (pool_failed(s->pool, &why))
+		lose_token(s, &why);
+	else if (role_is_draining(s->role) && signer_is_idle(s))
+		stop(s, 0);
+}
+
+static void
+on_drain(void *arg)
+{
+	struct signer *s = arg;
+
+	if (signer_is_idle(s))
+		stop(s, 0);
+}
+
+static void
+on_reload(void *arg)
+{
+	struct error why = ERROR_INIT;
+	struct signer *s = arg;
+	struct config fresh;
+
+	/* What concerns the token itself makes the supervisor restart us. */
+	if (!config_load_for_role(s->config->path, &fresh, &why)) {
+		log_failure(LOG_LEVEL_ERROR, s->token_config->name, &why);
+		return;
+	}
+	log_init("signer", fresh.log_level);
+	config_free(&fresh);
+}
+
+static const struct role_callbacks role_handlers = {
+    .on_signer_channel = on_signer_channel,
+    .on_reload = on_reload,
+    .on_drain = on_drain,
+};
+
+/* ---- life */
+
+static bool
+make_state_dir(struct signer *s, struct error *e)
+{
+	int n = snprintf(s->state_dir, sizeof s->state_dir, "%s/signer-%s", s->config->state_dir,
+	    s->token_config->name);
+
+	if (n < 0 || (size_t)n >= sizeof s->state_dir)
+		return error_set(e, ERROR_CONFIG, "state_dir is too long");
+	return store_make_dir(s->state_dir, e);
+}
+
+static bool
+set_up(struct signer *s, int control_fd, struct error *e)
+{
+	struct timeval patience = {.tv_sec = PATIENCE_S};
+	struct event_base *base;
+
+	s->role = role_new("signer", control_fd, &role_handlers, s, e);
+	if (s->role == NULL || !make_state_dir(s, e))
+		return false;
+	base = role_base(s->role);
+	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->wake_fd < 0 || getrandom(&s->instance, sizeof s->instance, 0) < 0)
+		return error_set_errno(e, ERROR_SYSTEM, "cannot set the signer up");
+	s->wake = event_new(base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s);
+	s->retry = evtimer_new(base, on_retry, s);
+	s->patience = evtimer_new(base, on_patience, s);
+	s->flush = evtimer_new(base, on_flush, s);
+	if (s->wake == NULL || s->retry == NULL || s->patience == NULL || s->flush == NULL ||
+	    event_add(s->wake, NULL) != 0 || event_add(s->patience, &patience) != 0)
+		return error_set(e, ERROR_SYSTEM, "cannot set the signer's events up");
+	return true;
+}
+
+static void
+free_event(struct event *ev)
+{
+	if (ev != NULL)
+		event_free(ev);
+}
+
+static void
+tear_down(struct signer *s)
+{
+	channel_free(s->channel);
+	signer_forget_requests(s);
+	pool_free(s->pool);
+	token_close(s->token);
+	free_event(s->wake);
+	free_event(s->retry);
+	free_event(s->patience);
+	free_event(s->flush);
+	if (s->wake_fd >= 0)
+		(void)close(s->wake_fd);
+	role_free(s->role);
+	(void)pthread_mutex_destroy(&s->opening.lock);
+	free(s);
+}
+
+int
+signer_main(const struct config *config, const struct config_token *token, int control_fd)
+{
+	struct signer *s = calloc(1, sizeof *s);
+	struct error why = ERROR_INIT;
+	int status = 1;
+
+	if (s == NULL)
+		return 1;
+	s->config = config;
+	s->token_config = token;
+	s->wake_fd = -1;
+	(void)pthread_mutex_init(&s->opening.lock, NULL);
+	if (!set_up(s, control_fd, &why)) {
+		log_failure(LOG_LEVEL_ERROR, token->name, &why);
+		tear_down(s);
+		return 1;
+	}
+	set_state(s, SIGNPROTO_TOKEN_AWAY, "the token is being opened");
+	open_token(s);
+	status = role_run(s->role);
+	/*
+	 * A thread may be inside the module and never come back; joining it or
+	 * unloading the module under it would be worse than leaving at once.
+	 */
+	if (s->lost || s->opening.running || s->pending_count > 0)
+		_exit(status);
+	tear_down(s);
+	return status;
+}

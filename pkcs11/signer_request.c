@@ -1,0 +1,468 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/core/log.h"
+#include "pkcs11/signer_int.h"
+
+/* A structure that comes in pieces. */
+struct stream {
+	struct stream *next;
+	uint64_t request;
+	int64_t deadline_ms;
+	uint8_t id[SIGNPROTO_ID_MAX];
+	size_t id_len;
+	enum sig_alg alg;
+	struct guard_stream *guard;
+};
+
+/* ---- answers */
+
+static void
+send_answer(struct signer *s, uint16_t type, uint64_t request, struct wire_writer *w)
+{
+	struct error why = ERROR_INIT;
+
+	if (s->channel == NULL) {
+		wire_writer_free(w);
+		return;
+	}
+	if (!channel_send_writer(s->channel, type, request, w, &why) &&
+	    why.code != ERROR_UNAVAILABLE)
+		signer_give_up_channel(s, &why);
+}
+
+static void
+send_failure(struct signer *s, uint64_t request, const struct error *why)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_failed(&w, why);
+	send_answer(s, SIGNPROTO_FAILED, request, &w);
+}
+
+static void
+send_success(struct signer *s, const struct job *job)
+{
+	struct bytes output = {job->output, job->output_len};
+	struct wire_writer w;
+
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	switch (job->kind) {
+	case JOB_KEY_GENERATE:
+	case JOB_KEY_FIND:
+		signproto_put_key_ok(
+		    &w, &(struct signproto_key_ok){{job->id, job->id_len}, output});
+		send_answer(s, SIGNPROTO_KEY_OK, job->request, &w);
+		return;
+	case JOB_SIGN:
+	case JOB_SIGN_DIGEST:
+		s->signatures++;
+		signproto_put_signed(&w, &(struct signproto_signed){output});
+		send_answer(s, SIGNPROTO_SIGNED, job->request, &w);
+		return;
+	}
+}
+
+/* ---- what is in flight */
+
+static void
+pending_add(struct signer *s, struct job *job)
+{
+	job->pending_next = s->pending;
+	job->pending_at = &s->pending;
+	if (s->pending != NULL)
+		s->pending->pending_at = &job->pending_next;
+	s->pending = job;
+	s->pending_count++;
+	s->pending_bytes += job->input_len;
+}
+
+static void
+pending_remove(struct signer *s, struct job *job)
+{
+	*job->pending_at = job->pending_next;
+	if (job->pending_next != NULL)
+		job->pending_next->pending_at = job->pending_at;
+	s->pending_count--;
+	s->pending_bytes -= job->input_len;
+}
+
+bool
+signer_is_idle(const struct signer *s)
+{
+	return s->pending_count == 0 && s->stream_count == 0;
+}
+
+static void
+log_refusal(const struct signer *s, const struct job *job)
+{
+	char id[LIMITS_ID_TEXT_MAX];
+
+	limits_id_text((struct bytes){job->id, job->id_len}, id);
+	log_warning(s->token_config->name, "key %s: %s", id, job->error.text);
+}
+
+void
+signer_answer_done(struct signer *s)
+{
+	struct job *job = pool_take_done(s->pool);
+
+	while (job != NULL) {
+		struct job *next = job->next;
+
+		pending_remove(s, job);
+		if (error_is_set(&job->error) && !error_is_retryable(&job->error))
+			log_refusal(s, job);
+		if (job->kind == JOB_KEY_GENERATE && !error_is_set(&job->error))
+			log_info(s->token_config->name, "made a key %s, label '%s'",
+			    key_alg_name(job->key_alg), job->label);
+		if (job->channel != s->channel_number)
+			; /* Who asked is gone. */
+		else if (error_is_set(&job->error))
+			send_failure(s, job->request, &job->error);
+		else
+			send_success(s, job);
+		job_free(job);
+		job = next;
+	}
+}
+
+/* ---- streams */
+
+static void
+stream_drop(struct signer *s, struct stream **at)
+{
+	struct stream *stream = *at;
+
+	*at = stream->next;
+	s->stream_count--;
+	guard_stream_free(stream->guard);
+	free(stream);
+}
+
+static struct stream **
+stream_find(struct signer *s, uint64_t request)
+{
+	struct stream **at = &s->streams;
+
+	while (*at != NULL && (*at)->request != request)
+		at = &(*at)->next;
+	return at;
+}
+
+static bool
+stream_is_late(const struct stream *stream)
+{
+	return stream->deadline_ms != 0 && job_clock_ms() >= stream->deadline_ms;
+}
+
+static void
+stream_fail(struct signer *s, struct stream **at, const struct error *why)
+{
+	uint64_t request = (*at)->request;
+
+	stream_drop(s, at);
+	log_failure(LOG_LEVEL_WARNING, s->token_config->name, why);
+	send_failure(s, request, why);
+}
+
+/* Streams whose sender gave up must not keep others out. */
+static void
+drop_late_streams(struct signer *s)
+{
+	struct stream **at = &s->streams;
+	struct error why = ERROR_INIT;
+
+	(void)error_set(&why, ERROR_TIMEOUT, "the deadline passed before the stream's end");
+	while (*at != NULL) {
+		if (stream_is_late(*at))
+			stream_fail(s, at, &why);
+		else
+			at = &(*at)->next;
+	}
+}
+
+/* ---- requests */
+
+static int64_t
+deadline_of(uint32_t deadline_ms)
+{
+	return deadline_ms != 0 ? job_clock_ms() + deadline_ms : 0;
+}
+
+static bool
+can_serve(struct signer *s, size_t bytes, struct error *e)
+{
+	if (s->lost || s->pool == NULL)
+		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is not ready: %s",
+		    s->token_config->name, s->state_text);
+	if (role_is_draining(s->role))
+		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is stopping",
+		    s->token_config->name);
+	if (s->pending_count >= SIGNER_QUEUE_MAX ||
+	    s->pending_bytes + bytes > SIGNER_QUEUE_BYTES_MAX)
+		return error_set(e, ERROR_LIMIT,
+		    "the signer of token '%s' has %u requests of %zu octets waiting and takes no "
+		    "more",
+		    s->token_config->name, s->pending_count, s->pending_bytes);
+	return true;
+}
+
+static bool
+submit(struct signer *s, uint64_t request, struct job *job, struct error *e)
+{
+	if (job == NULL)
+		return error_set(e, ERROR_SYSTEM, "no memory for a request");
+	job->channel = s->channel_number;
+	job->request = request;
+	pending_add(s, job);
+	pool_submit(s->pool, job);
+	return true;
+}
+
+static bool
+request_status(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct signproto_status_ok m = {
+	    .instance = s->instance,
+	    .state = s->state,
+	    .threads = s->pool != NULL ? pool_threads(s->pool) : s->token_config->threads,
+	    .signatures = s->signatures,
+	    .since = s->since,
+	};
+	struct wire_writer w;
+
+	if (!signproto_get_status(payload, e))
+		return false;
+	(void)snprintf(m.token_name, sizeof m.token_name, "%s", s->token_config->name);
+	(void)snprintf(m.state_text, sizeof m.state_text, "%s", s->state_text);
+	if (s->token != NULL) {
+		const struct token_info *info = token_info(s->token);
+
+		(void)snprintf(m.label, sizeof m.label, "%s", info->label);
+		(void)snprintf(m.serial, sizeof m.serial, "%s", info->serial);
+		(void)snprintf(m.model, sizeof m.model, "%s", info->model);
+	}
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_status_ok(&w, &m);
+	send_answer(s, SIGNPROTO_STATUS_OK, request, &w);
+	return true;
+}
+
+static bool
+request_key_generate(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct signproto_key_generate m;
+	enum limits_purpose purpose;
+	enum key_alg alg;
+	struct job *job;
+
+	if (!signproto_get_key_generate(payload, &m, e) || !can_serve(s, m.subject.len, e))
+		return false;
+	if (!key_alg_from_name(m.algorithm, &alg))
+		return error_set(e, ERROR_INPUT, "'%s' is no key algorithm; allowed: " KEY_ALG_TEXT,
+		    m.algorithm);
+	if (!limits_purpose_parse(m.purpose, &purpose))
+		return error_set(
+		    e, ERROR_INPUT, "'%s' is no purpose of a key; allowed: ca", m.purpose);
+	job = job_new(JOB_KEY_GENERATE, (struct bytes){0}, m.subject);
+	if (job != NULL) {
+		job->key_alg = alg;
+		job->purpose = purpose;
+		memcpy(job->label, m.label, sizeof job->label);
+	}
+	return submit(s, request, job, e);
+}
+
+static bool
+request_key_find(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct signproto_key_find m;
+
+	return signproto_get_key_find(payload, &m, e) && can_serve(s, 0, e) &&
+	       submit(s, request, job_new(JOB_KEY_FIND, m.cka_id, (struct bytes){0}), e);
+}
+
+static bool
+check_alg(uint16_t number, struct error *e)
+{
+	if (sig_alg_valid(number))
+		return true;
+	return error_set(e, ERROR_INPUT, "%u is no signature algorithm", number);
+}
+
+static bool
+request_sign(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct signproto_sign m;
+	struct job *job;
+
+	if (!signproto_get_sign(payload, &m, e) || !check_alg(m.sig_alg, e) ||
+	    !can_serve(s, m.tbs.len, e))
+		return false;
+	job = job_new(JOB_SIGN, m.cka_id, m.tbs);
+	if (job != NULL) {
+		job->alg = (enum sig_alg)m.sig_alg;
+		job->structure = m.kind;
+		job->deadline_ms = deadline_of(m.deadline_ms);
+	}
+	return submit(s, request, job, e);
+}
+
+static bool
+request_stream_begin(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct signproto_stream_begin m;
+	struct stream *stream, **same;
+	struct limits limits;
+
+	same = stream_find(s, request);
+	if (*same != NULL)
+		stream_drop(s, same);
+	if (!signproto_get_stream_begin(payload, &m, e) || !check_alg(m.sig_alg, e) ||
+	    !can_serve(s, 0, e))
+		return false;
+	drop_late_streams(s);
+	if (s->stream_count >= SIGNER_STREAMS_MAX)
+		return error_set(e, ERROR_LIMIT,
+		    "%u structures are being streamed already, at most %d may", s->stream_count,
+		    SIGNER_STREAMS_MAX);
+	if (!limits_load(&limits, s->state_dir, m.cka_id, e))
+		return false;
+	stream = calloc(1, sizeof *stream);
+	if (stream == NULL)
+		return error_set(e, ERROR_SYSTEM, "no memory for a stream");
+	stream->guard = guard_stream_new(&limits, m.kind, (enum sig_alg)m.sig_alg, m.total_len, e);
+	if (stream->guard == NULL) {
+		free(stream);
+		return false;
+	}
+	stream->request = request;
+	stream->deadline_ms = deadline_of(m.deadline_ms);
+	memcpy(stream->id, m.cka_id.p, m.cka_id.len);
+	stream->id_len = m.cka_id.len;
+	stream->alg = (enum sig_alg)m.sig_alg;
+	stream->next = s->streams;
+	s->streams = stream;
+	s->stream_count++;
+	return true;
+}
+
+static bool
+check_stream_deadline(const struct stream *stream, struct error *e)
+{
+	if (!stream_is_late(stream))
+		return true;
+	return error_set(e, ERROR_TIMEOUT, "the deadline passed before the stream's end");
+}
+
+static void
+request_stream_data(struct signer *s, uint64_t request, struct bytes payload)
+{
+	struct stream **at = stream_find(s, request);
+	struct signproto_stream_data m;
+	struct error why = ERROR_INIT;
+
+	/* What was refused already. */
+	if (*at == NULL)
+		return;
+	if (!signproto_get_stream_data(payload, &m, &why) || !check_stream_deadline(*at, &why) ||
+	    !guard_stream_push((*at)->guard, m.data, &why))
+		stream_fail(s, at, &why);
+}
+
+static void
+request_stream_end(struct signer *s, uint64_t request, struct bytes payload)
+{
+	struct stream **at = stream_find(s, request), *stream = *at;
+	struct error why = ERROR_INIT;
+	struct guard_digest digest;
+	struct job *job;
+
+	if (stream == NULL)
+		return;
+	if (!signproto_get_stream_end(payload, &why) || !check_stream_deadline(stream, &why) ||
+	    !can_serve(s, 0, &why) || !guard_stream_finish(stream->guard, &digest, &why)) {
+		stream_fail(s, at, &why);
+		return;
+	}
+	job = job_new(
+	    JOB_SIGN_DIGEST, (struct bytes){stream->id, stream->id_len}, (struct bytes){0});
+	if (job != NULL) {
+		job->alg = stream->alg;
+		job->structure = SIGNPROTO_TBS_CRL;
+		job->digest = digest;
+		job->deadline_ms = stream->deadline_ms;
+	}
+	if (submit(s, request, job, &why))
+		stream_drop(s, at);
+	else
+		stream_fail(s, at, &why);
+}
+
+void
+signer_request(struct signer *s, uint16_t type, uint64_t id, struct bytes payload)
+{
+	struct error why = ERROR_INIT;
+	bool ok = true;
+
+	switch (type) {
+	case SIGNPROTO_STATUS:
+		ok = request_status(s, id, payload, &why);
+		break;
+	case SIGNPROTO_KEY_GENERATE:
+		ok = request_key_generate(s, id, payload, &why);
+		break;
+	case SIGNPROTO_KEY_FIND:
+		ok = request_key_find(s, id, payload, &why);
+		break;
+	case SIGNPROTO_SIGN:
+		ok = request_sign(s, id, payload, &why);
+		break;
+	case SIGNPROTO_STREAM_BEGIN:
+		ok = request_stream_begin(s, id, payload, &why);
+		break;
+	case SIGNPROTO_STREAM_DATA:
+		request_stream_data(s, id, payload);
+		break;
+	case SIGNPROTO_STREAM_END:
+		request_stream_end(s, id, payload);
+		break;
+	default:
+		ok = error_set(&why, ERROR_INPUT, "the signer knows no message of type %u", type);
+	}
+	if (!ok)
+		send_failure(s, id, &why);
+}
+
+void
+signer_fail_all(struct signer *s, const struct error *why)
+{
+	while (s->streams != NULL) {
+		send_failure(s, s->streams->request, why);
+		stream_drop(s, &s->streams);
+	}
+	for (struct job *job = s->pending; job != NULL; job = job->pending_next) {
+		if (job->channel == s->channel_number)
+			send_failure(s, job->request, why);
+	}
+}
+
+void
+signer_forget_requests(struct signer *s)
+{
+	struct job *job;
+
+	s->channel_number++;
+	while (s->streams != NULL)
+		stream_drop(s, &s->streams);
+	job = s->pool != NULL ? pool_take_queued(s->pool) : NULL;
+	while (job != NULL) {
+		struct job *next = job->next;
+
+		pending_remove(s, job);
+		job_free(job);
+		job = next;
+	}
+}

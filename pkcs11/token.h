@@ -1,0 +1,40 @@
+#ifndef CHANCERY_PKCS11_TOKEN_H
+#define CHANCERY_PKCS11_TOKEN_H
+
+/*
+ * A token, opened and logged in to: the module is loaded, the token selected,
+ * and one session kept that does nothing but hold the login, so that no signing
+ * session's end can be the last one's and log us out.
+ */
+
+#include "daemon/core/config.h"
+#include "daemon/core/signproto.h"
+#include "pkcs11/module.h"
+#include "pkcs11/session.h"
+
+struct token;
+
+/*
+ * Does the whole way from the module's path to the login; may block as long as
+ * the module likes. On failure everything is undone, *state says which of
+ * the states a signer is then in, and the error why.
+ *
+ * The PIN is tried once. CKR codes that several processes starting at one
+ * moment give each other are waited out, with growing and random pauses, as
+ * long as the token does not count them as a wrong PIN. No login is attempted
+ * when the token says that the PIN is locked or that one try is left, nor when
+ * state_dir holds the mark of a wrong PIN for the same file (pin.h).
+ */
+bool token_open(const struct config_token *config, const char *state_dir, struct token **token,
+    enum signproto_state *state, struct error *e) MUST_CHECK;
+
+/* Logs out, finalises, unloads; all other sessions must be closed. NULL is
+ * legal. */
+void token_close(struct token *t);
+
+const struct token_info *token_info(const struct token *t);
+const CK_FUNCTION_LIST *token_functions(const struct token *t);
+/* How many threads may use it: `wanted`, or 1 when the module is not thread-safe. */
+unsigned int token_thread_limit(const struct token *t, unsigned int wanted);
+
+#endif

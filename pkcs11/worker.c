@@ -1,0 +1,486 @@
+#include "pkcs11/worker.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/core/log.h"
+#include "pkcs11/sign.h"
+
+/* Keys that a thread remembers before it starts afresh. */
+#define KEYS_KNOWN_MAX 64
+
+struct known_key {
+	struct known_key *next;
+	struct limits limits;
+	struct key key;
+};
+
+struct worker {
+	struct pool *pool;
+	pthread_t thread;
+	bool started;
+	struct session session;
+	struct known_key *keys;
+	unsigned int key_count;
+};
+
+struct pool {
+	struct token *token;
+	const char *state_dir;
+	int wake_fd;
+	struct worker *workers;
+	unsigned int count;
+
+	pthread_mutex_t lock; /* for everything below */
+	pthread_cond_t work;
+	struct job *queue, **queue_end;
+	struct job *done, **done_end;
+	bool stopping;
+	struct error failure;
+};
+
+struct job *
+job_new(enum job_kind kind, struct bytes id, struct bytes input)
+{
+	struct job *job = calloc(1, sizeof *job);
+
+	if (job == NULL || id.len > sizeof job->id)
+		goto fail;
+	job->kind = kind;
+	if (id.len > 0)
+		memcpy(job->id, id.p, id.len);
+	job->id_len = id.len;
+	if (input.len > 0) {
+		job->input = malloc(input.len);
+		if (job->input == NULL)
+			goto fail;
+		memcpy(job->input, input.p, input.len);
+		job->input_len = input.len;
+	}
+	return job;
+fail:
+	free(job);
+	return NULL;
+}
+
+void
+job_free(struct job *job)
+{
+	if (job == NULL)
+		return;
+	free(job->input);
+	free(job);
+}
+
+int64_t
+job_clock_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- keys that a thread knows */
+
+static void
+forget_keys(struct worker *w)
+{
+	while (w->keys != NULL) {
+		struct known_key *k = w->keys;
+
+		w->keys = k->next;
+		key_clear(&k->key);
+		free(k);
+	}
+	w->key_count = 0;
+}
+
+static struct known_key *
+load_key(struct worker *w, struct bytes id, struct error *e)
+{
+	struct known_key *k = calloc(1, sizeof *k);
+	uint8_t digest[32];
+
+	if (k == NULL) {
+		(void)error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
+		return NULL;
+	}
+	if (!limits_load(&k->limits, w->pool->state_dir, id, e) ||
+	    !key_find(&w->session, id, &k->key, e) || !spki_sha256(&k->key.spki, digest, e))
+		goto fail;
+	if (memcmp(digest, k->limits.spki_sha256, sizeof digest) != 0) {
+		(void)error_set(e, ERROR_DENIED,
+		    "the key on the token is not the one that its limits were made for; it signs "
+		    "nothing");
+		goto fail;
+	}
+	return k;
+fail:
+	key_clear(&k->key);
+	free(k);
+	return NULL;
+}
+
+static const struct known_key *
+find_key(struct worker *w, struct bytes id, struct error *e)
+{
+	struct known_key *k;
+
+	for (k = w->keys; k != NULL; k = k->next) {
+		if (bytes_equal((struct bytes){k->limits.id, k->limits.id_len}, id))
+			return k;
+	}
+	if (w->key_count >= KEYS_KNOWN_MAX)
+		forget_keys(w);
+	k = load_key(w, id, e);
+	if (k == NULL)
+		return NULL;
+	k->next = w->keys;
+	w->keys = k;
+	w->key_count++;
+	return k;
+}
+
+/* ---- jobs */
+
+static bool
+put_output(struct job *job, struct bytes b)
+{
+	if (b.len > sizeof job->output)
+		return error_set(&job->error, ERROR_INTERNAL, "an answer of %zu octets", b.len);
+	memcpy(job->output, b.p, b.len);
+	job->output_len = b.len;
+	return true;
+}
+
+static bool
+run_sign(struct worker *w, struct job *job)
+{
+	const struct known_key *k;
+	uint8_t signature[SIG_MAX];
+	size_t len = 0;
+
+	k = find_key(w, (struct bytes){job->id, job->id_len}, &job->error);
+	if (k == NULL)
+		return false;
+	if (job->kind == JOB_SIGN &&
+	    !guard_check(&k->limits, job->structure, job->alg,
+		(struct bytes){job->input, job->input_len}, &job->digest, &job->error))
+		return false;
+	return sign_digest(&w->session, &k->key, job->alg,
+		   (struct bytes){job->digest.octets, job->digest.len}, signature, &len,
+		   &job->error) &&
+	       put_output(job, (struct bytes){signature, len});
+}
+
+static bool
+run_key_find(struct worker *w, struct job *job)
+{
+	struct known_key *k = load_key(w, (struct bytes){job->id, job->id_len}, &job->error);
+	bool ok;
+
+	if (k == NULL)
+		return false;
+	ok = put_output(job, k->key.spki.whole);
+	key_clear(&k->key);
+	free(k);
+	return ok;
+}
+
+/* The limits are written before anybody learns of the key: a key without them
+ * is destroyed rather than left lying. */
+static bool
+generate_with_limits(struct worker *w, struct session *rw, struct job *job)
+{
+	struct error *e = &job->error;
+	struct limits limits;
+	struct bytes id = {job->id, KEY_ID_LEN};
+	struct key key;
+	bool ok;
+
+	if (!key_generate(rw, job->key_alg, job->label, job->id, &key, e))
+		return false;
+	job->id_len = KEY_ID_LEN;
+	ok = limits_init(&limits, id, job->purpose, (struct bytes){job->input, job->input_len},
+		 &key.spki, e) &&
+	     limits_save(&limits, w->pool->state_dir, e) && put_output(job, key.spki.whole);
+	if (!ok) {
+		struct error why = ERROR_INIT;
+
+		if (!key_destroy(rw, id, &why))
+			log_failure(LOG_LEVEL_ERROR, token_info(w->pool->token)->label, &why);
+	}
+	key_clear(&key);
+	return ok;
+}
+
+static bool
+run_key_generate(struct worker *w, struct job *job)
+{
+	struct session rw;
+	bool ok = false;
+
+	if (session_open(w->session.f, w->session.slot, true, &rw, &job->error)) {
+		ok = generate_with_limits(w, &rw, job);
+		session_close(&rw);
+	}
+	w->session.fatal |= rw.fatal;
+	return ok;
+}
+
+static void
+run(struct worker *w, struct job *job)
+{
+	bool ok = false;
+
+	if (job->deadline_ms != 0 && job_clock_ms() >= job->deadline_ms) {
+		(void)error_set(&job->error, ERROR_TIMEOUT,
+		    "the deadline passed while the request waited for a signing thread");
+		return;
+	}
+	switch (job->kind) {
+	case JOB_KEY_GENERATE:
+		ok = run_key_generate(w, job);
+		break;
+	case JOB_KEY_FIND:
+		ok = run_key_find(w, job);
+		break;
+	case JOB_SIGN:
+	case JOB_SIGN_DIGEST:
+		ok = run_sign(w, job);
+		break;
+	}
+	if (!ok)
+		(void)error_set(&job->error, ERROR_INTERNAL, "the request failed");
+}
+
+/* ---- threads */
+
+static void
+wake(struct pool *p)
+{
+	uint64_t one = 1;
+
+	/* A full counter wakes as well. */
+	if (write(p->wake_fd, &one, sizeof one) < 0)
+		return;
+}
+
+static struct job *
+next_job(struct pool *p)
+{
+	struct job *job = NULL;
+
+	(void)pthread_mutex_lock(&p->lock);
+	while (p->queue == NULL && !p->stopping)
+		(void)pthread_cond_wait(&p->work, &p->lock);
+	if (!p->stopping) {
+		job = p->queue;
+		p->queue = job->next;
+		if (p->queue == NULL)
+			p->queue_end = &p->queue;
+		job->next = NULL;
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	return job;
+}
+
+static void
+finish_job(struct worker *w, struct job *job)
+{
+	struct pool *p = w->pool;
+	bool was_empty;
+
+	(void)pthread_mutex_lock(&p->lock);
+	was_empty = p->done == NULL;
+	*p->done_end = job;
+	p->done_end = &job->next;
+	if (w->session.fatal && !error_is_set(&p->failure)) {
+		p->failure = job->error;
+		p->stopping = true;
+		(void)pthread_cond_broadcast(&p->work);
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	/* The loop takes them all at once, so one call is enough for many. */
+	if (was_empty)
+		wake(p);
+}
+
+static void *
+worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct job *job;
+
+	while ((job = next_job(w->pool)) != NULL) {
+		run(w, job);
+		finish_job(w, job);
+	}
+	return NULL;
+}
+
+static bool
+open_sessions(struct pool *p, unsigned int threads, struct error *e)
+{
+	const CK_FUNCTION_LIST *f = token_functions(p->token);
+	const struct token_info *info = token_info(p->token);
+	struct error why = ERROR_INIT;
+
+	for (; p->count < threads; p->count++) {
+		struct worker *w = &p->workers[p->count];
+
+		w->pool = p;
+		if (session_open(f, info->slot, false, &w->session, &why))
+			continue;
+		if (p->count == 0) {
+			*e = why;
+			return false;
+		}
+		log_warning(info->label, "%u signing threads instead of %u: %s", p->count, threads,
+		    why.text);
+		break;
+	}
+	return true;
+}
+
+static bool
+start_threads(struct pool *p, struct error *e)
+{
+	sigset_t all, before;
+	bool ok = true;
+
+	/* Signals are the loop's. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	for (unsigned int i = 0; i < p->count && ok; i++) {
+		ok = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]) == 0;
+		p->workers[i].started = ok;
+	}
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!ok)
+		return error_set(e, ERROR_SYSTEM, "cannot start %u signing threads", p->count);
+	return true;
+}
+
+bool
+pool_new(struct token *token, const char *state_dir, unsigned int threads, int wake_fd,
+    struct pool **pool, struct error *e)
+{
+	struct pool *p = calloc(1, sizeof *p);
+
+	*pool = NULL;
+	if (p == NULL)
+		return error_set(e, ERROR_SYSTEM, "no memory for the signing threads");
+	p->token = token;
+	p->state_dir = state_dir;
+	p->wake_fd = wake_fd;
+	p->queue_end = &p->queue;
+	p->done_end = &p->done;
+	(void)pthread_mutex_init(&p->lock, NULL);
+	(void)pthread_cond_init(&p->work, NULL);
+	threads = token_thread_limit(token, threads);
+	p->workers = calloc(threads, sizeof *p->workers);
+	if (p->workers == NULL)
+		(void)error_set(e, ERROR_SYSTEM, "no memory for the signing threads");
+	else if (open_sessions(p, threads, e) && start_threads(p, e)) {
+		*pool = p;
+		return true;
+	}
+	pool_free(p);
+	return false;
+}
+
+unsigned int
+pool_threads(const struct pool *p)
+{
+	return p->count;
+}
+
+void
+pool_submit(struct pool *p, struct job *job)
+{
+	job->next = NULL;
+	(void)pthread_mutex_lock(&p->lock);
+	*p->queue_end = job;
+	p->queue_end = &job->next;
+	(void)pthread_cond_signal(&p->work);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+struct job *
+pool_take_done(struct pool *p)
+{
+	struct job *jobs;
+
+	(void)pthread_mutex_lock(&p->lock);
+	jobs = p->done;
+	p->done = NULL;
+	p->done_end = &p->done;
+	(void)pthread_mutex_unlock(&p->lock);
+	return jobs;
+}
+
+struct job *
+pool_take_queued(struct pool *p)
+{
+	struct job *jobs;
+
+	(void)pthread_mutex_lock(&p->lock);
+	jobs = p->queue;
+	p->queue = NULL;
+	p->queue_end = &p->queue;
+	(void)pthread_mutex_unlock(&p->lock);
+	return jobs;
+}
+
+bool
+pool_failed(struct pool *p, struct error *why)
+{
+	bool failed;
+
+	(void)pthread_mutex_lock(&p->lock);
+	failed = error_is_set(&p->failure);
+	if (failed)
+		*why = p->failure;
+	(void)pthread_mutex_unlock(&p->lock);
+	return failed;
+}
+
+static void
+free_jobs(struct job *job)
+{
+	while (job != NULL) {
+		struct job *next = job->next;
+
+		job_free(job);
+		job = next;
+	}
+}
+
+void
+pool_free(struct pool *p)
+{
+	if (p == NULL)
+		return;
+	(void)pthread_mutex_lock(&p->lock);
+	p->stopping = true;
+	(void)pthread_cond_broadcast(&p->work);
+	(void)pthread_mutex_unlock(&p->lock);
+	for (unsigned int i = 0; i < p->count; i++) {
+		if (p->workers[i].started)
+			(void)pthread_join(p->workers[i].thread, NULL);
+		forget_keys(&p->workers[i]);
+		session_close(&p->workers[i].session);
+	}
+	free_jobs(pool_take_queued(p));
+	free_jobs(pool_take_done(p));
+	(void)pthread_cond_destroy(&p->work);
+	(void)pthread_mutex_destroy(&p->lock);
+	free(p->workers);
+	free(p);
+}

@@ -1,0 +1,87 @@
+#ifndef CHANCERY_PKCS11_WORKER_H
+#define CHANCERY_PKCS11_WORKER_H
+
+/*
+ * The signing threads: a pool with one queue. Each thread has a session of its
+ * own and remembers the keys it met. The loop gives jobs in and takes finished
+ * ones out; nothing here calls back into it.
+ */
+
+#include "daemon/core/signproto.h"
+#include "pkcs11/guard.h"
+#include "pkcs11/key.h"
+#include "pkcs11/token.h"
+
+enum job_kind {
+	JOB_KEY_GENERATE,
+	JOB_KEY_FIND,
+	JOB_SIGN,	 /* input: the to-be-signed structure, still to be checked */
+	JOB_SIGN_DIGEST, /* digest: of a structure that the guard let through */
+};
+
+/* Owned by the loop; lent to the pool from pool_submit until it comes back from
+ * pool_take_done or pool_take_queued. */
+struct job {
+	struct job *next; /* the pool's: queue, or list of finished jobs */
+
+	/* For the loop alone: who asked, and the list of what is in flight. */
+	uint64_t channel, request;
+	struct job *pending_next, **pending_at;
+
+	enum job_kind kind;
+	int64_t deadline_ms;	      /* on the monotonic clock; 0: none */
+	uint8_t id[SIGNPROTO_ID_MAX]; /* CKA_ID; of KEY_GENERATE: the answer's */
+	size_t id_len;
+	enum sig_alg alg;
+	enum signproto_kind structure;
+	struct guard_digest digest;
+	enum key_alg key_alg; /* these three for KEY_GENERATE */
+	enum limits_purpose purpose;
+	char label[SIGNPROTO_NAME_SIZE];
+	uint8_t *input; /* owned: the structure, or the subject of KEY_GENERATE */
+	size_t input_len;
+
+	/* The answer: an error, or a signature or a SubjectPublicKeyInfo. */
+	struct error error;
+	uint8_t output[SPKI_MAX];
+	size_t output_len;
+};
+
+/* NULL when out of memory. input may be empty. */
+struct job *job_new(enum job_kind kind, struct bytes id, struct bytes input);
+void job_free(struct job *job); /* NULL is legal */
+
+/* Milliseconds on the clock that deadlines are on. */
+int64_t job_clock_ms(void);
+
+struct pool;
+
+/*
+ * Opens the sessions (blocks as the module likes) and starts the threads. A
+ * token that has fewer sessions to give than were asked for gets fewer threads.
+ * wake_fd: an eventfd that is written when a job was finished or the pool failed.
+ * token and state_dir must outlive the pool.
+ */
+bool pool_new(struct token *token, const char *state_dir, unsigned int threads, int wake_fd,
+    struct pool **pool, struct error *e) MUST_CHECK;
+
+unsigned int pool_threads(const struct pool *p);
+
+/* Queues a job. */
+void pool_submit(struct pool *p, struct job *job);
+
+/* All jobs finished since the last call, linked by next. */
+struct job *pool_take_done(struct pool *p);
+
+/* Takes back all jobs that no thread has begun. */
+struct job *pool_take_queued(struct pool *p);
+
+/* True when a thread found that the token or its sessions are gone; *why says
+ * what it saw. No more jobs are begun then. */
+bool pool_failed(struct pool *p, struct error *why);
+
+/* Waits for the threads to end their jobs, closes the sessions. Jobs that were
+ * not taken back are freed. NULL is legal. */
+void pool_free(struct pool *p);
+
+#endif
