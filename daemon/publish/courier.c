@@ -136,7 +136,8 @@ courier_main(void)
 	status = 0;
 out:
 	if (error_is_set(&err))
-		log_failure(LOG_LEVEL_ERROR, job != NULL ? job->target : "-", &err);
+		log_failure(LOG_LEVEL_ERROR,
+		    job != NULL && job->target[0] != '\0' ? job->target : "-", &err);
 	if (job_fd >= 0)
 		(void)close(job_fd);
 	if (artifact_fd >= 0)

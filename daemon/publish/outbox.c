@@ -13,9 +13,8 @@
 #include "db/publish.h"
 
 #define SELF_PROGRAM "/proc/self/exe"
-#define BUSY_POLL_MS 1000   /* something is due, but nothing can be started */
+#define SOON_MS 1000	    /* the database is away, or what is due cannot be started yet */
 #define REPORT_AGAIN_MS 500 /* the database was away */
-#define DOWN_POLL_MS 1000
 
 /* An attempt, and after its end what is left of it until it is reported. */
 struct task {
@@ -46,7 +45,7 @@ struct outbox {
 	void (*drained)(void *arg);
 	void *drained_arg;
 	struct event *poll, *watch;
-	TAILQ_HEAD(, task) tasks;
+	TAILQ_HEAD(task_list, task) tasks;
 };
 
 static void pump(struct outbox *o);
@@ -260,10 +259,8 @@ on_next(int64_t ms, const struct error *err, void *arg)
 		tell_drained(o);
 		return;
 	}
-	if (err != NULL)
-		ms = DOWN_POLL_MS;
-	else if (ms == 0)
-		ms = BUSY_POLL_MS;
+	if (err != NULL || ms == 0)
+		ms = SOON_MS;
 	else if (ms < 0 || ms > OUTBOX_POLL_S * 1000)
 		ms = OUTBOX_POLL_S * 1000;
 	set_timer(o->poll, ms);
@@ -293,7 +290,7 @@ on_claimed(const struct db_publish_claim *rows, size_t count, const struct error
 		o->asking = true;
 		return;
 	}
-	set_timer(o->poll, DOWN_POLL_MS);
+	set_timer(o->poll, SOON_MS);
 }
 
 static void
@@ -311,7 +308,7 @@ on_released(int64_t n, const struct error *err, void *arg)
 	if (err != NULL) {
 		if (!error_is_retryable(err))
 			log_failure(LOG_LEVEL_ERROR, "-", err);
-		set_timer(o->poll, DOWN_POLL_MS);
+		set_timer(o->poll, SOON_MS);
 		return;
 	}
 	if (n > 0)
@@ -329,8 +326,7 @@ send_claim(struct outbox *o, struct error *err)
 	struct task *t;
 	size_t n = 0;
 
-	TAILQ_FOREACH(t, &o->tasks, link)
-	{
+	for (t = TAILQ_FIRST(&o->tasks); t != NULL; t = TAILQ_NEXT(t, link)) {
 		busy[n++] = attempt_target_id(t->attempt);
 		if (attempt_is_retry(t->attempt) && retries > 0)
 			retries--;
@@ -359,7 +355,7 @@ pump(struct outbox *o)
 	else
 		sent = send_claim(o, &err);
 	if (!sent) {
-		set_timer(o->poll, DOWN_POLL_MS);
+		set_timer(o->poll, SOON_MS);
 		return;
 	}
 	o->pending++;

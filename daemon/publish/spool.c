@@ -45,7 +45,7 @@ struct entry {
 	bool asking; /* the database owes an answer; the entry must stay */
 	EVP_MD_CTX *md;
 	struct error err;
-	TAILQ_HEAD(, spool_ticket) tickets;
+	TAILQ_HEAD(ticket_list, spool_ticket) tickets;
 	TAILQ_ENTRY(entry) link;
 };
 
@@ -56,7 +56,7 @@ struct spool {
 	int folder;
 	bool closed;
 	size_t asking;
-	TAILQ_HEAD(, entry) entries;
+	TAILQ_HEAD(entry_list, entry) entries;
 };
 
 static void
@@ -109,8 +109,8 @@ entry_tell(struct entry *e)
 {
 	struct spool_ticket *t;
 
-	TAILQ_FOREACH(t, &e->tickets, link)
-	event_active(t->tell, EV_TIMEOUT, 0);
+	for (t = TAILQ_FIRST(&e->tickets); t != NULL; t = TAILQ_NEXT(t, link))
+		event_active(t->tell, EV_TIMEOUT, 0);
 }
 
 static void
@@ -271,8 +271,7 @@ find_entry(struct spool *s, const uint8_t sha256[PUBLISH_SHA256_LEN])
 {
 	struct entry *e;
 
-	TAILQ_FOREACH(e, &s->entries, link)
-	{
+	for (e = TAILQ_FIRST(&s->entries); e != NULL; e = TAILQ_NEXT(e, link)) {
 		if (e->state != ENTRY_FAILED && memcmp(e->sha256, sha256, sizeof e->sha256) == 0)
 			return e;
 	}

@@ -27,7 +27,7 @@ struct target_driver {
 	/* Puts the artifact in the place of whatever stands at the job's write
 	 * URL, atomically where the place allows it. On failure what stood there
 	 * still stands, whole, wherever that is ours to decide. */
-	bool (*put)(const struct target_work *work, struct error *err) MUST_CHECK;
+	bool (*put)(const struct target_work *work, struct error *err);
 };
 
 extern const struct target_driver target_file;
