@@ -409,7 +409,7 @@ def test_distribution(front):
     assert head.status == 200 and head.body == b"" and head.headers["Content-Length"] == str(len(SMALL))
 
 
-@pytest.mark.parametrize("path, data", [("/crl/demo.crl", SMALL), ("/crl/big.crl", BIG)])
+@pytest.mark.parametrize("path, data", [("/crl/demo.crl", SMALL), ("/crl/big.crl", BIG)], ids=["cached", "streamed"])
 def test_conditions_and_ranges(front, path, data):
     first = front.web.get(path)
     assert first.body == data
