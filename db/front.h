@@ -21,6 +21,7 @@
 
 enum front_query {
 	FRONT_STATUS,		   /* identity */
+	FRONT_TOKENS,		   /* identity */
 	FRONT_CAS,		   /* identity, limit, after: name */
 	FRONT_CA,		   /* identity, name */
 	FRONT_CA_CSR,		   /* identity, name -> JSON string of PEM */

@@ -1,0 +1,41 @@
+#ifndef CHANCERY_CLI_OPERATOR_KEY_H
+#define CHANCERY_CLI_OPERATOR_KEY_H
+
+/*
+ * An operator's key: P-256 in a file of its own, PKCS#8 encrypted with the
+ * operator's passphrase (PBES2 with scrypt and AES-256-CBC, RFC 8018, RFC 7914).
+ */
+
+#include <openssl/evp.h>
+
+#include "daemon/cli/options.h"
+#include "daemon/cli/secret.h"
+#include "daemon/x509/statement.h"
+
+struct operator_key {
+	EVP_PKEY *key;
+	uint8_t spki[STATEMENT_SPKI_MAX];
+	size_t spki_len;
+	char sha256[65]; /* hex of the SPKI's digest: how the service knows it */
+};
+
+/* --operator-key, $CHANCERY_OPERATOR_KEY, or ~/.config/chancery/operator.pem. */
+bool operator_key_path(
+    const struct options *options, char *out, size_t size, struct error *e) MUST_CHECK;
+
+/* Makes a key and its file (0600; folders above it 0700). An existing file is
+ * only replaced with force. */
+bool operator_key_create(const char *path, const struct secret *passphrase, bool force,
+    struct operator_key *out, struct error *e) MUST_CHECK;
+
+/* The file must be private (config_open_secret). ERROR_DENIED: wrong passphrase. */
+bool operator_key_load(const char *path, const struct secret *passphrase, struct operator_key *out,
+    struct error *e) MUST_CHECK;
+
+void operator_key_clear(struct operator_key *k);
+
+/* PEM "PUBLIC KEY" of an SPKI into out. */
+bool public_key_pem(
+    const uint8_t *spki, size_t len, char *out, size_t size, struct error *e) MUST_CHECK;
+
+#endif

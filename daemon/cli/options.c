@@ -1,0 +1,194 @@
+#include "daemon/cli/options.h"
+
+#include <string.h>
+
+static const struct {
+	const char *name, *argument, *help;
+} options[OPTION_COUNT] = {
+    [OPTION_JSON] = {"json", NULL, "write JSON instead of tables and sentences"},
+    [OPTION_SOCKET] = {"socket", "PATH", "the service's Unix socket ($CHANCERY_SOCKET)"},
+    [OPTION_URL] = {"url", "URL", "the service from afar: https://host:port"},
+    [OPTION_CLIENT_CERT] = {"client-cert", "FILE", "client certificate for --url, PEM"},
+    [OPTION_CLIENT_KEY] = {"client-key", "FILE", "its key, PEM"},
+    [OPTION_CA_FILE] = {"ca-file", "FILE", "roots that the service's certificate must lead to"},
+    [OPTION_OPERATOR_KEY] = {"operator-key", "FILE", "your key ($CHANCERY_OPERATOR_KEY)"},
+    [OPTION_PASSPHRASE_FILE] = {"passphrase-file", "FILE", "its passphrase, from a 0600 file"},
+    [OPTION_PASSPHRASE_FD] = {"passphrase-fd", "N", "its passphrase, from an open descriptor"},
+    [OPTION_HELP] = {"help", NULL, "show help"},
+    [OPTION_VERSION] = {"version", NULL, "show the version"},
+    [OPTION_CA] = {"ca", "CA", "the CA's name"},
+    [OPTION_CHAIN] = {"chain", NULL, "with the CA certificates above it"},
+    [OPTION_DELTA] = {"delta", NULL, "a delta CRL"},
+    [OPTION_DER] = {"der", NULL, "DER instead of PEM"},
+    [OPTION_FORCE] = {"force", NULL, "overwrite an existing key"},
+    [OPTION_IDEMPOTENCY_KEY] = {"idempotency-key", "KEY", "a repeat gets the first answer"},
+    [OPTION_KEY] = {"key", "FILE", "public key, PEM (default: your own operator key's)"},
+    [OPTION_LIMIT] = {"limit", "N", "at most so many rows (default 50)"},
+    [OPTION_OUT] = {"out", "FILE", "write there instead of standard output"},
+    [OPTION_POLICY] = {"policy", "FILE", "the CA's policy, chancery-ca-policy(5)"},
+    [OPTION_REASON] = {"reason", "TEXT", "why; of a revocation a CRL reason such as keyCompromise"},
+    [OPTION_ROLE] = {"role", "ROLE", "administrator, manager, auditor, submitter; repeatable"},
+    [OPTION_STATE] = {"state", "STATE", "only requests in that state"},
+    [OPTION_TEMPLATE] = {"template", "NAME", "the template's name"},
+    [OPTION_TLS] = {"tls", NULL, "the key is of a TLS client certificate, not an operator's"},
+};
+
+const char *
+option_name(enum option o)
+{
+	return options[o].name;
+}
+
+const char *
+option_argument(enum option o)
+{
+	return options[o].argument;
+}
+
+const char *
+option_help(enum option o)
+{
+	return options[o].help;
+}
+
+/* ---------------------------------------------------------------- spelling */
+
+#define WORD_MAX 32
+
+/* Levenshtein distance; words beyond WORD_MAX are as far as can be. */
+static size_t
+distance(const char *a, const char *b)
+{
+	size_t row[WORD_MAX + 1], la = strlen(a), lb = strlen(b);
+
+	if (la > WORD_MAX || lb > WORD_MAX)
+		return WORD_MAX;
+	for (size_t j = 0; j <= lb; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= la; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= lb; j++) {
+			size_t best = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[lb];
+}
+
+const char *
+nearest_word(const char *word, const char *const *known, size_t count)
+{
+	const char *best = NULL;
+	size_t least = 3; /* more than two mistakes is another word */
+
+	for (size_t i = 0; i < count; i++) {
+		size_t d = distance(word, known[i]);
+
+		if (d < least && d < strlen(known[i])) {
+			least = d;
+			best = known[i];
+		}
+	}
+	return best;
+}
+
+/* ------------------------------------------------------------------- parse */
+
+static bool
+unknown_option(const char *arg, struct error *e)
+{
+	const char *known[OPTION_COUNT], *near;
+	char word[WORD_MAX + 1] = "";
+
+	for (size_t i = 0; i < OPTION_COUNT; i++)
+		known[i] = options[i].name;
+	strncat(word, arg + 2, strcspn(arg + 2, "=") < WORD_MAX ? strcspn(arg + 2, "=") : WORD_MAX);
+	near = nearest_word(word, known, OPTION_COUNT);
+	return error_set(e, ERROR_USAGE, "there is no option %s%s%s%s; see \"chancery help\"", arg,
+	    near != NULL ? ", did you mean --" : "", near != NULL ? near : "",
+	    near != NULL ? "?" : "");
+}
+
+static bool
+find_option(const char *arg, enum option *found, const char **value)
+{
+	size_t len = strcspn(arg + 2, "=");
+
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		if (strlen(options[i].name) == len && strncmp(arg + 2, options[i].name, len) == 0) {
+			*found = (enum option)i;
+			*value = arg[2 + len] == '=' ? arg + 3 + len : NULL;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+take_value(struct options *out, enum option o, const char *value, struct error *e)
+{
+	if (o == OPTION_ROLE) {
+		if (out->role_count == OPTIONS_ROLES_MAX)
+			return error_set(e, ERROR_USAGE, "--role is given more than %d times",
+			    OPTIONS_ROLES_MAX);
+		out->roles[out->role_count++] = value;
+	} else if (out->value[o] != NULL && options[o].argument != NULL) {
+		return error_set(e, ERROR_USAGE, "--%s is given twice", options[o].name);
+	}
+	out->value[o] = value;
+	return true;
+}
+
+static bool
+take_option(char **argv, int argc, int *i, struct options *out, struct error *e)
+{
+	const char *arg = argv[*i], *value;
+	enum option o;
+
+	if (strcmp(arg, "-h") == 0)
+		return take_value(out, OPTION_HELP, "", e);
+	if (arg[1] != '-' || !find_option(arg, &o, &value))
+		return unknown_option(arg, e);
+	if (options[o].argument == NULL) {
+		if (value != NULL)
+			return error_set(e, ERROR_USAGE, "--%s takes no value", options[o].name);
+		return take_value(out, o, "", e);
+	}
+	if (value == NULL) {
+		if (*i + 1 == argc)
+			return error_set(e, ERROR_USAGE, "--%s needs a value: %s", options[o].name,
+			    options[o].argument);
+		value = argv[++*i];
+	}
+	return take_value(out, o, value, e);
+}
+
+bool
+options_parse(int argc, char **argv, struct options *out, struct error *e)
+{
+	bool only_words = false;
+
+	*out = (struct options){0};
+	for (int i = 1; i < argc; i++) {
+		if (!only_words && strcmp(argv[i], "--") == 0) {
+			only_words = true;
+		} else if (!only_words && argv[i][0] == '-' && argv[i][1] != '\0') {
+			if (!take_option(argv, argc, &i, out, e))
+				return false;
+		} else if (out->word_count == OPTIONS_WORDS_MAX) {
+			return error_set(e, ERROR_USAGE, "more than %d words on the command line",
+			    OPTIONS_WORDS_MAX);
+		} else {
+			out->words[out->word_count++] = argv[i];
+		}
+	}
+	return true;
+}

@@ -1,0 +1,68 @@
+#ifndef CHANCERY_CLI_OPTIONS_H
+#define CHANCERY_CLI_OPTIONS_H
+
+/*
+ * The words and options of one command line. Options may stand before, between
+ * or after the words; "--" ends them; "--name value" and "--name=value" mean
+ * the same.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+
+#define OPTIONS_WORDS_MAX 256
+#define OPTIONS_ROLES_MAX 8
+
+enum option {
+	OPTION_JSON,
+	OPTION_SOCKET,
+	OPTION_URL,
+	OPTION_CLIENT_CERT,
+	OPTION_CLIENT_KEY,
+	OPTION_CA_FILE,
+	OPTION_OPERATOR_KEY,
+	OPTION_PASSPHRASE_FILE,
+	OPTION_PASSPHRASE_FD,
+	OPTION_HELP,
+	OPTION_VERSION,
+	OPTION_GLOBAL_COUNT, /* those above are taken by every command */
+	OPTION_CA = OPTION_GLOBAL_COUNT,
+	OPTION_CHAIN,
+	OPTION_DELTA,
+	OPTION_DER,
+	OPTION_FORCE,
+	OPTION_IDEMPOTENCY_KEY,
+	OPTION_KEY,
+	OPTION_LIMIT,
+	OPTION_OUT,
+	OPTION_POLICY,
+	OPTION_REASON,
+	OPTION_ROLE,
+	OPTION_STATE,
+	OPTION_TEMPLATE,
+	OPTION_TLS,
+	OPTION_COUNT,
+};
+
+struct options {
+	const char *value[OPTION_COUNT]; /* of a flag: "" when given; NULL: absent */
+	const char *roles[OPTIONS_ROLES_MAX];
+	size_t role_count;
+	const char *words[OPTIONS_WORDS_MAX];
+	size_t word_count;
+};
+
+/* Strings point into argv. ERROR_USAGE names the option and what is known. */
+bool options_parse(int argc, char **argv, struct options *out, struct error *e) MUST_CHECK;
+
+const char *option_name(enum option o);	    /* "json" */
+const char *option_argument(enum option o); /* "PATH"; NULL for a flag */
+const char *option_help(enum option o);	    /* one phrase */
+
+/* The known word that looks most like the given one, or NULL when none does. */
+const char *nearest_word(const char *word, const char *const *known, size_t count);
+
+#endif

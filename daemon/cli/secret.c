@@ -1,0 +1,182 @@
+#include "daemon/cli/secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <openssl/crypto.h>
+
+#include "daemon/core/config.h"
+
+static struct secret *
+secret_new(struct error *e)
+{
+	void *p = mmap(NULL, sizeof(struct secret), PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating memory for a passphrase");
+		return NULL;
+	}
+	/* Best effort: an ordinary user's limit may be used up. */
+	if (mlock(p, sizeof(struct secret)) != 0)
+		errno = 0;
+	(void)madvise(p, sizeof(struct secret), MADV_DONTDUMP);
+	return p;
+}
+
+void
+secret_free(struct secret *s)
+{
+	if (s == NULL)
+		return;
+	OPENSSL_cleanse(s, sizeof *s);
+	(void)munmap(s, sizeof *s);
+}
+
+/* Reads one line; what follows it is not looked at. */
+static bool
+read_line(int fd, struct secret *s, const char *what, struct error *e)
+{
+	char c;
+
+	s->len = 0;
+	for (;;) {
+		ssize_t n = read(fd, &c, 1);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_set_errno(
+			    e, ERROR_SYSTEM, "reading the passphrase from %s", what);
+		if (n == 0 || c == '\n')
+			break;
+		if (s->len == SECRET_MAX)
+			return error_set(e, ERROR_LIMIT,
+			    "the passphrase from %s is longer than %d octets", what, SECRET_MAX);
+		s->text[s->len++] = c;
+	}
+	s->text[s->len] = '\0';
+	return s->len > 0 || error_set(e, ERROR_INPUT, "the passphrase from %s is empty", what);
+}
+
+static bool
+read_terminal(const char *words, struct secret *s, struct error *e)
+{
+	int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	struct termios before, quiet;
+	sigset_t block, old;
+	bool ok;
+
+	if (fd < 0)
+		return error_set(e, ERROR_USAGE,
+		    "there is no terminal to ask for the passphrase: use --passphrase-file or "
+		    "--passphrase-fd");
+	if (tcgetattr(fd, &before) != 0) {
+		(void)close(fd);
+		return error_set_errno(e, ERROR_SYSTEM, "reading the terminal's settings");
+	}
+	/* An interrupt must not leave the terminal without echo. */
+	(void)sigemptyset(&block);
+	(void)sigaddset(&block, SIGINT);
+	(void)sigaddset(&block, SIGTSTP);
+	(void)sigprocmask(SIG_BLOCK, &block, &old);
+	quiet = before;
+	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	quiet.c_lflag |= ECHONL;
+	ok = tcsetattr(fd, TCSAFLUSH, &quiet) == 0 && write(fd, words, strlen(words)) >= 0 &&
+	     write(fd, ": ", 2) >= 0;
+	if (!ok)
+		error_set_errno(e, ERROR_SYSTEM, "writing to the terminal");
+	else
+		ok = read_line(fd, s, "the terminal", e);
+	(void)tcsetattr(fd, TCSAFLUSH, &before);
+	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	(void)close(fd);
+	return ok;
+}
+
+static bool
+read_descriptor(const char *number, struct secret *s, struct error *e)
+{
+	char *end;
+	long fd = strtol(number, &end, 10);
+
+	if (*number == '\0' || *end != '\0' || fd < 0 || fd > 1 << 20)
+		return error_set(
+		    e, ERROR_USAGE, "--passphrase-fd needs the number of an open descriptor");
+	return read_line((int)fd, s, "--passphrase-fd", e);
+}
+
+/* *asked: it came from a person at a terminal. */
+static bool
+read_somewhere(
+    const struct options *o, const char *words, struct secret *s, bool *asked, struct error *e)
+{
+	const char *file = o->value[OPTION_PASSPHRASE_FILE];
+	bool ok;
+	int fd;
+
+	*asked = false;
+	if (file != NULL && o->value[OPTION_PASSPHRASE_FD] != NULL)
+		return error_set(
+		    e, ERROR_USAGE, "--passphrase-file and --passphrase-fd exclude each other");
+	if (o->value[OPTION_PASSPHRASE_FD] != NULL)
+		return read_descriptor(o->value[OPTION_PASSPHRASE_FD], s, e);
+	if (file == NULL) {
+		*asked = true;
+		return read_terminal(words, s, e);
+	}
+	if (!config_open_secret(file, &fd, e))
+		return false;
+	ok = read_line(fd, s, file, e);
+	(void)close(fd);
+	return ok;
+}
+
+struct secret *
+secret_read(const struct options *options, const char *words, struct error *e)
+{
+	struct secret *s = secret_new(e);
+	bool asked;
+
+	if (s != NULL && read_somewhere(options, words, s, &asked, e))
+		return s;
+	secret_free(s);
+	return NULL;
+}
+
+struct secret *
+secret_read_new(const struct options *options, const char *words, struct error *e)
+{
+	struct secret *s = secret_new(e), *again = NULL;
+	bool asked, ok = false;
+
+	if (s == NULL || !read_somewhere(options, words, s, &asked, e))
+		goto out;
+	if (s->len < SECRET_MIN) {
+		error_set(e, ERROR_INPUT, "a passphrase has at least %d octets", SECRET_MIN);
+		goto out;
+	}
+	if (asked) {
+		again = secret_new(e);
+		if (again == NULL || !read_terminal("The same again", again, e))
+			goto out;
+		if (again->len != s->len || CRYPTO_memcmp(again->text, s->text, s->len) != 0) {
+			error_set(e, ERROR_INPUT, "the two passphrases differ");
+			goto out;
+		}
+	}
+	ok = true;
+out:
+	secret_free(again);
+	if (ok)
+		return s;
+	secret_free(s);
+	return NULL;
+}

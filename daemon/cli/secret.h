@@ -1,0 +1,31 @@
+#ifndef CHANCERY_CLI_SECRET_H
+#define CHANCERY_CLI_SECRET_H
+
+/*
+ * Passphrases: from the terminal without echo, from a private file, or from an
+ * open descriptor; never from the command line or the environment. They live in
+ * locked memory and are wiped.
+ */
+
+#include "daemon/cli/options.h"
+
+#define SECRET_MAX 256
+#define SECRET_MIN 8 /* of a new passphrase */
+
+struct secret {
+	char text[SECRET_MAX + 1];
+	size_t len;
+};
+
+/* An existing passphrase, by --passphrase-file or --passphrase-fd, or asked for
+ * on the terminal with these words. NULL with an error. */
+struct secret *secret_read(
+    const struct options *options, const char *words, struct error *e) MUST_CHECK;
+
+/* A new one: at least SECRET_MIN octets, asked for twice on a terminal. */
+struct secret *secret_read_new(
+    const struct options *options, const char *words, struct error *e) MUST_CHECK;
+
+void secret_free(struct secret *s); /* wipes; NULL is legal */
+
+#endif
