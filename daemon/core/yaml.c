@@ -35,7 +35,7 @@ yaml_is_printable(const char *s, size_t len)
 static void
 path_of(const struct yaml_node *node, const char *last_key, char *out, size_t size)
 {
-	const struct yaml_node *line[YAML_DEPTH_MAX + 2];
+	const struct yaml_node *line[YAML_DEPTH_MAX + 2] = {NULL};
 	char full[(YAML_KEY_MAX + 16) * (YAML_DEPTH_MAX + 2)];
 	size_t n = 0, used = 0;
 
@@ -229,15 +229,16 @@ yaml_get_node(struct yaml_map *map, const char *key, enum yaml_need need,
 		if (!was_asked(map, c->key))
 			given[count++] = c->key;
 	join(given, count, list, sizeof list);
-	return yaml_fail_key(map, key, err, "is missing and must be given%s%s",
+	(void)yaml_fail_key(map, key, err, "is missing and must be given%s%s",
 	    count > 0 ? "; here stand also: " : "", list);
+	return false;
 }
 
 bool
 yaml_get_map(struct yaml_map *map, const char *key, enum yaml_need need, struct yaml_map *child,
     struct error *err)
 {
-	const struct yaml_node *n;
+	const struct yaml_node *n = NULL;
 
 	return yaml_get_node(map, key, need, &n, err) && yaml_map_begin(n, child, err);
 }
@@ -314,7 +315,7 @@ bool
 yaml_get_string(
     struct yaml_map *map, const char *key, enum yaml_need need, const char **out, struct error *err)
 {
-	const struct yaml_node *n;
+	const struct yaml_node *n = NULL;
 
 	return yaml_get_node(map, key, need, &n, err) && yaml_node_string(n, out, err);
 }
@@ -368,7 +369,7 @@ bool
 yaml_get_int(struct yaml_map *map, const char *key, enum yaml_need need, int64_t min, int64_t max,
     int64_t *out, struct error *err)
 {
-	const struct yaml_node *n;
+	const struct yaml_node *n = NULL;
 
 	return yaml_get_node(map, key, need, &n, err) && yaml_node_int(n, min, max, out, err);
 }
@@ -462,7 +463,7 @@ bool
 yaml_get_enum(struct yaml_map *map, const char *key, enum yaml_need need, const char *const *words,
     size_t count, size_t *out, struct error *err)
 {
-	const struct yaml_node *n;
+	const struct yaml_node *n = NULL;
 
 	return yaml_get_node(map, key, need, &n, err) && yaml_node_enum(n, words, count, out, err);
 }

@@ -208,8 +208,10 @@ on_event(struct loader *l, const yaml_event_t *ev, struct error *err)
 		       on_open(l, ev, YAML_SEQUENCE, err);
 	case YAML_MAPPING_END_EVENT:
 	case YAML_SEQUENCE_END_EVENT:
-		l->open = l->open->parent;
-		l->depth--;
+		if (l->open != NULL) {
+			l->open = l->open->parent;
+			l->depth--;
+		}
 		return true;
 	case YAML_STREAM_END_EVENT:
 		l->done = true;

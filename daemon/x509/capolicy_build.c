@@ -80,7 +80,7 @@ capolicy_build_request(const struct capolicy *policy, struct bytes spki, void *b
     struct bytes *info, struct error *err)
 {
 	uint8_t extensions[OWN_EXTENSIONS_MAX];
-	struct bytes asked;
+	struct bytes asked = {0};
 	struct spki key;
 
 	return check_key(policy, spki, &key, err) &&

@@ -1,6 +1,5 @@
 #include "daemon/x509/statement.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,17 +224,18 @@ hex_encode(const uint8_t *in, size_t len, char *out)
 		(void)snprintf(out + 2 * i, 3, "%02x", in[i]);
 }
 
+static uint8_t
+hex_value(char digit)
+{
+	return (uint8_t)(digit >= 'a' ? digit - 'a' + 10 : digit - '0');
+}
+
 /* in holds 2 * len lower-case digits already checked. */
 static void
 hex_decode(const char *in, size_t len, uint8_t *out)
 {
-	for (size_t i = 0; i < len; i++) {
-		int hi = in[2 * i], lo = in[2 * i + 1];
-
-		hi = hi >= 'a' ? hi - 'a' + 10 : hi - '0';
-		lo = lo >= 'a' ? lo - 'a' + 10 : lo - '0';
-		out[i] = (uint8_t)(hi << 4 | lo);
-	}
+	for (size_t i = 0; i < len; i++)
+		out[i] = (uint8_t)(hex_value(in[2 * i]) << 4 | hex_value(in[2 * i + 1]));
 }
 
 static void
@@ -246,6 +246,16 @@ time_encode(int64_t t, char out[TIME_LEN + 12])
 
 	(void)gmtime_r(&when, &tm);
 	(void)strftime(out, TIME_LEN + 12, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+static int
+decimal(const char *s, size_t digits)
+{
+	int v = 0;
+
+	for (size_t i = 0; i < digits; i++)
+		v = v * 10 + (s[i] - '0');
+	return v;
 }
 
 /* The shape only: what is no day or hour changes when it is written again. */
@@ -260,11 +270,12 @@ time_decode(const char *s, int64_t *out)
 	for (size_t i = 0; i < TIME_LEN; i++)
 		if (shape[i] == 'd' ? s[i] < '0' || s[i] > '9' : s[i] != shape[i])
 			return false;
-	if (sscanf(s, "%4d-%2d-%2dT%2d:%2d:%2dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
-		&tm.tm_min, &tm.tm_sec) != 6)
-		return false;
-	tm.tm_year -= 1900;
-	tm.tm_mon -= 1;
+	tm.tm_year = decimal(s, 4) - 1900;
+	tm.tm_mon = decimal(s + 5, 2) - 1;
+	tm.tm_mday = decimal(s + 8, 2);
+	tm.tm_hour = decimal(s + 11, 2);
+	tm.tm_min = decimal(s + 14, 2);
+	tm.tm_sec = decimal(s + 17, 2);
 	*out = (int64_t)timegm(&tm);
 	return true;
 }
@@ -454,20 +465,26 @@ split(char *text, char *values[LINES], struct error *err)
 		char *end = strchr(text, '\n');
 
 		if (end == NULL || strncmp(text, keys[i], key_len) != 0 ||
-		    strncmp(text + key_len, ": ", 2) != 0)
-			return error_set(err, ERROR_INPUT,
+		    strncmp(text + key_len, ": ", 2) != 0) {
+			(void)error_set(err, ERROR_INPUT,
 			    "statement, line %zu: must read '%s: ' and a value", i + 1, keys[i]);
+			return false;
+		}
 		*end = '\0';
 		values[i] = text + key_len + 2;
-		if (values[i][0] == '\0')
-			return error_set(err, ERROR_INPUT,
+		if (values[i][0] == '\0') {
+			(void)error_set(err, ERROR_INPUT,
 			    "statement, line %zu: '%s' has no value; an absent one is '-'", i + 1,
 			    keys[i]);
+			return false;
+		}
 		text = end + 1;
 	}
-	if (text[0] != '\0')
-		return error_set(
+	if (text[0] != '\0') {
+		(void)error_set(
 		    err, ERROR_INPUT, "statement: something stands after its %d lines", LINES);
+		return false;
+	}
 	return true;
 }
 
@@ -550,7 +567,7 @@ bool
 statement_parse(const char *text, size_t len, struct statement *out, struct error *err)
 {
 	char copy[STATEMENT_TEXT_MAX + 1], again[STATEMENT_TEXT_MAX + 1];
-	char *values[LINES];
+	char *values[LINES] = {NULL};
 	struct statement s = {0};
 	size_t again_len = 0;
 

@@ -239,7 +239,7 @@ padded(size_t size)
 
 	assert_non_null(text);
 	memset(text, 'x', size);
-	memcpy(text, "name: x\n# ", 10);
+	memcpy(text, "name: x\n# ", strlen("name: x\n# "));
 	return text;
 }
 
@@ -331,11 +331,11 @@ test_long_key_and_value(void **state)
 
 	assert_non_null(text);
 	memset(text, 'k', YAML_KEY_MAX + 1);
-	strcat(text, ": v");
+	memcpy(text + YAML_KEY_MAX + 1, ": v", sizeof ": v");
 	assert_false(load_only(text, &err));
 	assert_string_equal(err.text, "f.yaml:1:1: a key of more than 128 bytes");
 
-	strcpy(text, "name: ");
+	memcpy(text, "name: ", sizeof "name: ");
 	memset(text + 6, 'v', YAML_SCALAR_MAX + 1);
 	assert_false(load_only(text, &err));
 	assert_string_equal(err.text, "f.yaml:1:7: key 'name': longer than 8192 bytes");

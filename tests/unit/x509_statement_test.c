@@ -40,43 +40,43 @@ sample(enum statement_action action)
 
 	for (size_t i = 0; i < sizeof s.nonce; i++)
 		s.nonce[i] = (uint8_t)i;
-	strcpy(s.ca, "demo-issuing");
+	(void)snprintf(s.ca, sizeof s.ca, "%s", "demo-issuing");
 	switch (action) {
 	case STATEMENT_APPROVE:
 		s.has_csr = true;
-		strcpy(s.template_name, "tls-server");
+		(void)snprintf(s.template_name, sizeof s.template_name, "%s", "tls-server");
 		s.template_version = 3;
-		strcpy(s.object, UUID);
+		(void)snprintf(s.object, sizeof s.object, "%s", UUID);
 		break;
 	case STATEMENT_DENY:
-		strcpy(s.object, UUID);
-		strcpy(s.reason, "not our domain");
+		(void)snprintf(s.object, sizeof s.object, "%s", UUID);
+		(void)snprintf(s.reason, sizeof s.reason, "%s", "not our domain");
 		break;
 	case STATEMENT_REVOKE:
 	case STATEMENT_HOLD:
 	case STATEMENT_RELEASE:
-		strcpy(s.object, HASH);
+		(void)snprintf(s.object, sizeof s.object, "%s", HASH);
 		if (action == STATEMENT_REVOKE)
-			strcpy(s.reason, "keyCompromise");
+			(void)snprintf(s.reason, sizeof s.reason, "%s", "keyCompromise");
 		if (action == STATEMENT_HOLD)
-			strcpy(s.reason, "certificateHold");
+			(void)snprintf(s.reason, sizeof s.reason, "%s", "certificateHold");
 		break;
 	case STATEMENT_CA_CREATE:
 	case STATEMENT_CA_INSTALL:
-		strcpy(s.object, s.ca);
+		(void)snprintf(s.object, sizeof s.object, "%s", s.ca);
 		s.has_body = true;
 		break;
 	case STATEMENT_CRL_ISSUE:
-		strcpy(s.object, "delta");
+		(void)snprintf(s.object, sizeof s.object, "%s", "delta");
 		break;
 	case STATEMENT_TEMPLATE_APPLY:
 		s.ca[0] = '\0';
-		strcpy(s.object, "tls-server");
+		(void)snprintf(s.object, sizeof s.object, "%s", "tls-server");
 		s.has_body = true;
 		break;
 	case STATEMENT_OPERATOR_ADD:
 		s.ca[0] = '\0';
-		strcpy(s.object, "Jo.Doe@example");
+		(void)snprintf(s.object, sizeof s.object, "%s", "Jo.Doe@example");
 		s.has_body = true;
 		break;
 	}
@@ -371,17 +371,18 @@ test_rules_of_actions(void **state)
 		size_t len = 0;
 
 		if (c->ca != NULL)
-			strcpy(s.ca, c->ca);
+			(void)snprintf(s.ca, sizeof s.ca, "%s", c->ca);
 		if (c->object != NULL)
-			strcpy(s.object, c->object);
+			(void)snprintf(s.object, sizeof s.object, "%s", c->object);
 		if (c->reason != NULL)
-			strcpy(s.reason, c->reason);
+			(void)snprintf(s.reason, sizeof s.reason, "%s", c->reason);
 		if (c->csr >= 0)
 			s.has_csr = c->csr == 1;
 		if (c->body >= 0)
 			s.has_body = c->body == 1;
 		if (c->template >= 0) {
-			strcpy(s.template_name, c->template == 1 ? "x" : "");
+			(void)snprintf(s.template_name, sizeof s.template_name, "%s",
+			    c->template == 1 ? "x" : "");
 			s.template_version = (uint32_t)c->template;
 		}
 		if (statement_format(&s, text, &len, &err) || strstr(err.text, c->error) == NULL)
