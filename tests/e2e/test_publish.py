@@ -659,3 +659,17 @@ def test_warning_before_what_stands_ends(new_outbox, web):
     outbox.publish_crl(2)
     wait_until(lambda: "its successor is not published" in outbox.process.log(), what="the warning")
     assert "demo/put: what clients get as crl ends in 19 min" in outbox.process.log()
+
+
+def test_issuer_of_a_running_instance(bare_instance, new_dir, nginx, slapd):
+    """The daemon's own issuer and its couriers, without the driver."""
+    outbox = Outbox(bare_instance.database, new_dir("o"), None)
+    outbox.credentials_dir = bare_instance.credentials_dir
+    ldap_target(outbox, slapd, "ldap", entry="cn=instance")
+    outbox.target("put", "http", "crl", f"{nginx.url}/instance.crl", webdav=True)
+    bare_instance.start()
+    outbox.process = bare_instance.process
+    crl = outbox.publish_crl(1)
+    outbox.wait_done("put", "ldap")
+    assert nginx.read("instance.crl") == crl
+    assert slapd.read(f"cn=instance,{slapd.suffix}", "certificateRevocationList") == [crl]
