@@ -22,7 +22,7 @@
 struct batch {
 	struct issuance *s;
 	bool busy;
-	struct request_batch claimed;
+	struct request_batch *claimed; /* owned */
 	struct issue_item *items;
 	size_t count;
 	size_t signing; /* items that wait for the signer */
@@ -65,7 +65,8 @@ end_batch(struct batch *b)
 		item_free(&b->items[i]);
 	}
 	free(b->items);
-	request_batch_free(&b->claimed);
+	request_batch_free(b->claimed);
+	b->claimed = NULL;
 	b->items = NULL;
 	b->count = b->signing = b->asked = 0;
 	b->busy = false;
@@ -460,7 +461,7 @@ load_templates(struct batch *b)
 	size_t n = 0;
 
 	for (size_t i = 0; i < b->count; i++) {
-		int64_t id = b->claimed.claims[i].template_version_id;
+		int64_t id = b->claimed->claims[i].template_version_id;
 		bool known = ca_cache_template(b->s->env.cache, id) != NULL;
 
 		for (size_t k = 0; k < n && !known; k++)
@@ -493,7 +494,7 @@ load(struct batch *b)
 
 	for (size_t i = 0; i < b->count; i++) {
 		const struct issuing_ca *ca = ca_cache_find(
-		    b->s->env.cache, b->claimed.claims[i].ca_id);
+		    b->s->env.cache, b->claimed->claims[i].ca_id);
 
 		if (ca != NULL && ca->context != NULL)
 			continue;
@@ -518,7 +519,7 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 		abandon(b, err);
 		return;
 	}
-	b->claimed = *batch;
+	b->claimed = batch;
 	b->items = calloc(batch->count > 0 ? batch->count : 1, sizeof *b->items);
 	if (b->items == NULL || batch->count == 0) {
 		end_batch(b);
@@ -526,7 +527,7 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 	}
 	b->count = batch->count;
 	for (size_t i = 0; i < b->count; i++)
-		b->items[i] = (struct issue_item){.claim = &b->claimed.claims[i], .batch = b};
+		b->items[i] = (struct issue_item){.claim = &b->claimed->claims[i], .batch = b};
 	/* A full batch means a backlog: the other slot goes for more. */
 	if (b->count == s->env.batch)
 		s->again = true;
@@ -630,7 +631,7 @@ issuance_free(struct issuance *s)
 			item_free(&b->items[k]);
 		}
 		free(b->items);
-		request_batch_free(&b->claimed);
+		request_batch_free(b->claimed);
 		if (b->deadline != NULL)
 			event_free(b->deadline);
 	}
