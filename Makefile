@@ -96,6 +96,8 @@ $(BUILD)/gen/known_migrations.inc: migrations $(wildcard migrations/[0-9]*.sql)
 	@for f in $(sort $(filter %.sql,$^)); do \
 	 printf '{"%s", "%s"},\n' "$${f##*/}" "$$(sha256sum <$$f | cut -c1-64)"; done >$@
 $(BUILD)/db/migration_list.o: $(BUILD)/gen/known_migrations.inc
+# .incbin, which no dependency file knows of
+$(BUILD)/daemon/front/openapi.o: daemon/front/openapi.yaml
 
 # Unit tests: tests/unit/<library>_<subject>_test.c links that library and what
 # it needs.

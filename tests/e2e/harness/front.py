@@ -263,8 +263,8 @@ class Rows:
             ca.id, f"t-{state}",
         )  # fmt: skip
         return self.one(
-            "INSERT INTO chancery_store.publication (target_id, scope_id, artifact_id, state) "
-            "VALUES (%s, %s, %s, %s) RETURNING id",
+            "INSERT INTO chancery_store.publication (target_id, scope_id, artifact_id, rank, state) "
+            "VALUES (%s, %s, %s, 1, %s) RETURNING id",
             target, ca.scope, artifact, state,
         )  # fmt: skip
 
