@@ -1,0 +1,459 @@
+"""The queue's functions, as submitters and issuers call them."""
+
+import base64
+import threading
+
+import psycopg2
+import pytest
+
+from harness.process import wait_until
+from harness.rows import Issuer, certificate, seed, serial, submit
+
+
+@pytest.fixture
+def queue(database):
+    return seed(database)
+
+
+@pytest.fixture
+def issuer(queue):
+    made = Issuer(queue)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other_issuer(queue):
+    made = Issuer(queue)
+    yield made
+    made.close()
+
+
+def refusal(code, call, *args, **kwargs):
+    """The sentence of a refusal with that SQLSTATE."""
+    with pytest.raises(psycopg2.Error) as caught:
+        call(*args, **kwargs)
+    assert caught.value.pgcode == code, caught.value
+    return caught.value.diag.message_primary
+
+
+def state(queue, request):
+    return queue.one("SELECT state FROM chancery_store.request WHERE public_id = %s", (request,))
+
+
+def audit(queue, request):
+    rows = queue.execute("SELECT action FROM chancery_store.audit WHERE object = %s OR detail->>'request' = %s"
+                         " ORDER BY id", (str(request), str(request)))
+    return [row[0] for row in rows]
+
+
+def as_service(queue, sql, *args, user="service_one"):
+    return queue.one("SELECT " + sql, args, user=user)
+
+
+# ------------------------------------------------------------------ submitting
+
+
+def test_submit_is_refused_with_a_sentence(queue):
+    def submit_as(ca="demo", template="auto", csr=b"\x30\x00", attributes="{}", key=None):
+        return as_service(queue, "chancery.submit_request(%s, %s, %s::bytea, %s, %s)", ca, template, csr, attributes, key)
+
+    assert "known are: demo" in refusal("CH404", submit_as, ca="nope")
+    assert "known are: demo" in refusal("CH404", submit_as, ca=None)
+    assert "it issues: auto, manual" in refusal("CH404", submit_as, template="nope")
+    assert "it issues: auto, manual" in refusal("CH404", submit_as, template="unused")
+    assert "it issues: auto, manual" in refusal("CH404", submit_as, template="applied-later")
+    assert "empty" in refusal("CH400", submit_as, csr=b"")
+    assert "empty" in refusal("CH400", submit_as, csr=None)
+    assert "neither DER nor" in refusal("CH400", submit_as, csr=b"junk")
+    assert "neither DER nor" in refusal("CH400", submit_as, csr=b"ju\0nk")
+    assert "65536" in refusal("CH413", submit_as, csr=b"\x30" + bytes(65536))
+    assert "131072" in refusal("CH413", submit_as, csr=b"\x30" + bytes(1 << 20))
+    assert "JSON object" in refusal("CH400", submit_as, attributes="[1]")
+    assert "JSON object" in refusal("CH400", submit_as, attributes='{"a": "%s"}' % ("x" * 20000))
+    assert "1 to 200" in refusal("CH400", submit_as, key="")
+    assert "1 to 200" in refusal("CH400", submit_as, key="x" * 201)
+    queue.execute("UPDATE chancery_store.ca SET state = 'awaiting-certificate'")
+    assert "waiting for its own certificate" in refusal("CH409", submit_as)
+    queue.execute("UPDATE chancery_store.ca SET state = 'retired'")
+    assert "retired" in refusal("CH409", submit_as)
+    assert queue.one("SELECT count(*) FROM chancery_store.request") == 0
+
+
+def pem(der, label="CERTIFICATE REQUEST", line="\n"):
+    text = base64.encodebytes(der).decode().replace("\n", line)
+    return f"-----BEGIN {label}-----{line}{text}-----END {label}-----{line}"
+
+
+def test_submit_takes_pem_as_text_and_as_octets(queue):
+    der = b"\x30\x82\x01\x00" + bytes(range(256))
+    for text in (pem(der), pem(der, "NEW CERTIFICATE REQUEST"), "Data: x\n" + pem(der) + "bye", pem(der, line="\r\n")):
+        for value in (text, text.encode()):
+            request = as_service(queue, "chancery.submit_request('demo', 'auto', %s)", value)
+            assert bytes(queue.one("SELECT csr FROM chancery_store.request_content c JOIN chancery_store.request r"
+                                   " ON r.id = c.request_id WHERE public_id = %s", (request,))) == der
+    as_service(queue, "chancery.submit_request('demo', 'auto', '\\x3000')")  # an untyped literal
+
+    def submit_text(text):
+        return as_service(queue, "chancery.submit_request('demo', 'auto', %s)", text)
+
+    assert "2 CSRs" in refusal("CH400", submit_text, pem(der) + pem(der))
+    assert "base64" in refusal("CH400", submit_text, pem(der).replace("MII", "M*I"))
+    assert "no DER" in refusal("CH400", submit_text, pem(b"\x31\x00"))
+    assert "neither DER nor" in refusal("CH400", submit_text, pem(der, "CERTIFICATE"))
+
+
+def test_newest_version_of_a_template_is_taken_and_kept(queue):
+    first, = submit(queue)
+    queue.execute("INSERT INTO chancery_store.template_version (template_id, version, body, body_sha256, automatic)"
+                  " SELECT id, 2, 'new', sha256('new'), true FROM chancery_store.template WHERE name = 'auto'")
+    second, = submit(queue)
+    versions = dict(queue.execute("SELECT public_id, version FROM chancery_store.request r"
+                                  " JOIN chancery_store.template_version v ON v.id = r.template_version_id"))
+    assert (versions[first], versions[second]) == (1, 2)
+
+
+def test_repeat_gets_the_first_answer(queue):
+    first, = submit(queue, key="order 1")
+    assert submit(queue, key="order 1") == [first]
+    assert submit(queue, key="order 1", user="service_two") != [first]
+    assert submit(queue, key="order 2") != [first]
+    for other in ({"csr": b"\x30\x01"}, {"template": "manual"}):
+        assert str(first) in refusal("CH409", submit, queue, key="order 1", **other)
+    queue.execute("UPDATE chancery_store.ca SET state = 'retired'")
+    assert submit(queue, key="order 1") == [first]
+    assert audit(queue, first) == ["request.submitted"]
+
+
+def test_repeats_at_once_make_one_request(queue):
+    answers = []
+
+    def run():
+        answers.append(submit(queue, key="same")[0])
+
+    first = queue.connect("service_one", autocommit=False)
+    with first.cursor() as cursor:
+        cursor.execute("SELECT chancery.submit_request('demo', 'auto', '\\x3000'::bytea, '{}', 'same')")
+        answers.append(cursor.fetchone()[0])
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: queue.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                                     " AND usename = 'service_one' AND datname = current_database()") == 4,
+                   what="four sessions that wait for the first")
+        first.commit()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 5 and len(set(answers)) == 1
+    first.close()
+
+
+# --------------------------------------------------------------- the whole path
+
+
+def test_automatic_request_is_issued(queue, issuer):
+    request, = submit(queue)
+    claim, = issuer.claim()
+    assert claim["public_id"] == request and claim["epoch"] == 1 and claim["automatic"] and not claim["cleared"]
+    assert claim["csr"] == b"\x30\x00" and claim["attributes"] == {} and claim["serial"] is None
+    number = serial()
+    assert issuer.begin([claim], [number], [b"tbs"]) == []  # not cleared yet
+    assert issuer.finish([claim]) == {claim["request_id"]: "claimed"}
+    assert issuer.begin([claim], [number], [b"tbs"]) == [claim["request_id"]]
+    assert state(queue, request) == "signing"
+    der = certificate(b"tbs")
+    assert issuer.complete([claim], [der]) == [claim["request_id"]]
+    row = queue.execute("SELECT * FROM chancery.request_status(%s)", (request,), user="service_one")[0]
+    assert row[0] == "issued" and bytes(row[2]) == der and [bytes(c) for c in row[3]] == [b"\x30\x01", b"\x30\x02"]
+    assert queue.one("SELECT count(*) FROM chancery_store.intent_tbs") == 0
+    assert queue.execute("SELECT encode(serial, 'hex'), names, sha256 = sha256(der) FROM chancery_store.certificate") \
+        == [(number.hex(), ["dns:a", "dns:b"], True)]
+    assert audit(queue, request) == ["request.submitted", "request.checked", "certificate.issued"]
+
+
+def test_manual_request_waits_for_a_decision(queue, issuer):
+    request, = submit(queue, "manual")
+    claim, = issuer.claim()
+    assert issuer.finish([claim]) == {claim["request_id"]: "pending"}
+    assert issuer.claim() == []
+    assert issuer.begin([claim]) == []
+    assert queue.one("SELECT (subject, names, key_type)::text FROM chancery_store.request_summary") \
+        == '(CN=a,"{dns:a,dns:b}",rsa2048)'
+    queue.execute("UPDATE chancery_store.request SET state = 'approved', cleared = true")
+    claim, = issuer.claim()
+    assert claim["cleared"] and claim["epoch"] == 2
+    assert len(issuer.begin([claim])) == 1
+    assert state(queue, request) == "signing"
+
+
+def test_rejected_and_failed_are_final(queue, issuer):
+    submit(queue, count=2)
+    first, second = issuer.claim()
+    assert issuer.finish([first], "rejected", "RFC 2986 3: the signature is wrong") == {first["request_id"]: "rejected"}
+    assert issuer.ids("fail_requests(%s::bigint[], %s::int[], %s::text[])", *issuer.keys([second]), ["no"]) \
+        == [second["request_id"]]
+    assert queue.execute("SELECT state, reason FROM chancery.request_status(%s)", (first["public_id"],),
+                         user="service_one") == [("rejected", "RFC 2986 3: the signature is wrong")]
+    assert issuer.claim() == []
+    assert issuer.finish([first]) == {}
+    assert audit(queue, second["public_id"])[-1] == "request.failed"
+
+
+def test_batch_leaves_out_what_is_stale(queue, issuer):
+    submit(queue, count=64)
+    claims = issuer.claim()
+    assert len(claims) == 64 and issuer.claim() == []
+    claims[3]["epoch"] = 0
+    claims[5]["epoch"] = 2
+    good = sorted(c["request_id"] for i, c in enumerate(claims) if i not in (3, 5))
+    assert sorted(issuer.finish(claims)) == good
+    serials = [serial() for _ in claims]
+    assert issuer.begin(claims, serials) == good
+    assert issuer.complete(claims, [certificate(b"tbs" + s) for s in serials]) == good
+    assert queue.execute("SELECT state, count(*) FROM chancery_store.request GROUP BY 1 ORDER BY 1") \
+        == [("claimed", 2), ("issued", 62)]
+    assert queue.one("SELECT count(*) FROM chancery_store.serial_intent") == 62
+    assert queue.one("SELECT count(*) FROM chancery_store.audit WHERE action = 'certificate.issued'") == 62
+
+
+# ------------------------------------------------------------- claims and leases
+
+
+def test_two_claimers_never_get_the_same_row(queue):
+    submit(queue, count=300)
+    got = []
+
+    def work():
+        issuer = Issuer(queue)
+        while True:
+            claims = issuer.claim(limit=7)
+            if not claims:
+                break
+            got.extend(c["request_id"] for c in claims)
+        issuer.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 300 and len(set(got)) == 300
+
+
+def test_claim_passes_over_locked_rows(queue, issuer):
+    first, second = submit(queue, count=2)
+    holder = queue.connect(autocommit=False)
+    with holder.cursor() as cursor:
+        cursor.execute("SELECT FROM chancery_store.request WHERE public_id = %s FOR UPDATE", (first,))
+        assert [c["public_id"] for c in issuer.claim()] == [second]
+    holder.close()
+
+
+def test_oldest_is_claimed_first_and_released_ones_wait(queue, issuer):
+    requests = submit(queue, count=3)
+    claim, = issuer.claim(limit=1)
+    assert claim["public_id"] == requests[0]
+    assert issuer.release([claim], after_s=3600) == [claim["request_id"]]
+    assert state(queue, requests[0]) == "submitted"
+    assert sorted(c["public_id"] for c in issuer.claim()) == sorted(requests[1:])
+    assert queue.execute("SELECT reason FROM chancery.request_status(%s)", (requests[0],), user="service_one") \
+        == [("token away",)]
+    queue.execute("UPDATE chancery_store.request SET retry_at = now() WHERE state = 'submitted'")
+    again, = issuer.claim()
+    assert again["epoch"] == 2 and again["attempts"] == 2
+
+
+def test_stale_epoch_can_do_nothing(queue, issuer, other_issuer):
+    request, = submit(queue)
+    late, = issuer.claim(lease_s=0)
+    issuer.finish([late])
+    number = serial()
+    issuer.begin([late], [number], [b"tbs"])
+    assert other_issuer.call("sweep_leases()")[0]["sweep_leases"] == 1
+    assert state(queue, request) == "approved"
+    claim, = other_issuer.claim()
+    assert claim["epoch"] == 2
+    # The issuer that was thought dead returns: nothing of it counts.
+    der = certificate(b"tbs")
+    assert issuer.complete([late], [der]) == []
+    assert issuer.finish([late]) == {}
+    assert issuer.begin([late], [number], [b"tbs"]) == []
+    assert issuer.release([late]) == []
+    assert issuer.ids("fail_requests(%s::bigint[], %s::int[], %s::text[])", *issuer.keys([late]), ["x"]) == []
+    assert issuer.ids("extend_leases(%s::bigint[], %s::int[], 60)", *issuer.keys([late])) == []
+    assert state(queue, request) == "claimed"
+    # The retry carries serial and bytes of the first try, and may use no others.
+    assert claim["serial"] == number and claim["tbs"] == b"tbs" and claim["generation_id"] == 1
+    assert other_issuer.begin([claim]) == []
+    assert other_issuer.begin([claim], [number], [b"other"]) == []
+    assert other_issuer.begin([claim], [number], [b"tbs"]) == [claim["request_id"]]
+    assert other_issuer.complete([claim], [der]) == [claim["request_id"]]
+    assert queue.one("SELECT count(*) FROM chancery_store.serial_intent") == 1
+
+
+def test_lease_can_be_extended(queue, issuer):
+    submit(queue)
+    claims = issuer.claim(lease_s=0)
+    assert issuer.ids("extend_leases(%s::bigint[], %s::int[], 60)", *issuer.keys(claims)) == [claims[0]["request_id"]]
+    assert issuer.call("sweep_leases()")[0]["sweep_leases"] == 0
+
+
+def test_completion_is_repeatable_and_holds_to_the_committed_bytes(queue, issuer):
+    request, = submit(queue)
+    claims = issuer.claim()
+    issuer.finish(claims)
+    issuer.begin(claims, tbs=[b"t" * 300])
+    assert issuer.complete(claims, [certificate(b"u" * 300)]) == []
+    assert state(queue, request) == "signing"
+    der = certificate(b"t" * 300)
+    assert issuer.complete(claims, [der]) == [claims[0]["request_id"]]
+    assert issuer.complete(claims, [der]) == [claims[0]["request_id"]]
+    assert issuer.complete(claims, [certificate(b"t" * 300, b"another")]) == []
+    assert queue.one("SELECT count(*) FROM chancery_store.certificate") == 1
+    assert audit(queue, request).count("certificate.issued") == 1
+
+
+def test_intent_can_be_given_up_for_another(queue, issuer):
+    request, = submit(queue)
+    claims = issuer.claim()
+    issuer.finish(claims)
+    first = serial()
+    issuer.begin(claims, [first], [b"first"])
+    issuer.release(claims)
+    claims = issuer.claim()
+    assert claims[0]["serial"] == first
+    assert issuer.ids("abandon_intents(%s::bigint[], %s::int[])", *issuer.keys(claims)) == [claims[0]["request_id"]]
+    second = serial()
+    assert issuer.begin(claims, [second], [b"second"]) == [claims[0]["request_id"]]
+    assert issuer.complete(claims, [certificate(b"first")]) == []
+    assert issuer.complete(claims, [certificate(b"second")]) == [claims[0]["request_id"]]
+    assert queue.one("SELECT count(*) FROM chancery_store.serial_intent WHERE request_id IS NOT NULL") == 2
+    assert [bytes(row[0]) for row in queue.execute("SELECT tbs FROM chancery_store.intent_tbs")] == [b"first"]
+    assert "serial.abandoned" in audit(queue, request)
+
+
+def test_serial_is_given_away_once(queue, issuer):
+    submit(queue, count=2)
+    claims = issuer.claim()
+    issuer.finish(claims)
+    number = serial()
+    issuer.begin(claims[:1], [number], [b"content"])
+    refusal("23505", issuer.begin, claims[1:], [number], [b"other content"])
+    issuer.complete(claims[:1], [certificate(b"content")])
+    assert "serial_intent_pkey" in refusal("23505", issuer.begin, claims[1:], [number], [b"other content"])
+    assert issuer.begin(claims[1:]) == [claims[1]["request_id"]]
+
+
+# -------------------------------------------------------- withdrawing, expiring
+
+
+def test_withdrawing(queue, issuer):
+    first, second, third = submit(queue, "manual", count=3)
+
+    def withdraw(request, user="service_one"):
+        queue.execute("SELECT chancery.withdraw_request(%s)", (request,), user=user)
+
+    withdraw(first)
+    assert state(queue, first) == "withdrawn"
+    assert "withdrawn" in refusal("CH409", withdraw, first)
+    assert "not yours" in refusal("CH404", withdraw, second, "service_two")
+    claims = issuer.claim(limit=1)
+    assert claims[0]["public_id"] == second
+    assert "claimed" in refusal("CH409", withdraw, second)
+    issuer.finish(claims)
+    withdraw(second)  # pending
+    assert audit(queue, second) == ["request.submitted", "request.checked", "request.withdrawn"]
+    assert [c["public_id"] for c in issuer.claim()] == [third]
+
+
+def test_pending_requests_expire(queue, issuer):
+    request, = submit(queue, "manual")
+    issuer.finish(issuer.claim())
+    assert issuer.call("expire_requests('1 hour')")[0]["expire_requests"] == 0
+    queue.execute("UPDATE chancery_store.request SET changed_at = now() - interval '2 hours'")
+    assert issuer.call("expire_requests('1 hour')")[0]["expire_requests"] == 1
+    assert state(queue, request) == "expired"
+    assert audit(queue, request)[-1] == "request.expired"
+
+
+# ------------------------------------------------------------------------ hints
+
+
+def test_hints_travel_both_ways(queue, issuer):
+    listener = queue.connect("service_two")
+    with listener.cursor() as cursor:
+        cursor.execute("LISTEN chancery_work; LISTEN chancery_done")
+
+    def heard():
+        listener.poll()
+        found = [(n.channel, n.payload) for n in listener.notifies]
+        del listener.notifies[:]
+        return found
+
+    submit(queue, count=5)
+    found = []
+    wait_until(lambda: found.extend(heard()) or found, what="a hint to the issuer")
+    assert set(found) == {("chancery_work", "")} and len(found) == 1  # five in one transaction
+    claims = issuer.claim()
+    issuer.finish(claims)
+    serials = [serial() for _ in claims]
+    issuer.begin(claims, serials)
+    del found[:]
+    heard()
+    issuer.complete(claims, [certificate(b"tbs" + s) for s in serials])
+    wait_until(lambda: found.extend(heard()) or found, what="a hint to who waits")
+    assert set(found) == {("chancery_done", "")}
+    listener.close()
+
+
+# ------------------------------------------------------------------------ plans
+
+
+def test_functions_use_indexes_whatever_the_size(queue, issuer):
+    """No sequential scan of a big table in any function of the queue."""
+    queue.execute(
+        "SET session_replication_role = replica;"  # no triggers: finished requests at once
+        "INSERT INTO chancery_store.request (ca_id, template_version_id, submitter, payload_sha256, state)"
+        " SELECT 1, 1, 'sql:service_one', '\\x00', 'issued' FROM generate_series(1, 20000);"
+        "INSERT INTO chancery_store.request_content (request_id, csr)"
+        " SELECT id, '\\x3000' FROM chancery_store.request;"
+        "INSERT INTO chancery_store.serial_intent (issuer_name_id, serial, request_id, generation_id, scope_id, epoch,"
+        " tbs_sha256) SELECT 1, '\\x01'::bytea || substr(sha256(id::text::bytea), 1, 19), id, 1, 1, 1,"
+        " sha256('\\x') FROM chancery_store.request;"
+        "INSERT INTO chancery_store.certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, request_id,"
+        " subject, not_before, not_after, spki_sha256, sha256, der)"
+        " SELECT 1, serial, 1, 1, 1, request_id, 'CN=a', now(), now(), '', sha256(serial), ''"
+        " FROM chancery_store.serial_intent;"
+        "ANALYZE")
+
+    def scans():
+        return dict(queue.execute(
+            "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE relname IN"
+            " ('request', 'request_content', 'serial_intent', 'certificate', 'intent_tbs', 'request_summary')"))
+
+    def forget():
+        queue.execute("SELECT pg_stat_force_next_flush()")
+
+    submit(queue, count=64)
+    issuer.call("claim_requests(1, 60)")  # warms the session up
+    with issuer.connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+    forget()
+    before = scans()
+    claims = issuer.claim()
+    issuer.finish(claims)
+    serials = [serial() for _ in claims]
+    issuer.begin(claims, serials)
+    issuer.ids("extend_leases(%s::bigint[], %s::int[], 60)", *issuer.keys(claims))
+    issuer.complete(claims, [certificate(b"tbs" + s) for s in serials])
+    issuer.call("sweep_leases()")
+    issuer.call("expire_requests('1 hour')")
+    queue.execute("SELECT chancery.request_status(%s)", (claims[0]["public_id"],), user="service_one")
+    with issuer.connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+    with issuer.connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    forget()
+    after = scans()
+    for table in ("request", "request_content", "serial_intent", "certificate"):
+        assert after[table] == before[table], table
