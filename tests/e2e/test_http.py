@@ -335,6 +335,7 @@ def test_tls_door(front, clients):
     # Distribution needs no certificate, whichever the door.
     assert front.https().get("/crl/demo.crl").body == SMALL
     assert front.api.get("/crl/demo.crl").body == SMALL
+    assert front.https().get("/crl/big.crl").body == BIG
 
 
 def test_tls_refuses_old_versions(front):
