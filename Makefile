@@ -118,6 +118,8 @@ $(BUILD)/unit/$(1): $(BUILD)/tests/unit/$(1).o $$(TEST_NEEDS_$(firstword $(subst
 	$$(CC) $$(LDFLAGS) -o $$@ $$^ $(call libs_of,$(TEST_NEEDS_$(firstword $(subst _, ,$(1))))) -lcmocka -lpthread -ldl
 endef
 $(foreach t,$(UNIT_TESTS:$(BUILD)/unit/%=%),$(eval $(call unit_test,$(t))))
+# This one starts the real program.
+$(BUILD)/unit/pkcs11_signer_test: | $(BUILD)/chancery-signer
 
 .PHONY: unit-build unit
 unit-build: $(UNIT_TESTS)
@@ -210,6 +212,13 @@ $(BUILD)/bench/csign: tests/bench/csign.c $(BUILD)/flags
 	$(CC) -std=gnu11 -O2 -g $(WARN) $(PKG_CFLAGS) -o $@ $< -lpthread -ldl
 bench: all $(BUILD)/bench/csign                      ## certificates per second, beside the token's own rate
 	@CHANCERY_BUILD=$(BUILD) /usr/bin/python3 -B tests/bench/bench.py
+
+.PHONY: bench-x509
+$(BUILD)/bench/bench_x509: $(BUILD)/tests/bench/bench_x509.o $(BUILD)/libx509.a $(BUILD)/libcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $$(pkg-config --libs $(call pkgs,x509 core)) -lpthread
+bench-x509: $(BUILD)/bench/bench_x509   ## time of parsing, verifying and building alone
+	@$<
 
 # ------------------------------------------------------------------ the sources
 

@@ -96,15 +96,22 @@ der_enter_only(struct bytes from, uint8_t tag, struct der *inner)
 	return der_enter(&d, tag, inner) && der_end(&d);
 }
 
+/* X.690 8.3.2: the first nine bits are not all equal. */
+static bool
+integer_minimal(struct bytes b)
+{
+	if (b.len < 2)
+		return b.len == 1;
+	return !(b.p[0] == 0x00 && b.p[1] < 0x80) && !(b.p[0] == 0xff && b.p[1] >= 0x80);
+}
+
 bool
 der_read_integer(struct der *d, struct bytes *content)
 {
 	struct der copy = *d;
 	struct bytes b;
 
-	if (!der_read(&copy, DER_INTEGER, &b) || b.len == 0)
-		return false;
-	if (b.len > 1 && ((b.p[0] == 0x00 && b.p[1] < 0x80) || (b.p[0] == 0xff && b.p[1] >= 0x80)))
+	if (!der_read(&copy, DER_INTEGER, &b) || !integer_minimal(b))
 		return false;
 	*content = b;
 	*d = copy;
@@ -324,6 +331,42 @@ der_read_time(struct der *d, int64_t *seconds)
 	return true;
 }
 
+/*
+ * Of the universal types, SEQUENCE and SET (and EXTERNAL and EMBEDDED PDV) are
+ * always constructed and in DER all others never are (X.690 8, 10.2); the
+ * simplest have few legal contents.
+ */
+static bool
+universal_valid(uint8_t tag, struct bytes content)
+{
+	bool constructed = (tag & 0x20) != 0;
+	unsigned unused;
+
+	switch (tag & 0x1f) {
+	case 0:
+		return false; /* end of contents, of the indefinite form */
+	case DER_SEQUENCE & 0x1f:
+	case DER_SET & 0x1f:
+	case 8:
+	case 11:
+		return constructed;
+	case DER_BOOLEAN:
+		return !constructed && content.len == 1 &&
+		       (content.p[0] == 0x00 || content.p[0] == 0xff);
+	case DER_INTEGER:
+	case DER_ENUMERATED:
+		return !constructed && integer_minimal(content);
+	case DER_BIT_STRING:
+		return !constructed && split_bits(content, &content, &unused);
+	case DER_NULL:
+		return !constructed && content.len == 0;
+	case DER_OID:
+		return !constructed && der_oid_valid(content);
+	default:
+		return !constructed;
+	}
+}
+
 static bool
 well_formed(struct bytes from, unsigned depth)
 {
@@ -334,6 +377,8 @@ well_formed(struct bytes from, unsigned depth)
 	der_init(&d, from);
 	while (!der_end(&d)) {
 		if (!der_read_any(&d, &tag, &content, NULL))
+			return false;
+		if ((tag & 0xc0) == 0 && !universal_valid(tag, content))
 			return false;
 		if ((tag & 0x20) != 0 &&
 		    (depth == DER_DEPTH_MAX || !well_formed(content, depth + 1)))

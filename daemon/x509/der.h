@@ -35,7 +35,6 @@ enum {
 	DER_IA5_STRING = 0x16,
 	DER_UTC_TIME = 0x17,
 	DER_GENERALIZED_TIME = 0x18,
-	DER_VISIBLE_STRING = 0x1a,
 	DER_UNIVERSAL_STRING = 0x1c,
 	DER_BMP_STRING = 0x1e,
 	DER_SEQUENCE = 0x30,
@@ -136,7 +135,9 @@ bool der_read_time(struct der *d, int64_t *seconds) MUST_CHECK;
 bool der_read_generalized_time(struct der *d, int64_t *seconds) MUST_CHECK;
 
 /* True when these octets are a sequence of well-formed elements, constructed
- * ones included, at most DER_DEPTH_MAX deep. */
+ * ones included, at most DER_DEPTH_MAX deep: universal types have the form that
+ * DER gives them, and BOOLEAN, INTEGER, ENUMERATED, NULL, OBJECT IDENTIFIER and
+ * BIT STRING legal contents. */
 bool der_well_formed(struct bytes from);
 
 #endif

@@ -150,7 +150,6 @@ name_next_character(uint8_t tag, struct bytes *rest, uint32_t *character)
 			return false;
 		break;
 	case DER_PRINTABLE_STRING:
-	case DER_VISIBLE_STRING:
 		if (octet < 0x20 || octet > 0x7e)
 			return false;
 		break;

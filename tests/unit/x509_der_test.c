@@ -135,6 +135,21 @@ nesting_is_bounded(void **state)
 	assert_false(der_well_formed(hex("30 03 02 01")));
 }
 
+static void
+well_formed_types(void **state)
+{
+	static const char *const good[] = {"30 00", "31 00", "05 00", "04 00", "0c 01 ff",
+	    "01 01 ff", "02 01 00", "a0 03 02 01 00", "80 01 00", "03 01 00", "06 01 2a"};
+	static const char *const wrong[] = {"10 00", "11 00", "00 00", "24 00", "05 01 00", "25 00",
+	    "01 01 01", "21 01 ff", "02 02 00 00", "22 00", "0a 00", "03 00", "23 02 03 00",
+	    "06 00", "2c 00", "a0 02 02 01", "30 02 10 00"};
+
+	for (size_t i = 0; i < COUNT_OF(good); i++)
+		assert_true(der_well_formed(hex(good[i])));
+	for (size_t i = 0; i < COUNT_OF(wrong); i++)
+		assert_false(der_well_formed(hex(wrong[i])));
+}
+
 static bool
 read_time_text(uint8_t tag, const char *text, int64_t *seconds)
 {
@@ -340,6 +355,7 @@ main(void)
 	    cmocka_unit_test(lengths_and_tags),
 	    cmocka_unit_test(primitives),
 	    cmocka_unit_test(nesting_is_bounded),
+	    cmocka_unit_test(well_formed_types),
 	    cmocka_unit_test(times_read),
 	    cmocka_unit_test(times_written),
 	    cmocka_unit_test(writer),

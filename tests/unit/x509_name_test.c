@@ -188,6 +188,8 @@ hostile_der(void **state)
 	    {"30 02 30 00", "no RDN"},
 	    {"30 0c 31 0a 30 08 06 03 55 04 03 0c 01 ff", "character"},
 	    {"30 0c 31 0a 30 08 06 03 55 04 03 04 01 61", "no string"},
+	    /* VisibleString is no DirectoryString; OpenSSL would not read it back */
+	    {"30 0c 31 0a 30 08 06 03 55 04 03 1a 01 61", "no string"},
 	    {"30 0b 31 09 30 07 06 03 55 04 03 0c 00", "empty"},
 	    {"30 0c 31 0a 30 08 06 03 55 04 03 0c 01 00", "control"},
 	    {"30 0c 31 0a 30 08 06 03 55 04 03 13 01 2a", "PrintableString"},
