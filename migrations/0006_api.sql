@@ -374,7 +374,7 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     FROM generation g,
         unnest(CASE WHEN NOT p_chain THEN ARRAY[x.der]
                     WHEN x.der = g.certificate THEN x.der || g.chain
-                    ELSE x.der || g.certificate || g.chain END) WITH ORDINALITY c (der, n)
+                    ELSE ARRAY[x.der, g.certificate] || g.chain END) WITH ORDINALITY c (der, n)
     WHERE g.id = x.generation_id
 $$;
 
