@@ -20,6 +20,19 @@ struct module {
 	bool initialised, thread_safe;
 };
 
+/* libp11 leaves the CKR in OpenSSL's error queue, or nothing at all. */
+static bool
+libp11_error(struct error *e, const char *what)
+{
+	unsigned long last = ERR_peek_last_error();
+	bool is_ckr = last != 0 && ERR_GET_LIB(last) == ERR_get_CKR_code();
+
+	ERR_clear_error();
+	if (is_ckr)
+		return ckr_error(e, (CK_RV)ERR_GET_REASON(last), "%s", what);
+	return error_set(e, ERROR_UNAVAILABLE, "%s", what);
+}
+
 /* Some modules refuse init arguments: those get none, and one thread. */
 static bool
 initialise(struct module *m, const char *path, struct error *e)
@@ -79,8 +92,7 @@ module_open(const char *path, struct module **module, struct error *e)
 	 */
 	m->ctx = PKCS11_CTX_new();
 	if (m->ctx == NULL || PKCS11_CTX_load(m->ctx, path) != 0) {
-		(void)error_set_openssl(
-		    e, ERROR_UNAVAILABLE, "libp11 cannot use the PKCS#11 module %s", path);
+		(void)libp11_error(e, "libp11 cannot use the PKCS#11 module");
 		if (m->ctx != NULL)
 			PKCS11_CTX_free(m->ctx);
 		m->ctx = NULL;
@@ -264,7 +276,7 @@ module_select(struct module *m, enum config_select by, const char *what, struct 
 	if (by == CONFIG_SELECT_URI && (uri = parse_uri(what, e)) == NULL)
 		return false;
 	if (PKCS11_enumerate_slots(m->ctx, &slots, &count) != 0) {
-		(void)error_set_openssl(e, ERROR_UNAVAILABLE, "the module does not list its slots");
+		(void)libp11_error(e, "the PKCS#11 module does not list its slots");
 		goto out;
 	}
 	for (unsigned int i = 0; i < count && i < SLOTS_MAX; i++)

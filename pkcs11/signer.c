@@ -21,7 +21,7 @@
 #define RETRY_MODULE_S 10
 /* How long the issuer's first requests wait for the token to be opened. */
 #define PATIENCE_S 5
-/* After the token was lost: rounds to get the last answers out. */
+/* At the end: rounds to get the last answers out. */
 #define FLUSH_ROUND_MS 10
 #define FLUSH_ROUNDS 50
 
@@ -37,11 +37,35 @@ set_state(struct signer *s, enum signproto_state state, const char *text)
 	role_status(s->role, "%s: %s", signproto_state_name(state), s->state_text);
 }
 
+/* Ends the process once the last answers are on their way. */
 static void
-stop(struct signer *s, int status)
+flush(struct signer *s)
 {
-	s->stopped = true;
-	role_stop(s->role, status);
+	struct timeval round = {.tv_usec = FLUSH_ROUND_MS * 1000};
+
+	if (s->flush_left > 0 && s->channel != NULL && channel_queued(s->channel) > 0) {
+		s->flush_left--;
+		(void)event_add(s->flush, &round);
+	} else {
+		role_stop(s->role, s->exit_status);
+	}
+}
+
+static void
+on_flush(evutil_socket_t fd, short what, void *arg)
+{
+	flush(arg);
+}
+
+static void
+end(struct signer *s, int status)
+{
+	if (s->ending)
+		return;
+	s->ending = true;
+	s->exit_status = status;
+	s->flush_left = FLUSH_ROUNDS;
+	flush(s);
 }
 
 /* ---- the issuer's channel */
@@ -71,7 +95,7 @@ void
 signer_give_up_channel(struct signer *s, const struct error *why)
 {
 	log_failure(LOG_LEVEL_ERROR, s->token_config->name, why);
-	stop(s, 1);
+	role_stop(s->role, 1);
 }
 
 static void
@@ -144,7 +168,7 @@ open_token(struct signer *s)
 	o->running = started;
 	if (!started) {
 		log_error(s->token_config->name, "cannot start a thread to open the token");
-		stop(s, 1);
+		end(s, 1);
 	}
 }
 
@@ -240,18 +264,6 @@ on_patience(evutil_socket_t fd, short what, void *arg)
 /* ---- losing the token, and the end */
 
 static void
-on_flush(evutil_socket_t fd, short what, void *arg)
-{
-	struct timeval round = {.tv_usec = FLUSH_ROUND_MS * 1000};
-	struct signer *s = arg;
-
-	if (s->flush_left-- > 0 && s->channel != NULL && channel_queued(s->channel) > 0)
-		(void)event_add(s->flush, &round);
-	else
-		stop(s, EXIT_TOKEN_LOST);
-}
-
-static void
 lose_token(struct signer *s, const struct error *seen)
 {
 	struct error why = ERROR_INIT;
@@ -262,8 +274,7 @@ lose_token(struct signer *s, const struct error *seen)
 	log_error(s->token_config->name, "%s; starting again", why.text);
 	set_state(s, SIGNPROTO_TOKEN_AWAY, why.text);
 	signer_fail_all(s, &why);
-	s->flush_left = FLUSH_ROUNDS;
-	on_flush(-1, 0, s);
+	end(s, EXIT_TOKEN_LOST);
 }
 
 static void
@@ -282,7 +293,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	if (pool_failed(s->pool, &why))
 		lose_token(s, &why);
 	else if (role_is_draining(s->role) && signer_is_idle(s))
-		stop(s, 0);
+		end(s, 0);
 }
 
 static void
@@ -291,7 +302,7 @@ on_drain(void *arg)
 	struct signer *s = arg;
 
 	if (signer_is_idle(s))
-		stop(s, 0);
+		end(s, 0);
 }
 
 static void
@@ -377,6 +388,20 @@ tear_down(struct signer *s)
 	free(s);
 }
 
+/*
+ * A thread may be inside the module and never come back; joining it, or
+ * unloading the module under it, would be worse than leaving at once.
+ */
+static NORETURN void
+leave_at_once(struct signer *s, int status)
+{
+	if (s->pool != NULL)
+		pool_abandon(s->pool);
+	if (s->opening.running)
+		(void)pthread_detach(s->opening.thread);
+	_exit(status);
+}
+
 int
 signer_main(const struct config *config, const struct config_token *token, int control_fd)
 {
@@ -398,12 +423,8 @@ signer_main(const struct config *config, const struct config_token *token, int c
 	set_state(s, SIGNPROTO_TOKEN_AWAY, "the token is being opened");
 	open_token(s);
 	status = role_run(s->role);
-	/*
-	 * A thread may be inside the module and never come back; joining it or
-	 * unloading the module under it would be worse than leaving at once.
-	 */
 	if (s->lost || s->opening.running || s->pending_count > 0)
-		_exit(status);
+		leave_at_once(s, status);
 	tear_down(s);
 	return status;
 }

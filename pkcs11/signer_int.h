@@ -39,13 +39,14 @@ struct signer {
 	struct opening opening;
 	struct token *token; /* these two while READY */
 	struct pool *pool;
-	bool tried;   /* the first opening came to an end, or took too long */
-	bool lost;    /* the token was lost: only flushing and the exit are left */
-	bool stopped; /* role_stop was called */
+	bool tried;  /* the first opening came to an end, or took too long */
+	bool ending; /* only the last answers and the exit are left */
+	bool lost;   /* and that because the token was */
 
 	int wake_fd;
 	struct event *wake, *retry, *patience, *flush;
 	unsigned int flush_left; /* rounds */
+	int exit_status;
 
 	struct channel *channel; /* to the issuer; NULL: none now */
 	uint64_t channel_number; /* of the current one: late answers are dropped */

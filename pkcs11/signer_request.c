@@ -197,7 +197,7 @@ can_serve(struct signer *s, size_t bytes, struct error *e)
 	if (s->lost || s->pool == NULL)
 		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is not ready: %s",
 		    s->token_config->name, s->state_text);
-	if (role_is_draining(s->role))
+	if (s->ending || role_is_draining(s->role))
 		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is stopping",
 		    s->token_config->name);
 	if (s->pending_count >= SIGNER_QUEUE_MAX ||

@@ -12,6 +12,7 @@
 /* Together at most some three seconds. */
 #define RACE_TRIES 8
 #define RACE_PAUSE_MS 40
+#define FIND_TRIES 4
 
 struct token {
 	struct module *module;
@@ -33,19 +34,31 @@ stagger(unsigned int attempt)
 	    &(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
 }
 
+/*
+ * A token whose file another process is just rewriting is not there for a
+ * module that looks once, when it is initialised: it has to look again.
+ */
 static bool
-find_token(struct token *t, const struct config_token *config, struct error *e)
+find_token(struct token *t, const struct config_token *config, enum signproto_state *state,
+    struct error *e)
 {
 	struct error why = ERROR_INIT;
 
-	/* A token whose file another process is writing looks absent. */
-	for (unsigned int attempt = 0; attempt < 3; attempt++) {
+	for (unsigned int attempt = 0; attempt < FIND_TRIES; attempt++) {
+		if (attempt > 0)
+			stagger(attempt);
 		error_clear(&why);
-		if (module_select(t->module, config->select_by, config->select, &t->info, &why))
-			return true;
+		module_close(t->module);
+		t->module = NULL;
+		*state = SIGNPROTO_MODULE_BROKEN;
+		if (module_open(config->module, &t->module, &why)) {
+			*state = SIGNPROTO_TOKEN_AWAY;
+			if (module_select(
+				t->module, config->select_by, config->select, &t->info, &why))
+				return true;
+		}
 		if (why.code != ERROR_UNAVAILABLE)
 			break;
-		stagger(attempt);
 	}
 	*e = why;
 	return false;
@@ -190,10 +203,7 @@ token_open(const struct config_token *config, const char *state_dir, struct toke
 		(void)error_set(e, ERROR_SYSTEM, "no memory for token '%s'", config->name);
 		goto out;
 	}
-	if (!module_open(config->module, &t->module, e))
-		goto out;
-	*state = SIGNPROTO_TOKEN_AWAY;
-	if (!find_token(t, config, e) || !open_keeper(t, e))
+	if (!find_token(t, config, state, e) || !open_keeper(t, e))
 		goto out;
 	if ((t->info.flags & CKF_LOGIN_REQUIRED) != 0 &&
 	    !read_pin_and_login(t, config, state_dir, state, e))

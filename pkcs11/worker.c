@@ -463,6 +463,13 @@ free_jobs(struct job *job)
 }
 
 void
+pool_abandon(struct pool *p)
+{
+	for (unsigned int i = 0; i < p->count; i++)
+		(void)pthread_detach(p->workers[i].thread);
+}
+
+void
 pool_free(struct pool *p)
 {
 	if (p == NULL)

@@ -80,6 +80,9 @@ struct job *pool_take_queued(struct pool *p);
  * what it saw. No more jobs are begun then. */
 bool pool_failed(struct pool *p, struct error *why);
 
+/* Lets go of the threads, wherever they are: for a process that ends at once. */
+void pool_abandon(struct pool *p);
+
 /* Waits for the threads to end their jobs, closes the sessions. Jobs that were
  * not taken back are freed. NULL is legal. */
 void pool_free(struct pool *p);
