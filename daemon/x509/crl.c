@@ -59,8 +59,7 @@ struct entry_parts {
 static bool
 make_parts(const struct crl_entry *e, bool delta, struct entry_parts *p, struct error *err)
 {
-	p->serial = e->serial.p;
-	p->serial_len = e->serial.len;
+	*p = (struct entry_parts){.serial = e->serial.p, .serial_len = e->serial.len};
 	while (p->serial_len > 0 && p->serial[0] == 0) {
 		p->serial++;
 		p->serial_len--;

@@ -247,7 +247,7 @@ der_read_named_bits(struct der *d, uint8_t tag, uint16_t *bits)
 			*bits |= (uint16_t)(1U << i);
 	}
 	/* The last bit that is used must be set. */
-	if (octets.len > 0 && (*bits & 1U << (8 * octets.len - unused - 1)) == 0)
+	if (octets.len > 0 && (octets.p[octets.len - 1] >> unused & 1) == 0)
 		return false;
 	*d = copy;
 	return true;
