@@ -117,10 +117,9 @@ capolicy_check_certificate(const struct capolicy *policy, struct bytes spki,
 		return false;
 	if (!bytes_equal(c->subject_key_id, (struct bytes){ski, sizeof ski}))
 		return error_set(err, ERROR_INPUT,
-		    "the certificate's subject key identifier is not the one the request asks for "
-		    "(RFC "
-		    "7093 2, method 1); let the parent CA copy it from the request (RFC 5280 "
-		    "4.2.1.2)");
+		    "the certificate's subject key identifier is not the one that the request asks "
+		    "for; let the parent CA copy it from the request, or compute it as RFC 5280 "
+		    "4.2.1.2 (1) says");
 	return true;
 }
 

@@ -203,11 +203,8 @@ sha256(struct bytes b, uint8_t digest[32], struct error *err)
 bool
 spki_ski(const struct spki *spki, uint8_t ski[SKI_LEN], struct error *err)
 {
-	uint8_t digest[32];
-
-	if (!sha256(spki->key, digest, err))
-		return false;
-	memcpy(ski, digest, SKI_LEN);
+	if (EVP_Digest(spki->key.p, spki->key.len, ski, NULL, EVP_sha1(), NULL) != 1)
+		return error_set_openssl(err, ERROR_SYSTEM, "SHA-1 of a public key");
 	return true;
 }
 

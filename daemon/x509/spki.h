@@ -48,8 +48,9 @@ void spki_describe(const struct spki *spki, char out[16]);
 /* The CA key algorithm that this is, or KEY_NONE (RSA of other sizes, Ed25519). */
 enum key_alg spki_key_alg(const struct spki *spki);
 
-/* Subject key identifier: the leftmost 160 bits of the SHA-256 of the BIT
- * STRING's content (RFC 7093 2 (1)). */
+/* Subject key identifier: the SHA-1 of the BIT STRING's content (RFC 5280 4.2.1.2
+ * (1)). An identifier, not a signature: nothing rests on SHA-1 here, and a parent
+ * CA that computes it itself instead of copying it comes to the same octets. */
 bool spki_ski(const struct spki *spki, uint8_t ski[SKI_LEN], struct error *err) MUST_CHECK;
 
 /* SHA-256 over the whole structure: how keys are known in the database. */
