@@ -6,6 +6,13 @@
 -- rows. Identifiers are looked up first and rows are then touched by primary
 -- key, in the order of their ids, so that two issuers cannot deadlock.
 --
+-- Their plans are fixed: from the arrays, or from what was claimed, to one row of
+-- each table by its key (LATERAL with OFFSET 0 is neither reordered, nor given
+-- another index by a further condition).
+-- Statistics of a queue are wrong most of the time: a table that was empty when
+-- it was analysed holds thousands of rows a second later, and a plan made in
+-- between stays in the session.
+--
 -- The trigger request_check_move (0001) holds every move to request_move.
 
 SET search_path = chancery_store, pg_temp;
@@ -238,7 +245,8 @@ CREATE FUNCTION claim_requests(p_limit int, p_lease_s int)
 RETURNS TABLE (request_id bigint, public_id uuid, epoch int, ca_id bigint, template_version_id bigint,
     cleared boolean, automatic boolean, attempts int, csr bytea, attributes jsonb,
     issuer_name_id bigint, serial bytea, generation_id bigint, scope_id bigint, tbs_sha256 bytea, tbs bytea)
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_ids bigint[];
@@ -257,13 +265,17 @@ BEGIN
         WHERE r.id = ANY (v_ids)
         RETURNING r.id, r.public_id, r.epoch, r.ca_id, r.template_version_id, r.cleared, r.attempts
     )
-    SELECT c.id, c.public_id, c.epoch, c.ca_id, c.template_version_id, c.cleared, v.automatic, c.attempts,
-        q.csr, q.attributes, i.issuer_name_id, i.serial, i.generation_id, i.scope_id, i.tbs_sha256, b.tbs
+    SELECT c.id, c.public_id, c.epoch, c.ca_id, c.template_version_id, c.cleared,
+        (SELECT v.automatic FROM template_version v WHERE v.id = c.template_version_id), c.attempts,
+        q.csr, q.attributes, b.issuer_name_id, b.serial, b.generation_id, b.scope_id, b.tbs_sha256, b.tbs
     FROM claimed c
-    JOIN template_version v ON v.id = c.template_version_id
-    JOIN request_content q ON q.request_id = c.id
-    LEFT JOIN intent_tbs b ON b.request_id = c.id
-    LEFT JOIN serial_intent i ON i.issuer_name_id = b.issuer_name_id AND i.serial = b.serial;
+    CROSS JOIN LATERAL (SELECT * FROM request_content q WHERE q.request_id = c.id OFFSET 0) q
+    LEFT JOIN LATERAL (
+        SELECT b.issuer_name_id, b.serial, i.generation_id, i.scope_id, i.tbs_sha256, b.tbs
+        FROM intent_tbs b
+        CROSS JOIN LATERAL (SELECT * FROM serial_intent i
+            WHERE i.issuer_name_id = b.issuer_name_id AND i.serial = b.serial OFFSET 0) i
+        WHERE b.request_id = c.id OFFSET 0) b ON true;
 END $$;
 
 -- What the checks of claimed requests found. outcomes: passed, rejected, failed.
@@ -273,20 +285,23 @@ END $$;
 CREATE FUNCTION finish_checks(p_ids bigint[], p_epochs int[], p_outcomes text[], p_reasons text[],
     p_subjects text[], p_names text[], p_key_types text[], p_spki_sha256 bytea[], p_csr_sha256 bytea[])
 RETURNS TABLE (request_id bigint, state text)
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
     WITH held AS MATERIALIZED (
-        SELECT r.id, r.public_id, r.cleared OR v.automatic AS cleared, u.outcome, u.reason,
+        SELECT r.id, r.public_id, u.outcome, u.reason,
             CASE WHEN u.outcome <> 'passed' THEN u.outcome
-                 WHEN r.cleared OR v.automatic THEN 'claimed' ELSE 'pending' END AS to_state,
+                 WHEN r.cleared OR (SELECT v.automatic FROM template_version v WHERE v.id = r.template_version_id)
+                 THEN 'claimed' ELSE 'pending' END AS to_state,
             u.subject, u.names, u.key_type, u.spki_sha256, u.csr_sha256
-        FROM unnest(p_ids, p_epochs, p_outcomes, p_reasons, p_subjects, p_names, p_key_types, p_spki_sha256,
-            p_csr_sha256) u (id, epoch, outcome, reason, subject, names, key_type, spki_sha256, csr_sha256)
-        JOIN request r ON r.id = u.id AND r.epoch = u.epoch AND r.state = 'claimed'
-        JOIN template_version v ON v.id = r.template_version_id
-        ORDER BY r.id FOR UPDATE OF r
+        FROM (SELECT * FROM unnest(p_ids, p_epochs, p_outcomes, p_reasons, p_subjects, p_names, p_key_types,
+            p_spki_sha256, p_csr_sha256)
+            u (id, epoch, outcome, reason, subject, names, key_type, spki_sha256, csr_sha256) ORDER BY id) u
+        CROSS JOIN LATERAL (SELECT r.id, r.public_id, r.cleared, r.template_version_id, r.epoch, r.state FROM request r
+            WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
+        WHERE r.epoch = u.epoch AND r.state = 'claimed'
     ), moved AS (
         UPDATE request r SET state = h.to_state, reason = h.reason
         FROM held h WHERE r.id = h.id AND h.to_state <> 'claimed'
@@ -315,20 +330,22 @@ END $$;
 CREATE FUNCTION begin_signing(p_ids bigint[], p_epochs int[], p_issuer_name_ids bigint[], p_serials bytea[],
     p_generation_ids bigint[], p_scope_ids bigint[], p_tbs_sha256 bytea[], p_tbs bytea[])
 RETURNS SETOF bigint
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 BEGIN
     RETURN QUERY
     WITH held AS MATERIALIZED (
         SELECT r.id, r.epoch, u.issuer_name_id, u.serial, u.generation_id, u.scope_id, u.tbs_sha256, u.tbs,
             b.request_id IS NOT NULL AS again
-        FROM unnest(p_ids, p_epochs, p_issuer_name_ids, p_serials, p_generation_ids, p_scope_ids, p_tbs_sha256,
-            p_tbs) u (id, epoch, issuer_name_id, serial, generation_id, scope_id, tbs_sha256, tbs)
-        JOIN request r ON r.id = u.id AND r.epoch = u.epoch AND r.state = 'claimed' AND r.cleared
-        LEFT JOIN intent_tbs b ON b.request_id = r.id
-        WHERE u.tbs_sha256 = sha256(u.tbs)
+        FROM (SELECT * FROM unnest(p_ids, p_epochs, p_issuer_name_ids, p_serials, p_generation_ids, p_scope_ids,
+            p_tbs_sha256, p_tbs)
+            u (id, epoch, issuer_name_id, serial, generation_id, scope_id, tbs_sha256, tbs) ORDER BY id) u
+        CROSS JOIN LATERAL (SELECT r.id, r.epoch, r.state, r.cleared FROM request r
+            WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
+        LEFT JOIN LATERAL (SELECT * FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b ON true
+        WHERE r.epoch = u.epoch AND r.state = 'claimed' AND r.cleared AND u.tbs_sha256 = sha256(u.tbs)
             AND (b.request_id IS NULL
                 OR b.issuer_name_id = u.issuer_name_id AND b.serial = u.serial AND b.tbs = u.tbs)
-        ORDER BY r.id FOR UPDATE OF r
     ), intent AS (
         INSERT INTO serial_intent (issuer_name_id, serial, request_id, generation_id, scope_id, epoch, tbs_sha256)
         SELECT h.issuer_name_id, h.serial, h.id, h.generation_id, h.scope_id, h.epoch, h.tbs_sha256
@@ -344,13 +361,15 @@ END $$;
 -- signed (their key was retired, their time has passed). Serial and bytes stay
 -- on record; the request may then begin with a new serial.
 CREATE FUNCTION abandon_intents(p_ids bigint[], p_epochs int[]) RETURNS SETOF bigint
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 BEGIN
     RETURN QUERY
     WITH held AS MATERIALIZED (
-        SELECT r.id, r.public_id FROM unnest(p_ids, p_epochs) u (id, epoch)
-        JOIN request r ON r.id = u.id AND r.epoch = u.epoch AND r.state = 'claimed'
-        ORDER BY r.id FOR UPDATE OF r
+        SELECT r.id, r.public_id FROM (SELECT * FROM unnest(p_ids, p_epochs) u (id, epoch) ORDER BY id) u
+        CROSS JOIN LATERAL (SELECT r.id, r.public_id, r.epoch, r.state FROM request r
+            WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
+        WHERE r.epoch = u.epoch AND r.state = 'claimed'
     ), freed AS (
         UPDATE intent_tbs b SET request_id = NULL FROM held h WHERE b.request_id = h.id
         RETURNING h.id, h.public_id, b.serial
@@ -376,19 +395,23 @@ $$;
 CREATE FUNCTION complete_requests(p_ids bigint[], p_epochs int[], p_subjects text[], p_names text[],
     p_not_before timestamptz[], p_not_after timestamptz[], p_spki_sha256 bytea[], p_der bytea[])
 RETURNS SETOF bigint
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_done bigint[];
 BEGIN
-    RETURN QUERY
     WITH held AS MATERIALIZED (
         SELECT r.id, r.public_id, r.ca_id, r.template_version_id, b.issuer_name_id, b.serial, i.generation_id,
             i.scope_id, u.subject, u.names, u.not_before, u.not_after, u.spki_sha256, u.der, sha256(u.der) AS sha256
-        FROM unnest(p_ids, p_epochs, p_subjects, p_names, p_not_before, p_not_after, p_spki_sha256, p_der)
-            u (id, epoch, subject, names, not_before, not_after, spki_sha256, der)
-        JOIN request r ON r.id = u.id AND r.epoch = u.epoch AND r.state = 'signing'
-        JOIN intent_tbs b ON b.request_id = r.id
-        JOIN serial_intent i ON i.issuer_name_id = b.issuer_name_id AND i.serial = b.serial
-        WHERE substr(u.der, der_header_len(u.der) + 1, length(b.tbs)) = b.tbs
-        ORDER BY r.id FOR UPDATE OF r
+        FROM (SELECT * FROM unnest(p_ids, p_epochs, p_subjects, p_names, p_not_before, p_not_after, p_spki_sha256,
+            p_der) u (id, epoch, subject, names, not_before, not_after, spki_sha256, der) ORDER BY id) u
+        CROSS JOIN LATERAL (SELECT r.id, r.public_id, r.ca_id, r.template_version_id, r.epoch, r.state FROM request r
+            WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
+        CROSS JOIN LATERAL (SELECT * FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b
+        CROSS JOIN LATERAL (SELECT * FROM serial_intent i
+            WHERE i.issuer_name_id = b.issuer_name_id AND i.serial = b.serial OFFSET 0) i
+        WHERE r.epoch = u.epoch AND r.state = 'signing'
+            AND substr(u.der, der_header_len(u.der) + 1, length(b.tbs)) = b.tbs
     ), certified AS (
         INSERT INTO certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, template_version_id,
             request_id, subject, names, not_before, not_after, spki_sha256, sha256, der)
@@ -407,22 +430,29 @@ BEGIN
             jsonb_build_object('request', h.public_id, 'serial', encode(h.serial, 'hex'), 'subject', h.subject)
         FROM held h
     )
-    SELECT d.id FROM done d
-    UNION ALL
-    SELECT c.request_id FROM unnest(p_ids, p_der) u (id, der)
-    JOIN certificate c ON c.request_id = u.id AND c.sha256 = sha256(u.der);
+    SELECT coalesce(array_agg(d.id), '{}') INTO v_done FROM done d;
     NOTIFY chancery_done;
+    RETURN QUERY SELECT unnest(v_done);
+    IF cardinality(v_done) < cardinality(p_ids) THEN
+        RETURN QUERY SELECT c.request_id FROM unnest(p_ids, p_der) u (id, der)
+        CROSS JOIN LATERAL (SELECT c.request_id FROM certificate c
+            WHERE c.request_id = u.id AND c.sha256 = sha256(u.der) OFFSET 0) c
+        WHERE u.id <> ALL (v_done);
+    END IF;
 END $$;
 
 -- Ends the work on claimed or signing requests for good: it cannot succeed.
 CREATE FUNCTION fail_requests(p_ids bigint[], p_epochs int[], p_reasons text[]) RETURNS SETOF bigint
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 BEGIN
     RETURN QUERY
     WITH held AS MATERIALIZED (
-        SELECT r.id, r.public_id, u.reason FROM unnest(p_ids, p_epochs, p_reasons) u (id, epoch, reason)
-        JOIN request r ON r.id = u.id AND r.epoch = u.epoch AND r.state IN ('claimed', 'signing')
-        ORDER BY r.id FOR UPDATE OF r
+        SELECT r.id, r.public_id, u.reason
+        FROM (SELECT * FROM unnest(p_ids, p_epochs, p_reasons) u (id, epoch, reason) ORDER BY id) u
+        CROSS JOIN LATERAL (SELECT r.id, r.public_id, r.epoch, r.state FROM request r
+            WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
+        WHERE r.epoch = u.epoch AND r.state IN ('claimed', 'signing')
     ), audited AS (
         INSERT INTO audit (actor, action, object, detail)
         SELECT 'issuer', 'request.failed', h.public_id::text, jsonb_build_object('reason', h.reason) FROM held h
@@ -435,13 +465,15 @@ END $$;
 -- people see meanwhile ("waits for token ...").
 CREATE FUNCTION release_requests(p_ids bigint[], p_epochs int[], p_retry_after_s double precision, p_reason text)
 RETURNS SETOF bigint
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 BEGIN
     RETURN QUERY
     WITH held AS MATERIALIZED (
-        SELECT r.id FROM unnest(p_ids, p_epochs) u (id, epoch)
-        JOIN request r ON r.id = u.id AND r.epoch = u.epoch AND r.state IN ('claimed', 'signing')
-        ORDER BY r.id FOR UPDATE OF r
+        SELECT r.id FROM (SELECT * FROM unnest(p_ids, p_epochs) u (id, epoch) ORDER BY id) u
+        CROSS JOIN LATERAL (SELECT r.id, r.epoch, r.state FROM request r
+            WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
+        WHERE r.epoch = u.epoch AND r.state IN ('claimed', 'signing')
     )
     UPDATE request r SET state = CASE WHEN r.cleared THEN 'approved' ELSE 'submitted' END, reason = p_reason,
         retry_at = clock_timestamp() + make_interval(secs => p_retry_after_s)
@@ -450,13 +482,15 @@ END $$;
 
 -- Keeps claims for longer; answers with those that are still held.
 CREATE FUNCTION extend_leases(p_ids bigint[], p_epochs int[], p_lease_s int) RETURNS SETOF bigint
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 BEGIN
     RETURN QUERY
     WITH held AS MATERIALIZED (
-        SELECT r.id FROM unnest(p_ids, p_epochs) u (id, epoch)
-        JOIN request r ON r.id = u.id AND r.epoch = u.epoch AND r.state IN ('claimed', 'signing')
-        ORDER BY r.id FOR UPDATE OF r
+        SELECT r.id FROM (SELECT * FROM unnest(p_ids, p_epochs) u (id, epoch) ORDER BY id) u
+        CROSS JOIN LATERAL (SELECT r.id, r.epoch, r.state FROM request r
+            WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
+        WHERE r.epoch = u.epoch AND r.state IN ('claimed', 'signing')
     )
     UPDATE request r SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
     FROM held h WHERE r.id = h.id RETURNING r.id;
@@ -465,7 +499,8 @@ END $$;
 -- Puts requests whose issuer went away back into the queue; how many. Their
 -- epoch rises with the next claim, which fences the late issuer off.
 CREATE FUNCTION sweep_leases(p_limit int DEFAULT 1000) RETURNS int
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     v_ids bigint[];
 BEGIN
@@ -481,7 +516,8 @@ END $$;
 
 -- Nobody decided for p_max_age; how many expired.
 CREATE FUNCTION expire_requests(p_max_age interval, p_limit int DEFAULT 1000) RETURNS int
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     v_ids bigint[];
 BEGIN

@@ -409,51 +409,78 @@ def test_hints_travel_both_ways(queue, issuer):
 # ------------------------------------------------------------------------ plans
 
 
-def test_functions_use_indexes_whatever_the_size(queue, issuer):
-    """No sequential scan of a big table in any function of the queue."""
-    queue.execute(
-        "SET session_replication_role = replica;"  # no triggers: finished requests at once
-        "INSERT INTO chancery_store.request (ca_id, template_version_id, submitter, payload_sha256, state)"
-        " SELECT 1, 1, 'sql:service_one', '\\x00', 'issued' FROM generate_series(1, 20000);"
-        "INSERT INTO chancery_store.request_content (request_id, csr)"
-        " SELECT id, '\\x3000' FROM chancery_store.request;"
-        "INSERT INTO chancery_store.serial_intent (issuer_name_id, serial, request_id, generation_id, scope_id, epoch,"
-        " tbs_sha256) SELECT 1, '\\x01'::bytea || substr(sha256(id::text::bytea), 1, 19), id, 1, 1, 1,"
-        " sha256('\\x') FROM chancery_store.request;"
-        "INSERT INTO chancery_store.certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, request_id,"
-        " subject, not_before, not_after, spki_sha256, sha256, der)"
-        " SELECT 1, serial, 1, 1, 1, request_id, 'CN=a', now(), now(), '', sha256(serial), ''"
-        " FROM chancery_store.serial_intent;"
-        "ANALYZE")
+BIG = """
+SET session_replication_role = replica;  -- no triggers: finished requests at once
+INSERT INTO chancery_store.request (ca_id, template_version_id, submitter, payload_sha256, state)
+    SELECT 1, 1, 'sql:service_one', '\\x00', 'issued' FROM generate_series(1, 20000);
+INSERT INTO chancery_store.request_content (request_id, csr) SELECT id, '\\x3000' FROM chancery_store.request;
+INSERT INTO chancery_store.serial_intent (issuer_name_id, serial, request_id, generation_id, scope_id, epoch, tbs_sha256)
+    SELECT 1, '\\x01'::bytea || substr(sha256(id::text::bytea), 1, 19), id, 1, 1, 1, sha256('\\x')
+    FROM chancery_store.request;
+INSERT INTO chancery_store.certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, request_id,
+    subject, not_before, not_after, spki_sha256, sha256, der)
+    SELECT 1, serial, 1, 1, 1, request_id, 'CN=a', now(), now(), '', sha256(serial), '' FROM chancery_store.serial_intent;
+"""
+ROUNDS = 8
 
-    def scans():
-        return dict(queue.execute(
-            "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE relname IN"
-            " ('request', 'request_content', 'serial_intent', 'certificate', 'intent_tbs', 'request_summary')"))
 
-    def forget():
-        queue.execute("SELECT pg_stat_force_next_flush()")
+@pytest.mark.parametrize("analysed", ["while empty", "when full"])
+def test_each_row_is_found_by_its_key(queue, issuer, analysed):
+    """However wrong the statistics: no sequential scan, and as many rows read
+    as the batches have, not as the tables hold."""
+    tables = ("request", "request_content", "serial_intent", "certificate", "intent_tbs", "request_summary")
 
-    submit(queue, count=64)
-    issuer.call("claim_requests(1, 60)")  # warms the session up
-    with issuer.connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_force_next_flush()")
-    forget()
-    before = scans()
-    claims = issuer.claim()
-    issuer.finish(claims)
-    serials = [serial() for _ in claims]
-    issuer.begin(claims, serials)
-    issuer.ids("extend_leases(%s::bigint[], %s::int[], 60)", *issuer.keys(claims))
-    issuer.complete(claims, [certificate(b"tbs" + s) for s in serials])
-    issuer.call("sweep_leases()")
-    issuer.call("expire_requests('1 hour')")
-    queue.execute("SELECT chancery.request_status(%s)", (claims[0]["public_id"],), user="service_one")
-    with issuer.connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_force_next_flush()")
-    with issuer.connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-    forget()
-    after = scans()
-    for table in ("request", "request_content", "serial_intent", "certificate"):
-        assert after[table] == before[table], table
+    def read():
+        for connection in (issuer.connection, queue_reader):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_stat_force_next_flush()")
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        return {name: (scans, rows) for name, scans, rows in queue.execute(
+            "SELECT relname, seq_scan, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables"
+            " WHERE relname = ANY (%s)", (list(tables),))}
+
+    queue_reader = queue.connect()
+    if analysed == "while empty":
+        queue.execute("ANALYZE")
+        issuer.claim()
+        queue.execute(BIG)
+    else:
+        queue.execute(BIG + "ANALYZE")
+    submit(queue, count=64 * ROUNDS)
+    before = read()
+    for _ in range(ROUNDS):
+        claims = issuer.claim()
+        issuer.finish(claims)
+        serials = [serial() for _ in claims]
+        ders = [certificate(b"tbs" + s) for s in serials]
+        assert len(issuer.begin(claims, serials)) == 64
+        issuer.ids("extend_leases(%s::bigint[], %s::int[], 60)", *issuer.keys(claims))
+        assert len(issuer.complete(claims, ders)) == 64
+        issuer.complete(claims, ders)  # a repeat
+        issuer.release(claims)
+        issuer.call("sweep_leases()")
+        issuer.call("expire_requests('1 hour')")
+    after = read()
+    for table in tables:
+        assert after[table][0] == before[table][0], f"sequential scan of {table}"
+        assert after[table][1] - before[table][1] < 64 * ROUNDS * 25, table
+    queue_reader.close()
+
+
+def test_check_waits_for_a_sweep_and_then_sees_it(queue, issuer, other_issuer):
+    """A call that waited for a row's lock judges the row as it is then."""
+    submit(queue)
+    claims = issuer.claim(lease_s=0)
+    other_issuer.connection.autocommit = False
+    assert other_issuer.call("sweep_leases()")[0]["sweep_leases"] == 1
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(issuer.finish(claims)))
+    thread.start()
+    wait_until(lambda: queue.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                                 " AND usename = 'chancery_issuer' AND datname = current_database()") == 1,
+               what="the check to wait")
+    other_issuer.connection.commit()
+    thread.join()
+    assert answers == [{}]
+    assert queue.one("SELECT state FROM chancery_store.request") == "submitted"

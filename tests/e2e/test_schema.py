@@ -153,7 +153,7 @@ def test_constraints_hold(store):
 
 
 def test_numbers_of_crls_take_20_octets(store):
-    number = 2 ** 159
+    number = 2 ** 159 - 1
     store.execute("INSERT INTO chancery_store.crl (scope_id, number, delta, scheduled, this_update, next_update, state)"
                   " VALUES (1, %s, false, true, now(), now(), 'building')", (number,))
     assert store.one("SELECT number FROM chancery_store.crl") == number
