@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include "pkcs11/key_int.h"
+#include "pkcs11/limits.h"
 
 #define ATTRIBUTES_MAX 16
 
@@ -184,7 +185,7 @@ static bool
 find_one(struct session *s, CK_OBJECT_CLASS class, const char *what, struct bytes id,
     CK_OBJECT_HANDLE *handle, struct error *e)
 {
-	CK_OBJECT_HANDLE found[2];
+	CK_OBJECT_HANDLE found[2] = {CK_INVALID_HANDLE, CK_INVALID_HANDLE};
 	CK_ULONG count;
 
 	if (!find_objects(s, class, id, found, COUNT_OF(found), &count, e))
@@ -202,7 +203,7 @@ find_one(struct session *s, CK_OBJECT_CLASS class, const char *what, struct byte
 bool
 key_find(struct session *s, struct bytes id, struct key *key, struct error *e)
 {
-	CK_OBJECT_HANDLE public_key;
+	CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE;
 
 	*key = (struct key){0};
 	if (find_one(s, CKO_PRIVATE_KEY, "private", id, &key->private_key, e) &&

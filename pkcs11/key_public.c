@@ -43,11 +43,15 @@ read_attribute(struct session *s, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE typ
 	CK_ATTRIBUTE a = {type, buf, (CK_ULONG)size};
 	CK_RV rv = s->f->C_GetAttributeValue(s->handle, handle, &a, 1);
 
-	if (rv != CKR_OK)
-		return session_error(s, rv, e, "cannot read %s of a public key", name);
-	if (a.ulValueLen > size)
-		return error_set(
+	if (rv != CKR_OK) {
+		(void)session_error(s, rv, e, "cannot read %s of a public key", name);
+		return false;
+	}
+	if (a.ulValueLen > size) {
+		(void)error_set(
 		    e, ERROR_INPUT, "%s of a public key on the token is unusable", name);
+		return false;
+	}
 	*value = (struct bytes){buf, a.ulValueLen};
 	return true;
 }
@@ -57,7 +61,7 @@ read_rsa(
     struct session *s, CK_OBJECT_HANDLE handle, uint8_t *buf, struct bytes *spki, struct error *e)
 {
 	uint8_t n_buf[MODULUS_MAX], e_buf[MODULUS_MAX];
-	struct bytes modulus, exponent;
+	struct bytes modulus = {0}, exponent = {0};
 
 	return read_attribute(
 		   s, handle, CKA_MODULUS, "CKA_MODULUS", n_buf, sizeof n_buf, &modulus, e) &&
@@ -89,7 +93,7 @@ read_ec(
     struct session *s, CK_OBJECT_HANDLE handle, uint8_t *buf, struct bytes *spki, struct error *e)
 {
 	uint8_t params_buf[PARAMS_MAX], point_buf[POINT_MAX];
-	struct bytes params, value, point;
+	struct bytes params = {0}, value = {0}, point = {0};
 	enum key_alg alg = KEY_NONE;
 
 	if (!read_attribute(s, handle, CKA_EC_PARAMS, "CKA_EC_PARAMS", params_buf,
@@ -116,7 +120,7 @@ bool
 key_read_public(struct session *s, CK_OBJECT_HANDLE handle, struct key *key, struct error *e)
 {
 	CK_KEY_TYPE type = CK_UNAVAILABLE_INFORMATION;
-	struct bytes value, spki;
+	struct bytes value = {0}, spki = {0};
 	bool ok;
 
 	if (!read_attribute(

@@ -58,18 +58,26 @@ load(struct module *m, const char *path, struct error *e)
 	CK_RV rv;
 
 	m->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (m->handle == NULL)
-		return error_set(e, ERROR_CONFIG, "cannot load the PKCS#11 module: %s", dlerror());
+	if (m->handle == NULL) {
+		(void)error_set(e, ERROR_CONFIG, "cannot load the PKCS#11 module: %s", dlerror());
+		return false;
+	}
 	*(void **)&get = dlsym(m->handle, "C_GetFunctionList");
-	if (get == NULL)
-		return error_set(
+	if (get == NULL) {
+		(void)error_set(
 		    e, ERROR_CONFIG, "%s is no PKCS#11 module: it has no C_GetFunctionList", path);
+		return false;
+	}
 	rv = get(&m->f);
-	if (rv != CKR_OK)
-		return ckr_error(e, rv, "the PKCS#11 module %s gives no function list", path);
-	if (m->f == NULL || m->f->version.major < 2)
-		return error_set(
+	if (rv != CKR_OK) {
+		(void)ckr_error(e, rv, "the PKCS#11 module %s gives no function list", path);
+		return false;
+	}
+	if (m->f == NULL || m->f->version.major < 2) {
+		(void)error_set(
 		    e, ERROR_CONFIG, "%s is no PKCS#11 module of version 2 or later", path);
+		return false;
+	}
 	return true;
 }
 

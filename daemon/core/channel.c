@@ -41,6 +41,7 @@ leave(struct channel *c)
 		destroy(c);
 }
 
+/* Only from inside dispatch, which keeps c alive. */
 static void
 die(struct channel *c, const struct error *why)
 {
@@ -48,9 +49,7 @@ die(struct channel *c, const struct error *why)
 		return;
 	c->dead = true;
 	(void)bufferevent_disable(c->bev, EV_READ | EV_WRITE);
-	c->busy++;
 	c->callbacks->closed(c, why, c->arg);
-	leave(c);
 }
 
 static uint64_t

@@ -526,8 +526,10 @@ peak_memory(const struct signer *s)
 	f = fopen(path, "r");
 	if (f == NULL)
 		return 0;
-	while (fgets(line, sizeof line, f) != NULL)
-		(void)sscanf(line, "VmHWM: %lu", &kib);
+	while (fgets(line, sizeof line, f) != NULL) {
+		if (strncmp(line, "VmHWM:", 6) == 0)
+			kib = strtoul(line + 6, NULL, 10);
+	}
 	(void)fclose(f);
 	return kib;
 }
