@@ -12,9 +12,14 @@ case $BUILD in
 esac
 export BUILD
 
+bold="" plain=""
+if [ -t 1 ]; then
+	bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
+
 heading()
 {
-	printf '\n\033[1m%s\033[0m\n' "$*"
+	printf '\n%s%s%s\n' "$bold" "$*" "$plain"
 }
 
 say()
@@ -193,9 +198,9 @@ quiet openssl req -new -newkey rsa:2048 -nodes -keyout web.key -out web.csr -sub
 quiet certtool --generate-privkey --key-type ecdsa --curve secp256r1 --outfile mail.key
 printf 'cn = "mail.example"\ndns_name = "mail.example"\ntls_www_server\n' >mail.cfg
 quiet certtool --generate-request --load-privkey mail.key --template mail.cfg --outfile mail.csr
-pki --gen --type ecdsa --size 384 --outform pem >shadow.key
+pki --gen --type ecdsa --size 384 --outform pem >shadow.key 2>pki.log
 pki --req --in shadow.key --type priv --dn "CN=shadow.example" --san shadow.example \
-    --outform pem >shadow.csr
+    --outform pem >shadow.csr 2>>pki.log
 web=$(
 	psql_as webshop chancery -At -v csr="$(cat web.csr)" <<-'SQL'
 		SELECT chancery.submit_request('demo-issuing', 'tls-server', :'csr');

@@ -206,7 +206,7 @@ def test_template_not_of_this_ca(shared_instance, good):
     b"", b"{", b"[]", b"{}", b"null", b'"x"', b'{"ca": 5, "template": "tls-server", "csr": "x"}',
     b'{"ca": "x", "template": "tls-server", "csr": "x", "more": 1}', b'{"ca": "\xff\xfe"}', b"\x00",
     b'{"ca": "x"' + b" " * 10000 + b"}", b"[" * 100000,
-])
+], ids=lambda body: body[:24].decode("ascii", "replace"))
 def test_bad_json(shared_instance, body):
     answer = shared_instance.api.call("POST", "/v1/requests", body, {"Content-Type": "application/json"})
     assert answer.status in (400, 413), answer
