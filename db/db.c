@@ -70,6 +70,7 @@ drop_connection(struct db *db)
 	PQfinish(db->conn);
 	db->conn = NULL;
 	db->prepared_count = 0;
+	db->desynced = false;
 	(void)evtimer_del(db->timer);
 }
 

@@ -60,6 +60,7 @@ struct db {
 	unsigned backoff_ms;
 	struct connecting *connecting;
 	PGconn *conn;
+	bool desynced; /* half a statement was sent: nothing fits together any more */
 	struct event *reader, *writer;
 	struct event *timer; /* next attempt; while up, the watchdog */
 

@@ -158,10 +158,9 @@ connect_blocking(const char *conninfo, struct error *err)
 {
 	const char *const names[] = {
 	    "dbname", "application_name", "client_encoding", "options", "connect_timeout", NULL};
-	const char *const values[] = {conninfo, "chancery migrate", "UTF8",
-	    "-c TimeZone=UTC -c DateStyle=ISO -c statement_timeout=0 -c "
-	    "client_min_messages=warning",
-	    "10", NULL};
+	static const char options[] = "-c TimeZone=UTC -c DateStyle=ISO -c statement_timeout=0"
+				      " -c client_min_messages=warning";
+	const char *const values[] = {conninfo, "chancery migrate", "UTF8", options, "10", NULL};
 	PGconn *conn;
 
 	if (!conninfo_check(conninfo, err))

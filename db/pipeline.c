@@ -99,8 +99,9 @@ pipeline_send(struct db *db, const struct db_statement *statement, struct db_par
 	pending->arg = arg;
 	pending->bytes = bytes;
 	if (!send_parts(db, pending, params)) {
-		/* Half a message may be out: this connection cannot be used on. The
-		 * loss is noticed by the loop, not under the caller. */
+		/* Half of it may be out: this connection cannot be used on. The loop
+		 * gives it up, not this call under its caller. */
+		db->desynced = true;
 		error_set_connection(err, db->conn, statement->name);
 		event_active(db->reader, EV_READ, 0);
 		goto out;
@@ -255,7 +256,8 @@ pipeline_receive(struct db *db, struct error *err)
 	/* A callback may close this db, or its connection may be given up. A NULL
 	 * ends each part; more than one in a row means that libpq waits for nothing
 	 * while we do. */
-	while (db->conn == conn && nulls < 3 && !TAILQ_EMPTY(&db->pending) && !PQisBusy(conn)) {
+	while (db->conn == conn && !db->desynced && nulls < 3 && !TAILQ_EMPTY(&db->pending) &&
+	       !PQisBusy(conn)) {
 		struct db_pending *pending = TAILQ_FIRST(&db->pending);
 		PGresult *rows = PQgetResult(conn);
 
@@ -267,16 +269,18 @@ pipeline_receive(struct db *db, struct error *err)
 		nulls = 0;
 		db->progress_ms = db_now_ms();
 		if (PQresultStatus(rows) != PGRES_PIPELINE_SYNC) {
+			/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): TAILQ_REMOVE is not seen */
 			take(db, pending, rows);
 			continue;
 		}
 		PQclear(rows);
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		unlink_pending(db, pending);
 		deliver(db, pending);
 	}
 	if (db->conn != conn)
 		return true; /* dealt with already */
-	if (!alive || nulls == 3 || PQstatus(conn) == CONNECTION_BAD)
+	if (!alive || db->desynced || nulls == 3 || PQstatus(conn) == CONNECTION_BAD)
 		return error_set_connection(err, conn, "connection lost");
 	give_hints(db);
 	return true;
