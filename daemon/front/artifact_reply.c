@@ -165,11 +165,11 @@ artifact_reply(struct call *call, const struct front_artifact *artifact, struct 
 	const char *range = http_request_field(r, "Range");
 	uint64_t first = 0, last = 0;
 	enum http_range part = HTTP_RANGE_NONE;
-	char etag[ETAG_SIZE] = "\"";
+	char etag[ETAG_SIZE], hex[2 * sizeof(artifact->sha256) + 1];
 
 	for (size_t i = 0; i < sizeof(artifact->sha256); i++)
-		snprintf(etag + 1 + 2 * i, 3, "%02x", artifact->sha256[i]);
-	strcat(etag, "\"");
+		snprintf(hex + 2 * i, 3, "%02x", artifact->sha256[i]);
+	snprintf(etag, sizeof(etag), "\"%s\"", hex);
 	put_fields(call, artifact, etag);
 	if (is_not_modified(r, artifact, etag)) {
 		http_reply(call->x, 304, NULL, NULL, 0);

@@ -14,7 +14,7 @@ call_param(struct call *call, const char *name, char out[ROUTE_VALUE_SIZE])
 	for (size_t i = 0; i < call->values.count; i++)
 		if (strncmp(call->values.name[i], name, len) == 0 &&
 		    call->values.name[i][len] == '}') {
-			strcpy(out, call->values.value[i]);
+			memcpy(out, call->values.value[i], ROUTE_VALUE_SIZE);
 			found = HTTP_PARAM_FOUND;
 		}
 	if (found == HTTP_PARAM_ABSENT)

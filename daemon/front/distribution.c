@@ -330,7 +330,7 @@ name_split(const char *text, char ca[CA_NAME_MAX + 1], int *index)
 	digits = strspn(text + len + 1, "0123456789");
 	if (digits == 0 || digits > 4 || strcmp(text + len + 1 + digits, ")") != 0)
 		return false;
-	*index = atoi(text + len + 1);
+	*index = (int)strtol(text + len + 1, NULL, 10); /* 4 digits at most */
 	return true;
 }
 
@@ -407,11 +407,13 @@ distribution_new(struct front *f, struct error *err)
 void
 distribution_free(struct distribution *d)
 {
-	struct slot *s;
+	struct slot *s, *next;
 
 	if (d == NULL)
 		return;
-	while ((s = TAILQ_FIRST(&d->slots)) != NULL)
+	for (s = TAILQ_FIRST(&d->slots); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, link);
 		slot_free(s);
+	}
 	free(d);
 }

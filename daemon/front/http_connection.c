@@ -25,10 +25,9 @@ connection_set_phase(struct http_connection *c, enum phase phase, uint64_t deadl
 	evtimer_add(c->timer, &tv);
 }
 
-static void
+void
 connection_free(struct http_connection *c)
 {
-	server_forget(c);
 	http_parser_free(c->parser);
 	if (c->timer != NULL)
 		event_free(c->timer);
@@ -38,8 +37,8 @@ connection_free(struct http_connection *c)
 	free(c);
 }
 
-/* Inside connection_advance the free is put off, because the parser's strings
- * and c itself are in use further up the stack. */
+/* The memory goes when the loop comes round: c, and the strings of its parser,
+ * may be in use further up the stack. */
 void
 connection_close(struct http_connection *c)
 {
@@ -48,16 +47,17 @@ connection_close(struct http_connection *c)
 	if (c->dead)
 		return;
 	c->dead = true;
+	if (c->timer != NULL)
+		evtimer_del(c->timer);
 	if (c->bev != NULL) {
 		bufferevent_setcb(c->bev, NULL, NULL, NULL, NULL);
 		bufferevent_disable(c->bev, EV_READ | EV_WRITE);
 	}
+	server_forget(c);
 	if (x != NULL) {
 		c->x = NULL;
 		exchange_drop(x);
 	}
-	if (!c->reading)
-		connection_free(c);
 }
 
 /* The client may still be sending what we refused; closing now would make the
@@ -216,8 +216,6 @@ connection_advance(struct http_connection *c)
 	if (may_advance(c) && c->eof)
 		connection_close(c);
 	c->reading = false;
-	if (c->dead)
-		connection_free(c);
 }
 
 static void

@@ -37,6 +37,19 @@ accept_again(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+reap(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_server *s = arg;
+	struct http_connection *c, *next;
+
+	for (c = TAILQ_FIRST(&s->dead); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, link);
+		connection_free(c);
+	}
+	TAILQ_INIT(&s->dead);
+}
+
+static void
 on_drained(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_server *s = arg;
@@ -54,13 +67,15 @@ http_server_new(struct event_base *base, const struct http_limits *limits,
 	if (s == NULL)
 		goto fail;
 	TAILQ_INIT(&s->connections);
+	TAILQ_INIT(&s->dead);
 	s->base = base;
 	s->limits = limits;
 	s->handler = handler;
 	s->arg = arg;
 	s->again = evtimer_new(base, accept_again, s);
+	s->reap = evtimer_new(base, reap, s);
 	s->drain_event = evtimer_new(base, on_drained, s);
-	if (s->again == NULL || s->drain_event == NULL)
+	if (s->again == NULL || s->reap == NULL || s->drain_event == NULL)
 		goto fail;
 	return s;
 fail:
@@ -91,6 +106,9 @@ http_server_free(struct http_server *s)
 		next = TAILQ_NEXT(c, link);
 		connection_close(c);
 	}
+	reap(-1, 0, s);
+	if (s->reap != NULL)
+		event_free(s->reap);
 	for (size_t i = 0; i < HTTP_TLS_MAX; i++)
 		SSL_CTX_free(s->tls[i]);
 	if (s->again != NULL)
@@ -193,7 +211,11 @@ maybe_drained(struct http_server *s)
 void
 server_forget(struct http_connection *c)
 {
+	const struct timeval now = {0, 0};
+
 	TAILQ_REMOVE(&c->s->connections, c, link);
+	TAILQ_INSERT_TAIL(&c->s->dead, c, link);
+	evtimer_add(c->s->reap, &now);
 	c->s->count--;
 	c->s->door_count[door_index(c->peer.door)]--;
 	maybe_drained(c->s);

@@ -68,7 +68,7 @@ struct http_connection {
 	bool is_tls;
 	bool eof;     /* the client has closed its side */
 	bool reading; /* inside connection_advance */
-	bool dead;    /* to be freed once connection_advance unwinds */
+	bool dead;    /* closed; freed when the loop comes round */
 };
 
 struct http_listener {
@@ -88,6 +88,8 @@ struct http_server {
 	SSL_CTX *tls[HTTP_TLS_MAX];
 	struct event *again; /* takes up accepting after an error */
 	TAILQ_HEAD(, http_connection) connections;
+	TAILQ_HEAD(, http_connection) dead;
+	struct event *reap; /* frees the dead ones */
 	size_t count, door_count[HTTP_DOORS];
 	bool draining;
 	void (*drained)(void *arg);
@@ -100,6 +102,7 @@ unsigned door_index(enum http_door door);
 /* http_connection.c */
 bool connection_start(struct http_server *s, const struct http_listener *l, int fd);
 void connection_close(struct http_connection *c);
+void connection_free(struct http_connection *c);
 void connection_set_phase(struct http_connection *c, enum phase phase, uint64_t deadline_ms);
 /* The reply is in the output buffer whole. */
 void connection_sent(struct http_connection *c);
