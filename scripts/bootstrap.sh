@@ -67,6 +67,7 @@ echo "installing:$packages"
 # The whole of it as one script for one sudo.
 $as_root env PACKAGES="$packages" sh -eu <<'ROOT'
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+umask 022 # packages make directories that others have to read
 policy=/usr/sbin/policy-rc.d
 log=$(mktemp /tmp/chancery-bootstrap.XXXXXX)
 

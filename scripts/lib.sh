@@ -4,13 +4,14 @@
 PG_BIN=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
 
 # A command as the user that runs PostgreSQL: "postgres" for root, which the
-# server refuses, and otherwise ourselves.
+# server refuses, and otherwise ourselves. From /, because that user may not be
+# allowed into the source tree: all paths are absolute.
 as_postgres()
 {
 	if [ "$(id -u)" = 0 ]; then
-		runuser -u postgres -- "$@"
+		(cd / && exec runuser -u postgres -- "$@")
 	else
-		"$@"
+		(cd / && exec "$@")
 	fi
 }
 

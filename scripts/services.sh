@@ -13,12 +13,14 @@ cd "$(dirname "$0")/.."
 
 # Where everything lives. PostgreSQL does not run as root; where its user cannot
 # reach the source tree (a clone below /root), or the path is too long for a
-# Unix socket (108 bytes), the directory lies in /tmp with a link to it here.
+# Unix socket (108 bytes) or has characters that some configuration file would
+# want quoted, the directory lies in /tmp with a link to it here.
 make_demo_dir()
 {
 	mkdir -p var
 	here=$(pwd)/var/demo
-	if [ ${#here} -le 70 ] && as_postgres test -x var; then
+	odd=$(printf %s "$here" | LC_ALL=C tr -d 'A-Za-z0-9/._-')
+	if [ -z "$odd" ] && [ ${#here} -le 70 ] && as_postgres test -x "${here%/*}"; then
 		mkdir -p "$here"
 	else
 		ln -s "$(mktemp -d /tmp/chancery-demo.XXXXXX)" "$here"
@@ -121,7 +123,6 @@ start()
 	start_slapd
 	cat >"$D/env" <<-ENV
 		D=$D
-		BUILD=${BUILD:-build}
 		LDAP_PORT=$LDAP_PORT
 		HTTP_PORT=$(free_port)
 	ENV
