@@ -61,7 +61,7 @@ send_query(struct db *db, const struct db_statement *statement, struct db_params
 
 	if (pending == NULL)
 		free(a);
-	return pending;
+	return db_own_arg(pending);
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -326,7 +326,25 @@ ca_note_key(struct db *db, int64_t decision_id, int epoch, const char *token, co
 	return send_query(db, &stmt_note_key, &p, on_key, a, err);
 }
 
-/* The targets as the JSON array that ca_begin reads; NULL without memory. */
+static json_t *
+target_json(const struct ca_target *t)
+{
+	/* An option that is NULL is left out. */
+	json_t *options = json_pack("{s:s*, s:s*, s:s*, s:s*}", "credential", t->credential,
+	    "bind_dn", t->bind_dn, "tls", t->tls, "auth", t->auth);
+
+	if (options != NULL && t->webdav &&
+	    json_object_set_new(options, "webdav", json_true()) != 0) {
+		json_decref(options);
+		options = NULL;
+	}
+	/* Takes options over, also when it fails. */
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "name", t->name, "kind", t->kind,
+	    "artifact", t->artifact, "write", t->write, "read", t->read, "options", options);
+}
+
+/* The targets as the JSON array that ca_begin reads; NULL without memory, or
+ * when a text is no UTF-8. */
 static char *
 targets_json(const struct ca_target *targets, size_t n)
 {
@@ -334,12 +352,7 @@ targets_json(const struct ca_target *targets, size_t n)
 	char *text = NULL;
 
 	for (size_t i = 0; i < n && array != NULL; i++) {
-		const struct ca_target *t = &targets[i];
-		json_t *one = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "name", t->name, "kind",
-		    t->kind, "artifact", t->artifact, "write", t->write, "read", t->read, "options",
-		    json_loads(t->options, 0, NULL));
-
-		if (one == NULL || json_array_append_new(array, one) != 0)
+		if (json_array_append_new(array, target_json(&targets[i])) != 0)
 			goto out;
 	}
 	text = array != NULL ? json_dumps(array, JSON_COMPACT) : NULL;
@@ -382,7 +395,7 @@ ca_make(
 	struct asked *a = remember(arg, err);
 
 	if (targets == NULL)
-		error_set(err, ERROR_SYSTEM, "allocating the targets of CA %s", begin->name);
+		error_set(err, ERROR_SYSTEM, "writing down the targets of CA %s", begin->name);
 	if (a == NULL || targets == NULL)
 		goto out;
 	a->fn.begun = answer;

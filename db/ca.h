@@ -77,7 +77,8 @@ struct db_pending *ca_note_key(struct db *db, int64_t decision_id, int epoch, co
 
 struct ca_target {
 	const char *name, *kind, *artifact, *write, *read;
-	const char *options; /* JSON object */
+	const char *credential, *bind_dn, *tls, *auth; /* options: names, no secrets; or NULL */
+	bool webdav;
 };
 
 struct ca_begin {

@@ -3,11 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * The callback of a typed question, kept until the untyped answer comes. A
- * cancelled handle frees nothing, so the owner outlives its questions or the
- * few bytes are freed with the connection's end.
- */
+/* The callback of a typed question, kept until the untyped answer comes. */
 struct asked {
 	union {
 		crl_due_fn *due;
@@ -21,16 +17,18 @@ struct asked {
 	"crl_id, epoch, artifact_id, scope_id, ca_id, delta, resume, number, base_number, "  \
 	"this_update, next_update, upto_seq, base_seq, drop_expired_before, drop_upto_seq, " \
 	"ca_name, "                                                                          \
-	"tbs_sha256"
+	"tbs_sha256, decision_id"
 
 static const struct db_statement stmt_due = {
-    "crl_due", "SELECT scope_id, ca_id, delta FROM due_scopes($1)", 1};
+    "crl_due", "SELECT scope_id, ca_id, delta FROM due_scopes($1, $2)", 2};
 static const struct db_statement stmt_begin = {
     "crl_begin", "SELECT " COLUMNS_OF_JOB " FROM begin_crl($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_put_chunk = {"crl_put_chunk",
     "INSERT INTO artifact_chunk (artifact_id, position, data) VALUES ($1, $2, $3)", 3};
 static const struct db_statement stmt_spool_size = {"crl_spool_size",
-    "SELECT coalesce(sum(length(data)), 0)::bigint FROM artifact_chunk WHERE artifact_id = $1", 1};
+    "SELECT coalesce(sum(length(data)), 0)::bigint FROM artifact_chunk "
+    "WHERE artifact_id = $1 AND position > 0",
+    1};
 static const struct db_statement stmt_get_chunk = {
     "crl_get_chunk", "SELECT data FROM artifact_chunk WHERE artifact_id = $1 AND position = $2", 2};
 static const struct db_statement stmt_spooled = {
@@ -45,27 +43,22 @@ static const struct db_statement stmt_seq = {"crl_seq",
     "SELECT a.event_seq FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE s.id = $1", 1};
 
 /* $1 scope, $2 seconds, $3 seq: what may leave a complete CRL. */
-#define COMPLETE_ROWS                          \
-	"FROM revocation WHERE scope_id = $1 " \
-	"AND NOT (not_after < to_timestamp($2) AND seq <= $3) "
-/* $1 scope, $2 and $3 the window of events. The last event of a serial decides. */
-#define DELTA_ROWS                                                                       \
-	"FROM (SELECT DISTINCT ON (serial) serial, revoked_at, reason, invalidity_date " \
-	"FROM revocation_event WHERE scope_id = $1 AND seq > $2 AND seq <= $3 "          \
-	"ORDER BY serial, seq DESC) changed "
+#define COMPLETE_ENTRIES "FROM crl_complete_entries($1, to_timestamp($2), $3) "
+/* $1 scope, $2 and $3 the window of events. */
+#define DELTA_ENTRIES "FROM crl_delta_entries($1, $2, $3) "
 #define SHAPE                                                                          \
 	"SELECT length(serial)::bigint, revoked_at >= '2050-01-01 UTC', reason <> 0, " \
 	"invalidity_date IS NOT NULL, count(*) "
 #define ENTRY "SELECT serial, revoked_at, reason, invalidity_date "
 
 static const struct db_statement stmt_complete_shapes = {
-    "crl_complete_shapes", SHAPE COMPLETE_ROWS "GROUP BY 1, 2, 3, 4", 3};
+    "crl_complete_shapes", SHAPE COMPLETE_ENTRIES "GROUP BY 1, 2, 3, 4", 3};
 static const struct db_statement stmt_delta_shapes = {
-    "crl_delta_shapes", SHAPE DELTA_ROWS "GROUP BY 1, 2, 3, 4", 3};
+    "crl_delta_shapes", SHAPE DELTA_ENTRIES "GROUP BY 1, 2, 3, 4", 3};
 static const struct db_statement stmt_complete_entries = {
-    "crl_complete_entries", ENTRY COMPLETE_ROWS "ORDER BY serial", 3};
+    "crl_complete_entries", ENTRY COMPLETE_ENTRIES "ORDER BY serial", 3};
 static const struct db_statement stmt_delta_entries = {
-    "crl_delta_entries", ENTRY DELTA_ROWS "ORDER BY serial", 3};
+    "crl_delta_entries", ENTRY DELTA_ENTRIES "ORDER BY serial", 3};
 
 static struct asked *
 remember(void *arg, struct error *err)
@@ -88,7 +81,7 @@ send_query(struct db *db, const struct db_statement *statement, struct db_params
 
 	if (pending == NULL)
 		free(a);
-	return pending;
+	return db_own_arg(pending);
 }
 
 static void
@@ -119,6 +112,7 @@ read_job(struct db_result *r, struct crl_job *job, struct error *err)
 	    .base_seq = db_get_int64(r, 0, 12),
 	    .drop_expired_before = db_get_unixtime(r, 0, 13),
 	    .drop_upto_seq = db_is_null(r, 0, 14) ? -1 : db_get_int64(r, 0, 14),
+	    .decision_id = db_is_null(r, 0, 17) ? 0 : db_get_int64(r, 0, 17),
 	};
 	copy_octets(db_get_bytes(r, 0, 7), job->number, &job->number_len, sizeof job->number);
 	copy_octets(db_get_bytes(r, 0, 8), job->base_number, &job->base_number_len,
@@ -187,7 +181,8 @@ on_void(struct db *db, struct db_result *result, const struct error *err, void *
 }
 
 struct db_pending *
-crl_find_due(struct db *db, int limit, crl_due_fn *fn, void *arg, struct error *err)
+crl_find_due(struct db *db, int limit, const int64_t *without, size_t n, crl_due_fn *fn, void *arg,
+    struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
 	struct asked *a = remember(arg, err);
@@ -196,11 +191,15 @@ crl_find_due(struct db *db, int limit, crl_due_fn *fn, void *arg, struct error *
 		return NULL;
 	a->fn.due = fn;
 	db_param_int64(&p, limit);
+	db_array_begin(&p, DB_INT8);
+	for (size_t i = 0; i < n; i++)
+		db_element_int64(&p, without[i]);
+	db_array_end(&p);
 	return send_query(db, &stmt_due, &p, on_due, a, err);
 }
 
 struct db_pending *
-crl_begin(struct db *db, int64_t scope_id, bool delta, bool scheduled, int64_t decision_id,
+crl_begin(struct db *db, int64_t scope_id, bool delta, const struct decision_key *decision,
     int64_t life_s, int lease_s, crl_job_fn *fn, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
@@ -211,11 +210,13 @@ crl_begin(struct db *db, int64_t scope_id, bool delta, bool scheduled, int64_t d
 	a->fn.job = fn;
 	db_param_int64(&p, scope_id);
 	db_param_bool(&p, delta);
-	db_param_bool(&p, scheduled);
-	if (decision_id != 0)
-		db_param_int64(&p, decision_id);
-	else
+	if (decision != NULL) {
+		db_param_int64(&p, decision->id);
+		db_param_int64(&p, decision->epoch);
+	} else {
 		db_param_null(&p);
+		db_param_null(&p);
+	}
 	db_param_int64(&p, life_s);
 	db_param_int64(&p, lease_s);
 	return send_query(db, &stmt_begin, &p, on_job, a, err);

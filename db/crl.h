@@ -17,6 +17,7 @@
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
 #include "db/db.h"
+#include "db/decision.h"
 #include "db/stream.h"
 
 #define CRL_NUMBER_OCTETS_MAX 20 /* RFC 5280 5.2.3 */
@@ -25,6 +26,7 @@
 /* What has to be done; all copied, nothing borrowed. */
 struct crl_job {
 	int64_t crl_id, artifact_id, scope_id, ca_id;
+	int64_t decision_id; /* whose order it is, 0: the calendar's */
 	int32_t epoch;
 	bool delta;
 	bool resume; /* spooled and committed by somebody before: only sign */
@@ -51,12 +53,15 @@ typedef void crl_due_fn(const struct crl_due *due, size_t n, const struct error 
 typedef void crl_job_fn(const struct crl_job *job, const struct error *err, void *arg);
 typedef void crl_done_fn(bool held, const struct error *err, void *arg);
 
-struct db_pending *crl_find_due(
-    struct db *db, int limit, crl_due_fn *fn, void *arg, struct error *err) MUST_CHECK;
+/* Up to limit (16) scopes that are due, the n of `without` left out. */
+struct db_pending *crl_find_due(struct db *db, int limit, const int64_t *without, size_t n,
+    crl_due_fn *fn, void *arg, struct error *err) MUST_CHECK;
 
-/* decision_id: 0 for none; life_s: from thisUpdate to nextUpdate. */
-struct db_pending *crl_begin(struct db *db, int64_t scope_id, bool delta, bool scheduled,
-    int64_t decision_id, int64_t life_s, int lease_s, crl_job_fn *fn, void *arg,
+/* decision: NULL for the calendar; a stale one is ERROR_CONFLICT. life_s: from
+ * thisUpdate to nextUpdate. The job may be one that was left behind, for another
+ * decision or kind: look. */
+struct db_pending *crl_begin(struct db *db, int64_t scope_id, bool delta,
+    const struct decision_key *decision, int64_t life_s, int lease_s, crl_job_fn *fn, void *arg,
     struct error *err) MUST_CHECK;
 
 /* One chunk of the to-be-signed bytes; position counts from 1. */
@@ -69,16 +74,17 @@ struct db_pending *crl_spool_size(
 struct db_pending *crl_get_chunk(struct db *db, int64_t artifact_id, int position, db_answer_fn *fn,
     void *arg, struct error *err) MUST_CHECK;
 
-/* held is false when the CRL was taken over by another issuer. */
+/* held is false when the CRL was taken over by another issuer. A lease of 0 s
+ * gives it back. */
 struct db_pending *crl_spooled(struct db *db, const struct crl_job *job, int64_t upto_seq,
     int64_t entries, const uint8_t tbs_sha256[32], int lease_s, crl_done_fn *fn, void *arg,
     struct error *err) MUST_CHECK;
 struct db_pending *crl_keep_lease(struct db *db, const struct crl_job *job, int lease_s,
     crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
 
-/* What completes an artifact and the calendar; periods in seconds, delta_life_s
- * 0 for a CA without delta CRLs. The callback's job is the delta that is issued
- * together with this CRL, or NULL. */
+/* May be repeated when the answer was lost. What completes an artifact and the calendar; periods in
+ * seconds, delta_life_s 0 for a CA without delta CRLs. The callback's job is the delta that is
+ * issued together with this CRL, or NULL. */
 struct crl_completion {
 	const uint8_t *head, *tail;
 	size_t head_len, tail_len;
@@ -90,7 +96,7 @@ struct db_pending *crl_complete(struct db *db, const struct crl_job *job,
     struct error *err) MUST_CHECK;
 
 /* final: the decision that ordered this CRL is refused with that reason;
- * otherwise it will be tried again. */
+ * otherwise it is in the queue again. */
 struct db_pending *crl_burn(struct db *db, const struct crl_job *job, const char *reason,
     bool final, crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
 

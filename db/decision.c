@@ -14,10 +14,12 @@ struct asked {
 
 static const struct db_statement stmt_claim = {"decision_claim",
     "SELECT id, epoch, public_id, action, statement, signature, body, received_via, received_at, "
-    "expires_at, credential_spki, credential_live, person, roles, first_operator, "
+    "nonce, credential_spki, credential_live, person, roles, first_operator, "
     "request_public_id, request_csr_sha256, request_template, certificate_sha256, ca_name "
     "FROM claim_decisions($1, $2)",
     2};
+static const struct db_statement stmt_keep = {
+    "decision_keep", "SELECT keep_decisions($1, $2, $3)", 3};
 static const struct db_statement stmt_refuse = {
     "decision_refuse", "SELECT refuse_decision($1, $2, $3)", 3};
 static const struct db_statement stmt_retry = {
@@ -59,7 +61,7 @@ read_row(struct db_result *r, size_t i, struct decision_row *row)
 	    .body = db_get_text(r, i, 6),
 	    .received_via = db_get_text(r, i, 7),
 	    .received_at = db_get_unixtime(r, i, 8),
-	    .expires_at = db_get_unixtime(r, i, 9),
+	    .nonce = db_get_bytes(r, i, 9),
 	    .credential_spki = db_get_bytes(r, i, 10),
 	    .credential_live = db_get_bool(r, i, 11),
 	    .person = db_get_text(r, i, 12),
@@ -122,7 +124,7 @@ decision_claim(
 	pending = db_query(db, &stmt_claim, &p, on_claimed, a, err);
 	if (pending == NULL)
 		free(a);
-	return pending;
+	return db_own_arg(pending);
 }
 
 /* Every other question starts with the key and ends with "done or not". */
@@ -150,7 +152,25 @@ ask(struct db *db, const struct db_statement *statement, struct db_params *p,
 	pending = db_query(db, statement, p, on_done, a, err);
 	if (pending == NULL)
 		free(a);
-	return pending;
+	return db_own_arg(pending);
+}
+
+struct db_pending *
+decision_keep(struct db *db, const struct decision_key *keys, size_t n, int lease_s,
+    decision_done_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_array_begin(&p, DB_INT8);
+	for (size_t i = 0; i < n; i++)
+		db_element_int64(&p, keys[i].id);
+	db_array_end(&p);
+	db_array_begin(&p, DB_INT4);
+	for (size_t i = 0; i < n; i++)
+		db_element_int32(&p, keys[i].epoch);
+	db_array_end(&p);
+	db_param_int64(&p, lease_s);
+	return ask(db, &stmt_keep, &p, answer, arg, err);
 }
 
 struct db_pending *

@@ -30,7 +30,8 @@ struct decision_row {
 	char public_id[DB_UUID_TEXT_SIZE];
 	const char *action, *statement, *body, *received_via;
 	struct bytes signature;
-	int64_t received_at, expires_at;
+	int64_t received_at;
+	struct bytes nonce;	      /* as the row has it; the statement must have the same */
 	struct bytes credential_spki; /* empty: unsigned */
 	bool credential_live;	      /* an operator's key, not revoked */
 	const char *person;
@@ -51,6 +52,10 @@ struct db_pending *decision_claim(struct db *db, int limit, int lease_s, decisio
 
 /* The outcome is in the decision's row; err only when it could not be written. */
 typedef void decision_done_fn(const struct error *err, void *arg);
+
+/* Keeps the leases of those that are still held for lease_s from now. */
+struct db_pending *decision_keep(struct db *db, const struct decision_key *keys, size_t n,
+    int lease_s, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
 struct db_pending *decision_refuse(struct db *db, struct decision_key key, const char *outcome,
     decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;

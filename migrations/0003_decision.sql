@@ -9,7 +9,7 @@ SET search_path = chancery_store, pg_temp;
 CREATE FUNCTION claim_decisions(p_limit int, p_lease_s int)
 RETURNS TABLE (
     id bigint, public_id uuid, epoch int, action text, statement text, signature bytea, body text,
-    received_via text, received_at timestamptz, expires_at timestamptz,
+    received_via text, received_at timestamptz, nonce bytea,
     credential_spki bytea, credential_live boolean, person text, roles text[], first_operator boolean,
     request_public_id uuid, request_csr_sha256 bytea, request_template text,
     certificate_sha256 bytea, ca_name text, result jsonb)
@@ -25,7 +25,7 @@ LANGUAGE sql AS $$
         FROM due WHERE d.id = due.id RETURNING d.*
     )
     SELECT c.id, c.public_id, c.epoch, c.action, c.statement, c.signature, c.body,
-        c.received_via, c.received_at, c.expires_at,
+        c.received_via, c.received_at, c.nonce,
         k.spki, k.kind = 'operator_key' AND k.revoked_at IS NULL, p.name,
         (SELECT array_agg(r.role) FROM person_role r WHERE r.person_id = p.id),
         NOT EXISTS (SELECT FROM person),
@@ -41,6 +41,17 @@ LANGUAGE sql AS $$
     LEFT JOIN certificate x ON x.id = c.certificate_id
     LEFT JOIN ca a ON a.id = coalesce(c.ca_id, q.ca_id, x.ca_id)
     ORDER BY c.id
+$$;
+
+-- Keeps the leases of decisions that take long (a key is being made, a token is
+-- slow); one that was taken over is left alone.
+CREATE FUNCTION keep_decisions(p_ids bigint[], p_epochs int[], p_lease_s int) RETURNS void
+LANGUAGE sql AS $$
+    UPDATE decision d SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
+    FROM (SELECT w.id FROM unnest(p_ids, p_epochs) u (id, epoch)
+          JOIN decision w ON w.id = u.id AND w.epoch = u.epoch AND w.state = 'working'
+          ORDER BY w.id FOR UPDATE OF w) held
+    WHERE d.id = held.id
 $$;
 
 -- The decision's row, locked, if the caller still holds its lease; CH409 otherwise.
@@ -120,9 +131,9 @@ BEGIN
     END IF;
 END $$;
 
--- Revoke, hold or release. The CA's row is locked while the event is numbered,
--- so that the numbers' order is the order of commits and no CRL that records
--- "up to N" can miss an event with a lower number.
+-- Revoke, hold or release. The CA's row is locked before anything is looked at
+-- and until the commit, so that the numbers' order is the order of commits and no
+-- CRL that records "up to N" can miss an event with a lower number.
 CREATE FUNCTION apply_revocation(p_id bigint, p_epoch int, p_reason smallint) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -130,15 +141,19 @@ DECLARE
     x certificate;
     r revocation;
     v_seq bigint;
-    v_kind text;
+    v_kind text := d.action;
     v_at timestamptz;
-    v_reason smallint := p_reason;
+    v_reason smallint := CASE d.action WHEN 'hold' THEN 6 WHEN 'release' THEN 8 ELSE p_reason END;
     v_words text;
 BEGIN
     SELECT * INTO x FROM certificate WHERE id = d.certificate_id;
-    UPDATE ca SET event_seq = event_seq + 1 WHERE id = x.ca_id RETURNING event_seq INTO v_seq;
-    SELECT * INTO r FROM revocation WHERE scope_id = x.scope_id AND serial = x.serial;
+    IF x.id IS NULL THEN
+        PERFORM close_decision(d, 'refused', 'the decision names no certificate', NULL);
+        RETURN;
+    END IF;
+    SELECT event_seq + 1 INTO v_seq FROM ca WHERE id = x.ca_id FOR NO KEY UPDATE;
     v_at := date_trunc('second', clock_timestamp());
+    SELECT * INTO r FROM revocation WHERE scope_id = x.scope_id AND serial = x.serial;
     v_words := CASE
         WHEN d.action = 'release' AND r.serial IS NULL THEN 'is not on hold'
         WHEN d.action = 'release' AND r.reason <> 6 THEN 'is revoked, and only a hold can be released (RFC 5280 5.3.1)'
@@ -146,19 +161,13 @@ BEGIN
         WHEN d.action = 'revoke' AND r.serial IS NOT NULL AND r.reason <> 6 THEN 'is revoked already'
     END;
     IF v_words IS NOT NULL THEN
-        UPDATE ca SET event_seq = event_seq - 1 WHERE id = x.ca_id; -- the number was not used
         PERFORM close_decision(d, 'refused', format('certificate %s %s', encode(x.serial, 'hex'), v_words), NULL);
         RETURN;
     END IF;
+    UPDATE ca SET event_seq = v_seq WHERE id = x.ca_id;
     IF d.action = 'release' THEN
-        v_kind := 'release';
-        v_reason := 8;  -- removeFromCRL
         DELETE FROM revocation WHERE scope_id = x.scope_id AND serial = x.serial;
     ELSE
-        v_kind := CASE d.action WHEN 'hold' THEN 'hold' ELSE 'revoke' END;
-        IF d.action = 'hold' THEN
-            v_reason := 6;  -- certificateHold
-        END IF;
         INSERT INTO revocation (scope_id, serial, revoked_at, not_after, seq, reason)
         VALUES (x.scope_id, x.serial, v_at, x.not_after, v_seq, v_reason)
         ON CONFLICT (scope_id, serial)
@@ -183,7 +192,7 @@ DECLARE
 BEGIN
     IF d.credential_id IS NULL THEN
         -- The unsigned way is open once: two at the same time must not both pass.
-        LOCK TABLE person IN SHARE ROW EXCLUSIVE MODE;
+        PERFORM pg_advisory_xact_lock(hashtextextended('chancery: the first operator', 0));
         IF EXISTS (SELECT FROM person) THEN
             PERFORM close_decision(d, 'refused',
                 'an operator exists already: adding another must be signed by an administrator', NULL);
@@ -217,8 +226,11 @@ DECLARE
     v_template bigint;
     v_last template_version;
 BEGIN
+    -- Versions are counted: one at a time. The issuer may not lock what it may
+    -- not change.
+    PERFORM pg_advisory_xact_lock(hashtextextended('chancery template ' || p_name, 0));
     INSERT INTO template (name) VALUES (p_name) ON CONFLICT (name) DO NOTHING;
-    SELECT id INTO v_template FROM template WHERE name = p_name FOR UPDATE;
+    SELECT id INTO v_template FROM template WHERE name = p_name;
     SELECT * INTO v_last FROM template_version WHERE template_id = v_template ORDER BY version DESC LIMIT 1;
     IF v_last.body = d.body THEN
         PERFORM close_decision(d, 'applied', format('template %s/%s has this content already', p_name, v_last.version),
@@ -237,6 +249,7 @@ END $$;
 -- Only the issuer calls these.
 GRANT EXECUTE ON FUNCTION
     claim_decisions,
+    keep_decisions,
     hold_decision,
     decision_actor,
     close_decision,

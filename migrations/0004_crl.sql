@@ -1,7 +1,13 @@
 -- CRLs: numbers, the calendar, and the life of one CRL from "building" to
 -- "issued". The entries are streamed by db/crl.c straight from the tables.
+--
+-- Whoever changes a scope's CRLs locks the scope's row first, then the CRL, then
+-- the decision that ordered it: two issuers meet there and cannot deadlock.
 
 SET search_path = chancery_store, pg_temp;
+
+-- The largest number: 20 octets, of which the sign takes one bit (RFC 5280 5.2.3).
+ALTER TABLE crl ADD CHECK (number < 730750818665451459101842416358141509827966271488);
 
 -- A CRL number as unsigned big-endian octets without leading zeros.
 CREATE FUNCTION number_octets(n numeric) RETURNS bytea
@@ -16,9 +22,35 @@ BEGIN
     RETURN v;
 END $$;
 
+-- ---------------------------------------------------------------- entries
+
+-- The entries of a complete CRL, in no order: all that is revoked or on hold,
+-- without those that had expired before p_expired_before and stood, with an
+-- event number of at most p_upto, in the CRL of that time (RFC 5280 3.3).
+CREATE FUNCTION crl_complete_entries(p_scope bigint, p_expired_before timestamptz, p_upto bigint)
+RETURNS TABLE (serial bytea, revoked_at timestamptz, reason smallint, invalidity_date timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT r.serial, r.revoked_at, r.reason, r.invalidity_date FROM revocation r
+    WHERE r.scope_id = p_scope AND NOT (r.not_after < p_expired_before AND r.seq <= p_upto)
+$$;
+
+-- The entries of a delta CRL: what happened after event p_after and up to event
+-- p_upto. The last event of a serial decides; a release is removeFromCRL, also
+-- where the hold stood in no complete CRL (RFC 5280 5.2.4).
+CREATE FUNCTION crl_delta_entries(p_scope bigint, p_after bigint, p_upto bigint)
+RETURNS TABLE (serial bytea, revoked_at timestamptz, reason smallint, invalidity_date timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT DISTINCT ON (e.serial) e.serial, e.revoked_at, e.reason, e.invalidity_date FROM revocation_event e
+    WHERE e.scope_id = p_scope AND e.seq > p_after AND e.seq <= p_upto
+    ORDER BY e.serial, e.seq DESC
+$$;
+
+-- --------------------------------------------------------------- the calendar
+
 -- Scopes whose calendar is due, or whose CRL was left behind by an issuer that
--- died. A scope on which somebody works is left out.
-CREATE FUNCTION due_scopes(p_limit int)
+-- died, without those in p_not, which the caller cannot serve now. A scope on
+-- which somebody works is left out.
+CREATE FUNCTION due_scopes(p_limit int, p_not bigint[])
 RETURNS TABLE (scope_id bigint, ca_id bigint, delta boolean)
 LANGUAGE sql AS $$
     SELECT s.id, s.ca_id, s.next_full_at IS NULL OR s.next_full_at > clock_timestamp()
@@ -31,7 +63,8 @@ LANGUAGE sql AS $$
             SELECT c.scope_id FROM crl c WHERE c.state IN ('building', 'signing') AND c.lease_until < clock_timestamp())
         AND NOT EXISTS (SELECT FROM crl c WHERE c.scope_id = s.id AND c.state IN ('building', 'signing')
                             AND c.lease_until >= clock_timestamp())
-    ORDER BY s.next_full_at NULLS LAST LIMIT p_limit
+        AND s.id <> ALL (p_not)
+    ORDER BY least(s.next_full_at, s.next_delta_at) NULLS LAST LIMIT p_limit
 $$;
 
 CREATE TYPE crl_job AS (
@@ -40,13 +73,14 @@ CREATE TYPE crl_job AS (
     upto_seq bigint,        -- given: of a resumed CRL, and of a delta that goes with a complete CRL
     base_seq bigint,        -- delta: events after this one
     drop_expired_before timestamptz, drop_upto_seq bigint,  -- complete: entries that may leave (RFC 5280 3.3)
-    entries bigint, tbs_sha256 bytea, ca_name text);
+    entries bigint, tbs_sha256 bytea, ca_name text, decision_id bigint);
 
+-- Volatile, so that it sees the row that the caller has just written.
 CREATE FUNCTION crl_job_of(p_crl bigint) RETURNS crl_job
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql VOLATILE AS $$
     SELECT ROW(c.id, c.epoch, c.artifact_id, c.scope_id, s.ca_id, c.delta, c.state = 'signing',
         number_octets(c.number), number_octets(b.number), c.this_update, c.next_update, c.upto_seq, b.upto_seq,
-        k.this_update, k.upto_seq, c.entries, c.tbs_sha256, a.name)::crl_job
+        k.this_update, k.upto_seq, c.entries, c.tbs_sha256, a.name, c.decision_id)::crl_job
     FROM crl c
     JOIN crl_scope s ON s.id = c.scope_id
     JOIN ca a ON a.id = s.ca_id
@@ -59,6 +93,8 @@ LANGUAGE sql STABLE AS $$
         ORDER BY p.number DESC LIMIT 1) k ON NOT c.delta
     WHERE c.id = p_crl
 $$;
+
+-- ------------------------------------------------------------- beginning one
 
 -- Opens a CRL row with an empty artifact and returns its id.
 CREATE FUNCTION open_crl(p_scope bigint, p_number numeric, p_delta boolean, p_base bigint, p_scheduled boolean,
@@ -80,61 +116,96 @@ BEGIN
     RETURN v_crl;
 END $$;
 
--- The number stays used for ever; the half-made artifact goes. p_final: a
--- decision that ordered it is refused; otherwise it will be tried again.
-CREATE FUNCTION burn_crl(p_crl bigint, p_epoch int, p_reason text, p_final boolean) RETURNS void
+-- The scope of a CRL, locked; then the CRL, if the caller holds it in one of
+-- these states. Otherwise the row returned is NULL.
+CREATE FUNCTION hold_crl(p_crl bigint, p_epoch int, p_states text[]) RETURNS crl
 LANGUAGE plpgsql AS $$
 DECLARE
     c crl;
+BEGIN
+    PERFORM FROM crl_scope WHERE id = (SELECT scope_id FROM crl WHERE id = p_crl) FOR NO KEY UPDATE;
+    SELECT * INTO c FROM crl WHERE id = p_crl AND epoch = p_epoch AND state = ANY (p_states) FOR UPDATE;
+    RETURN c;
+END $$;
+
+-- What becomes of the decision that ordered a CRL which is not going to be.
+-- p_final: it cannot succeed. Otherwise it is back in the queue at once. Where
+-- only the delta that goes with a complete CRL failed, the order itself was done.
+CREATE FUNCTION crl_give_up(c crl, p_reason text, p_final boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
     d decision;
 BEGIN
-    UPDATE crl SET state = 'burnt', artifact_id = NULL, lease_until = NULL
-    FROM (SELECT id, artifact_id AS old FROM crl WHERE id = p_crl FOR UPDATE) o
-    WHERE crl.id = o.id AND crl.epoch = p_epoch AND crl.state IN ('building', 'signing')
-    RETURNING crl.id, crl.scope_id, crl.number, crl.delta, crl.decision_id, o.old AS artifact_id
-        INTO c.id, c.scope_id, c.number, c.delta, c.decision_id, c.artifact_id;
+    SELECT * INTO d FROM decision WHERE id = c.decision_id AND state IN ('queued', 'working') FOR UPDATE;
+    IF d.id IS NULL THEN
+        RETURN;
+    ELSIF c.delta AND EXISTS (SELECT FROM crl f WHERE f.scope_id = c.scope_id AND f.number = c.number
+            AND NOT f.delta AND f.state = 'issued') THEN
+        PERFORM close_decision(d, 'applied', format('CRL number %s is issued, but not the delta CRL beside it: %s',
+            c.number, p_reason), jsonb_build_object('number', c.number));
+    ELSIF p_final THEN
+        PERFORM close_decision(d, 'refused', p_reason, NULL);
+    ELSE
+        UPDATE decision SET state = 'queued', lease_until = NULL, outcome = left(p_reason, 1000),
+            retry_at = clock_timestamp() + interval '1 s'
+        WHERE id = d.id;
+    END IF;
+END $$;
+
+-- The number stays used for ever; the half-made artifact goes.
+CREATE FUNCTION burn_crl(p_crl bigint, p_epoch int, p_reason text, p_final boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    c crl := hold_crl(p_crl, p_epoch, ARRAY['building', 'signing']);
+BEGIN
     IF c.id IS NULL THEN
         RETURN;
     END IF;
+    UPDATE crl SET state = 'burnt', artifact_id = NULL, lease_until = NULL WHERE id = c.id;
     DELETE FROM artifact WHERE id = c.artifact_id;
-    SELECT * INTO d FROM decision WHERE id = c.decision_id AND state IN ('queued', 'working') FOR UPDATE;
-    IF p_final AND d.id IS NOT NULL THEN
-        PERFORM close_decision(d, 'refused', p_reason, NULL);
-    END IF;
+    PERFORM crl_give_up(c, p_reason, p_final);
     INSERT INTO audit (actor, action, object, detail)
     SELECT 'issuer', 'crl.burnt', a.name, jsonb_build_object('number', c.number, 'delta', c.delta, 'reason', p_reason)
     FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE s.id = c.scope_id;
 END $$;
 
 -- Begins a CRL, or takes over one that was left behind. Returns no row when
--- another issuer works on the scope or the calendar is not due (any more).
--- p_life_s: nextUpdate - thisUpdate.
-CREATE FUNCTION begin_crl(p_scope bigint, p_delta boolean, p_scheduled boolean, p_decision bigint,
+-- another issuer works on the scope, when the calendar is not due (any more), or
+-- when the scope has a CRL of this very second: CRLs that a client must take as
+-- issued at the same time have one number (RFC 5280 5.2.3). p_decision: who
+-- ordered it, NULL for the calendar; from here on the CRL carries the decision,
+-- whose lease no longer ends by itself. p_life_s: nextUpdate - thisUpdate.
+CREATE FUNCTION begin_crl(p_scope bigint, p_delta boolean, p_decision bigint, p_decision_epoch int,
     p_life_s int, p_lease_s int) RETURNS SETOF crl_job
 LANGUAGE plpgsql AS $$
 DECLARE
     s crl_scope;
     c crl;
     b crl;
-    v_this timestamptz := date_trunc('second', clock_timestamp());
+    v_this timestamptz;
+    v_last timestamptz;
     v_number numeric;
 BEGIN
-    SELECT * INTO s FROM crl_scope WHERE id = p_scope FOR UPDATE;
+    SELECT * INTO s FROM crl_scope WHERE id = p_scope FOR NO KEY UPDATE;
+    v_this := date_trunc('second', clock_timestamp());
     SELECT * INTO c FROM crl WHERE scope_id = p_scope AND state IN ('building', 'signing') FOR UPDATE;
     IF c.id IS NOT NULL THEN
         IF c.lease_until >= clock_timestamp() THEN
             RETURN;
         END IF;
-        IF c.state = 'signing' THEN
+        IF c.state = 'signing' AND c.next_update > clock_timestamp() THEN
             -- Its digest is committed: the number may be signed with these bytes only.
             UPDATE crl SET epoch = epoch + 1, lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
             WHERE id = c.id;
             RETURN NEXT crl_job_of(c.id);
             RETURN;
         END IF;
-        PERFORM burn_crl(c.id, c.epoch, 'the issuer that built it is gone', false);
+        PERFORM burn_crl(c.id, c.epoch, CASE c.state WHEN 'signing' THEN 'its nextUpdate passed before it was signed'
+            ELSE 'the issuer that built it is gone' END, false);
     END IF;
-    IF p_scheduled AND coalesce(CASE WHEN p_delta THEN s.next_delta_at ELSE s.next_full_at END, 'infinity') > clock_timestamp() THEN
+    SELECT this_update INTO v_last FROM crl WHERE scope_id = p_scope AND state = 'issued' ORDER BY id DESC LIMIT 1;
+    IF v_last = v_this OR p_decision IS NULL
+            AND coalesce(CASE WHEN p_delta THEN s.next_delta_at ELSE s.next_full_at END, 'infinity') > clock_timestamp() THEN
         RETURN;
     END IF;
     IF p_delta THEN
@@ -144,10 +215,16 @@ BEGIN
                 MESSAGE = 'a delta CRL needs a complete CRL as its base, and none is issued yet';
         END IF;
     END IF;
+    IF p_decision IS NOT NULL THEN
+        PERFORM hold_decision(p_decision, p_decision_epoch);
+        UPDATE decision SET lease_until = 'infinity' WHERE id = p_decision;
+    END IF;
     UPDATE crl_scope SET last_number = last_number + 1 WHERE id = p_scope RETURNING last_number INTO v_number;
-    RETURN NEXT crl_job_of(open_crl(p_scope, v_number, p_delta, b.id, p_scheduled, v_this,
+    RETURN NEXT crl_job_of(open_crl(p_scope, v_number, p_delta, b.id, p_decision IS NULL, v_this,
         v_this + make_interval(secs => p_life_s), NULL, p_decision, p_lease_s));
 END $$;
+
+-- ---------------------------------------------------------------- finishing it
 
 -- The spool stands and its digest with it: from here the number has one content.
 CREATE FUNCTION crl_spooled(p_crl bigint, p_epoch int, p_upto bigint, p_entries bigint, p_tbs_sha256 bytea, p_lease_s int)
@@ -159,6 +236,7 @@ BEGIN
     RETURN FOUND;
 END $$;
 
+-- 0 s gives it back: whoever looks next takes it over.
 CREATE FUNCTION crl_keep_lease(p_crl bigint, p_epoch int, p_lease_s int) RETURNS boolean
 LANGUAGE sql AS $$
     UPDATE crl SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
@@ -168,20 +246,24 @@ $$;
 -- Signed: the artifact is completed by its first and last octets, published, and
 -- the calendar goes on. p_delta_life_s: also open the delta that is issued
 -- together with this complete CRL (same number, thisUpdate and events; RFC 5280
--- 5.2.3), against the complete CRL before it, which clients may still hold.
+-- 5.2.3), against the complete CRL before it, which clients may still hold. A
+-- repeat (the connection was lost after the commit) gets the same answer.
 CREATE FUNCTION crl_issued(p_crl bigint, p_epoch int, p_head bytea, p_tail bytea, p_sha256 bytea,
     p_period_s int, p_delta_period_s int, p_delta_life_s int, p_lease_s int) RETURNS SETOF crl_job
 LANGUAGE plpgsql AS $$
 DECLARE
-    c crl;
+    c crl := hold_crl(p_crl, p_epoch, ARRAY['signing', 'issued']);
     b crl;
     d decision;
     v_ca ca;
     v_last int;
 BEGIN
-    SELECT * INTO c FROM crl WHERE id = p_crl FOR UPDATE;
-    IF c.epoch <> p_epoch OR c.state <> 'signing' THEN
+    IF c.id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CRL %s is no longer held by this issuer', p_crl);
+    ELSIF c.state = 'issued' THEN
+        RETURN QUERY SELECT (j).* FROM (SELECT crl_job_of(t.id) AS j FROM crl t
+            WHERE t.scope_id = c.scope_id AND t.number = c.number AND t.delta AND NOT c.delta AND t.state = 'building') o;
+        RETURN;
     END IF;
     SELECT max(position) INTO v_last FROM artifact_chunk WHERE artifact_id = c.artifact_id;
     INSERT INTO artifact_chunk (artifact_id, position, data)
@@ -196,7 +278,7 @@ BEGIN
     VALUES ('issuer', CASE WHEN c.delta THEN 'delta-crl.issued' ELSE 'crl.issued' END, v_ca.name,
         jsonb_build_object('number', c.number, 'entries', c.entries, 'upto_seq', c.upto_seq,
             'sha256', encode(p_sha256, 'hex')));
-    -- A missed tick is caught up once: the next is counted from now.
+    -- A missed tick is caught up once: the next is counted from this one.
     UPDATE crl_scope SET
         next_full_at = CASE WHEN c.delta OR NOT c.scheduled THEN next_full_at
             ELSE c.this_update + make_interval(secs => p_period_s) END,
@@ -210,8 +292,8 @@ BEGIN
         RETURN NEXT crl_job_of(open_crl(c.scope_id, c.number, true, coalesce(b.id, c.id), c.scheduled, c.this_update,
             c.this_update + make_interval(secs => p_delta_life_s), c.upto_seq, c.decision_id, p_lease_s));
     ELSIF c.decision_id IS NOT NULL THEN
-        SELECT * INTO d FROM decision WHERE id = c.decision_id FOR UPDATE;
-        IF d.state IN ('queued', 'working') THEN
+        SELECT * INTO d FROM decision WHERE id = c.decision_id AND state IN ('queued', 'working') FOR UPDATE;
+        IF d.id IS NOT NULL THEN
             PERFORM close_decision(d, 'applied', format('CRL number %s of %s is issued with %s entries',
                 c.number, v_ca.name, c.entries), jsonb_build_object('number', c.number, 'entries', c.entries));
         END IF;
@@ -222,9 +304,13 @@ END $$;
 -- Only the issuer calls these.
 GRANT EXECUTE ON FUNCTION
     number_octets,
+    crl_complete_entries,
+    crl_delta_entries,
     due_scopes,
     crl_job_of,
     open_crl,
+    hold_crl,
+    crl_give_up,
     burn_crl,
     begin_crl,
     crl_spooled,

@@ -80,9 +80,15 @@ DECLARE
     v_ca bigint;
     v_generation bigint;
     v_scope bigint;
+    v_obstacle text;
 BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('chancery CAs', 0)); -- one at a time
     SELECT g.ca_id, g.id INTO v_ca, v_generation FROM generation g WHERE g.token_key_id = p_token_key;
     IF v_ca IS NULL THEN
+        v_obstacle := ca_obstacle(p_name, p_subject);
+        IF v_obstacle IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = v_obstacle;
+        END IF;
         INSERT INTO issuer_name (der, der_sha256, readable) VALUES (p_subject, sha256(p_subject), p_readable)
             ON CONFLICT (der_sha256) DO NOTHING;
         SELECT n.id INTO v_name_id FROM issuer_name n WHERE n.der_sha256 = sha256(p_subject);

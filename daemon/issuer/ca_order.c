@@ -14,10 +14,7 @@
 #include "daemon/x509/serial.h"
 #include "db/ca.h"
 
-#define RETRY_S 1
 #define SIGN_DEADLINE_MS 30000
-#define KEY_LABEL_MAX 64
-#define TARGET_OPTIONS_MAX 512
 #define IDP_MAX 16384
 
 struct ca_order {
@@ -43,45 +40,23 @@ struct ca_order {
 /* ---------------------------------------------------------------- the end */
 
 static void
-order_end(struct ca_order *o)
+order_free(struct ca_order *o)
 {
-	ca_ordered_fn *done = o->done;
-	void *arg = o->arg;
-
 	capolicy_free(&o->policy);
 	free(o->body);
 	free(o->tbs);
 	free(o);
-	done(arg);
 }
 
+/* why: NULL when the decision is closed. */
 static void
-on_settled(const struct error *err, void *arg)
+order_end(struct ca_order *o, const struct error *why)
 {
-	struct ca_order *o = arg;
+	ca_ordered_fn *done = o->done;
+	void *arg = o->arg;
 
-	/* When it could not be written the lease ends and somebody tries again. */
-	if (err != NULL)
-		log_failure(LOG_LEVEL_WARNING, o->name, err);
-	order_end(o);
-}
-
-/* Ends the order with a failure: refused, or to be tried again. */
-static void
-settle(struct ca_order *o, const struct error *why)
-{
-	struct error e = ERROR_INIT;
-	struct db_pending *p;
-
-	log_failure(LOG_LEVEL_WARNING, o->name, why);
-	if (error_is_retryable(why))
-		p = decision_retry(o->env->db, o->key, RETRY_S, why->text, on_settled, o, &e);
-	else
-		p = decision_refuse(o->env->db, o->key, why->text, on_settled, o, &e);
-	if (p == NULL) {
-		log_failure(LOG_LEVEL_WARNING, o->name, &e);
-		order_end(o);
-	}
+	order_free(o);
+	done(why, arg);
 }
 
 static bool
@@ -119,25 +94,35 @@ order_new(const struct ca_order_env *env, const struct decision_row *row,
 
 /* ----------------------------------------------------------- activating it */
 
+/* What was done is done, also when the cache could not be read again. */
 static void
 on_reloaded(const struct error *err, void *arg)
 {
-	order_end(arg);
+	if (err != NULL)
+		log_failure(LOG_LEVEL_DEBUG, "-", err);
+	order_end(arg, NULL);
+}
+
+static void
+reload(struct ca_order *o)
+{
+	struct error e = ERROR_INIT;
+
+	if (!ca_cache_load(o->env->cache, on_reloaded, o, &e))
+		order_end(o, NULL);
 }
 
 static void
 on_activated(const struct error *err, void *arg)
 {
 	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
 
 	if (err != NULL) {
-		settle(o, err);
+		order_end(o, err);
 		return;
 	}
 	log_info(o->name, "is active");
-	if (!ca_cache_load(o->env->cache, on_reloaded, o, &e))
-		order_end(o);
+	reload(o);
 }
 
 /* chain: the CA's own certificate first, the root last. */
@@ -188,9 +173,9 @@ on_root_signed(const struct signer_answer *answer, const struct error *failure, 
 	struct error e = ERROR_INIT;
 
 	if (failure != NULL)
-		settle(o, failure);
+		order_end(o, failure);
 	else if (!install_own(o, answer->sign.signature, &e))
-		settle(o, &e);
+		order_end(o, &e);
 }
 
 static bool
@@ -218,64 +203,36 @@ on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 	struct error e = ERROR_INIT;
 
 	if (err != NULL) {
-		settle(o, err);
+		order_end(o, err);
 		return;
 	}
 	o->generation_id = begun->generation_id;
 	if (begun->serial.len != sizeof o->serial || begun->tbs.len == 0) {
 		error_set(&e, ERROR_INTERNAL, "CA %s has no to-be-signed bytes", o->name);
-		settle(o, &e);
+		order_end(o, &e);
 		return;
 	}
 	memcpy(o->serial, begun->serial.p, sizeof o->serial);
 	if (!keep_tbs(o, begun->tbs, &e) ||
 	    !ask_signature(o, SIGNPROTO_TBS_CERTIFICATE, on_root_signed, &e))
-		settle(o, &e);
+		order_end(o, &e);
 }
 
 static void
 on_subordinate_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 {
 	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
 
 	if (err != NULL)
-		settle(o, err);
-	else if (!ca_cache_load(o->env->cache, on_reloaded, o, &e))
-		order_end(o);
-}
-
-/* Options that a target keeps: names and modes, never a secret. */
-static void
-target_options(const struct capolicy_target *t, char out[TARGET_OPTIONS_MAX])
-{
-	const struct {
-		const char *key, *value;
-	} options[] = {{"credential", t->credential}, {"bind_dn", t->bind_dn}, {"tls", t->tls},
-	    {"auth", t->auth}, {"webdav", t->webdav ? "true" : NULL}};
-	size_t used = 1;
-
-	(void)snprintf(out, TARGET_OPTIONS_MAX, "{");
-	for (size_t i = 0; i < COUNT_OF(options); i++) {
-		int n;
-
-		if (options[i].value == NULL)
-			continue;
-		/* The policy's parser admits no quote and no backslash in these. */
-		n = snprintf(out + used, TARGET_OPTIONS_MAX - used,
-		    strcmp(options[i].key, "webdav") == 0 ? "%s\"%s\":%s" : "%s\"%s\":\"%s\"",
-		    used > 1 ? "," : "", options[i].key, options[i].value);
-		if (n > 0 && (size_t)n < TARGET_OPTIONS_MAX - used)
-			used += (size_t)n;
-	}
-	(void)snprintf(out + used, TARGET_OPTIONS_MAX - used, "}");
+		order_end(o, err);
+	else
+		reload(o);
 }
 
 static bool
 make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes tbs,
     ca_begun_fn *begun, struct error *e)
 {
-	char options[CAPOLICY_TARGET_MAX][TARGET_OPTIONS_MAX];
 	struct ca_target targets[CAPOLICY_TARGET_MAX];
 	const struct capolicy *p = &o->policy;
 	uint8_t idp_buf[IDP_MAX];
@@ -300,9 +257,8 @@ make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes 
 	for (size_t i = 0; i < p->target_count; i++) {
 		const struct capolicy_target *t = &p->targets[i];
 
-		target_options(t, options[i]);
-		targets[i] = (struct ca_target){
-		    t->name, t->kind, t->artifact, t->write, t->read, options[i]};
+		targets[i] = (struct ca_target){t->name, t->kind, t->artifact, t->write, t->read,
+		    t->credential, t->bind_dn, t->tls, t->auth, t->webdav};
 	}
 	return capolicy_idp(p, idp_buf, sizeof idp_buf, &begin.idp, e) &&
 	       name_to_text(p->subject, o->readable, sizeof o->readable, e) &&
@@ -344,9 +300,9 @@ on_csr_signed(const struct signer_answer *answer, const struct error *failure, v
 	struct error e = ERROR_INIT;
 
 	if (failure != NULL)
-		settle(o, failure);
+		order_end(o, failure);
 	else if (!keep_csr(o, answer->sign.signature, &e))
-		settle(o, &e);
+		order_end(o, &e);
 }
 
 static bool
@@ -380,12 +336,12 @@ on_key_noted(const struct ca_key *key, const struct error *err, void *arg)
 	struct error e = ERROR_INIT;
 
 	if (err != NULL) {
-		settle(o, err);
+		order_end(o, err);
 		return;
 	}
 	o->token_key_id = key->token_key_id;
 	if (o->policy.kind == CA_ROOT ? !begin_root(o, &e) : !begin_subordinate(o, &e))
-		settle(o, &e);
+		order_end(o, &e);
 }
 
 static void
@@ -395,13 +351,13 @@ on_key_made(const struct signer_answer *answer, const struct error *failure, voi
 	struct error e = ERROR_INIT;
 
 	if (failure != NULL) {
-		settle(o, failure);
+		order_end(o, failure);
 		return;
 	}
 	if (!take_key(o, answer->key.cka_id, answer->key.spki, &e) ||
 	    ca_note_key(o->env->db, o->key.id, o->key.epoch, o->policy.token, o->name,
 		key_alg_name(o->policy.key_alg), o->cka_id, o->spki, on_key_noted, o, &e) == NULL)
-		settle(o, &e);
+		order_end(o, &e);
 }
 
 static void
@@ -413,18 +369,18 @@ on_obstacle(const char *obstacle, const struct error *err, void *arg)
 	uint64_t id;
 
 	if (err != NULL) {
-		settle(o, err);
+		order_end(o, err);
 		return;
 	}
 	if (obstacle != NULL) {
 		error_set(&e, ERROR_CONFLICT, "%s", obstacle);
-		settle(o, &e);
+		order_end(o, &e);
 		return;
 	}
 	(void)snprintf(m.algorithm, sizeof m.algorithm, "%s", key_alg_name(o->policy.key_alg));
 	(void)snprintf(m.label, sizeof m.label, "%s", o->name);
 	if (!signer_ask_generate(o->env->signers, o->policy.token, &m, on_key_made, o, &id, &e))
-		settle(o, &e);
+		order_end(o, &e);
 }
 
 static void
@@ -434,16 +390,16 @@ on_key_found(const struct ca_key *key, const struct error *err, void *arg)
 	struct error e = ERROR_INIT;
 
 	if (err != NULL) {
-		settle(o, err);
+		order_end(o, err);
 	} else if (key->token_key_id != 0) {
 		/* An earlier attempt made it. */
 		if (take_key(o, key->cka_id, key->spki, &e))
 			on_key_noted(key, NULL, o);
 		else
-			settle(o, &e);
+			order_end(o, &e);
 	} else if (ca_find_obstacle(o->env->db, o->name, o->policy.subject, on_obstacle, o, &e) ==
 		   NULL) {
-		settle(o, &e);
+		order_end(o, &e);
 	}
 }
 
@@ -452,54 +408,61 @@ ca_order_create(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
 {
 	struct ca_order *o = order_new(env, row, statement, done, arg, e);
-	struct error why = ERROR_INIT;
 
 	if (o == NULL)
 		return false;
-	if (!capolicy_parse(o->body, strlen(o->body), o->name, &o->policy, &why)) {
-		settle(o, &why);
-		return true;
-	}
+	if (!capolicy_parse(o->body, strlen(o->body), o->name, &o->policy, e))
+		goto fail;
 	if (config_find_token(env->config, o->policy.token) == NULL)
-		error_set(&why, ERROR_INPUT,
+		error_set(e, ERROR_INPUT,
 		    "the policy names token %s, which the configuration of this host does not have",
 		    o->policy.token);
-	else if (ca_find_key(env->db, o->key.id, on_key_found, o, &why) != NULL)
+	else if (ca_find_key(env->db, o->key.id, on_key_found, o, e) != NULL)
 		return true;
-	settle(o, &why);
-	return true;
+fail:
+	order_free(o);
+	return false;
 }
 
 /* -------------------------------------------------------------- ca-install */
+
+/* Issuers of ours need not be handed over: those that something in the pool
+ * names, until nothing new is found. */
+static bool
+add_own_issuers(struct chain_pool *pool, const struct ca_cache *cache, struct error *e)
+{
+	size_t before;
+
+	do {
+		before = pool->count;
+		for (const struct issuing_ca *own = ca_cache_first(cache); own != NULL;
+		     own = ca_cache_next(cache, own)) {
+			if (own->context != NULL &&
+			    !chain_pool_add_issuer(pool, own->row.certificate, e))
+				return false;
+			for (size_t i = 0; i < own->row.chain_len; i++) {
+				if (!chain_pool_add_issuer(pool, own->row.chain[i], e))
+					return false;
+			}
+		}
+	} while (pool->count > before);
+	return true;
+}
 
 static bool
 install(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
 {
 	struct chain_pool pool = {0};
 	struct chain *chain = calloc(1, sizeof *chain);
-	bool ok = false;
+	bool ok;
 
-	if (chain == NULL) {
-		error_set_errno(e, ERROR_SYSTEM, "allocating a chain");
-		goto out;
-	}
-	if (!chain_pool_add_pem(&pool, o->body, e))
-		goto out;
-	/* Issuers of ours need not be handed over. */
-	for (const struct issuing_ca *own = ca_cache_first(o->env->cache); own != NULL;
-	     own = ca_cache_next(o->env->cache, own)) {
-		if (own->context != NULL && !chain_pool_add(&pool, own->row.certificate, e))
-			goto out;
-		for (size_t i = 0; i < own->row.chain_len; i++) {
-			if (!chain_pool_add(&pool, own->row.chain[i], e))
-				goto out;
-		}
-	}
+	if (chain == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a chain");
 	o->generation_id = ca->row.generation_id;
-	ok = chain_build(&pool, ca->row.spki, (int64_t)time(NULL), chain, e) &&
+	ok = chain_pool_add_pem(&pool, o->body, e) && add_own_issuers(&pool, o->env->cache, e) &&
+	     chain_build(&pool, ca->row.spki, (int64_t)time(NULL), chain, e) &&
 	     capolicy_check_certificate(&ca->policy, ca->row.spki, &chain->certs[0], e) &&
 	     activate(o, chain, false, e);
-out:
 	chain_pool_free(&pool);
 	free(chain);
 	return ok;
@@ -513,7 +476,7 @@ on_loaded(const struct error *err, void *arg)
 	struct error e = ERROR_INIT;
 
 	if (err != NULL) {
-		settle(o, err);
+		order_end(o, err);
 		return;
 	}
 	ca = ca_cache_find_name(o->env->cache, o->name);
@@ -523,7 +486,7 @@ on_loaded(const struct error *err, void *arg)
 		error_set(&e, ERROR_CONFLICT, "CA %s has its certificate already", o->name);
 	else if (install(o, ca, &e))
 		return;
-	settle(o, &e);
+	order_end(o, &e);
 }
 
 bool
@@ -531,11 +494,11 @@ ca_order_install(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
 {
 	struct ca_order *o = order_new(env, row, statement, done, arg, e);
-	struct error why = ERROR_INIT;
 
 	if (o == NULL)
 		return false;
-	if (!ca_cache_load(env->cache, on_loaded, o, &why))
-		settle(o, &why);
-	return true;
+	if (ca_cache_load(env->cache, on_loaded, o, e))
+		return true;
+	order_free(o);
+	return false;
 }

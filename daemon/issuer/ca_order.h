@@ -24,11 +24,12 @@ struct ca_order_env {
 	const struct config *config;
 };
 
-/* The order is over; its decision is closed, refused or back in the queue. */
-typedef void ca_ordered_fn(void *arg);
+/* The order is over: err is NULL when its decision is closed, otherwise it has to
+ * be refused, or tried again when the failure may pass by itself. */
+typedef void ca_ordered_fn(const struct error *err, void *arg);
 
-/* Begins; the row is copied. The decision was verified before. Failures end in
- * the decision's outcome; e is set only when not even that could be begun. */
+/* Begins; the row is copied. The decision was verified before. done is called
+ * once after true, never from inside; false has the failure in e. */
 bool ca_order_create(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e) MUST_CHECK;
 bool ca_order_install(const struct ca_order_env *env, const struct decision_row *row,

@@ -23,6 +23,37 @@ chain_pool_add(struct chain_pool *pool, struct bytes der, struct error *e)
 	return true;
 }
 
+/* Whether a certificate of the pool names this one's subject as its issuer, and
+ * this one is not there yet. */
+static bool
+is_wanted(const struct chain_pool *pool, const struct certificate *c)
+{
+	bool wanted = false;
+
+	for (size_t i = 0; i < pool->count; i++) {
+		struct error ignored = ERROR_INIT;
+		struct certificate have;
+
+		if (bytes_equal(pool->der[i], c->whole))
+			return false;
+		if (certificate_parse(pool->der[i], &have, &ignored) &&
+		    bytes_equal(have.issuer, c->subject))
+			wanted = true;
+	}
+	return wanted;
+}
+
+bool
+chain_pool_add_issuer(struct chain_pool *pool, struct bytes der, struct error *e)
+{
+	struct error ignored = ERROR_INIT;
+	struct certificate c;
+
+	if (!certificate_parse(der, &c, &ignored) || !is_wanted(pool, &c))
+		return true;
+	return chain_pool_add(pool, der, e);
+}
+
 bool
 chain_pool_add_pem(struct chain_pool *pool, const char *text, struct error *e)
 {
@@ -62,9 +93,10 @@ readable(struct bytes name, char out[256])
 		memcpy(out, "(unreadable name)", sizeof "(unreadable name)");
 }
 
-/* Whether the certificate may stand above below_count certificates of CAs. */
+/* Whether the certificate may stand above so many that are not self-issued: those
+ * are what a pathLenConstraint counts. */
 static bool
-check_issuer(const struct certificate *c, size_t below_count, int64_t now, struct error *e)
+check_issuer(const struct certificate *c, size_t below, int64_t now, struct error *e)
 {
 	char name[256];
 
@@ -77,20 +109,22 @@ check_issuer(const struct certificate *c, size_t below_count, int64_t now, struc
 		    "RFC 5280 4.2.1.3: the key of %s may not sign certificates", name);
 	if (now < c->not_before || now > c->not_after)
 		return error_set(e, ERROR_INPUT, "the certificate of %s is not valid now", name);
-	if (c->path_length >= 0 && below_count > (size_t)c->path_length)
+	if (c->path_length >= 0 && below > (size_t)c->path_length)
 		return error_set(e, ERROR_INPUT,
 		    "RFC 5280 4.2.1.9: the pathLenConstraint of %s is %d, and %zu CAs stand below "
 		    "it",
-		    name, c->path_length, below_count);
+		    name, c->path_length, below);
 	return true;
 }
 
-/* The certificate of that subject whose key verifies child; false when there is
- * none, with a sentence. */
+/* The certificate of that subject whose key verifies child and that may stand
+ * above it; false when there is none, with a sentence. A CA may have several for
+ * one key: a renewed one beside one that has ended. */
 static bool
-find_issuer(const struct chain_pool *pool, const struct certificate *child, struct certificate *out,
-    struct error *e)
+find_issuer(const struct chain_pool *pool, const struct certificate *child, size_t below,
+    int64_t now, struct certificate *out, struct error *e)
 {
+	struct error unfit = ERROR_INIT;
 	char name[256];
 	bool named = false;
 
@@ -102,8 +136,13 @@ find_issuer(const struct chain_pool *pool, const struct certificate *child, stru
 			continue;
 		named = true;
 		error_clear(&ignored);
-		if (certificate_verify(child, &out->spki, &ignored))
+		if (certificate_verify(child, &out->spki, &ignored) &&
+		    check_issuer(out, below, now, &unfit))
 			return true;
+	}
+	if (error_is_set(&unfit)) {
+		*e = unfit;
+		return false;
 	}
 	readable(child->issuer, name);
 	if (named)
@@ -116,13 +155,20 @@ find_issuer(const struct chain_pool *pool, const struct certificate *child, stru
 static bool
 find_own(const struct chain_pool *pool, struct bytes spki, struct certificate *out, struct error *e)
 {
-	for (size_t i = 0; i < pool->count; i++) {
-		struct error ignored = ERROR_INIT;
+	struct error unread = ERROR_INIT;
 
-		if (certificate_parse(pool->der[i], out, &ignored) &&
-		    bytes_equal(out->spki.whole, spki))
+	for (size_t i = 0; i < pool->count; i++) {
+		struct error why = ERROR_INIT;
+
+		if (!certificate_parse(pool->der[i], out, &why))
+			unread = why;
+		else if (bytes_equal(out->spki.whole, spki))
 			return true;
 	}
+	if (error_is_set(&unread))
+		return error_set(e, ERROR_NOT_FOUND,
+		    "none of the certificates that could be read is for this CA's key; another: %s",
+		    unread.text);
 	return error_set(e, ERROR_NOT_FOUND,
 	    "none of the certificates is for this CA's key: was another CSR signed?");
 }
@@ -131,21 +177,23 @@ bool
 chain_build(const struct chain_pool *pool, struct bytes spki, int64_t now, struct chain *chain,
     struct error *e)
 {
+	size_t below = 0;
+
 	*chain = (struct chain){0};
-	if (!find_own(pool, spki, &chain->certs[0], e))
+	if (!find_own(pool, spki, &chain->certs[0], e) ||
+	    !check_issuer(&chain->certs[0], below, now, e))
 		return false;
 	chain->count = 1;
 	for (;;) {
 		const struct certificate *last = &chain->certs[chain->count - 1];
 
-		if (!check_issuer(last, chain->count - 1, now, e))
-			return false;
 		if (certificate_is_self_issued(last) && certificate_verify(last, &last->spki, NULL))
 			return true;
 		if (chain->count == CHAIN_LENGTH_MAX)
 			return error_set(e, ERROR_LIMIT, "the chain is longer than %d certificates",
 			    CHAIN_LENGTH_MAX);
-		if (!find_issuer(pool, last, &chain->certs[chain->count], e))
+		below += !certificate_is_self_issued(last);
+		if (!find_issuer(pool, last, below, now, &chain->certs[chain->count], e))
 			return false;
 		chain->count++;
 	}

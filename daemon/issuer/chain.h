@@ -28,6 +28,9 @@ struct chain_pool {
 
 /* Copies a certificate into the pool; ERROR_LIMIT when it is full. */
 bool chain_pool_add(struct chain_pool *pool, struct bytes der, struct error *e) MUST_CHECK;
+/* The same for one that is the issuer, by name, of a certificate in the pool and
+ * not there itself; any other is left out. */
+bool chain_pool_add_issuer(struct chain_pool *pool, struct bytes der, struct error *e) MUST_CHECK;
 /* All CERTIFICATE blocks of a PEM text; ERROR_INPUT when there is none. */
 bool chain_pool_add_pem(struct chain_pool *pool, const char *text, struct error *e) MUST_CHECK;
 void chain_pool_free(struct chain_pool *pool);
@@ -36,8 +39,9 @@ void chain_pool_free(struct chain_pool *pool);
  * Builds the path of the certificate whose key is spki (RFC 5280 6.1, without
  * policies and name constraints): each one's issuer is found by name, is a CA
  * (basicConstraints, keyCertSign, pathLenConstraint), is valid at now, and
- * verifies the signature; the last one is self-signed. The slices of *chain
- * point into the pool. ERROR_NOT_FOUND when the key's certificate, or an issuer,
+ * verifies the signature; the last one is self-signed. Of several certificates
+ * that fit the first one counts. The slices of *chain point into the pool.
+ * ERROR_NOT_FOUND when the key's certificate, or an issuer,
  * is missing: the sentence names it.
  */
 bool chain_build(const struct chain_pool *pool, struct bytes spki, int64_t now, struct chain *chain,

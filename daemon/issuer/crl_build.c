@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <event2/event.h>
 #include <openssl/evp.h>
@@ -9,8 +10,8 @@
 #include "daemon/core/log.h"
 #include "daemon/x509/crl.h"
 
-#define LEASE_S 60
-#define LEASE_RENEW_S 20
+#define LEASE_S 30
+#define LEASE_RENEW_S 10
 #define RETRY_S 1
 #define SIGN_DEADLINE_MS 60000
 /* Chunks on their way into the database before the stream is paused. */
@@ -26,8 +27,11 @@ struct crl_build {
 	void *arg;
 	enum stage stage;
 	struct db_pending *pending; /* the one question whose answer moves the stage */
+	struct db_pending *keeping; /* the lease */
 	struct event *retry, *lease;
 	EVP_MD_CTX *md;
+	bool draining;
+	struct error last; /* why it waits */
 
 	/* spooling */
 	struct db_stream *stream;
@@ -47,11 +51,13 @@ struct crl_build {
 	uint64_t call;		/* id at the signer, 0: none */
 	int position;		/* of the chunk to read next */
 	struct db_result *held; /* a chunk that the full channel did not take */
+	bool end_held;		/* the end, likewise */
 	uint8_t signature[SIGNPROTO_SIGNATURE_MAX];
 	size_t signature_len;
 	uint8_t head[CRL_LIST_HEAD_MAX], tail_buf[CRL_LIST_TAIL_MAX];
 	size_t head_len;
 	struct bytes tail;
+	uint8_t sha256[32]; /* of the whole CRL */
 };
 
 static void start_signing(struct crl_build *b);
@@ -86,6 +92,7 @@ quiesce(struct crl_build *b)
 	b->call = 0;
 	db_result_free(b->held);
 	b->held = NULL;
+	b->end_held = false;
 }
 
 void
@@ -94,6 +101,7 @@ crl_build_free(struct crl_build *b)
 	if (b == NULL)
 		return;
 	quiesce(b);
+	db_cancel(b->keeping);
 	if (b->retry != NULL)
 		event_free(b->retry);
 	if (b->lease != NULL)
@@ -116,30 +124,62 @@ finish(struct crl_build *b, const struct crl_job *together, const struct error *
 	b->built(b, together, err, b->arg);
 }
 
+/* The lease goes back: who looks next goes on where this one stood. */
+static void
+give_back(struct crl_build *b, const struct error *why)
+{
+	struct error e = ERROR_INIT;
+
+	if (crl_keep_lease(b->env->db, &b->job, 0, ignore_done, NULL, &e) == NULL)
+		log_failure(LOG_LEVEL_DEBUG, b->job.ca_name, &e);
+	finish(b, NULL, why);
+}
+
+/* The number is given up. final: another attempt would fail, too. */
+static void
+burn(struct crl_build *b, const struct error *why, bool final)
+{
+	struct error e = ERROR_INIT;
+
+	quiesce(b);
+	if (crl_burn(b->env->db, &b->job, why->text, final, ignore_done, NULL, &e) == NULL)
+		log_failure(LOG_LEVEL_WARNING, b->job.ca_name, &e);
+	finish(b, NULL, why);
+}
+
+/* Tries the stage again in a moment, or as soon as it is poked. */
+static void
+wait_for_better(struct crl_build *b, const struct error *why)
+{
+	const struct timeval later = {RETRY_S, 0};
+
+	if (strcmp(why->text, b->last.text) != 0)
+		log_failure(LOG_LEVEL_WARNING, b->job.ca_name, why);
+	b->last = *why;
+	if (b->draining)
+		give_back(b, why);
+	else if (event_add(b->retry, &later) != 0)
+		burn(b, why, false);
+}
+
 /*
  * Before the digest is committed a failure burns the number; after it the
- * number belongs to these bytes, and what may pass by itself is tried again.
+ * number belongs to these bytes, and what may pass by itself is tried again. In
+ * between nobody knows: the lease ends, and who takes over finds out.
  */
 static void
 fail(struct crl_build *b, const struct error *why)
 {
-	struct error e = ERROR_INIT;
-	const struct timeval later = {RETRY_S, 0};
+	struct error e = *why; /* may live in what is let go now */
 	bool retryable = error_is_retryable(why);
 
 	quiesce(b);
-	if (retryable && b->stage >= SIGNING) {
-		log_failure(LOG_LEVEL_WARNING, b->job.ca_name, why);
-		b->stage = SIGNING;
-		if (event_add(b->retry, &later) == 0)
-			return;
-	}
-	if (b->stage != COMMITTING || !retryable) {
-		if (crl_burn(b->env->db, &b->job, why->text, !retryable, ignore_done, NULL, &e) ==
-		    NULL)
-			log_failure(LOG_LEVEL_WARNING, b->job.ca_name, &e);
-	}
-	finish(b, NULL, why);
+	if (retryable && b->stage >= SIGNING)
+		wait_for_better(b, &e);
+	else if (retryable && b->stage == COMMITTING)
+		finish(b, NULL, &e);
+	else
+		burn(b, &e, !retryable);
 }
 
 static void
@@ -461,6 +501,21 @@ start_spooling(struct crl_build *b, struct error *e)
 
 static void complete(struct crl_build *b);
 
+/* True when it went out, or waits for room in the channel. */
+static bool
+send_end(struct crl_build *b, struct error *e)
+{
+	struct error why = ERROR_INIT;
+
+	b->end_held = false;
+	if (signer_stream_end(b->env->signers, b->call, &why))
+		return true;
+	b->end_held = why.code == ERROR_LIMIT;
+	if (!b->end_held)
+		*e = why;
+	return b->end_held;
+}
+
 /* All chunks went past: compare, or sum up. */
 static bool
 end_of_chunks(struct crl_build *b, struct error *e)
@@ -477,7 +532,7 @@ end_of_chunks(struct crl_build *b, struct error *e)
 		return error_set(e, ERROR_INTERNAL,
 		    "the spooled CRL of %s is not what was committed: it is not signed",
 		    b->job.ca_name);
-	return signer_stream_end(b->env->signers, b->call, e);
+	return send_end(b, e);
 }
 
 /* Takes a chunk's row; *full when the signer's channel has no room for it now. */
@@ -534,20 +589,13 @@ read_chunk(struct crl_build *b)
 		fail_now(b, &e);
 }
 
-void
-crl_build_poke(struct crl_build *b)
+static void
+poke_held(struct crl_build *b)
 {
 	struct db_result *held = b->held;
 	struct error e = ERROR_INIT;
 	bool full;
 
-	if (b->stage == SIGNING && b->retry != NULL && event_pending(b->retry, EV_TIMEOUT, NULL)) {
-		event_del(b->retry);
-		start_signing(b);
-		return;
-	}
-	if (held == NULL)
-		return;
 	b->held = NULL;
 	if (use_chunk(b, held, &full, &e)) {
 		db_result_free(held);
@@ -558,6 +606,28 @@ crl_build_poke(struct crl_build *b)
 		db_result_free(held);
 		fail_now(b, &e);
 	}
+}
+
+void
+crl_build_poke(struct crl_build *b)
+{
+	struct error e = ERROR_INIT;
+
+	if (event_pending(b->retry, EV_TIMEOUT, NULL))
+		event_active(b->retry, EV_TIMEOUT, 0);
+	else if (b->held != NULL)
+		poke_held(b);
+	else if (b->end_held && !send_end(b, &e))
+		fail_now(b, &e);
+}
+
+void
+crl_build_drain(struct crl_build *b)
+{
+	b->draining = true;
+	error_set(&b->last, ERROR_UNAVAILABLE, "the issuer stops");
+	if (event_pending(b->retry, EV_TIMEOUT, NULL))
+		give_back(b, &b->last);
 }
 
 static bool
@@ -574,7 +644,6 @@ start_digesting(struct crl_build *b, struct error *e)
 	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1 ||
 	    EVP_DigestUpdate(b->md, b->head, b->head_len) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
-	b->stage = DIGESTING;
 	b->position = 1;
 	read_chunk(b);
 	return true;
@@ -593,6 +662,7 @@ on_signed(const struct signer_answer *answer, const struct error *failure, void 
 	}
 	b->signature_len = answer->sign.signature.len; /* at most SIGNPROTO_SIGNATURE_MAX */
 	memcpy(b->signature, answer->sign.signature.p, b->signature_len);
+	b->stage = DIGESTING;
 	if (!start_digesting(b, &e))
 		fail_now(b, &e);
 }
@@ -639,6 +709,11 @@ start_signing(struct crl_build *b)
 	struct error e = ERROR_INIT;
 
 	b->stage = SIGNING;
+	if ((int64_t)time(NULL) >= b->job.next_update) {
+		error_set(&e, ERROR_TIMEOUT, "its nextUpdate passed before it was signed");
+		burn(b, &e, false);
+		return;
+	}
 	b->pending = crl_spool_size(b->env->db, b->job.artifact_id, on_spool_size, b, &e);
 	if (b->pending == NULL)
 		fail_now(b, &e);
@@ -650,19 +725,22 @@ static void
 on_completed(const struct crl_job *together, const struct error *err, void *arg)
 {
 	struct crl_build *b = arg;
+	char number[64];
 
 	b->pending = NULL;
 	if (err != NULL) {
 		fail(b, err);
 		return;
 	}
-	log_info(b->job.ca_name, "issued a %s with %lld entries",
-	    b->job.delta ? "delta CRL" : "CRL", (long long)b->entries);
+	if (crl_number_to_text(
+		(struct bytes){b->job.number, b->job.number_len}, number, sizeof number))
+		log_info(b->job.ca_name, "issued %s number %s", b->job.delta ? "delta CRL" : "CRL",
+		    number);
 	finish(b, together, NULL);
 }
 
 static void
-complete(struct crl_build *b)
+ask_completion(struct crl_build *b)
 {
 	const struct capolicy *policy = &b->ca->policy;
 	struct crl_completion completion = {
@@ -678,25 +756,57 @@ complete(struct crl_build *b)
 	};
 	struct error e = ERROR_INIT;
 
-	b->stage = COMPLETING;
+	memcpy(completion.sha256, b->sha256, sizeof completion.sha256);
+	b->pending = crl_complete(b->env->db, &b->job, &completion, LEASE_S, on_completed, b, &e);
+	if (b->pending == NULL)
+		fail_now(b, &e);
+}
+
+static void
+complete(struct crl_build *b)
+{
+	struct error e = ERROR_INIT;
+
 	if (EVP_DigestUpdate(b->md, b->tail.p, b->tail.len) != 1 ||
-	    EVP_DigestFinal_ex(b->md, completion.sha256, NULL) != 1) {
+	    EVP_DigestFinal_ex(b->md, b->sha256, NULL) != 1) {
 		error_set_openssl(&e, ERROR_INTERNAL, "digesting a CRL");
-	} else {
-		b->pending = crl_complete(
-		    b->env->db, &b->job, &completion, LEASE_S, on_completed, b, &e);
-		if (b->pending != NULL)
-			return;
+		fail_now(b, &e);
+		return;
 	}
-	fail_now(b, &e);
+	b->stage = COMPLETING;
+	ask_completion(b);
 }
 
 /* ------------------------------------------------------------------ timers */
 
+/* What stands is kept: a signature is not asked for again. */
 static void
 on_retry(evutil_socket_t fd, short what, void *arg)
 {
-	start_signing(arg);
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+
+	if (b->stage == COMPLETING)
+		ask_completion(b);
+	else if (b->stage != DIGESTING)
+		start_signing(b);
+	else if (!start_digesting(b, &e))
+		fail_now(b, &e);
+}
+
+static void
+on_lease_kept(bool held, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+
+	b->keeping = NULL;
+	/* When it failed the lease runs out, which the epoch makes harmless. While
+	 * it is being completed, the answer to that says more. */
+	if (err != NULL || held || b->stage == COMPLETING)
+		return;
+	error_set(&e, ERROR_CONFLICT, "another issuer took this CRL over");
+	finish(b, NULL, &e);
 }
 
 static void
@@ -705,8 +815,10 @@ on_lease(evutil_socket_t fd, short what, void *arg)
 	struct crl_build *b = arg;
 	struct error e = ERROR_INIT;
 
-	/* When it fails the lease runs out, which the epoch makes harmless. */
-	if (crl_keep_lease(b->env->db, &b->job, LEASE_S, ignore_done, NULL, &e) == NULL)
+	if (b->keeping != NULL)
+		return;
+	b->keeping = crl_keep_lease(b->env->db, &b->job, LEASE_S, on_lease_kept, b, &e);
+	if (b->keeping == NULL)
 		log_failure(LOG_LEVEL_DEBUG, b->job.ca_name, &e);
 }
 

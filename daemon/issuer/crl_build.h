@@ -14,6 +14,9 @@
  *   digesting  they are read once more for the digest of the whole CRL
  *   completing the artifact gets its ends, is published, the calendar goes on
  *
+ * From signing on, whatever is away (database, signer, token) is waited for, and
+ * the stage that it interrupted is repeated.
+ *
  * No transaction is open while the token works.
  */
 
@@ -49,6 +52,10 @@ const char *crl_build_token(const struct crl_build *b);
 
 /* The signer's channel takes messages again, or the signer is back. */
 void crl_build_poke(struct crl_build *b);
+
+/* Waits for no token any more: what cannot go on now is given back, whereupon
+ * built is called, maybe from here. */
+void crl_build_drain(struct crl_build *b);
 
 /* Stops wherever it is; nothing is called. b may be NULL. */
 void crl_build_free(struct crl_build *b);

@@ -9,7 +9,7 @@
 #include "daemon/core/log.h"
 
 #define LOOK_S 1
-#define LEASE_S 60
+#define LEASE_S 30
 /* After a failure the scope rests, longer each time. */
 #define REST_MIN_S 2
 #define REST_MAX_S 300
@@ -42,6 +42,7 @@ struct beginning {
 	crl_ordered_fn *begun; /* NULL: by the calendar */
 	void *arg;
 	int64_t scope_id;
+	int64_t decision_id; /* 0: by the calendar */
 };
 
 static time_t
@@ -99,29 +100,38 @@ note_outcome(struct crl_calendar *c, int64_t scope_id, bool good)
 static void on_built(
     struct crl_build *b, const struct crl_job *together, const struct error *err, void *arg);
 
-static bool
+static void
+ignore_done(bool held, const struct error *err, void *arg)
+{
+}
+
+/* The database has begun it: it is built here, or its number is burnt. */
+static void
 start_build(struct crl_calendar *c, struct issuing_ca *ca, const struct crl_job *job)
 {
-	struct error e = ERROR_INIT;
-	struct crl_build *b;
+	struct error e = ERROR_INIT, unasked = ERROR_INIT;
+	struct crl_build *b = NULL;
 
-	if (c->build_count == CRL_BUILDS_MAX)
-		return false; /* its lease ends and somebody takes it over */
-	b = crl_build_start(&c->env, ca, job, on_built, c, &e);
-	if (b == NULL) {
-		log_failure(LOG_LEVEL_ERROR, job->ca_name, &e);
-		note_outcome(c, job->scope_id, false);
-		return false;
+	if (ca == NULL)
+		error_set(&e, ERROR_INTERNAL, "its CA is no longer in the cache");
+	else if (c->build_count == CRL_BUILDS_MAX)
+		error_set(&e, ERROR_LIMIT, "%d CRLs are being made already", CRL_BUILDS_MAX);
+	else
+		b = crl_build_start(&c->env, ca, job, on_built, c, &e);
+	if (b != NULL) {
+		c->builds[c->build_count++] = b;
+		return;
 	}
-	c->builds[c->build_count++] = b;
-	return true;
+	log_failure(LOG_LEVEL_ERROR, job->ca_name, &e);
+	note_outcome(c, job->scope_id, false);
+	if (crl_burn(c->env.db, job, e.text, false, ignore_done, NULL, &unasked) == NULL)
+		log_failure(LOG_LEVEL_WARNING, job->ca_name, &unasked);
 }
 
 static void
 on_built(struct crl_build *b, const struct crl_job *together, const struct error *err, void *arg)
 {
 	struct crl_calendar *c = arg;
-	struct issuing_ca *ca;
 	size_t i = 0;
 
 	if (err != NULL)
@@ -131,11 +141,8 @@ on_built(struct crl_build *b, const struct crl_job *together, const struct error
 		i++;
 	c->builds[i] = c->builds[--c->build_count];
 	crl_build_free(b);
-	if (together == NULL)
-		return;
-	ca = ca_cache_find(c->cache, together->ca_id);
-	if (ca != NULL)
-		(void)start_build(c, ca, together);
+	if (together != NULL)
+		start_build(c, ca_cache_find(c->cache, together->ca_id), together);
 }
 
 static bool
@@ -153,24 +160,25 @@ on_begun(const struct crl_job *job, const struct error *err, void *arg)
 {
 	struct beginning *begin = arg;
 	struct crl_calendar *c = begin->c;
-	bool begun = false;
 
 	c->beginning--;
-	if (err != NULL) {
+	if (err != NULL && begin->begun == NULL) {
 		log_failure(LOG_LEVEL_WARNING, begin->ca->row.name, err);
 		note_outcome(c, begin->scope_id, false);
-	} else if (job != NULL) {
-		begun = start_build(c, begin->ca, job);
 	}
+	if (job != NULL)
+		start_build(c, begin->ca, job);
+	/* What was left behind by another comes first; the order comes again. */
 	if (begin->begun != NULL)
-		begin->begun(begun, err, begin->arg);
+		begin->begun(
+		    job != NULL && job->decision_id == begin->decision_id, err, begin->arg);
 	ca_release(begin->ca);
 	free(begin);
 }
 
 static bool
 begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool delta,
-    int64_t decision_id, crl_ordered_fn *begun, void *arg, struct error *e)
+    const struct decision_key *decision, crl_ordered_fn *begun, void *arg, struct error *e)
 {
 	const struct capolicy *p = &ca->policy;
 	int64_t life_s = delta ? p->delta_period_s + p->delta_overlap_s
@@ -179,9 +187,10 @@ begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool 
 
 	if (begin == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating the beginning of a CRL");
-	*begin = (struct beginning){c, ca_hold(ca), begun, arg, scope_id};
-	if (crl_begin(c->env.db, scope_id, delta, decision_id == 0, decision_id, life_s, LEASE_S,
-		on_begun, begin, e) == NULL) {
+	*begin = (struct beginning){
+	    c, ca_hold(ca), begun, arg, scope_id, decision != NULL ? decision->id : 0};
+	if (crl_begin(c->env.db, scope_id, delta, decision, life_s, LEASE_S, on_begun, begin, e) ==
+	    NULL) {
 		ca_release(begin->ca);
 		free(begin);
 		return false;
@@ -191,8 +200,8 @@ begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool 
 }
 
 bool
-crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta, int64_t decision_id,
-    crl_ordered_fn *begun, void *arg, struct error *e)
+crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
+    const struct decision_key *decision, crl_ordered_fn *begun, void *arg, struct error *e)
 {
 	if (ca->context == NULL)
 		return error_set(e, ERROR_CONFLICT,
@@ -200,7 +209,15 @@ crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta, in
 	if (delta && ca->policy.delta_period_s == 0)
 		return error_set(e, ERROR_CONFLICT,
 		    "CA %s has no delta CRLs: its policy names no delta_period", ca->row.name);
-	return begin_crl(c, ca, ca->row.scope_id, delta, decision_id, begun, arg, e);
+	/* A number is not begun here that could only wait: another issuer may have
+	 * this token's signer. */
+	if (!signer_client_is_up(c->env.signers, ca->row.token))
+		return error_set(
+		    e, ERROR_UNAVAILABLE, "token %s has no signer running", ca->row.token);
+	if (c->build_count + c->beginning >= CRL_BUILDS_MAX)
+		return error_set(
+		    e, ERROR_UNAVAILABLE, "%d CRLs are being made already", CRL_BUILDS_MAX);
+	return begin_crl(c, ca, ca->row.scope_id, delta, decision, begun, arg, e);
 }
 
 /* ---------------------------------------------------------------- calendar */
@@ -228,7 +245,9 @@ begin_due(struct crl_calendar *c, const struct crl_due *due)
 			log_failure(LOG_LEVEL_WARNING, "crl", &e);
 		return;
 	}
-	if (!begin_crl(c, ca, due->scope_id, due->delta, 0, NULL, NULL, &e))
+	if (!signer_client_is_up(c->env.signers, ca->row.token))
+		note_outcome(c, due->scope_id, false);
+	else if (!begin_crl(c, ca, due->scope_id, due->delta, NULL, NULL, NULL, &e))
 		log_failure(LOG_LEVEL_WARNING, ca->row.name, &e);
 }
 
@@ -244,14 +263,29 @@ on_due(const struct crl_due *due, size_t n, const struct error *err, void *arg)
 		begin_due(c, &due[i]);
 }
 
+/* Scopes that cannot be served now and must not hide others that are due. */
+static size_t
+list_resting(struct crl_calendar *c, int64_t scopes[RESTS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < RESTS_MAX; i++) {
+		if (c->rests[i].scope_id != 0 && is_resting(c, c->rests[i].scope_id))
+			scopes[n++] = c->rests[i].scope_id;
+	}
+	return n;
+}
+
 void
 crl_calendar_poke(struct crl_calendar *c)
 {
+	int64_t resting[RESTS_MAX];
 	struct error e = ERROR_INIT;
 
 	if (c->looking || c->draining || !db_is_up(c->env.db))
 		return;
-	if (crl_find_due(c->env.db, CRL_BUILDS_MAX, on_due, c, &e) == NULL)
+	if (crl_find_due(c->env.db, CRL_BUILDS_MAX, resting, list_resting(c, resting), on_due, c,
+		&e) == NULL)
 		log_failure(LOG_LEVEL_DEBUG, "crl", &e);
 	else
 		c->looking = true;
@@ -263,13 +297,30 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	crl_calendar_poke(arg);
 }
 
+/* A build may end under the hands of who goes through them. */
+static void
+each_build(struct crl_calendar *c, const char *token, void (*act)(struct crl_build *b))
+{
+	struct crl_build *all[CRL_BUILDS_MAX];
+	size_t count = c->build_count;
+
+	memcpy(all, c->builds, sizeof all);
+	for (size_t i = 0; i < count; i++) {
+		for (size_t k = 0; k < c->build_count; k++) {
+			if (c->builds[k] != all[i])
+				continue;
+			if (token == NULL || strcmp(crl_build_token(all[i]), token) == 0)
+				act(all[i]);
+			break;
+		}
+	}
+}
+
 void
 crl_calendar_signer(struct crl_calendar *c, const char *token)
 {
-	for (size_t i = 0; i < c->build_count; i++) {
-		if (strcmp(crl_build_token(c->builds[i]), token) == 0)
-			crl_build_poke(c->builds[i]);
-	}
+	memset(c->rests, 0, sizeof c->rests); /* who rested may have waited for this */
+	each_build(c, token, crl_build_poke);
 }
 
 struct crl_calendar *
@@ -294,6 +345,7 @@ void
 crl_calendar_drain(struct crl_calendar *c)
 {
 	c->draining = true;
+	each_build(c, NULL, crl_build_drain);
 }
 
 bool

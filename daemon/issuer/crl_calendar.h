@@ -29,12 +29,13 @@ void crl_calendar_signer(struct crl_calendar *c, const char *token);
 
 /* An operator's order. begun is called once: with err NULL and true when the CRL
  * is being made (it closes the decision itself), false when another one of the
- * scope is under way. */
+ * scope is under way, or was issued this very second. */
 typedef void crl_ordered_fn(bool begun, const struct error *err, void *arg);
 bool crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
-    int64_t decision_id, crl_ordered_fn *begun, void *arg, struct error *e) MUST_CHECK;
+    const struct decision_key *decision, crl_ordered_fn *begun, void *arg,
+    struct error *e) MUST_CHECK;
 
-/* Begins nothing more; builds go on. */
+/* Begins nothing more; builds go on, but for those that only wait for a token. */
 void crl_calendar_drain(struct crl_calendar *c);
 bool crl_calendar_is_idle(const struct crl_calendar *c);
 void crl_calendar_free(struct crl_calendar *c); /* NULL is legal */

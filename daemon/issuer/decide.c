@@ -2,27 +2,45 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
+
+#include <event2/event.h>
 
 #include "daemon/core/log.h"
 #include "daemon/issuer/decision_check.h"
 #include "daemon/x509/template.h"
 #include "db/decision.h"
 
-#define LEASE_S 60
-#define RETRY_S 1
+#define LEASE_S 30
+#define LEASE_RENEW_S 10
+/* A decision that has to wait is tried again after as many seconds as it was
+ * tried before, at most these. */
+#define RETRY_MAX_S 10
+/* Decisions in hand beyond which no more are claimed. */
+#define WORKING_MAX ((size_t)2 * DECISION_BATCH_MAX)
+
+/* A decision in hand: from its claim until the database has the outcome. */
+struct task {
+	TAILQ_ENTRY(task) link;
+	struct decider *d;
+	struct decision_key key;
+	char public_id[DB_UUID_TEXT_SIZE];
+	/* crl-issue: until its CRL is begun */
+	char ca[STATEMENT_NAME_MAX + 1];
+	bool delta;
+};
+
+TAILQ_HEAD(task_list, task);
 
 struct decider {
 	struct decide_env env;
 	void (*idle)(void *arg);
 	void *arg;
 	bool claiming, again, draining;
-	size_t working; /* decisions claimed and not yet closed */
-};
-
-/* A crl-issue whose CRL is not begun yet. */
-struct ordered_crl {
-	struct decider *d;
-	struct decision_key key;
+	struct task_list tasks;
+	size_t working; /* tasks */
+	struct event *lease;
+	struct event *retry; /* the next moment at which one that waits is due */
 };
 
 bool
@@ -32,8 +50,12 @@ decider_is_idle(const struct decider *d)
 }
 
 static void
-one_done(struct decider *d)
+end_task(struct task *t)
 {
+	struct decider *d = t->d;
+
+	TAILQ_REMOVE(&d->tasks, t, link);
+	free(t);
 	d->working--;
 	if (d->again)
 		decider_poke(d);
@@ -41,100 +63,136 @@ one_done(struct decider *d)
 		d->idle(d->arg);
 }
 
+/* Not written: the lease ends and it is decided again. */
 static void
-on_done(const struct error *err, void *arg)
+on_settled(const struct error *err, void *arg)
 {
-	struct decider *d = arg;
+	struct task *t = arg;
 
-	/* Not written: the lease ends and it is decided again. */
 	if (err != NULL)
-		log_failure(LOG_LEVEL_WARNING, "decision", err);
-	one_done(d);
-}
-
-/* The database could not even be asked. */
-static void
-give_up(struct decider *d, const struct error *e)
-{
-	log_failure(LOG_LEVEL_WARNING, "decision", e);
-	one_done(d);
+		log_failure(LOG_LEVEL_WARNING, t->public_id, err);
+	end_task(t);
 }
 
 static void
-settle(struct decider *d, struct decision_key key, const struct error *why)
+look_again(struct decider *d, int after_s)
 {
+	const struct timeval then = {after_s, 10000};
+
+	if (!event_pending(d->retry, EV_TIMEOUT, NULL))
+		(void)event_add(d->retry, &then);
+}
+
+/* Ends the task with the reason why the decision is not applied: it is refused,
+ * or goes back into the queue. */
+static void
+settle(struct task *t, const struct error *why)
+{
+	struct decider *d = t->d;
+	int after_s = t->key.epoch < RETRY_MAX_S ? t->key.epoch : RETRY_MAX_S;
 	struct error e = ERROR_INIT;
 	struct db_pending *p;
 
 	if (error_is_retryable(why))
-		p = decision_retry(d->env.db, key, RETRY_S, why->text, on_done, d, &e);
+		p = decision_retry(d->env.db, t->key, after_s, why->text, on_settled, t, &e);
 	else
-		p = decision_refuse(d->env.db, key, why->text, on_done, d, &e);
-	if (p == NULL)
-		give_up(d, &e);
+		p = decision_refuse(d->env.db, t->key, why->text, on_settled, t, &e);
+	if (p == NULL) {
+		log_failure(LOG_LEVEL_WARNING, t->public_id, &e);
+		end_task(t);
+	} else if (error_is_retryable(why)) {
+		look_again(d, after_s);
+	}
+}
+
+/* What the database refuses for good would be refused in an hour, too. */
+static void
+on_applied(const struct error *err, void *arg)
+{
+	struct task *t = arg;
+
+	if (err == NULL) {
+		end_task(t);
+		return;
+	}
+	log_failure(LOG_LEVEL_WARNING, t->public_id, err);
+	settle(t, err);
 }
 
 /* ------------------------------------------------------------------ actions
  *
  * Each returns false with the reason when the decision cannot be applied; after
- * true somebody calls one_done.
+ * true somebody ends the task.
  */
 
 static bool
 apply_revocation(
-    struct decider *d, const struct decision_row *row, const struct statement *s, struct error *e)
+    struct task *t, const struct decision_row *row, const struct statement *s, struct error *e)
 {
 	unsigned reason = 0;
 
 	if (s->action == STATEMENT_REVOKE && !statement_reason_code(s->reason, &reason))
 		return error_set(
 		    e, ERROR_INPUT, "RFC 5280 5.3.1: %s is no reason for a revocation", s->reason);
-	return decision_apply_revocation(d->env.db, row->key, reason, on_done, d, e) != NULL;
+	return decision_apply_revocation(t->d->env.db, row->key, reason, on_applied, t, e) != NULL;
 }
 
 static void
 on_crl_begun(bool begun, const struct error *err, void *arg)
 {
-	struct ordered_crl *o = arg;
-	struct decider *d = o->d;
-	struct decision_key key = o->key;
+	struct task *t = arg;
 	struct error e = ERROR_INIT;
 
-	free(o);
 	if (err == NULL && begun) {
-		one_done(d); /* the CRL closes the decision when it is issued */
+		end_task(t); /* the CRL closes the decision when it is issued */
 		return;
 	}
 	if (err == NULL) {
-		error_set(&e, ERROR_UNAVAILABLE, "another CRL of this CA is under way");
+		error_set(&e, ERROR_UNAVAILABLE,
+		    "another CRL of this CA is under way, or was issued this very second");
 		err = &e;
 	}
-	settle(d, key, err);
+	settle(t, err);
 }
 
 static bool
-apply_crl_issue(
-    struct decider *d, const struct decision_row *row, const struct statement *s, struct error *e)
+order_crl(struct task *t, struct error *e)
 {
-	struct issuing_ca *ca = ca_cache_find_name(d->env.cache, s->ca);
-	struct ordered_crl *o;
+	struct issuing_ca *ca = ca_cache_find_name(t->d->env.cache, t->ca);
 
 	if (ca == NULL)
-		return error_set(e, ERROR_NOT_FOUND, "there is no CA named %s", s->ca);
-	o = calloc(1, sizeof *o);
-	if (o == NULL)
-		return error_set_errno(e, ERROR_SYSTEM, "allocating an order for a CRL");
-	*o = (struct ordered_crl){d, row->key};
-	if (crl_calendar_order(d->env.calendar, ca, strcmp(s->object, "delta") == 0, row->key.id,
-		on_crl_begun, o, e))
-		return true;
-	free(o);
-	return false;
+		return error_set(e, ERROR_NOT_FOUND, "there is no CA named %s", t->ca);
+	return crl_calendar_order(t->d->env.calendar, ca, t->delta, &t->key, on_crl_begun, t, e);
+}
+
+static void
+on_cas_loaded(const struct error *err, void *arg)
+{
+	struct task *t = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL)
+		settle(t, err);
+	else if (!order_crl(t, &e))
+		settle(t, &e);
+}
+
+static bool
+apply_crl_issue(struct task *t, const struct statement *s, struct error *e)
+{
+	const struct issuing_ca *ca = ca_cache_find_name(t->d->env.cache, s->ca);
+
+	memcpy(t->ca, s->ca, sizeof t->ca);
+	t->delta = strcmp(s->object, "delta") == 0;
+	if (ca != NULL && ca->context != NULL)
+		return order_crl(t, e);
+	/* It may have got its certificate since, here or from another issuer. */
+	return ca_cache_load(t->d->env.cache, on_cas_loaded, t, e);
 }
 
 static bool
 apply_template(
-    struct decider *d, const struct decision_row *row, const struct statement *s, struct error *e)
+    struct task *task, const struct decision_row *row, const struct statement *s, struct error *e)
 {
 	struct template *t = NULL;
 	bool ok;
@@ -145,15 +203,15 @@ apply_template(
 		ok = error_set(e, ERROR_INPUT, "the template calls itself %s and not %s",
 		    template_name(t), s->object);
 	else
-		ok = decision_apply_template(d->env.db, row->key, s->object,
-			 template_is_automatic(t), on_done, d, e) != NULL;
+		ok = decision_apply_template(task->d->env.db, row->key, s->object,
+			 template_is_automatic(t), on_applied, task, e) != NULL;
 	template_free(t);
 	return ok;
 }
 
 static bool
 apply_operator(
-    struct decider *d, const struct decision_row *row, const struct statement *s, struct error *e)
+    struct task *t, const struct decision_row *row, const struct statement *s, struct error *e)
 {
 	const char *roles[OPERATOR_ROLES_MAX];
 	struct operator_body body;
@@ -165,78 +223,95 @@ apply_operator(
 		    body.person, s->object);
 	for (size_t i = 0; i < body.role_count; i++)
 		roles[i] = body.roles[i];
-	return decision_apply_operator(d->env.db, row->key, body.person, roles, body.role_count,
-		   body.kind, (struct bytes){body.spki, body.spki_len}, on_done, d, e) != NULL;
-}
-
-static void
-on_ordered(void *arg)
-{
-	one_done(arg);
+	return decision_apply_operator(t->d->env.db, row->key, body.person, roles, body.role_count,
+		   body.kind, (struct bytes){body.spki, body.spki_len}, on_applied, t, e) != NULL;
 }
 
 static bool
-apply(struct decider *d, const struct decision_row *row, const struct statement *s, struct error *e)
+apply(struct task *t, const struct decision_row *row, const struct statement *s, struct error *e)
 {
+	struct decider *d = t->d;
+
 	switch (s->action) {
 	case STATEMENT_APPROVE:
 	case STATEMENT_DENY:
-		return decision_apply_request(d->env.db, row->key, on_done, d, e) != NULL;
+		return decision_apply_request(d->env.db, row->key, on_applied, t, e) != NULL;
 	case STATEMENT_REVOKE:
 	case STATEMENT_HOLD:
 	case STATEMENT_RELEASE:
-		return apply_revocation(d, row, s, e);
+		return apply_revocation(t, row, s, e);
 	case STATEMENT_CA_CREATE:
-		return ca_order_create(&d->env.orders, row, s, on_ordered, d, e);
+		return ca_order_create(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_CA_INSTALL:
-		return ca_order_install(&d->env.orders, row, s, on_ordered, d, e);
+		return ca_order_install(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_CRL_ISSUE:
-		return apply_crl_issue(d, row, s, e);
+		return apply_crl_issue(t, s, e);
 	case STATEMENT_TEMPLATE_APPLY:
-		return apply_template(d, row, s, e);
+		return apply_template(t, row, s, e);
 	case STATEMENT_OPERATOR_ADD:
-		return apply_operator(d, row, s, e);
+		return apply_operator(t, row, s, e);
 	}
 	return error_set(e, ERROR_INTERNAL, "no way to apply %s", row->action);
 }
 
 static void
-decide(struct decider *d, const struct decision_row *row)
+decide(struct task *t, const struct decision_row *row)
 {
 	struct statement statement;
 	struct error e = ERROR_INIT;
 
-	if (!decision_check(row, d->env.own_uid, &statement, &e)) {
+	if (!decision_check(row, t->d->env.own_uid, &statement, &e)) {
 		log_warning(row->public_id, "refused %s received via %s: %s", row->action,
 		    row->received_via, e.text);
-		settle(d, row->key, &e);
-	} else if (!apply(d, row, &statement, &e)) {
+		settle(t, &e);
+		return;
+	}
+	log_info(row->public_id, "%s of %s by %s", row->action, statement.object,
+	    row->person != NULL ? row->person : row->received_via);
+	if (!apply(t, row, &statement, &e)) {
 		log_failure(LOG_LEVEL_WARNING, row->public_id, &e);
-		settle(d, row->key, &e);
-	} else {
-		log_info(row->public_id, "%s of %s by %s", row->action, statement.object,
-		    row->person != NULL ? row->person : row->received_via);
+		settle(t, &e);
 	}
 }
 
 /* ------------------------------------------------------------------- claim */
 
+static struct task *
+add_task(struct decider *d, const struct decision_row *row)
+{
+	struct task *t = calloc(1, sizeof *t);
+
+	if (t == NULL) {
+		log_error(row->public_id, "no memory for this decision; its lease will end");
+		return NULL;
+	}
+	t->d = d;
+	t->key = row->key;
+	memcpy(t->public_id, row->public_id, sizeof t->public_id);
+	TAILQ_INSERT_TAIL(&d->tasks, t, link);
+	d->working++;
+	return t;
+}
+
 static void
 on_claimed(const struct decision_row *rows, size_t n, const struct error *err, void *arg)
 {
 	struct decider *d = arg;
+	struct task *tasks[DECISION_BATCH_MAX];
 
 	d->claiming = false;
-	if (err != NULL) {
+	if (err != NULL)
 		log_failure(LOG_LEVEL_WARNING, "decision", err);
-	} else {
-		d->working += n;
-		d->again = d->again || n == DECISION_BATCH_MAX;
-		for (size_t i = 0; i < n; i++)
-			decide(d, &rows[i]);
-		if (d->again)
-			decider_poke(d);
+	d->again = d->again || n == DECISION_BATCH_MAX;
+	/* All first, so that the end of one is not taken for the end of all. */
+	for (size_t i = 0; i < n; i++)
+		tasks[i] = add_task(d, &rows[i]);
+	for (size_t i = 0; i < n; i++) {
+		if (tasks[i] != NULL)
+			decide(tasks[i], &rows[i]);
 	}
+	if (d->again)
+		decider_poke(d);
 	if (decider_is_idle(d))
 		d->idle(d->arg);
 }
@@ -247,7 +322,8 @@ decider_poke(struct decider *d)
 	struct error e = ERROR_INIT;
 
 	d->again = true;
-	if (d->claiming || d->draining || !db_is_up(d->env.db) || d->working > DECISION_BATCH_MAX)
+	if (d->claiming || d->draining || !db_is_up(d->env.db) ||
+	    d->working + DECISION_BATCH_MAX > WORKING_MAX)
 		return;
 	d->again = false;
 	if (decision_claim(d->env.db, DECISION_BATCH_MAX, LEASE_S, on_claimed, d, &e) == NULL)
@@ -256,16 +332,57 @@ decider_poke(struct decider *d)
 		d->claiming = true;
 }
 
+/* Keys are made and tokens waited for while their decisions are in hand. */
+static void
+on_kept(const struct error *err, void *arg)
+{
+	if (err != NULL)
+		log_failure(LOG_LEVEL_DEBUG, "decision", err);
+}
+
+static void
+on_lease(evutil_socket_t fd, short what, void *arg)
+{
+	struct decider *d = arg;
+	struct decision_key keys[WORKING_MAX];
+	struct error e = ERROR_INIT;
+	const struct task *t;
+	size_t n = 0;
+
+	TAILQ_FOREACH(t, &d->tasks, link)
+	{
+		if (n < WORKING_MAX)
+			keys[n++] = t->key;
+	}
+	if (n > 0 && decision_keep(d->env.db, keys, n, LEASE_S, on_kept, d, &e) == NULL)
+		log_failure(LOG_LEVEL_DEBUG, "decision", &e);
+}
+
+static void
+on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	decider_poke(arg);
+}
+
 struct decider *
 decider_new(const struct decide_env *env, void (*idle)(void *arg), void *arg, struct error *e)
 {
 	struct decider *d = calloc(1, sizeof *d);
+	const struct timeval renew = {LEASE_RENEW_S, 0};
 
 	if (d == NULL) {
 		error_set_errno(e, ERROR_SYSTEM, "allocating the queue of decisions");
 		return NULL;
 	}
 	*d = (struct decider){.env = *env, .idle = idle, .arg = arg};
+	TAILQ_INIT(&d->tasks);
+	d->lease = event_new(env->base, -1, EV_PERSIST, on_lease, d);
+	d->retry = event_new(env->base, -1, 0, on_retry, d);
+	if (d->lease == NULL || d->retry == NULL || event_add(d->lease, &renew) != 0) {
+		error_set(e, ERROR_SYSTEM, "setting a timer for decisions");
+		decider_free(d);
+		return NULL;
+	}
 	return d;
 }
 
@@ -278,5 +395,17 @@ decider_drain(struct decider *d)
 void
 decider_free(struct decider *d)
 {
+	if (d == NULL)
+		return;
+	if (d->lease != NULL)
+		event_free(d->lease);
+	if (d->retry != NULL)
+		event_free(d->retry);
+	while (!TAILQ_EMPTY(&d->tasks)) {
+		struct task *t = TAILQ_FIRST(&d->tasks);
+
+		TAILQ_REMOVE(&d->tasks, t, link);
+		free(t);
+	}
 	free(d);
 }

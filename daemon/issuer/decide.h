@@ -19,6 +19,7 @@ struct event_base;
 struct decider;
 
 struct decide_env {
+	struct event_base *base;
 	struct db *db;
 	struct ca_cache *cache;
 	struct crl_calendar *calendar;
@@ -30,9 +31,13 @@ struct decide_env {
  * whenever nothing is being worked on. */
 struct decider *decider_new(
     const struct decide_env *env, void (*idle)(void *arg), void *arg, struct error *e) MUST_CHECK;
+/* There may be work. */
 void decider_poke(struct decider *d);
+/* Claims nothing more; what is in hand goes on. */
 void decider_drain(struct decider *d);
 bool decider_is_idle(const struct decider *d);
-void decider_free(struct decider *d); /* NULL is legal */
+/* After the database and the signers were closed, which ends what is in hand.
+ * NULL is legal. */
+void decider_free(struct decider *d);
 
 #endif

@@ -111,6 +111,8 @@ check_request(const struct decision_row *row, const struct statement *s, struct 
 		return error_set(e, ERROR_INPUT,
 		    "the statement is about request %s and not about %s", s->object,
 		    row->request_public_id);
+	if (row->request_template == NULL)
+		return error_set(e, ERROR_INPUT, "the decision names no request");
 	if (s->has_csr &&
 	    (row->request_csr_sha256.len != sizeof s->csr_sha256 ||
 		memcmp(row->request_csr_sha256.p, s->csr_sha256, sizeof s->csr_sha256) != 0))
@@ -118,8 +120,7 @@ check_request(const struct decision_row *row, const struct statement *s, struct 
 		    "the CSR of request %s is not the one that the operator signed for", s->object);
 	(void)snprintf(
 	    template, sizeof template, "%s/%u", s->template_name, (unsigned)s->template_version);
-	if (s->template_version != 0 &&
-	    (row->request_template == NULL || strcmp(template, row->request_template) != 0))
+	if (s->template_version != 0 && strcmp(template, row->request_template) != 0)
 		return error_set(e, ERROR_DENIED,
 		    "request %s is under template %s and not under %s, which the operator signed "
 		    "for",
@@ -159,6 +160,19 @@ check_object(const struct decision_row *row, const struct statement *s, struct e
 	}
 }
 
+/* What keeps a statement from being handed in twice is that a row's nonce is
+ * unique: so it has to be the statement's. */
+static bool
+check_nonce(const struct decision_row *row, const struct statement *s, struct error *e)
+{
+	if (row->nonce.len == sizeof s->nonce &&
+	    memcmp(row->nonce.p, s->nonce, sizeof s->nonce) == 0)
+		return true;
+	return error_set(e, ERROR_DENIED,
+	    "the decision was recorded under another nonce than that of its statement: a statement "
+	    "counts once");
+}
+
 bool
 decision_check(
     const struct decision_row *row, uid_t own_uid, struct statement *statement, struct error *e)
@@ -168,7 +182,7 @@ decision_check(
 	if (strcmp(statement_action_name(statement->action), row->action) != 0)
 		return error_set(e, ERROR_INPUT, "the statement says %s where the row says %s",
 		    statement_action_name(statement->action), row->action);
-	return check_signer(row, statement, own_uid, e) &&
+	return check_signer(row, statement, own_uid, e) && check_nonce(row, statement, e) &&
 	       statement_check_time(statement, row->received_at, e) &&
 	       check_body(row, statement, e) && check_object(row, statement, e);
 }
@@ -206,8 +220,9 @@ split_roles(char *list, struct operator_body *out, struct error *e)
 	for (char *word = strtok_r(list, ",", &save); word != NULL;
 	     word = strtok_r(NULL, ",", &save)) {
 		if (out->role_count == OPERATOR_ROLES_MAX || strlen(word) >= sizeof out->roles[0])
-			return error_set(
-			    e, ERROR_LIMIT, "a person has at most %d roles", OPERATOR_ROLES_MAX);
+			return error_set(e, ERROR_LIMIT,
+			    "a person has at most %d roles, of at most %zu characters each",
+			    OPERATOR_ROLES_MAX, sizeof out->roles[0] - 1);
 		memcpy(out->roles[out->role_count++], word, strlen(word) + 1);
 	}
 	return out->role_count > 0 ||
@@ -229,6 +244,11 @@ operator_body_parse(const char *text, struct operator_body *out, struct error *e
 	pem = (struct bytes){(const uint8_t *)text, strlen(text)};
 	if (!pem_decode(&pem, PEM_PUBLIC_KEY, out->spki, sizeof out->spki, &out->spki_len, e))
 		return false;
+	for (size_t i = 0; i < pem.len; i++) {
+		if (strchr(" \r\n", pem.p[i]) == NULL)
+			return error_set(e, ERROR_INPUT,
+			    "something stands behind the public key of the operator");
+	}
 	if (strcmp(out->kind, "operator_key") == 0)
 		return statement_check_key(out->spki, out->spki_len, e);
 	if (strcmp(out->kind, "tls_client") == 0) {

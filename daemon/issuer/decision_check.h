@@ -16,8 +16,8 @@
 #include "db/decision.h"
 
 /*
- * Checks signature, time of arrival, the person's role, and that the statement
- * is about the very object of the row: request, digest of its CSR, template
+ * Checks signature, nonce, time of arrival, the person's role, and that the
+ * statement is about the very object of the row: request, digest of its CSR, template
  * version, certificate, CA, digest of the body. On success *statement is what
  * was signed. ERROR_DENIED or ERROR_INPUT with a sentence for the operator.
  *

@@ -238,9 +238,6 @@ ask_signature(struct batch *b, struct issue_item *item)
 		b->signing++;
 		return;
 	}
-	/* A full channel or a lost signer pass by themselves. */
-	if (e.code == ERROR_LIMIT)
-		e.code = ERROR_UNAVAILABLE;
 	item_fail(item, &e);
 }
 

@@ -311,7 +311,8 @@ start_work(struct issuer *i, struct error *e)
 	    .credentials_dir = c->credentials_dir,
 	    .ca_file = c->ca_file,
 	    .signer_id = c->signer_id};
-	struct decide_env decide = {.db = i->db, .cache = i->cache, .own_uid = geteuid()};
+	struct decide_env decide = {
+	    .base = base, .db = i->db, .cache = i->cache, .own_uid = geteuid()};
 
 	i->crl_env = (struct crl_build_env){base, i->db, i->config->database_issuer, i->signers};
 	i->issuance = issuance_new(&issue, stop_when_idle, i, e);
@@ -364,6 +365,11 @@ free_event(struct event *ev)
 		event_free(ev);
 }
 
+/*
+ * Everything in flight is answered first, by the signers and then by the
+ * database, to owners that still live: what was claimed goes back into the queue
+ * as far as the database can still be told.
+ */
 static void
 tear_down(struct issuer *i)
 {
@@ -371,13 +377,13 @@ tear_down(struct issuer *i)
 	free_event(i->status);
 	free_event(i->expire);
 	outbox_stop(i->outbox);
-	/* Everything still in flight is answered here, to owners that still live. */
 	if (i->issuance != NULL)
 		issuance_drain(i->issuance);
 	if (i->decider != NULL)
 		decider_drain(i->decider);
 	if (i->calendar != NULL)
 		crl_calendar_drain(i->calendar);
+	signer_client_close(i->signers);
 	db_close(i->db);
 	issuance_free(i->issuance);
 	crl_calendar_free(i->calendar);

@@ -40,6 +40,7 @@ struct signer_client {
 	size_t signer_count;
 	struct call calls[SIGNER_CALLS_MAX];
 	uint32_t first_free; /* SIGNER_CALLS_MAX: none */
+	bool closed;
 };
 
 struct signer_client *
@@ -60,13 +61,24 @@ signer_client_new(struct event_base *base, const struct signer_client_callbacks 
 	return c;
 }
 
+static void drop_channel(struct signer *s, const struct error *why);
+
 void
-signer_client_free(struct signer_client *c)
+signer_client_close(struct signer_client *c)
 {
 	if (c == NULL)
 		return;
-	for (size_t i = 0; i < c->signer_count; i++)
-		channel_free(c->signers[i].channel);
+	c->closed = true;
+	for (size_t i = 0; i < c->signer_count; i++) {
+		if (c->signers[i].channel != NULL)
+			drop_channel(&c->signers[i], NULL);
+	}
+}
+
+void
+signer_client_free(struct signer_client *c)
+{
+	signer_client_close(c);
 	free(c);
 }
 
@@ -235,6 +247,10 @@ signer_client_attach(struct signer_client *c, const char *token, int fd)
 	struct signer *s = find_signer(c, token);
 	struct error e = ERROR_INIT;
 
+	if (c->closed) {
+		(void)close(fd);
+		return;
+	}
 	if (s == NULL) {
 		if (c->signer_count == CONFIG_TOKENS_MAX || strlen(token) >= sizeof s->token) {
 			log_error(token, "one token too many: its signer is not used");
@@ -261,7 +277,9 @@ ask(struct signer_client *c, const char *token, uint16_t type, struct wire_write
     uint16_t wanted, signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e)
 {
 	struct signer *s = find_signer(c, token);
+	struct error why = ERROR_INIT;
 	struct call *call;
+	bool fits = wire_writer_ok(w);
 
 	if (s == NULL || s->channel == NULL) {
 		wire_writer_free(w);
@@ -270,15 +288,18 @@ ask(struct signer_client *c, const char *token, uint16_t type, struct wire_write
 	call = take_call(c);
 	if (call == NULL) {
 		wire_writer_free(w);
-		return error_set(e, ERROR_LIMIT,
+		return error_set(e, ERROR_UNAVAILABLE,
 		    "%d calls to signers are in flight, and no more are allowed", SIGNER_CALLS_MAX);
 	}
 	call->signer = s;
 	call->wanted = wanted;
 	call->answer = answer;
 	call->arg = arg;
-	if (!channel_send_writer(s->channel, type, call->id, w, e)) {
+	if (!channel_send_writer(s->channel, type, call->id, w, &why)) {
 		give_back(c, call);
+		if (why.code == ERROR_LIMIT && fits)
+			why.code = ERROR_UNAVAILABLE; /* what is queued goes out some time */
+		*e = why;
 		return false;
 	}
 	*id = call->id;

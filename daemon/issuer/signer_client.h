@@ -44,8 +44,10 @@ struct signer_client_callbacks {
 
 struct signer_client *signer_client_new(struct event_base *base,
     const struct signer_client_callbacks *callbacks, void *arg, struct error *e) MUST_CHECK;
-/* Drops all calls without calling anybody. c may be NULL. */
-void signer_client_free(struct signer_client *c);
+/* Gives all channels up: every call in flight fails now, and so does every later
+ * one. Who asked must still live. c may be NULL. */
+void signer_client_close(struct signer_client *c);
+void signer_client_free(struct signer_client *c); /* closes it, too */
 
 /* A fresh channel to the signer of this token; takes over fd. Calls on the
  * token's former channel fail. */
@@ -56,8 +58,8 @@ bool signer_client_is_up(const struct signer_client *c, const char *token);
 
 /*
  * Questions. Each gives the call's id in *id (for signer_cancel; never 0) and
- * fails at once with ERROR_UNAVAILABLE (no signer), ERROR_LIMIT (too many in
- * flight, or the channel is full: wait for `writable`).
+ * fails at once with ERROR_UNAVAILABLE: no signer, too many in flight, or the
+ * channel is full (then `writable` comes). ERROR_LIMIT: too long for a frame.
  */
 bool signer_ask_status(struct signer_client *c, const char *token, signer_answer_fn *answer,
     void *arg, uint64_t *id, struct error *e) MUST_CHECK;
@@ -68,7 +70,8 @@ bool signer_ask_sign(struct signer_client *c, const char *token, const struct si
     signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
 
 /* A streamed structure: begin, then data until total_len, then end; the answer
- * comes once, maybe before the end when it is a refusal. */
+ * comes once, maybe before the end when it is a refusal. Data and end fail with
+ * ERROR_LIMIT while the channel is full: give the same again after `writable`. */
 bool signer_stream_begin(struct signer_client *c, const char *token,
     const struct signproto_stream_begin *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e) MUST_CHECK;
