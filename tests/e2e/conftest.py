@@ -139,6 +139,7 @@ def new_authority(postgres, migrated, new_dir):
         authority.create(**options)
         return authority
 
+    make.made = made
     yield make
     for authority in made:
         authority.close()
@@ -179,8 +180,7 @@ def pytest_runtest_makereport(item, call):
     if not report.failed:
         return
     for name, value in getattr(item, "funcargs", {}).items():
-        if isinstance(value, Postgres):
-            continue
-        process = getattr(getattr(value, "daemon", value), "process", None)
-        if hasattr(process, "log_tail"):
-            report.sections.append((f"log of {name}", process.log_tail(120)))
+        for one in getattr(value, "made", [value]):
+            process = getattr(getattr(one, "daemon", one), "process", None)
+            if hasattr(process, "log_tail") and not isinstance(one, Postgres):
+                report.sections.append((f"log of {name}", process.log_tail(120)))

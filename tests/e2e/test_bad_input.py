@@ -529,17 +529,18 @@ def test_reload_keeps_the_old_configuration_when_the_new_is_wrong(bare_instance)
 # ------------------------------------------------------------------- full disk
 
 
-def test_full_disk_for_published_files(new_authority, work_dir):
+def test_full_disk_for_published_files(new_authority, nginx):
     """A target on a full file system: what stood there stays whole, the CRL
     waits, everything else goes on, and it arrives once there is room."""
-    full = os.path.join(work_dir, "full")
+    full = os.path.join(nginx.root, "full")
     os.mkdir(full)
     if run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", full], check=False).returncode != 0:
         pytest.skip("mounting a small file system needs privileges")
     try:
         path = os.path.join(full, "test.crl")
         a = new_authority(targets=[
-            {"name": "disk", "artifact": "crl", "kind": "file", "write": path, "read": f"file://{path}"}])
+            {"name": "disk", "artifact": "crl", "kind": "file", "write": path,
+             "read": f"{nginx.url}/full/test.crl"}])
         a.issue_crl()
         wait_until(lambda: os.path.exists(path), what="the published file")
         with open(path, "rb") as f:

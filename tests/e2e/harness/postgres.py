@@ -70,8 +70,9 @@ class Postgres:
             "postgresql.auto.conf",
             f"listen_addresses = ''\n"
             f"unix_socket_directories = '{self.socket_dir}'\n"
+            # Without fsync a commit still outlives the death of the server, only
+            # not that of the machine.
             f"fsync = {'on' if self.fsync else 'off'}\n"
-            f"synchronous_commit = {'on' if self.fsync else 'off'}\n"
             f"full_page_writes = {'on' if self.fsync else 'off'}\n"
             "shared_buffers = 32MB\n"
             "max_connections = 80\n"
