@@ -1,4 +1,5 @@
-"""Test programs in C that need a service which only these tests start."""
+"""make with the flags of the build under test; test programs in C that need a
+service which only these tests start."""
 
 import os
 import re
@@ -8,15 +9,19 @@ from .postgres import REPO
 from .process import run
 
 
-def unit_program(name):
-    """The path of tests/unit/<name>.c as a program of the build under test."""
+def build_flags():
+    """Arguments that have make use the build under test."""
     directory = build_dir()
-    path = os.path.join(directory, "unit", name)
     try:
         with open(os.path.join(directory, "flags"), encoding="utf-8") as f:
             found = re.search(r"-fsanitize=(\S+)", f.read())
     except FileNotFoundError:
         found = None
-    sanitize = found.group(1) if found else ""
-    run(["make", "-s", "-C", REPO, f"BUILD={directory}", f"SANITIZE={sanitize}", path])
+    return [f"BUILD={directory}", f"SANITIZE={found.group(1) if found else ''}"]
+
+
+def unit_program(name):
+    """The path of tests/unit/<name>.c as a program of the build under test."""
+    path = os.path.join(build_dir(), "unit", name)
+    run(["make", "-s", "-C", REPO, *build_flags(), path])
     return path
