@@ -7,63 +7,7 @@
 #include <strings.h>
 
 #include "daemon/front/http_chars.h"
-
-enum state {
-	S_START,
-	S_START_LF, /* after the CR of one empty line before the request line */
-	S_METHOD,
-	S_TARGET,
-	S_VERSION,
-	S_LINE_LF, /* after the CR of the request line or of a field line */
-	S_FIELD_START,
-	S_FIELD_NAME,
-	S_VALUE_START,
-	S_VALUE,
-	S_HEAD_LF,
-	S_HEAD_DONE, /* HTTP_HEAD was told; framing follows */
-	S_BODY,
-	S_CHUNK_SIZE,
-	S_CHUNK_EXTENSION,
-	S_CHUNK_SIZE_LF,
-	S_CHUNK_DATA,
-	S_CHUNK_DATA_CR,
-	S_CHUNK_DATA_LF,
-	S_TRAILER_START,
-	S_TRAILER_NAME,
-	S_TRAILER_VALUE,
-	S_TRAILER_LF,
-	S_END_LF,
-	S_DONE,
-	S_REFUSED,
-};
-
-/* Offsets into head, which moves while it grows. */
-struct span {
-	uint32_t name, value, value_end;
-};
-
-struct http_parser {
-	enum state state;
-	char *head; /* request line and fields; separators become NULs */
-	size_t head_len, head_cap;
-	uint32_t target_at, version_at;
-	struct span spans[HTTP_FIELDS_MAX];
-	struct http_field fields[HTTP_FIELDS_MAX];
-	size_t field_count;
-
-	bool chunked;
-	uint64_t length; /* Content-Length; rest of the body or of the chunk */
-	unsigned chunk_digits, chunk_extension, trailer_len;
-	char trailer_name[HTTP_FIELD_NAME_MAX + 1];
-	size_t trailer_name_len;
-
-	uint8_t *body;
-	size_t body_len, body_cap, body_max;
-
-	struct http_request request;
-	int status;
-	char reason[HTTP_REASON_MAX];
-};
+#include "daemon/front/http_parser_int.h"
 
 struct http_parser *
 http_parser_new(void)
@@ -128,7 +72,8 @@ http_request_field(const struct http_request *r, const char *name)
 	return NULL;
 }
 
-static bool PRINTF(3, 4) refuse(struct http_parser *p, int status, const char *fmt, ...)
+bool
+http_parser_refuse(struct http_parser *p, int status, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -149,253 +94,18 @@ head_put(struct http_parser *p, char c)
 	size_t cap;
 
 	if (p->head_len >= HTTP_HEAD_MAX)
-		return refuse(p, 431, "The header block is longer than %d octets.", HTTP_HEAD_MAX);
+		return http_parser_refuse(
+		    p, 431, "The header block is longer than %d octets.", HTTP_HEAD_MAX);
 	if (p->head_len == p->head_cap) {
 		cap = p->head_cap == 0 ? 1024 : p->head_cap * 2;
 		bigger = realloc(p->head, cap);
 		if (bigger == NULL)
-			return refuse(p, 503, "There is no memory for the request.");
+			return http_parser_refuse(p, 503, "There is no memory for the request.");
 		p->head = bigger;
 		p->head_cap = cap;
 	}
 	p->head[p->head_len++] = c;
 	return true;
-}
-
-/* ---------------------------------------------------------- request line */
-
-static bool
-target_is_clean(struct http_parser *p, const char *s)
-{
-	for (; *s != '\0'; s++) {
-		if (*s == '%') {
-			if (!http_is_hex(s[1]) || !http_is_hex(s[2]))
-				return refuse(p, 400,
-				    "RFC 3986 2.1: a percent sign in the target "
-				    "is not followed by two hex digits.");
-			s += 2;
-		} else if (!http_is_uri(*s)) {
-			return refuse(p, 400,
-			    "RFC 3986 2: the target holds an octet that must be "
-			    "percent-encoded.");
-		}
-	}
-	return true;
-}
-
-/* uri-host [ ":" port ], without user information. */
-static bool
-authority_is_clean(const char *s, size_t len)
-{
-	size_t i = 0, digits = 0;
-
-	if (len == 0 || len > HTTP_HOST_MAX)
-		return false;
-	if (s[0] == '[') {
-		for (i = 1; i < len && s[i] != ']'; i++)
-			if (!http_is_hex(s[i]) && s[i] != ':' && s[i] != '.')
-				return false;
-		if (i >= len || i < 3)
-			return false;
-		i++;
-	} else {
-		for (; i < len && s[i] != ':'; i++)
-			if (!http_is_host(s[i]))
-				return false;
-		if (i == 0)
-			return false;
-	}
-	if (i == len)
-		return true;
-	if (s[i++] != ':')
-		return false;
-	for (; i < len; i++, digits++)
-		if (s[i] < '0' || s[i] > '9')
-			return false;
-	return digits <= 5;
-}
-
-/* Splits an absolute-form target (RFC 9112 3.2.2); *path keeps the rest. The
- * authority moves one octet to the left, over the slash before it, to make
- * room for its NUL. */
-static bool
-target_split_absolute(struct http_parser *p, char **path, const char **authority)
-{
-	char *t = *path, *slash;
-	size_t len, scheme = strncasecmp(t, "http://", 7) == 0 ? 7 : 8;
-
-	t += scheme;
-	slash = t + strcspn(t, "/?");
-	len = (size_t)(slash - t);
-	if (!authority_is_clean(t, len))
-		return refuse(
-		    p, 400, "RFC 9112 3.2.2: the absolute target has no valid authority.");
-	if (*slash != '/')
-		return refuse(p, 400, "RFC 9112 3.2.1: the absolute target has no path.");
-	memmove(t - 1, t, len);
-	t[len - 1] = '\0';
-	*authority = t - 1;
-	*path = slash;
-	return true;
-}
-
-static bool
-request_line_finish(struct http_parser *p)
-{
-	struct http_request *r = &p->request;
-	const char *version = p->head + p->version_at;
-	char *path = p->head + p->target_at, *mark;
-
-	r->method = p->head;
-	if (strcmp(version, "HTTP/1.1") == 0)
-		r->minor = 1;
-	else if (strcmp(version, "HTTP/1.0") == 0)
-		r->minor = 0;
-	else if (strncmp(version, "HTTP/", 5) == 0)
-		return refuse(p, 505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
-	else
-		return refuse(p, 400, "RFC 9112 3: the request line does not end in a version.");
-
-	r->host = NULL;
-	if (strcmp(path, "*") == 0 && strcmp(r->method, "OPTIONS") == 0) {
-		r->path = path;
-		return true;
-	}
-	if (!target_is_clean(p, path))
-		return false;
-	if (strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0) {
-		if (!target_split_absolute(p, &path, &r->host))
-			return false;
-	} else if (path[0] != '/') {
-		return refuse(
-		    p, 400, "RFC 9112 3.2: the target is neither a path nor an http URI.");
-	}
-	r->path = path;
-	mark = strchr(path, '?');
-	if (mark != NULL) {
-		*mark = '\0';
-		r->query = mark + 1;
-	}
-	return true;
-}
-
-/* ---------------------------------------------------------------- fields */
-
-/* Fields that stand once at most, and change the meaning when they stand twice. */
-static const char *const once[] = {"Host", "Content-Length", "Transfer-Encoding", "Expect",
-    "Content-Type", "Content-Encoding", "Authorization", "Range", "If-Range", "If-Modified-Since"};
-
-static bool
-fields_check_once(struct http_parser *p)
-{
-	for (size_t o = 0; o < COUNT_OF(once); o++) {
-		int seen = 0;
-
-		for (size_t i = 0; i < p->field_count; i++)
-			seen += strcasecmp(p->fields[i].name, once[o]) == 0;
-		if (seen > 1)
-			return refuse(
-			    p, 400, "RFC 9110 5.3: the field %s stands more than once.", once[o]);
-	}
-	return true;
-}
-
-static bool
-host_check(struct http_parser *p)
-{
-	struct http_request *r = &p->request;
-	const char *host = http_request_field(r, "Host");
-
-	if (host == NULL) {
-		if (r->minor == 1)
-			return refuse(p, 400, "RFC 9112 3.2: the field Host is missing.");
-		return true;
-	}
-	if (!authority_is_clean(host, strlen(host)))
-		return refuse(p, 400, "RFC 9112 3.2: the field Host is not a host with a port.");
-	if (r->host != NULL && strcasecmp(r->host, host) != 0)
-		return refuse(p, 400, "RFC 9112 3.2.2: the field Host and the target disagree.");
-	r->host = host;
-	return true;
-}
-
-static bool
-content_length_parse(struct http_parser *p, const char *s)
-{
-	p->length = 0;
-	if (*s == '\0')
-		return refuse(p, 400, "RFC 9110 8.6: Content-Length is empty.");
-	for (const char *c = s; *c != '\0'; c++) {
-		if (*c < '0' || *c > '9')
-			return refuse(p, 400, "RFC 9110 8.6: Content-Length is not a number.");
-		if (p->length > (UINT64_MAX - 9) / 10)
-			return refuse(p, 413, "Content-Length is beyond every limit.");
-		p->length = p->length * 10 + (uint64_t)(*c - '0');
-	}
-	return true;
-}
-
-static bool
-framing_check(struct http_parser *p)
-{
-	struct http_request *r = &p->request;
-	const char *length = http_request_field(r, "Content-Length");
-	const char *coding = http_request_field(r, "Transfer-Encoding");
-
-	if (coding != NULL) {
-		if (length != NULL)
-			return refuse(p, 400,
-			    "RFC 9112 6.3: Transfer-Encoding and Content-Length "
-			    "stand together.");
-		if (r->minor == 0)
-			return refuse(p, 400, "RFC 9112 6.1: HTTP/1.0 has no Transfer-Encoding.");
-		if (strcasecmp(coding, "chunked") != 0)
-			return refuse(p, 501, "RFC 9112 6.1: the only transfer coding is chunked.");
-		p->chunked = true;
-	} else if (length != NULL && !content_length_parse(p, length)) {
-		return false;
-	}
-	r->has_body = coding != NULL || length != NULL;
-	return true;
-}
-
-static bool
-connection_check(struct http_parser *p)
-{
-	struct http_request *r = &p->request;
-	const char *expect = http_request_field(r, "Expect");
-	bool close = false, keep = false;
-
-	for (size_t i = 0; i < p->field_count; i++)
-		if (strcasecmp(p->fields[i].name, "Connection") == 0) {
-			close = close || http_list_has(p->fields[i].value, "close");
-			keep = keep || http_list_has(p->fields[i].value, "keep-alive");
-		}
-	r->keep_alive = !close && (r->minor == 1 || keep);
-	/* RFC 9110 10.1.1: an expectation in an HTTP/1.0 request is ignored. */
-	if (expect != NULL && r->minor == 1) {
-		if (strcasecmp(expect, "100-continue") != 0)
-			return refuse(
-			    p, 417, "RFC 9110 10.1.1: the only expectation is 100-continue.");
-		r->expect_continue = true;
-	}
-	return true;
-}
-
-static bool
-head_finish(struct http_parser *p)
-{
-	struct http_request *r = &p->request;
-
-	for (size_t i = 0; i < p->field_count; i++) {
-		p->fields[i].name = p->head + p->spans[i].name;
-		p->fields[i].value = p->head + p->spans[i].value;
-		p->head[p->spans[i].value_end] = '\0';
-	}
-	r->fields = p->fields;
-	r->field_count = p->field_count;
-	return request_line_finish(p) && fields_check_once(p) && host_check(p) &&
-	       framing_check(p) && connection_check(p);
 }
 
 /* ---------------------------------------------------------- the head, by octet */
@@ -414,7 +124,8 @@ step_request_line(struct http_parser *p, char c)
 		break;
 	case S_START_LF:
 		if (c != '\n')
-			return refuse(p, 400, "RFC 9112 2.2: a CR is not followed by LF.");
+			return http_parser_refuse(
+			    p, 400, "RFC 9112 2.2: a CR is not followed by LF.");
 		p->state = S_METHOD;
 		return true;
 	default:
@@ -427,9 +138,10 @@ step_request_line(struct http_parser *p, char c)
 			return head_put(p, '\0');
 		}
 		if (!http_is_token(c))
-			return refuse(p, 400, "RFC 9112 3: the request line has no valid method.");
+			return http_parser_refuse(
+			    p, 400, "RFC 9112 3: the request line has no valid method.");
 		if (p->head_len >= HTTP_METHOD_MAX)
-			return refuse(
+			return http_parser_refuse(
 			    p, 501, "The method is longer than %d octets.", HTTP_METHOD_MAX);
 		return head_put(p, c);
 	}
@@ -440,11 +152,11 @@ step_request_line(struct http_parser *p, char c)
 			return head_put(p, '\0');
 		}
 		if ((uint8_t)c <= ' ' || (uint8_t)c >= 0x7f)
-			return refuse(p, 400,
+			return http_parser_refuse(p, 400,
 			    "RFC 9112 3.2: the target holds white space, a control "
 			    "octet or an octet beyond ASCII.");
 		if (p->head_len - p->target_at >= HTTP_TARGET_MAX)
-			return refuse(
+			return http_parser_refuse(
 			    p, 414, "The target is longer than %d octets.", HTTP_TARGET_MAX);
 		return head_put(p, c);
 	}
@@ -454,7 +166,8 @@ step_request_line(struct http_parser *p, char c)
 		return head_put(p, '\0');
 	}
 	if ((uint8_t)c <= ' ' || (uint8_t)c >= 0x7f || p->head_len - p->version_at >= 8)
-		return refuse(p, 400, "RFC 9112 3: the request line does not end in a version.");
+		return http_parser_refuse(
+		    p, 400, "RFC 9112 3: the request line does not end in a version.");
 	return head_put(p, c);
 }
 
@@ -469,9 +182,11 @@ step_field_name(struct http_parser *p, char c)
 			return true;
 		}
 		if (c == ' ' || c == '\t')
-			return refuse(p, 400, "RFC 9112 5.2: a field is folded over two lines.");
+			return http_parser_refuse(
+			    p, 400, "RFC 9112 5.2: a field is folded over two lines.");
 		if (p->field_count == HTTP_FIELDS_MAX)
-			return refuse(p, 431, "There are more than %d fields.", HTTP_FIELDS_MAX);
+			return http_parser_refuse(
+			    p, 431, "There are more than %d fields.", HTTP_FIELDS_MAX);
 		p->spans[p->field_count].name = (uint32_t)p->head_len;
 		p->state = S_FIELD_NAME;
 	}
@@ -484,13 +199,13 @@ step_field_name(struct http_parser *p, char c)
 		return true;
 	}
 	if (c == ' ' || c == '\t')
-		return refuse(
+		return http_parser_refuse(
 		    p, 400, "RFC 9112 5.1: white space stands in or after a field's name.");
 	if (!http_is_token(c))
-		return refuse(
+		return http_parser_refuse(
 		    p, 400, "RFC 9112 5: a field's name is not a token followed by a colon.");
 	if (p->head_len - f->name >= HTTP_FIELD_NAME_MAX)
-		return refuse(
+		return http_parser_refuse(
 		    p, 431, "A field's name is longer than %d octets.", HTTP_FIELD_NAME_MAX);
 	return head_put(p, c);
 }
@@ -511,7 +226,8 @@ step_field_value(struct http_parser *p, char c)
 		return head_put(p, c);
 	}
 	if (http_is_control(c))
-		return refuse(p, 400, "RFC 9110 5.5: a field's value holds a control octet.");
+		return http_parser_refuse(
+		    p, 400, "RFC 9110 5.5: a field's value holds a control octet.");
 	p->state = S_VALUE;
 	if (!head_put(p, c))
 		return false;
@@ -532,13 +248,15 @@ step_head(struct http_parser *p, char c)
 		return step_field_value(p, c);
 	case S_LINE_LF:
 		if (c != '\n')
-			return refuse(p, 400, "RFC 9112 2.2: a CR is not followed by LF.");
+			return http_parser_refuse(
+			    p, 400, "RFC 9112 2.2: a CR is not followed by LF.");
 		p->state = S_FIELD_START;
 		return true;
 	case S_HEAD_LF:
 		if (c != '\n')
-			return refuse(p, 400, "RFC 9112 2.2: a CR is not followed by LF.");
-		if (!head_finish(p))
+			return http_parser_refuse(
+			    p, 400, "RFC 9112 2.2: a CR is not followed by LF.");
+		if (!http_parser_finish_head(p))
 			return false;
 		p->state = S_HEAD_DONE;
 		return true;
@@ -556,7 +274,7 @@ body_reserve(struct http_parser *p, size_t more)
 	uint8_t *bigger;
 
 	if (more > p->body_max - p->body_len)
-		return refuse(
+		return http_parser_refuse(
 		    p, 413, "The body is longer than the %zu octets allowed here.", p->body_max);
 	if (p->body_len + more + 1 <= p->body_cap)
 		return true;
@@ -564,7 +282,7 @@ body_reserve(struct http_parser *p, size_t more)
 		cap *= 2;
 	bigger = realloc(p->body, cap);
 	if (bigger == NULL)
-		return refuse(p, 503, "There is no memory for the request.");
+		return http_parser_refuse(p, 503, "There is no memory for the request.");
 	p->body = bigger;
 	p->body_cap = cap;
 	return true;
@@ -589,16 +307,17 @@ step_chunk_size(struct http_parser *p, char c)
 {
 	if (http_is_hex(c)) {
 		if (++p->chunk_digits > HTTP_CHUNK_DIGITS_MAX)
-			return refuse(p, 400,
+			return http_parser_refuse(p, 400,
 			    "RFC 9112 7.1: a chunk's size has more than %d digits.",
 			    HTTP_CHUNK_DIGITS_MAX);
 		p->length = p->length * 16 + http_hex_value(c);
 		return true;
 	}
 	if (p->chunk_digits == 0 || (c != '\r' && c != ';'))
-		return refuse(p, 400, "RFC 9112 7.1: a chunk's size is not a hex number.");
+		return http_parser_refuse(
+		    p, 400, "RFC 9112 7.1: a chunk's size is not a hex number.");
 	if (p->length > p->body_max - p->body_len)
-		return refuse(
+		return http_parser_refuse(
 		    p, 413, "The body is longer than the %zu octets allowed here.", p->body_max);
 	p->state = c == ';' ? S_CHUNK_EXTENSION : S_CHUNK_SIZE_LF;
 	return true;
@@ -614,7 +333,7 @@ step_trailer(struct http_parser *p, char c)
 	    "Trailer"};
 
 	if (++p->trailer_len > HTTP_TRAILER_MAX)
-		return refuse(
+		return http_parser_refuse(
 		    p, 431, "The trailer fields are longer than %d octets.", HTTP_TRAILER_MAX);
 	if (p->state == S_TRAILER_START) {
 		if (c == '\r') {
@@ -627,7 +346,7 @@ step_trailer(struct http_parser *p, char c)
 	if (p->state == S_TRAILER_NAME) {
 		if (c != ':') {
 			if (!http_is_token(c) || p->trailer_name_len == HTTP_FIELD_NAME_MAX)
-				return refuse(
+				return http_parser_refuse(
 				    p, 400, "RFC 9112 7.1.2: a trailer field is malformed.");
 			p->trailer_name[p->trailer_name_len++] = c;
 			return true;
@@ -635,17 +354,19 @@ step_trailer(struct http_parser *p, char c)
 		p->trailer_name[p->trailer_name_len] = '\0';
 		for (size_t i = 0; i < COUNT_OF(banned); i++)
 			if (strcasecmp(p->trailer_name, banned[i]) == 0)
-				return refuse(
+				return http_parser_refuse(
 				    p, 400, "RFC 9110 6.5.1: %s stands in the trailer.", banned[i]);
 		if (p->trailer_name_len == 0)
-			return refuse(p, 400, "RFC 9112 7.1.2: a trailer field is malformed.");
+			return http_parser_refuse(
+			    p, 400, "RFC 9112 7.1.2: a trailer field is malformed.");
 		p->state = S_TRAILER_VALUE;
 		return true;
 	}
 	if (c == '\r')
 		p->state = S_TRAILER_LF;
 	else if (http_is_control(c))
-		return refuse(p, 400, "RFC 9110 5.5: a field's value holds a control octet.");
+		return http_parser_refuse(
+		    p, 400, "RFC 9110 5.5: a field's value holds a control octet.");
 	return true;
 }
 
@@ -670,7 +391,7 @@ step_chunked(struct http_parser *p, char c)
 		if (c == '\r')
 			p->state = S_CHUNK_SIZE_LF;
 		else if (http_is_control(c) || ++p->chunk_extension > HTTP_CHUNK_EXTENSION_MAX)
-			return refuse(p, 400,
+			return http_parser_refuse(p, 400,
 			    "RFC 9112 7.1.1: a chunk's extension is malformed or longer "
 			    "than %d octets.",
 			    HTTP_CHUNK_EXTENSION_MAX);
@@ -681,7 +402,8 @@ step_chunked(struct http_parser *p, char c)
 		break;
 	case S_CHUNK_DATA_CR:
 		if (c != '\r')
-			return refuse(p, 400, "RFC 9112 7.1: a chunk is longer than its size.");
+			return http_parser_refuse(
+			    p, 400, "RFC 9112 7.1: a chunk is longer than its size.");
 		p->state = S_CHUNK_DATA_LF;
 		return true;
 	case S_CHUNK_DATA_LF:
@@ -700,7 +422,7 @@ step_chunked(struct http_parser *p, char c)
 		return step_trailer(p, c);
 	}
 	if (!lf)
-		return refuse(p, 400, "RFC 9112 2.2: a CR is not followed by LF.");
+		return http_parser_refuse(p, 400, "RFC 9112 2.2: a CR is not followed by LF.");
 	return true;
 }
 
@@ -710,15 +432,16 @@ body_begin(struct http_parser *p)
 {
 	if (p->chunked) {
 		if (p->body_max == 0)
-			refuse(p, 413, "A body is not allowed here.");
+			http_parser_refuse(p, 413, "A body is not allowed here.");
 		else
 			chunk_begin(p);
 	} else if (p->length == 0) {
 		p->state = S_DONE;
 	} else if (p->body_max == 0) {
-		refuse(p, 413, "A body is not allowed here.");
+		http_parser_refuse(p, 413, "A body is not allowed here.");
 	} else if (p->length > p->body_max) {
-		refuse(p, 413, "The body is longer than the %zu octets allowed here.", p->body_max);
+		http_parser_refuse(
+		    p, 413, "The body is longer than the %zu octets allowed here.", p->body_max);
 	} else {
 		p->state = S_BODY;
 	}
