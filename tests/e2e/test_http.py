@@ -143,6 +143,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(front, name):
     """One reply, the connection closed, and no second request run."""
@@ -182,6 +183,7 @@ def test_refused_over_tls_and_tcp(front):
     assert replies(reply) == 1 and reply.startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.slow
 def test_slow_bytes_are_cut_off(front):
     """A byte every half second keeps no connection open: not a head's, not a
     body's, not a TLS handshake's, and a silent one neither."""

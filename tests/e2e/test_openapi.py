@@ -174,6 +174,7 @@ def operations(document):
     )
 
 
+@pytest.mark.smoke
 def test_every_operation_succeeds(front, document, world):
     for path, method in operations(document):
         answer = call(front, front.api, path, method, world)
