@@ -183,8 +183,7 @@ deliver(struct db *db, struct db_pending *pending)
 		pending->answer(
 		    db, result, result == NULL ? &pending->failure : NULL, pending->arg);
 	}
-	if (result != NULL && !result->taken)
-		db_result_free(result);
+	db_result_free(result);
 	PQclear(pending->rows);
 	free(pending);
 }

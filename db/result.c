@@ -14,15 +14,17 @@ result_new(PGresult *pg)
 {
 	struct db_result *r = calloc(1, sizeof *r);
 
-	if (r != NULL)
+	if (r != NULL) {
 		r->pg = pg;
+		r->references = 1;
+	}
 	return r;
 }
 
 void
 db_result_free(struct db_result *r)
 {
-	if (r == NULL)
+	if (r == NULL || --r->references > 0)
 		return;
 	PQclear(r->pg);
 	free(r);
@@ -31,7 +33,7 @@ db_result_free(struct db_result *r)
 struct db_result *
 db_result_take(struct db_result *r)
 {
-	r->taken = true;
+	r->references++;
 	return r;
 }
 

@@ -6,8 +6,8 @@
 #include "db/result.h"
 
 struct db_result {
-	PGresult *pg; /* owned; values in binary format */
-	bool taken;   /* by the callback: no longer ours */
+	PGresult *pg;	/* owned; values in binary format */
+	int references; /* ours while the callback runs, and the callback's when it took it */
 	struct error failure;
 };
 

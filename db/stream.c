@@ -123,8 +123,7 @@ conclude(struct db_stream *s)
 		s->answer(s, result, err, s->arg);
 	else
 		s->end(s, err, s->arg);
-	if (result != NULL && !result->taken)
-		db_result_free(result);
+	db_result_free(result);
 }
 
 static void
