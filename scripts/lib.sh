@@ -62,10 +62,11 @@ wait_for()
 	done
 }
 
-# runs PID NAME: a process of that name has that pid.
+# runs PID NAME: a process of that name has that pid. One that ended counts as
+# gone, even where nobody waits for it, as in containers without an init.
 runs()
 {
-	[ -n "$1" ] && [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$2" ]
+	[ -n "$1" ] && grep -q "^$1 ($2) [^ZX]" "/proc/$1/stat" 2>/dev/null
 }
 
 # stop_pid FILE NAME SECONDS: SIGTERM, then SIGKILL.
