@@ -5,12 +5,20 @@
  * The command line: a table of commands, from which usage and help are made,
  * and what every command gets.
  *
- * Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+ * Standard output carries what was asked for; sentences about failures, what is
+ * about to be signed and hints go to standard error. Exit status: 0 done, 1
+ * refused or failed, 2 wrong usage.
+ *
+ * The service is a stranger here: what it sends is checked for its type, never
+ * reaches the terminal unescaped, and where the operator signs, is checked
+ * against what was asked for.
  */
 
 #include "daemon/cli/http.h"
 #include "daemon/cli/options.h"
 #include "daemon/cli/table.h"
+
+#define CLI_PATH_MAX 2048 /* octets of a path of the API, escaped */
 
 struct cli {
 	const struct options *options;
@@ -30,7 +38,7 @@ struct cli_command {
 	const char *words;	  /* "NAME FILE"; "" for none */
 	size_t words_min, words_max;
 	const char *help;	/* one phrase */
-	enum option options[6]; /* its own; ended by OPTION_COUNT or full */
+	enum option options[6]; /* its own */
 	size_t option_count;
 	cli_handler *run;
 };
@@ -40,25 +48,63 @@ extern const size_t cli_command_count;
 
 int cli_main(int argc, char **argv);
 
-/* Asks the API and prints: JSON as it came, or by the caller's table. */
-bool cli_show_list(struct cli *cli, const char *path, const char *key,
-    const struct table_column *columns, size_t count, const char *nothing,
-    struct error *e) MUST_CHECK;
-bool cli_show_object(struct cli *cli, const char *path, const struct table_column *fields,
-    size_t count, struct error *e) MUST_CHECK;
+/* The command that the words name; *used is how many of them. ERROR_USAGE with
+ * what it might have been. */
+const struct cli_command *cli_find_command(
+    const char *const *words, size_t count, size_t *used, struct error *e) MUST_CHECK;
+
+/* Help on standard output: on everything, a group, or a command. */
+bool cli_help(const char *const *words, size_t count, struct error *e) MUST_CHECK;
+void cli_print_help(FILE *out);
+
+/* ---- show.c */
+
+/* What is listed from where. The filters --ca and --state and the page (--limit,
+ * --after) are taken from the options. */
+struct cli_list {
+	const char *path;	      /* "/v1/cas", perhaps with a query */
+	const char *key;	      /* of the array in the answer */
+	const char *nothing;	      /* what to say instead of an empty table */
+	unsigned limit;		      /* without --limit; 0: no pages */
+	const char *id, *notes;	      /* paths in a row: sentences below the table; or NULL */
+	void (*prepare)(json_t *row); /* adds what columns need to a row; or NULL */
+	const struct table_column *columns;
+	size_t count;
+};
+
+#define CLI_LIMIT_MAX 1000
+
+/* Asks the API and prints: JSON as it came, or a table. */
+bool cli_show_list(struct cli *cli, const struct cli_list *list, struct error *e) MUST_CHECK;
+
+/* One object by lines. It is refused unless the member named by key is what
+ * was asked for, letters' case aside; key NULL: nothing is asked. */
+bool cli_show_object(struct cli *cli, const char *path, const char *key, const char *wanted,
+    const struct table_column *fields, size_t count, struct error *e) MUST_CHECK;
+
+/* GET of the object, with the same check; the answer is the caller's. */
+bool cli_get_object(struct cli *cli, const char *path, const char *key, const char *wanted,
+    json_t **answer, struct error *e) MUST_CHECK;
+
+/* The text in an answer, or NULL with ERROR_INTERNAL. */
+const char *cli_member(json_t *answer, const char *key, struct error *e) MUST_CHECK;
+
 /* Prints JSON with a final newline. */
 void cli_print_json(json_t *value);
-/* A sentence for a person; nothing with --json. */
+/* A sentence for a person on standard output; nothing with --json. */
 void cli_say(const struct cli *cli, const char *fmt, ...) PRINTF(2, 3);
-
-/* A whole file, or standard input for "-": at most max octets, NUL-terminated,
- * the caller's to free. */
-bool cli_read_file(
-    const char *path, size_t max, char **text, size_t *len, struct error *e) MUST_CHECK;
+/* A line for a person on standard error, with or without --json. */
+void cli_note(const char *fmt, ...) PRINTF(1, 2);
 
 /* "/v1/cas/" and a name, escaped, and an optional rest ("/csr"). */
-bool cli_path(char *out, size_t size, const char *prefix, const char *name, const char *rest,
+bool cli_path(char out[CLI_PATH_MAX], const char *prefix, const char *name, const char *rest,
     struct error *e) MUST_CHECK;
+
+/* Puts "?key=value", or "&key=value", behind a path. */
+bool cli_path_add(
+    char path[CLI_PATH_MAX], const char *key, const char *value, struct error *e) MUST_CHECK;
+
+/* ---- commands */
 
 cli_handler cmd_ca_create, cmd_ca_list, cmd_ca_show, cmd_ca_csr, cmd_ca_install;
 cli_handler cmd_operator_init, cmd_operator_add, cmd_operator_list;

@@ -5,6 +5,7 @@
 #include "daemon/cli/decision.h"
 #include "daemon/cli/output.h"
 #include "daemon/x509/capolicy.h"
+#include "daemon/x509/pem.h"
 
 #define CHAIN_FILE_MAX 262144
 
@@ -14,9 +15,14 @@ cmd_ca_list(struct cli *cli, struct error *e)
 	static const struct table_column columns[] = {{"NAME", "name"}, {"KIND", "kind"},
 	    {"STATE", "state"}, {"KEY", "key/algorithm"}, {"TOKEN", "key/token"},
 	    {"NOT AFTER", "certificate/not_after"}, {"SUBJECT", "subject"}};
+	static const struct cli_list list = {.path = "/v1/cas",
+	    .key = "cas",
+	    .nothing = "There is no CA yet; see \"chancery help ca create\".",
+	    .limit = 200,
+	    .columns = columns,
+	    .count = COUNT_OF(columns)};
 
-	return cli_show_list(cli, "/v1/cas?limit=1000", "cas", columns, COUNT_OF(columns),
-	    "There is no CA yet; see \"chancery help ca create\".", e);
+	return cli_show_list(cli, &list, e);
 }
 
 bool
@@ -24,26 +30,26 @@ cmd_ca_show(struct cli *cli, struct error *e)
 {
 	static const struct table_column fields[] = {{"name", "name"}, {"kind", "kind"},
 	    {"state", "state"}, {"subject", "subject"}, {"key", "key/algorithm"},
-	    {"token", "key/token"}, {"key label", "key/label"},
+	    {"token", "key/token"}, {"key label", "key/label"}, {"key SHA-256", "key/spki_sha256"},
 	    {"certificate SHA-256", "certificate/sha256"}, {"subject key id", "certificate/ski"},
 	    {"not before", "certificate/not_before"}, {"not after", "certificate/not_after"},
 	    {"templates", "templates"}, {"created", "created_at"}};
-	char path[1200];
+	char path[CLI_PATH_MAX];
 
-	return cli_path(path, sizeof path, "/v1/cas/", cli->words[0], "", e) &&
-	       cli_show_object(cli, path, fields, COUNT_OF(fields), e);
+	return cli_path(path, "/v1/cas/", cli->words[0], "", e) &&
+	       cli_show_object(cli, path, "name", cli->words[0], fields, COUNT_OF(fields), e);
 }
 
 bool
 cmd_ca_csr(struct cli *cli, struct error *e)
 {
-	char path[1200], *pem;
+	char path[CLI_PATH_MAX], *pem;
 	bool ok;
 
-	if (!cli_path(path, sizeof path, "/v1/cas/", cli->words[0], "/csr", e) ||
+	if (!cli_path(path, "/v1/cas/", cli->words[0], "/csr", e) ||
 	    !http_get_text(cli->http, path, &pem, e))
 		return false;
-	ok = output_write(cli, pem, strlen(pem), e);
+	ok = output_write_pem(cli, pem, PEM_CERTIFICATE_REQUEST, 1, e);
 	free(pem);
 	return ok;
 }
@@ -52,15 +58,10 @@ static bool
 order(struct cli *cli, enum statement_action action, const char *body, struct error *e)
 {
 	struct statement s = {.action = action};
-	json_t *outcome = NULL;
 
-	if (!decision_put(s.ca, sizeof s.ca, "a CA's name", cli->words[0], e) ||
-	    !decision_put(s.object, sizeof s.object, "a CA's name", cli->words[0], e) ||
-	    !decision_order(cli, &s, body, false, &outcome, e))
-		return false;
-	decision_print(cli, outcome);
-	json_decref(outcome);
-	return true;
+	return decision_put(s.ca, sizeof s.ca, "a CA's name", cli->words[0], e) &&
+	       decision_put(s.object, sizeof s.object, "a CA's name", cli->words[0], e) &&
+	       decision_order(cli, &s, body, false, e);
 }
 
 bool
@@ -77,7 +78,7 @@ cmd_ca_create(struct cli *cli, struct error *e)
 	if (file == NULL)
 		error_set(
 		    e, ERROR_USAGE, "ca create needs --policy FILE; see chancery-ca-policy(5)");
-	else if (cli_read_file(file, CAPOLICY_TEXT_MAX, &text, &len, e) &&
+	else if (output_read_file(file, CAPOLICY_TEXT_MAX, &text, &len, e) &&
 		 capolicy_parse(text, len, file, policy, e))
 		ok = order(cli, STATEMENT_CA_CREATE, text, e);
 	capolicy_free(policy);
@@ -93,7 +94,7 @@ cmd_ca_install(struct cli *cli, struct error *e)
 	size_t len;
 	bool ok = false;
 
-	if (!cli_read_file(cli->words[1], CHAIN_FILE_MAX, &text, &len, e))
+	if (!output_read_file(cli->words[1], CHAIN_FILE_MAX, &text, &len, e))
 		return false;
 	if (strlen(text) != len || strstr(text, "-----BEGIN CERTIFICATE-----") == NULL)
 		error_set(e, ERROR_INPUT,

@@ -6,15 +6,10 @@ cmd_crl_issue(struct cli *cli, struct error *e)
 {
 	struct statement s = {.action = STATEMENT_CRL_ISSUE};
 	const char *kind = cli->options->value[OPTION_DELTA] != NULL ? "delta" : "full";
-	json_t *outcome = NULL;
 
-	if (!decision_put(s.ca, sizeof s.ca, "a CA's name", cli->words[0], e) ||
-	    !decision_put(s.object, sizeof s.object, "a kind of CRL", kind, e) ||
-	    !decision_order(cli, &s, NULL, false, &outcome, e))
-		return false;
-	decision_print(cli, outcome);
-	json_decref(outcome);
-	return true;
+	return decision_put(s.ca, sizeof s.ca, "a CA's name", cli->words[0], e) &&
+	       decision_put(s.object, sizeof s.object, "a kind of CRL", kind, e) &&
+	       decision_order(cli, &s, NULL, false, e);
 }
 
 bool
@@ -23,13 +18,14 @@ cmd_crl_show(struct cli *cli, struct error *e)
 	static const struct table_column columns[] = {{"NUMBER", "number"}, {"DELTA", "delta"},
 	    {"BASE", "base_number"}, {"STATE", "state"}, {"ENTRIES", "entries"},
 	    {"THIS UPDATE", "this_update"}, {"NEXT UPDATE", "next_update"}, {"SIZE", "size"}};
-	const char *limit = cli->options->value[OPTION_LIMIT];
-	char path[1200], rest[128] = "/crls?limit=", escaped[64] = "20";
+	char path[CLI_PATH_MAX];
+	const struct cli_list list = {.path = path,
+	    .key = "crls",
+	    .nothing = "This CA has issued no CRL yet.",
+	    .limit = 20,
+	    .columns = columns,
+	    .count = COUNT_OF(columns)};
 
-	if (limit != NULL && !http_escape(limit, escaped, sizeof escaped))
-		return error_set(e, ERROR_USAGE, "--limit is too long");
-	(void)snprintf(rest, sizeof rest, "/crls?limit=%s", escaped);
-	return cli_path(path, sizeof path, "/v1/cas/", cli->words[0], rest, e) &&
-	       cli_show_list(cli, path, "crls", columns, COUNT_OF(columns),
-		   "This CA has issued no CRL yet.", e);
+	return cli_path(path, "/v1/cas/", cli->words[0], "/crls", e) &&
+	       cli_show_list(cli, &list, e);
 }

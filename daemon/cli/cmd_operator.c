@@ -1,73 +1,175 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+
 #include "daemon/cli/cli.h"
 #include "daemon/cli/decision.h"
 #include "daemon/cli/operator_key.h"
+#include "daemon/cli/output.h"
+#include "daemon/x509/cert.h"
 #include "daemon/x509/pem.h"
 
 #define PUBLIC_KEY_FILE_MAX 16384
+#define PUBLIC_KEY_MAX 4096    /* octets of DER */
+#define FINGERPRINT_SHOWN "16" /* digits of it in a table */
+
+/* -------------------------------------------------------------------- init */
 
 bool
 cmd_operator_init(struct cli *cli, struct error *e)
 {
-	char path[4096];
+	bool force = cli->options->value[OPTION_FORCE] != NULL, ok = false;
+	char path[OPERATOR_PATH_MAX], public_path[OPERATOR_PATH_MAX + 8];
 	struct operator_key key = {0};
 	struct secret *passphrase = NULL;
-	bool ok = false;
 
-	if (operator_key_path(cli->options, path, sizeof path, e) &&
-	    (passphrase = secret_read_new(
-		 cli->options, "Passphrase for your new operator key", e)) != NULL)
-		ok = operator_key_create(
-		    path, passphrase, cli->options->value[OPTION_FORCE] != NULL, &key, e);
+	if (!operator_key_path(cli->options, path, sizeof path, e) ||
+	    !operator_key_check_new(path, force, e))
+		return false;
+	(void)snprintf(public_path, sizeof public_path, "%s" OPERATOR_KEY_PUBLIC, path);
+	passphrase = secret_read_new(cli->options, "Passphrase for your new operator key", e);
+	ok = passphrase != NULL && operator_key_create(path, passphrase, force, &key, e);
 	if (ok && cli->json) {
-		json_t *out = json_pack("{s:s, s:s}", "file", path, "sha256", key.sha256);
+		json_t *out = json_pack("{s:s, s:s, s:s}", "file", path, "public_key_file",
+		    public_path, "sha256", key.sha256);
 
 		cli_print_json(out);
 		json_decref(out);
 	} else if (ok) {
-		cli_say(cli, "Your key is in %s.", path);
-		cli_say(cli, "Its fingerprint: SHA-256 %s", key.sha256);
-		cli_say(cli, "An administrator registers it with \"chancery operator add\".");
+		cli_say(cli, "Your key is in %s; nobody else ever needs that file.", path);
+		cli_say(cli, "Its public key is in %s.", public_path);
+		cli_say(cli, "Its fingerprint is SHA-256 %s.", key.sha256);
+		cli_say(cli, "Who administers the service registers the public key with "
+			     "\"chancery operator add\".");
 	}
 	secret_free(passphrase);
 	operator_key_clear(&key);
 	return ok;
 }
 
-/* The public key to register: --key, or one's own. */
+/* --------------------------------------------------------------------- add */
+
+/* The SubjectPublicKeyInfo in a file: a public key or a certificate, PEM. */
 static bool
-public_key(struct cli *cli, char *pem, size_t size, struct error *e)
+read_public_key(const char *file, uint8_t der[PUBLIC_KEY_MAX], size_t *der_len, struct error *e)
+{
+	struct certificate certificate;
+	struct error why = ERROR_INIT;
+	uint8_t whole[PUBLIC_KEY_FILE_MAX];
+	struct bytes text;
+	char *buf = NULL;
+	size_t len, whole_len;
+	bool ok = false;
+
+	if (!output_read_file(file, PUBLIC_KEY_FILE_MAX, &buf, &len, e))
+		return false;
+	text = (struct bytes){(const uint8_t *)buf, len};
+	ok = pem_decode(&text, PEM_PUBLIC_KEY, der, PUBLIC_KEY_MAX, der_len, &why);
+	if (ok || why.code != ERROR_NOT_FOUND) {
+		if (!ok)
+			error_set(e, why.code, "%s: %s", file, why.text);
+		goto out;
+	}
+	text = (struct bytes){(const uint8_t *)buf, len};
+	if (!pem_decode(&text, PEM_CERTIFICATE, whole, sizeof whole, &whole_len, &why)) {
+		error_set(e, ERROR_INPUT,
+		    "%s holds neither a public key nor a certificate in PEM (\"openssl pkey "
+		    "-pubout\" "
+		    "makes a public key of a private one)",
+		    file);
+		goto out;
+	}
+	if (!certificate_parse((struct bytes){whole, whole_len}, &certificate, e)) {
+		error_wrap(e, "%s", file);
+		goto out;
+	}
+	if (certificate.spki.whole.len > PUBLIC_KEY_MAX) {
+		error_set(e, ERROR_LIMIT, "%s: its public key is too long", file);
+		goto out;
+	}
+	memcpy(der, certificate.spki.whole.p, certificate.spki.whole.len);
+	*der_len = certificate.spki.whole.len;
+	ok = true;
+out:
+	/* Somebody may have named a private key. */
+	OPENSSL_cleanse(buf, len);
+	free(buf);
+	return ok;
+}
+
+/* The public key to register, --key or one's own, as PEM; with its fingerprint. */
+static bool
+public_key(struct cli *cli, char *pem, size_t size, char fingerprint[65], struct error *e)
 {
 	const char *file = cli->options->value[OPTION_KEY];
-	struct bytes rest;
-	uint8_t der[4096];
-	char *text;
-	size_t len, der_len;
-	bool ok;
+	bool tls = cli->options->value[OPTION_TLS] != NULL;
+	uint8_t der[PUBLIC_KEY_MAX], digest[SHA256_DIGEST_LENGTH];
+	struct spki spki;
+	size_t len;
 
-	if (file == NULL)
-		return decision_unlock(cli, e) &&
-		       public_key_pem(cli->key->spki, cli->key->spki_len, pem, size, e);
-	if (!cli_read_file(file, PUBLIC_KEY_FILE_MAX, &text, &len, e))
+	if (file == NULL) {
+		if (!decision_unlock(cli, e))
+			return false;
+		len = cli->key->spki_len;
+		memcpy(der, cli->key->spki, len);
+	} else if (!read_public_key(file, der, &len, e)) {
 		return false;
-	rest = (struct bytes){(const uint8_t *)text, len};
-	ok = pem_decode(&rest, PEM_PUBLIC_KEY, der, sizeof der, &der_len, e) &&
-	     public_key_pem(der, der_len, pem, size, e);
-	free(text);
-	return ok || error_wrap(e, "%s", file);
+	}
+	if (tls ? !spki_parse((struct bytes){der, len}, &spki, e)
+		: !statement_check_key(der, len, e))
+		return file != NULL ? error_wrap(e, "%s", file) : false;
+	SHA256(der, len, digest);
+	for (size_t i = 0; i < sizeof digest; i++)
+		(void)snprintf(fingerprint + 2 * i, 3, "%02x", digest[i]);
+	return public_key_pem(der, len, pem, size, e);
 }
 
 static bool
 is_first_operator(struct cli *cli, bool *first, struct error *e)
 {
-	json_t *answer = NULL;
+	json_t *answer = NULL, *operators;
+	bool ok;
 
 	if (!http_get(cli->http, "/v1/operators?limit=1", &answer, e))
 		return false;
-	*first = json_array_size(json_object_get(answer, "operators")) == 0;
+	operators = json_object_get(answer, "operators");
+	*first = json_array_size(operators) == 0;
+	ok = json_is_array(operators) ||
+	     error_set(e, ERROR_INTERNAL, "the service's answer has no list \"operators\"");
 	json_decref(answer);
+	return ok;
+}
+
+/* "administrator,manager", each once. */
+static bool
+join_roles(const struct options *o, char *out, size_t size, struct error *e)
+{
+	static const char *const known[] = {"administrator", "manager", "auditor", "submitter"};
+	bool given[COUNT_OF(known)] = {false};
+	size_t at = 0;
+
+	if (o->role_count == 0)
+		return error_set(e, ERROR_USAGE,
+		    "operator add needs --role: administrator, manager, auditor or submitter");
+	for (size_t i = 0; i < o->role_count; i++) {
+		size_t k = 0;
+
+		while (k < COUNT_OF(known) && strcmp(known[k], o->roles[i]) != 0)
+			k++;
+		if (k == COUNT_OF(known))
+			return error_set(e, ERROR_USAGE,
+			    "there is no role \"%.40s\"; --role is administrator, manager, auditor "
+			    "or submitter, and may be given several times",
+			    o->roles[i]);
+		given[k] = true;
+	}
+	for (size_t k = 0; k < COUNT_OF(known); k++) {
+		if (given[k])
+			at += (size_t)snprintf(
+			    out + at, size - at, "%s%s", at > 0 ? "," : "", known[k]);
+	}
 	return true;
 }
 
@@ -75,41 +177,66 @@ bool
 cmd_operator_add(struct cli *cli, struct error *e)
 {
 	struct statement s = {.action = STATEMENT_OPERATOR_ADD};
-	char pem[8192], body[16384], roles[512] = "";
-	json_t *outcome = NULL;
-	bool first;
+	const char *name = cli->words[0];
+	bool tls = cli->options->value[OPTION_TLS] != NULL, first;
+	char pem[8192], body[16384], roles[128], fingerprint[65];
 
-	if (cli->options->role_count == 0)
+	if (tls && cli->options->value[OPTION_KEY] == NULL)
 		return error_set(e, ERROR_USAGE,
-		    "operator add needs --role: administrator, manager, auditor or submitter");
-	for (size_t i = 0; i < cli->options->role_count; i++) {
-		if (strlen(roles) + strlen(cli->options->roles[i]) + 2 > sizeof roles)
-			return error_set(e, ERROR_USAGE, "the roles are too long");
-		if (i > 0)
-			strcat(roles, ",");
-		strcat(roles, cli->options->roles[i]);
-	}
-	if (!decision_put(s.object, sizeof s.object, "a person's name", cli->words[0], e) ||
-	    !is_first_operator(cli, &first, e) || !public_key(cli, pem, sizeof pem, e))
+		    "--tls needs --key FILE: the client certificate, or its public key");
+	if (!join_roles(cli->options, roles, sizeof roles, e) ||
+	    !decision_put(s.object, sizeof s.object, "a person's name", name, e) ||
+	    !is_first_operator(cli, &first, e) || !public_key(cli, pem, sizeof pem, fingerprint, e))
 		return false;
-	if ((size_t)snprintf(body, sizeof body, "person: %s\nroles: %s\nkind: %s\n%s",
-		cli->words[0], roles,
-		cli->options->value[OPTION_TLS] != NULL ? "tls_client" : "operator_key",
-		pem) >= sizeof body)
+	if (first && tls)
+		return error_set(e, ERROR_CONFLICT,
+		    "nobody is registered yet: the first needs an operator's key (without --tls)");
+	if ((size_t)snprintf(body, sizeof body, "person: %s\nroles: %s\nkind: %s\n%s", name, roles,
+		tls ? "tls_client" : "operator_key", pem) >= sizeof body)
 		return error_set(e, ERROR_LIMIT, "the public key is too long");
-	if (!decision_order(cli, &s, body, first, &outcome, e))
-		return false;
-	decision_print(cli, outcome);
-	json_decref(outcome);
-	return true;
+	cli_note("To be registered:");
+	cli_note("  person  %s", name);
+	cli_note("  roles   %s", roles);
+	cli_note("  key     %s, SHA-256 %s", tls ? "TLS client" : "operator's", fingerprint);
+	return decision_order(cli, &s, body, first, e);
+}
+
+/* -------------------------------------------------------------------- list */
+
+/* The keys that are valid, as "operator 0123456789abcdef". */
+static void
+list_keys(json_t *row)
+{
+	json_t *keys = json_array(), *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(row, "credentials"), i, one)
+	{
+		const char *kind = json_string_value(json_object_get(one, "kind"));
+		const char *sha256 = json_string_value(json_object_get(one, "sha256"));
+
+		if (kind == NULL || sha256 == NULL ||
+		    json_is_string(json_object_get(one, "revoked_at")))
+			continue;
+		(void)json_array_append_new(
+		    keys, json_sprintf("%s %." FINGERPRINT_SHOWN "s",
+			      strcmp(kind, "tls_client") == 0 ? "tls" : "operator", sha256));
+	}
+	(void)json_object_set_new(row, "keys", keys);
 }
 
 bool
 cmd_operator_list(struct cli *cli, struct error *e)
 {
 	static const struct table_column columns[] = {
-	    {"NAME", "name"}, {"ROLES", "roles"}, {"SINCE", "created_at"}};
+	    {"NAME", "name"}, {"ROLES", "roles"}, {"KEYS", "keys"}, {"SINCE", "created_at"}};
+	static const struct cli_list list = {.path = "/v1/operators",
+	    .key = "operators",
+	    .nothing = "Nobody is registered; see \"chancery help operator\".",
+	    .limit = 200,
+	    .prepare = list_keys,
+	    .columns = columns,
+	    .count = COUNT_OF(columns)};
 
-	return cli_show_list(cli, "/v1/operators?limit=1000", "operators", columns,
-	    COUNT_OF(columns), "Nobody is registered; see \"chancery help operator\".", e);
+	return cli_show_list(cli, &list, e);
 }

@@ -4,24 +4,30 @@ bool
 cmd_publish_status(struct cli *cli, struct error *e)
 {
 	static const struct table_column columns[] = {{"ID", "id"}, {"CA", "ca"},
-	    {"TARGET", "target"}, {"KIND", "kind"}, {"ARTIFACT", "artifact"}, {"NUMBER", "number"},
+	    {"TARGET", "target"}, {"ARTIFACT", "artifact"}, {"NUMBER", "number"},
 	    {"STATE", "state"}, {"TRIES", "attempts"}, {"NEXT TRY", "next_at"},
-	    {"LAST ERROR", "last_error"}};
-	char path[1200] = "/v1/publications?limit=1000";
+	    {"DONE", "done_at"}};
+	char path[CLI_PATH_MAX] = "/v1/publications";
+	const struct cli_list list = {.path = path,
+	    .key = "publications",
+	    .nothing = "Nothing is published: no CA has targets.",
+	    .limit = 200,
+	    .id = "id",
+	    .notes = "last_error",
+	    .columns = columns,
+	    .count = COUNT_OF(columns)};
 
-	if (cli->word_count > 0 &&
-	    !cli_path(path, sizeof path, "/v1/publications?limit=1000&ca=", cli->words[0], "", e))
+	if (cli->word_count > 0 && !cli_path_add(path, "ca", cli->words[0], e))
 		return false;
-	return cli_show_list(cli, path, "publications", columns, COUNT_OF(columns),
-	    "Nothing is published: no CA has targets.", e);
+	return cli_show_list(cli, &list, e);
 }
 
 bool
 cmd_publish_retry(struct cli *cli, struct error *e)
 {
 	json_t *body = json_object(), *answer = NULL;
-	char path[1200];
-	bool ok = cli_path(path, sizeof path, "/v1/publications/", cli->words[0], "/retry", e) &&
+	char path[CLI_PATH_MAX];
+	bool ok = cli_path(path, "/v1/publications/", cli->words[0], "/retry", e) &&
 		  http_post(cli->http, path, body, &answer, e);
 
 	if (ok && cli->json)

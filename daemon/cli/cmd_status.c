@@ -1,48 +1,64 @@
+#include <string.h>
+
 #include "daemon/cli/cli.h"
 
 bool
 cmd_token_status(struct cli *cli, struct error *e)
 {
 	static const struct table_column columns[] = {{"TOKEN", "token"}, {"STATE", "state"},
-	    {"LABEL", "label"}, {"MODEL", "model"}, {"THREADS", "threads"},
-	    {"SIGNATURES", "signatures"}, {"SINCE", "since"}, {"STALE", "stale"},
-	    {"WHAT IT SAYS", "sentence"}};
+	    {"LABEL", "label"}, {"SERIAL", "serial"}, {"THREADS", "threads"},
+	    {"SIGNATURES", "signatures"}, {"SINCE", "since"}, {"STALE", "stale"}};
+	static const struct cli_list list = {.path = "/v1/tokens",
+	    .key = "tokens",
+	    .nothing = "No issuer has reported a token yet.",
+	    .id = "token",
+	    .notes = "sentence",
+	    .columns = columns,
+	    .count = COUNT_OF(columns)};
 
-	return cli_show_list(cli, "/v1/tokens", "tokens", columns, COUNT_OF(columns),
-	    "No issuer has reported a token yet.", e);
+	return cli_show_list(cli, &list, e);
 }
 
-static void
-print_counts(const char *heading, json_t *counts)
+/* {"pending": 3, "issued": 1} as the list "3 pending, 1 issued". */
+static bool
+counts_to_list(json_t *answer, const char *member, struct error *e)
 {
-	const char *key;
-	json_t *value;
+	json_t *counts = json_object_get(answer, member), *list = json_array(), *value;
+	const char *state;
 
-	(void)printf("%-16s", heading);
-	json_object_foreach(counts, key, value)
-	{
-		(void)printf(" %" JSON_INTEGER_FORMAT " %s", json_integer_value(value), key);
+	if (!json_is_object(counts) || list == NULL) {
+		json_decref(list);
+		return error_set(
+		    e, ERROR_INTERNAL, "the service's answer has no numbers \"%s\"", member);
 	}
-	(void)printf(json_object_size(counts) == 0 ? " none\n" : "\n");
+	json_object_foreach(counts, state, value)
+	{
+		(void)json_array_append_new(list,
+		    json_sprintf("%" JSON_INTEGER_FORMAT " %s", json_integer_value(value), state));
+	}
+	if (json_array_size(list) == 0)
+		(void)json_array_append_new(list, json_string("none"));
+	return json_object_set_new(answer, member, list) == 0;
 }
 
 bool
 cmd_status(struct cli *cli, struct error *e)
 {
-	static const struct table_column fields[] = {{"decisions open  ", "open_decisions"},
-	    {"to be published ", "unpublished"}, {"operators       ", "operators"},
-	    {"database's time ", "database_time"}};
+	static const struct table_column fields[] = {{"CAs", "cas"},
+	    {"open requests", "open_requests"}, {"open decisions", "open_decisions"},
+	    {"to be published", "unpublished"}, {"operators", "operators"},
+	    {"database's time", "database_time"}};
 	json_t *answer = NULL;
+	bool ok;
 
 	if (!http_get(cli->http, "/v1/status", &answer, e))
 		return false;
-	if (cli->json) {
+	ok = cli->json ||
+	     (counts_to_list(answer, "cas", e) && counts_to_list(answer, "open_requests", e));
+	if (ok && cli->json)
 		cli_print_json(answer);
-	} else {
-		print_counts("CAs", json_object_get(answer, "cas"));
-		print_counts("requests open", json_object_get(answer, "open_requests"));
+	else if (ok)
 		table_print_object(stdout, answer, fields, COUNT_OF(fields));
-	}
 	json_decref(answer);
-	return true;
+	return ok;
 }

@@ -12,11 +12,12 @@
 #include "daemon/cli/secret.h"
 
 #define POLL_S 20
+#define PAUSE_NS 200000000
 
 bool
 decision_unlock(struct cli *cli, struct error *e)
 {
-	char path[4096];
+	char path[OPERATOR_PATH_MAX];
 	struct secret *passphrase;
 	struct operator_key *key;
 
@@ -51,7 +52,7 @@ bool
 decision_put(char *to, size_t size, const char *what, const char *from, struct error *e)
 {
 	if (strlen(from) >= size)
-		return error_set(e, ERROR_USAGE, "%s has at most %zu characters", what, size - 1);
+		return error_set(e, ERROR_USAGE, "%s has at most %zu octets", what, size - 1);
 	memcpy(to, from, strlen(from) + 1);
 	return true;
 }
@@ -69,137 +70,160 @@ complete(struct statement *s, const char *body, struct error *e)
 	return true;
 }
 
-/* The JSON that hands a statement in; signed unless unsigned_first. */
-static json_t *
-envelope(struct cli *cli, const char *text, size_t len, const char *body, bool unsigned_first,
-    struct error *e)
-{
-	uint8_t signature[STATEMENT_SIGNATURE_MAX];
-	char base64[STATEMENT_SIGNATURE_MAX * 2];
-	size_t signature_len;
-	json_t *json = json_pack("{s:s}", "statement", text);
-
-	if (json == NULL)
-		goto no_memory;
-	if (body != NULL && json_object_set_new(json, "body", json_string(body)) != 0)
-		goto no_memory;
-	if (unsigned_first)
-		return json;
-	if (!decision_unlock(cli, e) ||
-	    !statement_sign(text, len, cli->key->key, signature, &signature_len, e)) {
-		json_decref(json);
-		return NULL;
-	}
-	EVP_EncodeBlock((unsigned char *)base64, signature, (int)signature_len);
-	if (json_object_set_new(json, "signature", json_string(base64)) == 0 &&
-	    json_object_set_new(json, "credential", json_string(cli->key->sha256)) == 0)
-		return json;
-no_memory:
-	json_decref(json);
-	error_set(e, ERROR_INPUT, "what should be handed in is not UTF-8 text");
-	return NULL;
-}
-
-/* Waits until the issuer has applied or refused it. */
-static bool
-await(struct cli *cli, const char *id, json_t **outcome, struct error *e)
-{
-	time_t end = time(NULL) + DECISION_WAIT_S;
-	char path[256], rest[32];
-	const char *state, *sentence;
-
-	(void)snprintf(rest, sizeof rest, "?wait=%d", POLL_S);
-	if (!cli_path(path, sizeof path, "/v1/decisions/", id, rest, e))
-		return false;
-	for (;;) {
-		json_t *decision = NULL;
-
-		if (!http_get(cli->http, path, &decision, e))
-			return false;
-		state = json_string_value(json_object_get(decision, "state"));
-		sentence = json_string_value(json_object_get(decision, "outcome"));
-		if (state != NULL && strcmp(state, "applied") == 0) {
-			*outcome = decision;
-			return true;
-		}
-		if (state != NULL && strcmp(state, "refused") == 0)
-			error_set(e, ERROR_DENIED, "refused: %s",
-			    sentence != NULL ? sentence : "no reason given");
-		else if (time(NULL) >= end)
-			error_set(e, ERROR_TIMEOUT,
-			    "decision %s still waits%s%s; it stays in the queue, see \"chancery "
-			    "status\"",
-			    id, sentence != NULL ? ": " : "", sentence != NULL ? sentence : "");
-		json_decref(decision);
-		if (error_is_set(e))
-			return false;
-	}
-}
-
+/* Line by line, as it is signed, but harmless for the terminal. */
 static void
 show(const char *text)
 {
-	char line[TABLE_CELL_MAX];
+	char line[STATEMENT_TEXT_MAX + 1];
 
-	/* Line by line, as it is signed, but harmless for the terminal. */
 	while (*text != '\0') {
 		size_t len = strcspn(text, "\n");
-		char one[STATEMENT_TEXT_MAX + 1];
 
-		memcpy(one, text, len);
-		one[len] = '\0';
-		table_escape(one, line, sizeof line);
-		(void)fprintf(stderr, "  %s\n", line);
+		memcpy(line, text, len);
+		line[len] = '\0';
+		cli_note("  %s", line);
 		text += len + (text[len] == '\n');
 	}
 }
 
 bool
-decision_order(struct cli *cli, struct statement *s, const char *body, bool unsigned_first,
-    json_t **outcome, struct error *e)
+decision_prepare(
+    struct statement *s, const char *body, bool is_unsigned, struct decision *d, struct error *e)
 {
-	char text[STATEMENT_TEXT_MAX + 1];
-	json_t *json = NULL, *answer = NULL, *end = NULL;
-	const char *id;
+	*d = (struct decision){.body = body, .is_unsigned = is_unsigned};
+	if (!complete(s, body, e) || !statement_format(s, d->text, &d->len, e))
+		return false;
+	cli_note(is_unsigned ? "To be handed in, unsigned:" : "To be signed:");
+	show(d->text);
+	return true;
+}
+
+/* Adds the signature and whose it is. */
+static bool
+put_signature(struct cli *cli, const struct decision *d, json_t *json, struct error *e)
+{
+	uint8_t signature[STATEMENT_SIGNATURE_MAX];
+	char base64[STATEMENT_SIGNATURE_MAX * 2];
 	size_t len;
+
+	if (!decision_unlock(cli, e) ||
+	    !statement_sign(d->text, d->len, cli->key->key, signature, &len, e))
+		return false;
+	EVP_EncodeBlock((unsigned char *)base64, signature, (int)len);
+	if (json_object_set_new(json, "signature", json_string(base64)) != 0 ||
+	    json_object_set_new(json, "credential", json_string(cli->key->sha256)) != 0)
+		return error_set(e, ERROR_SYSTEM, "no memory for a decision");
+	return true;
+}
+
+bool
+decision_hand_in(struct cli *cli, struct decision *d, struct error *e)
+{
+	json_t *json = json_pack("{s:s, s:s*}", "statement", d->text, "body", d->body);
+	json_t *answer = NULL;
+	const char *id;
 	bool ok = false;
 
-	if (!complete(s, body, e) || !statement_format(s, text, &len, e))
-		return false;
-	if (!cli->json) {
-		(void)fprintf(stderr, unsigned_first ? "Handing in, unsigned:\n" : "Signing:\n");
-		show(text);
-	}
-	json = envelope(cli, text, len, body, unsigned_first, e);
-	if (json == NULL || !http_post(cli->http, "/v1/decisions", json, &answer, e))
-		goto out;
-	id = json_string_value(json_object_get(answer, "id"));
-	if (id == NULL) {
-		error_set(e, ERROR_INTERNAL, "the service gave the decision no id");
+	if (json == NULL) {
+		error_set(e, ERROR_INPUT, "what should be handed in is not UTF-8 text");
 		goto out;
 	}
-	ok = await(cli, id, &end, e);
-	if (ok && outcome != NULL) {
-		*outcome = end;
-		end = NULL;
-	}
+	if ((!d->is_unsigned && !put_signature(cli, d, json, e)) ||
+	    !http_post(cli->http, "/v1/decisions", json, &answer, e))
+		goto out;
+	id = cli_member(answer, "id", e);
+	ok = id != NULL && decision_put(d->id, sizeof d->id, "the decision's id", id, e);
 out:
 	json_decref(json);
 	json_decref(answer);
-	json_decref(end);
 	return ok;
+}
+
+/* One look; *done when there is an outcome. */
+static bool
+poll_once(struct cli *cli, const struct decision *d, const char *path, bool *done, json_t **outcome,
+    struct error *e)
+{
+	const char *state, *statement, *sentence;
+	json_t *json = NULL;
+	bool ok = false;
+
+	*done = false;
+	if (!cli_get_object(cli, path, "id", d->id, &json, e))
+		return false;
+	state = cli_member(json, "state", e);
+	statement = cli_member(json, "statement", e);
+	sentence = json_string_value(json_object_get(json, "outcome"));
+	if (state == NULL || statement == NULL)
+		goto out;
+	if (strcmp(statement, d->text) != 0) {
+		error_set(e, ERROR_INTERNAL,
+		    "the service shows another statement for decision %s than was handed in",
+		    d->id);
+		goto out;
+	}
+	if (strcmp(state, "refused") == 0) {
+		error_set(e, ERROR_DENIED, "refused: %s",
+		    sentence != NULL ? sentence : "no reason given");
+		goto out;
+	}
+	*done = strcmp(state, "applied") == 0;
+	if (*done)
+		*outcome = json_incref(json);
+	ok = true;
+out:
+	json_decref(json);
+	return ok;
+}
+
+bool
+decision_await(struct cli *cli, const struct decision *d, json_t **outcome, struct error *e)
+{
+	const struct timespec pause = {0, PAUSE_NS};
+	time_t end = time(NULL) + DECISION_WAIT_S;
+	char path[CLI_PATH_MAX], rest[32];
+	bool done = false;
+
+	(void)snprintf(rest, sizeof rest, "?wait=%d", POLL_S);
+	if (!cli_path(path, "/v1/decisions/", d->id, rest, e))
+		return false;
+	for (;;) {
+		if (!poll_once(cli, d, path, &done, outcome, e))
+			return false;
+		if (done)
+			return true;
+		if (time(NULL) >= end)
+			return error_set(e, ERROR_TIMEOUT,
+			    "decision %s still waits; it stays in the queue, and \"chancery "
+			    "status\" shows when none is open any more",
+			    d->id);
+		/* A service that does not wait is not asked in a tight loop. */
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
+bool
+decision_order(
+    struct cli *cli, struct statement *s, const char *body, bool is_unsigned, struct error *e)
+{
+	struct decision d;
+	json_t *outcome = NULL;
+
+	if (!decision_prepare(s, body, is_unsigned, &d, e) || !decision_hand_in(cli, &d, e) ||
+	    !decision_await(cli, &d, &outcome, e))
+		return false;
+	decision_print(cli, outcome);
+	json_decref(outcome);
+	return true;
 }
 
 void
 decision_print(struct cli *cli, json_t *outcome)
 {
 	const char *sentence = json_string_value(json_object_get(outcome, "outcome"));
-	char text[TABLE_CELL_MAX];
 
-	if (cli->json) {
+	if (cli->json)
 		cli_print_json(outcome);
-	} else {
-		table_escape(sentence != NULL ? sentence : "done", text, sizeof text);
-		(void)printf("%s\n", text);
-	}
+	else
+		cli_say(cli, "%s", sentence != NULL ? sentence : "done");
 }

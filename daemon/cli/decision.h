@@ -3,7 +3,9 @@
 
 /*
  * Orders of an operator: the statement is shown, signed with the operator's own
- * key, handed in, and its outcome awaited.
+ * key, handed in, and its outcome awaited. In three steps, so that several are
+ * all seen before the first is signed, and handed in before the first is waited
+ * for.
  */
 
 #include "daemon/cli/cli.h"
@@ -11,23 +13,38 @@
 
 #define DECISION_LIFE_S 600
 #define DECISION_WAIT_S 60
+#define DECISION_ID_MAX 64
 
-/*
- * Fills in digest of the body, nonce and times, shows the statement on standard
- * error, asks for the passphrase (once for the whole command), signs, hands in
- * and waits. body: what the statement covers, or NULL. unsigned_first: for the
- * very first operator, whose key nobody knows yet.
- *
- * *outcome is the decision as the service shows it, the caller's; NULL may be
- * passed. A refusal is ERROR_DENIED with the service's sentence.
- */
-bool decision_order(struct cli *cli, struct statement *s, const char *body, bool unsigned_first,
-    json_t **outcome, struct error *e) MUST_CHECK;
+struct decision {
+	char text[STATEMENT_TEXT_MAX + 1]; /* the statement as it is signed */
+	size_t len;
+	const char *body; /* what it covers, borrowed; or NULL */
+	bool is_unsigned; /* of the very first operator, whose key nobody knows yet */
+	char id[DECISION_ID_MAX + 1];
+};
+
+/* Fills in digest of the body, nonce and times, and shows the statement on
+ * standard error: whoever is asked for the passphrase then has read it. */
+bool decision_prepare(struct statement *s, const char *body, bool is_unsigned, struct decision *d,
+    struct error *e) MUST_CHECK;
+
+/* Signs (asks for the passphrase, once for the whole command) and hands in. */
+bool decision_hand_in(struct cli *cli, struct decision *d, struct error *e) MUST_CHECK;
+
+/* Waits until it is applied; *outcome is the decision as the service shows it,
+ * the caller's. A refusal is ERROR_DENIED with the service's sentence, no
+ * outcome after DECISION_WAIT_S is ERROR_TIMEOUT. */
+bool decision_await(
+    struct cli *cli, const struct decision *d, json_t **outcome, struct error *e) MUST_CHECK;
+
+/* All three, and prints the outcome. */
+bool decision_order(struct cli *cli, struct statement *s, const char *body, bool is_unsigned,
+    struct error *e) MUST_CHECK;
 
 /* Prints an outcome: its sentence, or with --json the decision. */
 void decision_print(struct cli *cli, json_t *outcome);
 
-/* Copies a word of the command line into a statement's field. */
+/* Copies a word into a statement's field. */
 bool decision_put(
     char *to, size_t size, const char *what, const char *from, struct error *e) MUST_CHECK;
 

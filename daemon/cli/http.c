@@ -1,10 +1,17 @@
 #include "daemon/cli/http.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
+
+#include "daemon/core/config.h"
 
 #define PATH_MAX_OCTETS 4096
 
@@ -30,20 +37,43 @@ http_close(struct http *h)
 	free(h);
 }
 
+/* "https://host:port", and perhaps a path below which the API is. */
 static bool
-choose_url(struct http *h, const struct options *o, struct error *e)
+check_url(const char *url, struct error *e)
 {
-	const char *url = o->value[OPTION_URL];
+	size_t len = strlen(url);
 
 	if (strncmp(url, "https://", 8) != 0)
 		return error_set(e, ERROR_USAGE,
 		    "--url begins with https:// (the API is not served without TLS)");
+	if (len >= PATH_MAX_OCTETS / 2)
+		return error_set(e, ERROR_USAGE, "--url is too long");
+	if (url[8] == '\0' || url[8] == '/' || strcspn(url, "?#@ \"\\") != len)
+		return error_set(
+		    e, ERROR_USAGE, "--url is https://HOST:PORT, without user name or query");
+	return true;
+}
+
+static bool
+choose_url(struct http *h, const struct options *o, struct error *e)
+{
+	const char *url = o->value[OPTION_URL];
+	int fd;
+
+	if (!check_url(url, e))
+		return false;
+	if (o->value[OPTION_SOCKET] != NULL)
+		return error_set(e, ERROR_USAGE, "--url and --socket exclude each other");
 	if (o->value[OPTION_CLIENT_CERT] == NULL || o->value[OPTION_CLIENT_KEY] == NULL)
 		return error_set(e, ERROR_USAGE, "--url needs --client-cert and --client-key");
+	if (!config_open_secret(o->value[OPTION_CLIENT_KEY], &fd, e))
+		return error_wrap(e, "--client-key");
+	(void)close(fd);
 	(void)snprintf(h->base, sizeof h->base, "%s", url);
 	(void)snprintf(h->where, sizeof h->where, "%s", url);
-	if (h->base[strlen(h->base) - 1] == '/')
-		h->base[strlen(h->base) - 1] = '\0';
+	for (size_t len = strlen(h->base); h->base[len - 1] == '/'; len--)
+		h->base[len - 1] = '\0';
+	curl_easy_setopt(h->curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(h->curl, CURLOPT_SSLCERT, o->value[OPTION_CLIENT_CERT]);
 	curl_easy_setopt(h->curl, CURLOPT_SSLKEY, o->value[OPTION_CLIENT_KEY]);
 	if (o->value[OPTION_CA_FILE] != NULL)
@@ -51,18 +81,27 @@ choose_url(struct http *h, const struct options *o, struct error *e)
 	return true;
 }
 
-static void
-choose_socket(struct http *h, const struct options *o)
+static bool
+choose_socket(struct http *h, const struct options *o, struct error *e)
 {
-	const char *path = o->value[OPTION_SOCKET];
+	static const enum option remote[] = {OPTION_CLIENT_CERT, OPTION_CLIENT_KEY, OPTION_CA_FILE};
+	const char *path = option_or_variable(o, OPTION_SOCKET, HTTP_SOCKET_VARIABLE);
+	struct sockaddr_un address;
 
-	if (path == NULL)
-		path = getenv("CHANCERY_SOCKET");
+	for (size_t i = 0; i < COUNT_OF(remote); i++) {
+		if (o->value[remote[i]] != NULL)
+			return error_set(e, ERROR_USAGE, "--%s is of use with --url only",
+			    option_name(remote[i]));
+	}
 	if (path == NULL)
 		path = HTTP_SOCKET_DEFAULT;
+	if (strlen(path) >= sizeof address.sun_path)
+		return error_set(e, ERROR_USAGE, "the path of the socket is longer than %zu octets",
+		    sizeof address.sun_path - 1);
 	(void)snprintf(h->base, sizeof h->base, "http://localhost");
 	(void)snprintf(h->where, sizeof h->where, "%s", path);
 	curl_easy_setopt(h->curl, CURLOPT_UNIX_SOCKET_PATH, path);
+	return true;
 }
 
 struct http *
@@ -83,13 +122,11 @@ http_open(const struct options *options, struct error *e)
 	curl_easy_setopt(h->curl, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(h->curl, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(h->curl, CURLOPT_PROXY, "");
-	if (options->value[OPTION_URL] == NULL) {
-		choose_socket(h, options);
-	} else if (!choose_url(h, options, e)) {
-		http_close(h);
-		return NULL;
-	}
-	return h;
+	if (options->value[OPTION_URL] != NULL ? choose_url(h, options, e)
+					       : choose_socket(h, options, e))
+		return h;
+	http_close(h);
+	return NULL;
 }
 
 bool
@@ -153,7 +190,7 @@ code_for(long status)
 	case 503:
 		return ERROR_UNAVAILABLE;
 	default:
-		return ERROR_INPUT;
+		return status >= 400 && status < 500 ? ERROR_INPUT : ERROR_INTERNAL;
 	}
 }
 
@@ -164,12 +201,79 @@ refuse(long status, const struct answer *a, struct error *e)
 	const char *message = json_string_value(
 	    json_object_get(json_object_get(body, "error"), "message"));
 
-	if (message != NULL)
+	if (message != NULL && message[0] != '\0')
 		error_set(e, code_for(status), "%s", message);
 	else
 		error_set(e, code_for(status), "the service answered with HTTP status %ld", status);
 	json_decref(body);
 	return false;
+}
+
+static const char *
+socket_advice(long number)
+{
+	switch (number) {
+	case ENOENT:
+		return "there is no such socket: chanceryd does not run, or serves another one "
+		       "(--socket)";
+	case ECONNREFUSED:
+		return "nobody listens there: chanceryd does not run";
+	case EACCES:
+	case EPERM:
+		return "you may not open it: its mode and group say who may";
+	default:
+		return NULL;
+	}
+}
+
+/* Why there is no answer. */
+static bool
+fail_exchange(struct http *h, CURLcode rc, struct error *e)
+{
+	const char *reason = h->reason[0] != '\0' ? h->reason : curl_easy_strerror(rc),
+		   *advice = NULL;
+	long number = 0;
+
+	curl_easy_getinfo(h->curl, CURLINFO_OS_ERRNO, &number);
+	switch (rc) {
+	case CURLE_OPERATION_TIMEDOUT:
+		return error_set_foreign(e, ERROR_TIMEOUT, ERROR_CURL, curl_easy_strerror(rc),
+		    "the service at %s did not answer in time (%s)", h->where, reason);
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+		advice =
+		    "whether its certificate is genuine is checked with --ca-file, or else the "
+		    "system's roots";
+		break;
+	case CURLE_SSL_CERTPROBLEM:
+		advice = "--client-cert and --client-key are a certificate and its key in PEM";
+		break;
+	case CURLE_COULDNT_CONNECT:
+		advice = socket_advice(number);
+		break;
+	default:
+		break;
+	}
+	if (advice != NULL && rc == CURLE_COULDNT_CONNECT)
+		return error_set_foreign(e, ERROR_UNAVAILABLE, ERROR_CURL, curl_easy_strerror(rc),
+		    "the service cannot be reached at %s: %s", h->where, advice);
+	return error_set_foreign(e, ERROR_UNAVAILABLE, ERROR_CURL, curl_easy_strerror(rc),
+	    "the service cannot be reached at %s (%s)%s%s", h->where, reason,
+	    advice != NULL ? ": " : "", advice != NULL ? advice : "");
+}
+
+/* TLS writes raise SIGPIPE when the other end is gone; standard output is to
+ * keep it. */
+static CURLcode
+perform(CURL *curl)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN}, old;
+	CURLcode rc;
+
+	(void)sigaction(SIGPIPE, &ignore, &old);
+	rc = curl_easy_perform(curl);
+	(void)sigaction(SIGPIPE, &old, NULL);
+	return rc;
 }
 
 /* One exchange; body NULL for GET. */
@@ -197,17 +301,15 @@ exchange(struct http *h, const char *path, const char *body, struct answer *a, s
 	}
 	curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, headers);
 	h->reason[0] = '\0';
-	rc = curl_easy_perform(h->curl);
+	rc = perform(h->curl);
 	curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
 	curl_slist_free_all(headers);
 	if (a->too_long)
-		return error_set(
-		    e, ERROR_LIMIT, "the answer is longer than %d octets", HTTP_ANSWER_MAX);
+		return error_set(e, ERROR_LIMIT,
+		    "the service's answer is longer than %d octets; a list gets shorter by --limit",
+		    HTTP_ANSWER_MAX);
 	if (rc != CURLE_OK)
-		return error_set_foreign(e, ERROR_UNAVAILABLE, ERROR_CURL, curl_easy_strerror(rc),
-		    "the service cannot be reached at %s (%s): is chanceryd running, and may you "
-		    "open it?",
-		    h->where, h->reason[0] != '\0' ? h->reason : curl_easy_strerror(rc));
+		return fail_exchange(h, rc, e);
 	return (status >= 200 && status < 300) || refuse(status, a, e);
 }
 
@@ -215,14 +317,20 @@ static bool
 exchange_json(struct http *h, const char *path, const char *body, json_t **out, struct error *e)
 {
 	struct answer a = {0};
+	json_t *json = NULL;
 	bool ok = exchange(h, path, body, &a, e);
 
 	if (ok) {
-		*out = a.text != NULL ? json_loadb(a.text, a.len, JSON_DECODE_ANY, NULL) : NULL;
-		ok = *out != NULL ||
-		     error_set(e, ERROR_INTERNAL, "the service's answer is not JSON");
+		json = a.text != NULL ? json_loadb(a.text, a.len, JSON_REJECT_DUPLICATES, NULL)
+				      : NULL;
+		ok = json_is_object(json) ||
+		     error_set(e, ERROR_INTERNAL, "the service's answer is no JSON object");
 	}
 	free(a.text);
+	if (ok)
+		*out = json;
+	else
+		json_decref(json);
 	return ok;
 }
 
@@ -250,10 +358,13 @@ http_get_text(struct http *h, const char *path, char **answer, struct error *e)
 {
 	struct answer a = {0};
 
-	if (exchange(h, path, NULL, &a, e) && a.text != NULL) {
-		*answer = a.text;
-		return true;
+	if (exchange(h, path, NULL, &a, e)) {
+		if (a.text != NULL && strlen(a.text) == a.len) {
+			*answer = a.text;
+			return true;
+		}
+		error_set(e, ERROR_INTERNAL, "the service's answer is no text");
 	}
 	free(a.text);
-	return error_set(e, ERROR_INTERNAL, "the service's answer is empty");
+	return false;
 }

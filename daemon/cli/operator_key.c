@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/sha.h>
@@ -24,11 +25,10 @@
 bool
 operator_key_path(const struct options *options, char *out, size_t size, struct error *e)
 {
-	const char *path = options->value[OPTION_OPERATOR_KEY], *home = getenv("HOME");
+	const char *path = option_or_variable(options, OPTION_OPERATOR_KEY, OPERATOR_KEY_VARIABLE);
+	const char *home = getenv("HOME");
 	int n;
 
-	if (path == NULL)
-		path = getenv("CHANCERY_OPERATOR_KEY");
 	if (path != NULL)
 		n = snprintf(out, size, "%s", path);
 	else if (home != NULL && home[0] == '/')
@@ -67,7 +67,7 @@ describe(struct operator_key *k, struct error *e)
 static void
 make_folders(const char *path)
 {
-	char part[4096];
+	char part[OPERATOR_PATH_MAX];
 
 	for (const char *p = strchr(path + 1, '/'); p != NULL; p = strchr(p + 1, '/')) {
 		if ((size_t)(p - path) >= sizeof part)
@@ -95,45 +95,76 @@ encrypt(EVP_PKEY *key, const struct secret *passphrase)
 	return sealed;
 }
 
+/* Not every file system can refuse to replace (EINVAL): there the look before
+ * has to do. */
 static bool
-write_file(const char *path, const char *from, X509_SIG *sealed, struct error *e)
+move_file(const char *from, const char *to, bool replace)
 {
-	int fd = open(from, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
-	bool ok;
+	return (!replace && renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) ||
+	       ((replace || errno == EINVAL) && rename(from, to) == 0);
+}
 
+/* Writes a new file of that mode beside path and gives it path's name: there is
+ * a whole file or none. What has that name already is only replaced if told to. */
+static bool
+write_file(const char *path, mode_t mode, bool replace, X509_SIG *sealed, const char *text,
+    struct error *e)
+{
+	char fresh[OPERATOR_PATH_MAX + 8];
+	FILE *f = NULL;
+	bool ok = false;
+	int fd;
+
+	(void)snprintf(fresh, sizeof fresh, "%s.XXXXXX", path);
+	fd = mkostemp(fresh, O_CLOEXEC);
+	if (fd < 0)
+		return error_set_errno(e, ERROR_SYSTEM, "creating %s", path);
+	f = fchmod(fd, mode) == 0 ? fdopen(fd, "w") : NULL;
 	if (f == NULL) {
-		error_set_errno(e, ERROR_SYSTEM, "creating %s", from);
-		if (fd >= 0)
-			(void)close(fd);
-		return false;
+		error_set_errno(e, ERROR_SYSTEM, "creating %s", path);
+		(void)close(fd);
+		goto out;
 	}
-	ok = PEM_write_PKCS8(f, sealed) == 1 && fflush(f) == 0 && fsync(fd) == 0;
+	ok = sealed != NULL ? PEM_write_PKCS8(f, sealed) == 1 : fputs(text, f) >= 0;
+	ok = ok && fflush(f) == 0 && fsync(fd) == 0;
 	if (fclose(f) != 0)
 		ok = false;
-	if (ok && strcmp(path, from) != 0)
-		ok = rename(from, path) == 0;
-	if (!ok) {
+	ok = ok && move_file(fresh, path, replace);
+	if (!ok)
 		error_set_errno(e, ERROR_SYSTEM, "writing %s", path);
-		(void)unlink(from);
-	}
+out:
+	if (!ok)
+		(void)unlink(fresh);
 	return ok;
+}
+
+bool
+operator_key_check_new(const char *path, bool force, struct error *e)
+{
+	struct stat st;
+
+	if (force || lstat(path, &st) != 0)
+		return true;
+	return error_set(e, ERROR_CONFLICT,
+	    "%s exists already; --force replaces it, and whoever is registered with the old key "
+	    "must then be registered anew",
+	    path);
 }
 
 bool
 operator_key_create(const char *path, const struct secret *passphrase, bool force,
     struct operator_key *out, struct error *e)
 {
-	char fresh[4096 + 8];
+	char pem[1024], public_path[OPERATOR_PATH_MAX];
 	X509_SIG *sealed = NULL;
 	bool ok = false;
 
 	*out = (struct operator_key){0};
-	if (!force && access(path, F_OK) == 0)
-		return error_set(e, ERROR_CONFLICT,
-		    "%s exists already; use --force to replace it, and its decisions can no longer "
-		    "be signed",
-		    path);
+	if (!operator_key_check_new(path, force, e))
+		return false;
+	if ((size_t)snprintf(public_path, sizeof public_path, "%s" OPERATOR_KEY_PUBLIC, path) >=
+	    sizeof public_path)
+		return error_set(e, ERROR_USAGE, "the path of the operator key is too long");
 	out->key = EVP_EC_gen("P-256");
 	sealed = out->key != NULL ? encrypt(out->key, passphrase) : NULL;
 	if (sealed == NULL) {
@@ -141,8 +172,9 @@ operator_key_create(const char *path, const struct secret *passphrase, bool forc
 		goto out;
 	}
 	make_folders(path);
-	(void)snprintf(fresh, sizeof fresh, force ? "%s.new" : "%s", path);
-	ok = write_file(path, fresh, sealed, e) && describe(out, e);
+	ok = describe(out, e) && public_key_pem(out->spki, out->spki_len, pem, sizeof pem, e) &&
+	     write_file(path, 0600, force, sealed, NULL, e) &&
+	     write_file(public_path, 0644, true, NULL, pem, e);
 out:
 	X509_SIG_free(sealed);
 	if (!ok)
@@ -150,21 +182,31 @@ out:
 	return ok;
 }
 
+/* Files that ask for a passphrase in the old way of PEM are none of ours. */
 static int
-give_passphrase(char *buf, int size, int writing, void *arg)
+refuse_passphrase(char *buf, int size, int writing, void *arg)
 {
-	const struct secret *s = arg;
+	return -1;
+}
 
-	if ((size_t)size < s->len)
-		return -1;
-	memcpy(buf, s->text, s->len);
-	return (int)s->len;
+/* The passphrase goes straight to the decryption, not by a callback, whose
+ * copies nobody wipes. */
+static EVP_PKEY *
+decrypt(X509_SIG *sealed, const struct secret *passphrase)
+{
+	PKCS8_PRIV_KEY_INFO *plain = PKCS8_decrypt(sealed, passphrase->text, (int)passphrase->len);
+	EVP_PKEY *key = plain != NULL ? EVP_PKCS82PKEY(plain) : NULL;
+
+	PKCS8_PRIV_KEY_INFO_free(plain); /* wipes */
+	return key;
 }
 
 bool
 operator_key_load(
     const char *path, const struct secret *passphrase, struct operator_key *out, struct error *e)
 {
+	X509_SIG *sealed = NULL;
+	bool ok = false;
 	FILE *f;
 	int fd;
 
@@ -176,15 +218,26 @@ operator_key_load(
 		(void)close(fd);
 		return error_set_errno(e, ERROR_SYSTEM, "reading %s", path);
 	}
-	out->key = PEM_read_PrivateKey(f, NULL, give_passphrase, (void *)passphrase);
+	sealed = PEM_read_PKCS8(f, NULL, refuse_passphrase, NULL);
 	(void)fclose(f);
-	if (out->key == NULL)
-		return error_set_openssl(e, ERROR_DENIED,
-		    "%s cannot be opened: the passphrase is wrong, or it is no private key", path);
-	if (describe(out, e))
-		return true;
-	operator_key_clear(out);
-	return false;
+	if (sealed == NULL) {
+		ERR_clear_error();
+		return error_set(e, ERROR_CONFIG,
+		    "%s is no operator key: it holds no \"ENCRYPTED PRIVATE KEY\" in PEM (RFC 5958 "
+		    "3); \"openssl pkcs8 -topk8\" makes one of another key",
+		    path);
+	}
+	out->key = decrypt(sealed, passphrase);
+	X509_SIG_free(sealed);
+	if (out->key == NULL) {
+		ERR_clear_error();
+		return error_set(
+		    e, ERROR_DENIED, "%s cannot be opened: the passphrase is wrong", path);
+	}
+	ok = describe(out, e) || error_wrap(e, "%s", path);
+	if (!ok)
+		operator_key_clear(out);
+	return ok;
 }
 
 bool

@@ -12,6 +12,10 @@
 #include "daemon/cli/secret.h"
 #include "daemon/x509/statement.h"
 
+#define OPERATOR_PATH_MAX 4096
+#define OPERATOR_KEY_PUBLIC ".pub"
+#define OPERATOR_KEY_VARIABLE "CHANCERY_OPERATOR_KEY"
+
 struct operator_key {
 	EVP_PKEY *key;
 	uint8_t spki[STATEMENT_SPKI_MAX];
@@ -23,12 +27,17 @@ struct operator_key {
 bool operator_key_path(
     const struct options *options, char *out, size_t size, struct error *e) MUST_CHECK;
 
-/* Makes a key and its file (0600; folders above it 0700). An existing file is
- * only replaced with force. */
+/* Refuses a path where a key is already, unless force. */
+bool operator_key_check_new(const char *path, bool force, struct error *e) MUST_CHECK;
+
+/* Makes a key and its file (0600; folders above it 0700), and the file of its
+ * public key, PEM, beside it (OPERATOR_KEY_PUBLIC after its name, 0644). An
+ * existing file is only replaced with force. */
 bool operator_key_create(const char *path, const struct secret *passphrase, bool force,
     struct operator_key *out, struct error *e) MUST_CHECK;
 
-/* The file must be private (config_open_secret). ERROR_DENIED: wrong passphrase. */
+/* The file must be private (config_open_secret) and hold an encrypted key.
+ * ERROR_DENIED: wrong passphrase; ERROR_CONFIG: another kind of file. */
 bool operator_key_load(const char *path, const struct secret *passphrase, struct operator_key *out,
     struct error *e) MUST_CHECK;
 

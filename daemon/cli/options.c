@@ -1,5 +1,7 @@
 #include "daemon/cli/options.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -16,6 +18,7 @@ static const struct {
     [OPTION_PASSPHRASE_FD] = {"passphrase-fd", "N", "its passphrase, from an open descriptor"},
     [OPTION_HELP] = {"help", NULL, "show help"},
     [OPTION_VERSION] = {"version", NULL, "show the version"},
+    [OPTION_AFTER] = {"after", "ID", "go on behind what the page before ended with"},
     [OPTION_CA] = {"ca", "CA", "the CA's name"},
     [OPTION_CHAIN] = {"chain", NULL, "with the CA certificates above it"},
     [OPTION_DELTA] = {"delta", NULL, "a delta CRL"},
@@ -23,7 +26,7 @@ static const struct {
     [OPTION_FORCE] = {"force", NULL, "overwrite an existing key"},
     [OPTION_IDEMPOTENCY_KEY] = {"idempotency-key", "KEY", "a repeat gets the first answer"},
     [OPTION_KEY] = {"key", "FILE", "public key, PEM (default: your own operator key's)"},
-    [OPTION_LIMIT] = {"limit", "N", "at most so many rows (default 50)"},
+    [OPTION_LIMIT] = {"limit", "N", "at most so many rows, 1 to 1000"},
     [OPTION_OUT] = {"out", "FILE", "write there instead of standard output"},
     [OPTION_POLICY] = {"policy", "FILE", "the CA's policy, chancery-ca-policy(5)"},
     [OPTION_REASON] = {"reason", "TEXT", "why; of a revocation a CRL reason such as keyCompromise"},
@@ -105,16 +108,18 @@ nearest_word(const char *word, const char *const *known, size_t count)
 static bool
 unknown_option(const char *arg, struct error *e)
 {
-	const char *known[OPTION_COUNT], *near;
+	const char *known[OPTION_COUNT], *near, *name = arg + strspn(arg, "-");
+	size_t len = strcspn(name, "=");
 	char word[WORD_MAX + 1] = "";
 
 	for (size_t i = 0; i < OPTION_COUNT; i++)
 		known[i] = options[i].name;
-	strncat(word, arg + 2, strcspn(arg + 2, "=") < WORD_MAX ? strcspn(arg + 2, "=") : WORD_MAX);
+	strncat(word, name, len < WORD_MAX ? len : WORD_MAX);
 	near = nearest_word(word, known, OPTION_COUNT);
-	return error_set(e, ERROR_USAGE, "there is no option %s%s%s%s; see \"chancery help\"", arg,
+	return error_set(e, ERROR_USAGE,
+	    "there is no option %.80s%s%s%s \"chancery help\" lists all", arg,
 	    near != NULL ? ", did you mean --" : "", near != NULL ? near : "",
-	    near != NULL ? "?" : "");
+	    near != NULL ? "?" : ";");
 }
 
 static bool
@@ -163,11 +168,22 @@ take_option(char **argv, int argc, int *i, struct options *out, struct error *e)
 		return take_value(out, o, "", e);
 	}
 	if (value == NULL) {
+		enum option other;
+		const char *rest;
+
 		if (*i + 1 == argc)
 			return error_set(e, ERROR_USAGE, "--%s needs a value: %s", options[o].name,
 			    options[o].argument);
 		value = argv[++*i];
+		/* A forgotten value, most likely; --name=--value says otherwise. */
+		if (strncmp(value, "--", 2) == 0 && find_option(value, &other, &rest))
+			return error_set(e, ERROR_USAGE,
+			    "--%s needs a value: %s, and what follows is the option --%s",
+			    options[o].name, options[o].argument, options[other].name);
 	}
+	if (value[0] == '\0')
+		return error_set(e, ERROR_USAGE, "the value of --%s is empty; it needs: %s",
+		    options[o].name, options[o].argument);
 	return take_value(out, o, value, e);
 }
 
@@ -191,4 +207,34 @@ options_parse(int argc, char **argv, struct options *out, struct error *e)
 		}
 	}
 	return true;
+}
+
+bool
+option_number(const struct options *o, enum option which, long min, long max, long fallback,
+    long *out, struct error *e)
+{
+	const char *text = o->value[which];
+	char *end;
+
+	*out = fallback;
+	if (text == NULL)
+		return true;
+	errno = 0;
+	*out = strtol(text, &end, 10);
+	if (text[strspn(text, "0123456789")] != '\0' || *end != '\0' || errno != 0 || *out < min ||
+	    *out > max)
+		return error_set(e, ERROR_USAGE,
+		    "--%s is a whole number of %ld to %ld, not \"%.40s\"", option_name(which), min,
+		    max, text);
+	return true;
+}
+
+const char *
+option_or_variable(const struct options *o, enum option which, const char *variable)
+{
+	const char *value = o->value[which];
+
+	if (value == NULL)
+		value = getenv(variable);
+	return value != NULL && value[0] != '\0' ? value : NULL;
 }

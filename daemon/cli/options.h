@@ -4,7 +4,8 @@
 /*
  * The words and options of one command line. Options may stand before, between
  * or after the words; "--" ends them; "--name value" and "--name=value" mean
- * the same.
+ * the same. An option's value is never empty, and is not taken for one when it
+ * is itself the name of an option ("--ca --json").
  */
 
 #include <stdbool.h>
@@ -29,7 +30,8 @@ enum option {
 	OPTION_HELP,
 	OPTION_VERSION,
 	OPTION_GLOBAL_COUNT, /* those above are taken by every command */
-	OPTION_CA = OPTION_GLOBAL_COUNT,
+	OPTION_AFTER = OPTION_GLOBAL_COUNT,
+	OPTION_CA,
 	OPTION_CHAIN,
 	OPTION_DELTA,
 	OPTION_DER,
@@ -61,6 +63,14 @@ bool options_parse(int argc, char **argv, struct options *out, struct error *e) 
 const char *option_name(enum option o);	    /* "json" */
 const char *option_argument(enum option o); /* "PATH"; NULL for a flag */
 const char *option_help(enum option o);	    /* one phrase */
+
+/* An option's value as a whole number of min to max; fallback without it. */
+bool option_number(const struct options *options, enum option o, long min, long max, long fallback,
+    long *out, struct error *e) MUST_CHECK;
+
+/* The option's value, or else the variable's of the environment unless empty,
+ * or NULL. */
+const char *option_or_variable(const struct options *options, enum option o, const char *variable);
 
 /* The known word that looks most like the given one, or NULL when none does. */
 const char *nearest_word(const char *word, const char *const *known, size_t count);

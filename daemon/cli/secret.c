@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -13,11 +15,30 @@
 
 #include "daemon/core/config.h"
 
+#define OPENSSL_HEAP (64 * 1024) /* locked; within what any user may lock */
+
+/* Before the first secret. Best effort where a user's limits may be in the way. */
+static void
+protect_process(void)
+{
+	struct rlimit none = {0, 0};
+
+	(void)setrlimit(RLIMIT_CORE, &none);
+#ifndef __SANITIZE_ADDRESS__ /* whose leak checker traces the process */
+	(void)prctl(PR_SET_DUMPABLE, 0);
+#endif
+	if (!CRYPTO_secure_malloc_initialized())
+		(void)CRYPTO_secure_malloc_init(OPENSSL_HEAP, 32);
+}
+
 static struct secret *
 secret_new(struct error *e)
 {
-	void *p = mmap(NULL, sizeof(struct secret), PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p;
+
+	protect_process();
+	p = mmap(NULL, sizeof(struct secret), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+	    -1, 0);
 
 	if (p == MAP_FAILED) {
 		error_set_errno(e, ERROR_SYSTEM, "allocating memory for a passphrase");
@@ -39,17 +60,25 @@ secret_free(struct secret *s)
 	(void)munmap(s, sizeof *s);
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void
+note_signal(int number)
+{
+	interrupted = number;
+}
+
 /* Reads one line; what follows it is not looked at. */
 static bool
 read_line(int fd, struct secret *s, const char *what, struct error *e)
 {
-	char c;
+	char c = '\0';
 
 	s->len = 0;
 	for (;;) {
 		ssize_t n = read(fd, &c, 1);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && errno == EINTR && interrupted == 0)
 			continue;
 		if (n < 0)
 			return error_set_errno(
@@ -61,42 +90,65 @@ read_line(int fd, struct secret *s, const char *what, struct error *e)
 			    "the passphrase from %s is longer than %d octets", what, SECRET_MAX);
 		s->text[s->len++] = c;
 	}
+	OPENSSL_cleanse(&c, sizeof c);
+	/* Files from other systems. */
+	if (s->len > 0 && s->text[s->len - 1] == '\r')
+		s->len--;
 	s->text[s->len] = '\0';
 	return s->len > 0 || error_set(e, ERROR_INPUT, "the passphrase from %s is empty", what);
+}
+
+static const int fatal_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+/* Asks with the echo off. A signal that ends the program finds the terminal as
+ * it was; it cannot be stopped (SIGTSTP) meanwhile. */
+static bool
+ask(int fd, const char *words, struct secret *s, struct error *e)
+{
+	struct sigaction note = {.sa_handler = note_signal}, old[COUNT_OF(fatal_signals)];
+	struct termios before, quiet;
+	sigset_t block, mask;
+	bool ok;
+
+	if (tcgetattr(fd, &before) != 0)
+		return error_set_errno(e, ERROR_SYSTEM, "reading the terminal's settings");
+	(void)sigemptyset(&block);
+	(void)sigaddset(&block, SIGTSTP);
+	(void)sigprocmask(SIG_BLOCK, &block, &mask);
+	interrupted = 0;
+	for (size_t i = 0; i < COUNT_OF(fatal_signals); i++)
+		(void)sigaction(fatal_signals[i], &note, &old[i]);
+	quiet = before;
+	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	quiet.c_lflag |= ECHONL;
+	ok = tcsetattr(fd, TCSAFLUSH, &quiet) == 0 && dprintf(fd, "%s: ", words) > 0;
+	if (!ok)
+		error_set_errno(e, ERROR_SYSTEM, "writing to the terminal");
+	else
+		ok = read_line(fd, s, "the terminal", e);
+	(void)tcsetattr(fd, TCSAFLUSH, &before);
+	for (size_t i = 0; i < COUNT_OF(fatal_signals); i++)
+		(void)sigaction(fatal_signals[i], &old[i], NULL);
+	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
+	if (interrupted != 0) {
+		(void)dprintf(fd, "\n");
+		OPENSSL_cleanse(s, sizeof *s);
+		(void)raise(interrupted);
+	}
+	return ok;
 }
 
 static bool
 read_terminal(const char *words, struct secret *s, struct error *e)
 {
 	int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	struct termios before, quiet;
-	sigset_t block, old;
 	bool ok;
 
 	if (fd < 0)
 		return error_set(e, ERROR_USAGE,
 		    "there is no terminal to ask for the passphrase: use --passphrase-file or "
 		    "--passphrase-fd");
-	if (tcgetattr(fd, &before) != 0) {
-		(void)close(fd);
-		return error_set_errno(e, ERROR_SYSTEM, "reading the terminal's settings");
-	}
-	/* An interrupt must not leave the terminal without echo. */
-	(void)sigemptyset(&block);
-	(void)sigaddset(&block, SIGINT);
-	(void)sigaddset(&block, SIGTSTP);
-	(void)sigprocmask(SIG_BLOCK, &block, &old);
-	quiet = before;
-	quiet.c_lflag &= ~(tcflag_t)ECHO;
-	quiet.c_lflag |= ECHONL;
-	ok = tcsetattr(fd, TCSAFLUSH, &quiet) == 0 && write(fd, words, strlen(words)) >= 0 &&
-	     write(fd, ": ", 2) >= 0;
-	if (!ok)
-		error_set_errno(e, ERROR_SYSTEM, "writing to the terminal");
-	else
-		ok = read_line(fd, s, "the terminal", e);
-	(void)tcsetattr(fd, TCSAFLUSH, &before);
-	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	ok = ask(fd, words, s, e);
 	(void)close(fd);
 	return ok;
 }
@@ -133,7 +185,7 @@ read_somewhere(
 		return read_terminal(words, s, e);
 	}
 	if (!config_open_secret(file, &fd, e))
-		return false;
+		return error_wrap(e, "--passphrase-file");
 	ok = read_line(fd, s, file, e);
 	(void)close(fd);
 	return ok;

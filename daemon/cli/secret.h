@@ -4,7 +4,9 @@
 /*
  * Passphrases: from the terminal without echo, from a private file, or from an
  * open descriptor; never from the command line or the environment. They live in
- * locked memory and are wiped.
+ * locked memory and are wiped, and OpenSSL's private numbers live in its locked
+ * heap. From the first secret on the process leaves no core file and cannot be
+ * traced by others of its user.
  */
 
 #include "daemon/cli/options.h"
@@ -17,7 +19,9 @@ struct secret {
 	size_t len;
 };
 
-/* An existing passphrase, by --passphrase-file or --passphrase-fd, or asked for
+/* The first line of the source, without its end; 1 to SECRET_MAX octets.
+ *
+ * An existing passphrase, by --passphrase-file or --passphrase-fd, or asked for
  * on the terminal with these words. NULL with an error. */
 struct secret *secret_read(
     const struct options *options, const char *words, struct error *e) MUST_CHECK;

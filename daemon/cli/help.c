@@ -1,0 +1,95 @@
+#include <string.h>
+
+#include "daemon/cli/cli.h"
+
+#define LEFT 30 /* columns before the explanations */
+
+static void
+print_line(FILE *out, int indent, const char *left, const char *right)
+{
+	(void)fprintf(out, "%*s%-*s %s\n", indent, "", LEFT - indent, left, right);
+}
+
+static void
+print_command(FILE *out, const struct cli_command *c)
+{
+	char left[64];
+
+	(void)snprintf(left, sizeof left, "%s%s%s%s%s", c->group, c->verb != NULL ? " " : "",
+	    c->verb != NULL ? c->verb : "", c->words[0] != '\0' ? " " : "", c->words);
+	print_line(out, 2, left, c->help);
+}
+
+static void
+print_option(FILE *out, int indent, enum option o)
+{
+	char left[64];
+
+	(void)snprintf(left, sizeof left, "--%s%s%s", option_name(o),
+	    option_argument(o) != NULL ? " " : "",
+	    option_argument(o) != NULL ? option_argument(o) : "");
+	print_line(out, indent, left, option_help(o));
+}
+
+static void
+print_global_options(FILE *out)
+{
+	(void)fprintf(out, "\noptions of every command:\n");
+	for (int o = 0; o < OPTION_GLOBAL_COUNT; o++)
+		print_option(out, 2, (enum option)o);
+	(void)fprintf(
+	    out, "\nExit status: 0 done, 1 refused or failed, 2 wrong usage. See chancery(1).\n");
+}
+
+void
+cli_print_help(FILE *out)
+{
+	(void)fprintf(out, "usage: chancery [options] COMMAND\n\ncommands:\n");
+	for (size_t i = 0; i < cli_command_count; i++)
+		print_command(out, &cli_commands[i]);
+	(void)fprintf(out, "\n\"chancery help COMMAND\" shows a command's own options.\n");
+	print_global_options(out);
+}
+
+static void
+print_with_options(const struct cli_command *c)
+{
+	print_command(stdout, c);
+	for (size_t i = 0; i < c->option_count; i++)
+		print_option(stdout, 4, c->options[i]);
+}
+
+bool
+cli_help(const char *const *words, size_t count, struct error *e)
+{
+	const struct cli_command *first = NULL, *only = NULL;
+	size_t used;
+
+	if (count == 0) {
+		cli_print_help(stdout);
+		return true;
+	}
+	for (size_t i = 0; i < cli_command_count && first == NULL; i++) {
+		if (strcmp(cli_commands[i].group, words[0]) == 0)
+			first = &cli_commands[i];
+	}
+	/* Words behind the command's own do not matter: "ca show x --help". */
+	if (first == NULL || count > 1) {
+		only = cli_find_command(words, count, &used, e);
+		if (only == NULL)
+			return false;
+	}
+	(void)printf("usage: chancery [options] %s%s%s\n\n", words[0],
+	    first->verb != NULL ? " " : "",
+	    first->verb == NULL ? ""
+	    : only == NULL	? "COMMAND"
+				: only->verb);
+	for (size_t i = 0; i < cli_command_count; i++) {
+		const struct cli_command *c = &cli_commands[i];
+
+		if (only != NULL ? c == only : strcmp(c->group, words[0]) == 0)
+			print_with_options(c);
+	}
+	print_global_options(stdout);
+	return true;
+}
