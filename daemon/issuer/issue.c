@@ -337,6 +337,13 @@ build_and_begin(struct batch *b)
 
 /* ------------------------------------------------------------------- check */
 
+/* Found good or bad, and not cleared before. */
+static bool
+needs_telling(const struct issue_item *item)
+{
+	return !item->claim->cleared && !item->claim->has_intent && item->step != ITEM_LATER;
+}
+
 static void
 on_checks_told(
     const struct request_checked *checked, size_t count, const struct error *err, void *arg)
@@ -352,7 +359,7 @@ on_checks_told(
 		struct issue_item *item = &b->items[i];
 		enum request_next next = REQUEST_NEXT_NONE;
 
-		if (item->claim->cleared || item->claim->has_intent)
+		if (!needs_telling(item))
 			continue;
 		for (size_t k = 0; k < count; k++) {
 			if (checked[k].id == item->claim->key.id)
@@ -397,7 +404,7 @@ tell_checks(struct batch *b, bool *any, struct error *e)
 	for (size_t i = 0; i < b->count; i++) {
 		struct issue_item *item = &b->items[i];
 
-		if (!item->claim->cleared && !item->claim->has_intent)
+		if (needs_telling(item))
 			fill_check(item, &checks[n++]);
 	}
 	*any = n > 0;
@@ -408,9 +415,33 @@ tell_checks(struct batch *b, bool *any, struct error *e)
 }
 
 static void
+on_abandoned(const int64_t *ids, size_t count, const struct error *err, void *arg)
+{
+	if (err != NULL)
+		log_failure(LOG_LEVEL_WARNING, "-", err);
+}
+
+/* Intents that are not to be signed any more; their requests are released with
+ * all that wait, after this. */
+static bool
+abandon_stale(struct batch *b, struct error *e)
+{
+	struct request_key keys[REQUEST_BATCH_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->items[i].stale)
+			keys[n++] = b->items[i].claim->key;
+	}
+	return n == 0 ||
+	       request_abandon_intents(b->s->env.db, keys, n, on_abandoned, NULL, e) != NULL;
+}
+
+static void
 check_items(struct batch *b)
 {
 	struct issuance *s = b->s;
+	int64_t now = (int64_t)time(NULL);
 	struct error e = ERROR_INIT;
 	bool any = false;
 
@@ -420,18 +451,12 @@ check_items(struct batch *b)
 
 		item->ca = ca != NULL ? ca_hold(ca) : NULL;
 		item->template = ca_cache_template(s->env.cache, item->claim->template_version_id);
-		if (!item->claim->has_intent) {
+		if (item->claim->has_intent)
+			item_resume(item, now);
+		else
 			item_check(item);
-		} else if (ca != NULL && ca->context != NULL) {
-			item->intent = item->claim->intent;
-			item->step = ITEM_BUILT;
-		} else {
-			error_set(&item->failure, ERROR_CONFLICT,
-			    "the CA of this request is not in operation");
-			item->step = ITEM_REFUSED;
-		}
 	}
-	if (!tell_checks(b, &any, &e))
+	if (!abandon_stale(b, &e) || !tell_checks(b, &any, &e))
 		abandon(b, &e);
 	else if (!any)
 		build_and_begin(b);

@@ -12,7 +12,9 @@ void
 item_fail(struct issue_item *item, const struct error *failure)
 {
 	item->failure = *failure;
-	item->step = error_is_retryable(failure) ? ITEM_LATER : ITEM_REFUSED;
+	/* That this process is out of memory or randomness is no fault of the request. */
+	item->step = error_is_retryable(failure) || failure->code == ERROR_SYSTEM ? ITEM_LATER
+										  : ITEM_REFUSED;
 }
 
 static void
@@ -94,6 +96,31 @@ item_check(struct issue_item *item)
 		item->step = ITEM_CHECKED;
 	else
 		item_fail(item, &e);
+}
+
+/* ------------------------------------------------------------------ resume */
+
+void
+item_resume(struct issue_item *item, int64_t now)
+{
+	struct error e = ERROR_INIT;
+	struct certificate c = {0};
+
+	item->intent = item->claim->intent;
+	if (item->ca == NULL || item->ca->context == NULL)
+		error_set(&e, ERROR_CONFLICT, "the CA of this request is not in operation");
+	else if (!tbs_certificate_parse(item->intent.tbs, &c, &e))
+		error_wrap(&e, "what was committed for this request");
+	if (error_is_set(&e)) {
+		item_fail(item, &e);
+	} else if (item->intent.generation_id != item->ca->row.generation_id || c.not_after < now) {
+		error_set(&e, ERROR_UNAVAILABLE,
+		    "its certificate was not signed in time: it gets a new serial");
+		item_fail(item, &e);
+		item->stale = true;
+	} else {
+		item->step = ITEM_BUILT;
+	}
 }
 
 /* ------------------------------------------------------------------- build */

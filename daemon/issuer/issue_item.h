@@ -43,6 +43,7 @@ struct issue_item {
 	const struct template *template;
 	enum item_step step;
 	struct error failure;
+	bool stale;	/* the intent that came with the claim is to be given up */
 	struct csr csr; /* points into the claim */
 	uint8_t csr_sha256[32], spki_sha256[32];
 	char key_type[16];
@@ -56,8 +57,14 @@ struct issue_item {
 };
 
 /* Reads and verifies the CSR and checks it against template and CA; on success
- * the item is CHECKED and what it is listed under is set, else REFUSED. */
+ * the item is CHECKED, else REFUSED. What it is listed under is set as soon as
+ * the CSR could be read. */
 void item_check(struct issue_item *item);
+
+/* Goes on with the intent that came with the claim: BUILT; REFUSED when its CA is
+ * not in operation; LATER and stale when those bytes are not to be signed any
+ * more, because the CA has another generation by now or they have ended. */
+void item_resume(struct issue_item *item, int64_t now);
 
 /* Gives the item a serial and its to-be-signed bytes: BUILT, or REFUSED. */
 void item_build(struct issue_item *item, uint16_t signer_id, int64_t now);
