@@ -206,12 +206,13 @@ fuzz:                           ## each fuzz target for FUZZ_TIME seconds (needs
 	@$(MAKE) --no-print-directory -s -j$(JOBS) $(FUZZ_BUILD) $(FUZZ_TESTS:%=$(BUILD)/fuzz/fuzz_%)
 	@scripts/run_fuzz.sh $(FUZZ_TIME) $(BUILD)/fuzz $(FUZZ_TESTS)
 
-.PHONY: bench
-$(BUILD)/bench/csign: tests/bench/csign.c $(BUILD)/flags
+.PHONY: bench bench-build
+$(BUILD)/bench/%: tests/bench/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -g $(WARN) $(PKG_CFLAGS) -o $@ $< -lpthread -ldl
-bench: all $(BUILD)/bench/csign                      ## certificates per second, beside the token's own rate
-	@CHANCERY_BUILD=$(BUILD) /usr/bin/python3 -B tests/bench/bench.py
+	$(CC) -std=gnu11 -O2 -g $(WARN) $(PKG_CFLAGS) -o $@ $< -lpq -lpthread -ldl
+bench-build: all $(BUILD)/bench/csign $(BUILD)/bench/load
+bench: bench-build              ## certificates per second, beside the token's own rate
+	@CHANCERY_BUILD=$(BUILD) /usr/bin/python3 -B tests/bench/bench.py $(BENCH_ARGS)
 
 .PHONY: bench-x509
 $(BUILD)/bench/bench_x509: $(BUILD)/tests/bench/bench_x509.o $(BUILD)/libx509.a $(BUILD)/libcore.a

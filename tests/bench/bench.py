@@ -1,41 +1,59 @@
 """Certificates per second, end to end, beside what the token alone can do.
 
-    make bench                      # or: python3 tests/bench/bench.py [COUNT]
+    make bench                      # BENCH_ARGS="--quick --only issue.p256"
 
-One run: the raw C_Sign rate of the token, then COUNT requests (by default as
-many as take some seconds) through the whole of Chancery, for RSA-2048 and
-P-256, with the same token and as many threads. PostgreSQL waits for the disk,
-as in production. Ratios travel between machines, figures do not.
+One run with a private PostgreSQL that waits for the disk, a private SoftHSM
+token and the real daemon. Rounds of raw C_Sign (csign) and of Chancery take
+turns, so that both see the same machine; what is compared is each round of
+Chancery with the raw rounds before and after it. Ratios travel between machines,
+figures do not.
+
+A round of Chancery: services submit CSRs that were made before, several at a
+time, and read their certificates; it lasts from the first submission until the
+last certificate was read. "backlog" is the same for a queue that was filled
+before: from the one commit that makes all requests visible.
+
+Writes var/bench/latest.json: an object of dotted names to numbers.
 """
 
+import argparse
+import contextlib
 import glob
+import json
 import os
 import shutil
+import statistics
+import struct
 import subprocess
 import sys
 import tempfile
-import time
 
 BENCH = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(BENCH, "..", "e2e"))
+sys.path[:0] = [BENCH, os.path.join(BENCH, "..", "e2e")]
 
 from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import hashes  # noqa: E402
-from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: E402
 from cryptography.hazmat.primitives.serialization import Encoding  # noqa: E402
 
+import measure  # noqa: E402
 from harness.authority import Authority  # noqa: E402
 from harness.chanceryd import Chanceryd, build_dir  # noqa: E402
 from harness.postgres import REPO, Database, Postgres  # noqa: E402
 from harness.softhsm import Token  # noqa: E402
 
 THREADS = 2
+RAW_S = 1.0  # each raw round
+ROUND_S = 2.0  # each round of Chancery, about
+SUBMITTERS = 16
+CSRS = 2000
 TEMPLATE = """\
 name: bench
 approval: automatic
 validity: 90d
 key:
-  types: [ec]
+  types: [rsa, ec]
+  rsa_min_bits: 2048
   curves: [p256]
 subject:
   from: request
@@ -49,115 +67,242 @@ key_usage: [digitalSignature]
 extended_key_usage: [serverAuth]
 exceed_issuer: cut
 """
+CAS = [("rsa2048", "rsa"), ("p256", "ec")]
+CSR_KINDS = ["rsa_csr", "p256_csr"]
 
 
-def requests(count):
-    """CSRs of one key: what is measured is the issuing, not this program."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    made = []
-    for n in range(count):
-        name = f"host{n}.bench.example"
-        builder = x509.CertificateSigningRequestBuilder().subject_name(
-            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        made.append(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER))
-    return made
+class Results(dict):
+    """What goes into latest.json."""
+
+    def put(self, name, value):
+        self[name] = round(float(value), 4)
 
 
-def raw_rate(token, kind, seconds=3):
-    output = subprocess.run(
-        [os.path.join(build_dir(), "bench", "csign"), token.module, token.label, token.pin, kind, str(THREADS),
-         str(seconds)],
-        env=dict(os.environ, **token.environment), check=True, stdout=subprocess.PIPE, text=True)
-    return float(output.stdout)
+def make_csrs(path, kind):
+    """CSRS requests of a few keys, each with names of its own; length and DER."""
+    if kind == "rsa_csr":
+        keys = [rsa.generate_private_key(65537, 2048) for _ in range(4)]
+    else:
+        keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(4)]
+    with open(path, "wb") as f:
+        for n in range(CSRS):
+            name = f"host{n}.bench.example"
+            builder = x509.CertificateSigningRequestBuilder().subject_name(
+                x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+            ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            der = builder.sign(keys[n % len(keys)], hashes.SHA256()).public_bytes(Encoding.DER)
+            f.write(struct.pack(">I", len(der)) + der)
 
 
-def issue_all(a, ca, csrs):
-    """Submits all in one transaction, waits for the last; certificates per second."""
-    connection = a.database.connect("service_one", autocommit=False)
-    with connection.cursor() as cursor:
-        for csr in csrs:
-            cursor.execute("SELECT chancery.submit_request(%s, 'bench', %s::bytea)", (ca, csr))
-    started = time.monotonic()
-    connection.commit()
-    connection.close()
-    watch = a.database.connect()
-    with watch.cursor() as cursor:
-        while True:
-            cursor.execute(
-                "SELECT count(*) FROM chancery_store.certificate c JOIN chancery_store.ca a ON a.id = c.ca_id "
-                "WHERE a.name = %s", (ca,))
-            if cursor.fetchone()[0] >= len(csrs):
-                break
-            assert time.monotonic() < started + 300, "not all were issued within 300 s"
-            time.sleep(0.02)
-    elapsed = time.monotonic() - started
-    watch.close()
-    return len(csrs) / elapsed
+class Bench:
+    """A running authority with a CA for each key, and what is measured on it."""
+
+    def __init__(self, directory, results):
+        self.directory = directory
+        self.results = results
+        self.cluster = Postgres(os.path.join(directory, "pg"), fsync=True)
+        self.authority = None
+        self.token = None
+
+    def start(self):
+        self.cluster.create()
+        with open(os.path.join(self.cluster.data, "postgresql.auto.conf"), "a", encoding="ascii") as f:
+            f.write("shared_buffers = 128MB\n")  # the server's own default
+        self.cluster.start()
+        database = self.cluster.database()
+        self.cluster.bootstrap(database.name)
+        self.cluster.add_services()
+        self.token = Token(os.path.join(self.directory, "t")).create()
+        Chanceryd(os.path.join(self.directory, "m"), Database(self.cluster, database.name),
+                  {"main": self.token}).migrate()
+        os.makedirs(os.path.join(self.directory, "i"))
+        self.authority = Authority(os.path.join(self.directory, "i"), database, self.token)
+        self.authority.create(threads=THREADS, settings=lambda d: d.config.update(log_level="info"))
+        template = os.path.join(self.directory, "bench.yaml")
+        with open(template, "w", encoding="ascii") as f:
+            f.write(TEMPLATE)
+        self.authority.cli("template", "apply", template)
+        for key, _ in CAS:
+            self.authority.create_issuing(f"bench-{key}", key, templates=["bench"])
+        for kind in CSR_KINDS:
+            make_csrs(self.csrs(kind), kind)
+
+    def stop(self):
+        try:
+            if self.authority:
+                self.authority.close()
+        finally:
+            self.cluster.stop()
+
+    def csrs(self, kind):
+        return os.path.join(self.directory, kind)
+
+    # ------------------------------------------------------------ one measure
+
+    def raw(self, kind, seconds=RAW_S):
+        """Signatures per second of the token alone."""
+        output = subprocess.run(
+            [os.path.join(build_dir(), "bench", "csign"), self.token.module, self.token.label, self.token.pin, kind,
+             str(THREADS), str(seconds)],
+            env=dict(os.environ, **self.token.environment), check=True, stdout=subprocess.PIPE, text=True)
+        return float(output.stdout)
+
+    def load(self, key, csr, count, submitters=SUBMITTERS, group=1, rate=0):
+        """One round of services: what load says, and CPU time by part."""
+        argv = [os.path.join(build_dir(), "bench", "load"), self.authority.database.dsn("service_one"),
+                f"bench-{key}", "bench", self.csrs(csr), str(count), str(submitters), str(group), str(rate)]
+        cpu = measure.Cpu(self.authority.daemon, self.cluster)
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            cpu.roles["load"] = [process.pid]
+            before = cpu.look()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            said = {}
+            for _ in range(7):
+                name, _, value = process.stdout.readline().partition(" ")
+                assert value, "load failed"
+                said[name] = float(value)
+            said["cpu"] = cpu.between(before, cpu.look())
+            process.stdin.close()
+        return said
+
+    # --------------------------------------------------------------- a series
+
+    def series(self, name, key, raw_kind, rounds, run):
+        """Rounds of run(count) between rounds of raw; run answers (certificates
+        per second, CPU by part, certificates)."""
+        rates, ratios, spent, issued = [], [], {}, 0
+        raws = [self.raw(raw_kind)]
+        _, rate, _ = self.rate_of(run, 200)
+        for _ in range(rounds):
+            count = max(int(rate * ROUND_S), 100)
+            cpu, rate, count = self.rate_of(run, count)
+            raws.append(self.raw(raw_kind))
+            rates.append(rate)
+            ratios.append(rate / ((raws[-1] + raws[-2]) / 2))
+            issued += count
+            for part, value in cpu.items():
+                spent[part] = spent.get(part, 0.0) + value
+        put = self.results.put
+        put(f"{name}.per_s", statistics.median(rates))
+        put(f"{name}.raw_per_s", statistics.median(raws))
+        put(f"{name}.ratio_to_raw", statistics.median(ratios))
+        put(f"{name}.ratio_min", min(ratios))
+        put(f"{name}.ratio_max", max(ratios))
+        for part, value in spent.items():
+            put(f"{name}.cpu_us.{part}", value / issued)
+        self.show(name)
+
+    @staticmethod
+    def rate_of(run, count):
+        said, seconds = run(count)
+        return said["cpu"], count / seconds, count
+
+    def issue(self, key, raw_kind, csr, rounds):
+        def run(count):
+            said = self.load(key, csr, count)
+            return said, said["total_s"]
+
+        self.series(f"issue.{key}.{csr}", key, raw_kind, rounds, run)
+
+    def backlog(self, key, raw_kind, csr, rounds):
+        def run(count):
+            said = self.load(key, csr, count, submitters=1, group=count)
+            return said, said["total_s"] - said["submit_s"]
+
+        self.series(f"backlog.{key}.{csr}", key, raw_kind, rounds, run)
+
+    def latency(self, key, csr, rate=20, count=200):
+        said = self.load(key, csr, count, submitters=8, rate=rate)
+        for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms"):
+            self.results.put(f"latency.{key}.{csr}.{name}", said[name])
+        print(f"latency {key:8} {csr:9} at {rate}/s: p50 {said['p50_ms']:.1f} ms, p99 {said['p99_ms']:.1f} ms, "
+              f"max {said['max_ms']:.1f} ms", flush=True)
+
+    def memory(self):
+        parts = {"supervisor": [self.authority.daemon.process.pid]}
+        for role in ("front", "issuer", "signer"):
+            parts[role] = self.authority.daemon.pids(role)
+        print("\nresident memory, MiB (now, at most)")
+        for part, pids in parts.items():
+            now, most = (sum(v) for v in zip(*(measure.memory_mib(p) for p in pids)))
+            self.results.put(f"memory.{part}.rss_mib", now)
+            self.results.put(f"memory.{part}.peak_mib", most)
+            print(f"  {part:12} {now:7.1f} {most:7.1f}")
+        pids = [self.cluster.process.pid] + measure.children(self.cluster.process.pid)
+        pss = sum(measure.proportional_mib(p) for p in pids)
+        self.results.put("memory.postgres.pss_mib", pss)
+        print(f"  {'postgres':12} {pss:7.1f}         (shared pages counted once)")
+
+    # ------------------------------------------------------------------ print
+
+    @staticmethod
+    def head():
+        print(f"{'':26} {'raw/s':>8} {'Chancery/s':>11} {'ratio':>6} {'spread':>13}   CPU us a certificate")
+
+    def show(self, name):
+        r = self.results
+        prefix = f"{name}.cpu_us."
+        cpu = {k[len(prefix):]: v for k, v in r.items() if k.startswith(prefix)}
+        detail = ", ".join(f"{part} {value:.0f}" for part, value in sorted(cpu.items(), key=lambda i: -i[1])
+                           if value >= 1)
+        print(f"{name:26} {r[name + '.raw_per_s']:8.0f} {r[name + '.per_s']:11.0f} {r[name + '.ratio_to_raw']:6.2f} "
+              f"({r[name + '.ratio_min']:.2f}-{r[name + '.ratio_max']:.2f})   {detail}", flush=True)
 
 
-def resident_mb(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        for line in f:
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def lines_per_folder():
+def lines_per_folder(results):
     folders = ["daemon/core", "daemon/x509", "daemon/issuer", "daemon/publish", "daemon/front", "daemon/supervisor",
                "daemon/cli", "pkcs11", "db", "migrations", "tests/unit", "tests/e2e", "tests/fuzz", "scripts"]
+    print("\nlines")
     for folder in folders:
         count = 0
         for ending in ("c", "h", "sql", "py", "sh"):
             for path in glob.glob(os.path.join(REPO, folder, "**", "*." + ending), recursive=True):
                 with open(path, encoding="utf-8", errors="replace") as f:
                     count += sum(1 for _ in f)
-        yield folder, count
+        results.put(f"lines.{folder}", count)
+        print(f"  {folder:18} {count:6}")
 
 
 def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else None
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, no list of lines")
+    parser.add_argument("--only", default="", help="only series whose name contains this")
+    parser.add_argument("--keep", action="store_true", help="leave the directory with all logs")
+    options = parser.parse_args()
+    rounds = 2 if options.quick else 5
+    results = Results()
+    place = os.path.join(REPO, "var", "bench")
+    os.makedirs(place, exist_ok=True)
     directory = tempfile.mkdtemp(prefix="chancery-bench-", dir=os.environ.get("TMPDIR", "/tmp"))
     os.chmod(directory, 0o755)
-    cluster = Postgres(os.path.join(directory, "pg"), fsync=True)
-    authority = None
-    try:
-        cluster.create()
-        cluster.start()
-        database = cluster.database()
-        cluster.bootstrap(database.name)
-        cluster.add_services()
-        instance = os.path.join(directory, "i")
-        os.makedirs(instance)
-        Chanceryd(os.path.join(directory, "m"), Database(cluster, database.name),
-                  {"main": Token(os.path.join(directory, "t")).create()}).migrate()
-        authority = Authority(instance, database)
-        authority.create(threads=THREADS, settings=lambda d: d.config.update(log_level="info"))
-        path = os.path.join(instance, "bench.yaml")
-        with open(path, "w", encoding="ascii") as f:
-            f.write(TEMPLATE)
-        authority.cli("template", "apply", path)
-        print(f"{'':12} {'token alone':>14} {'Chancery':>14} {'share':>7}")
-        for key, kind in (("rsa2048", "rsa"), ("p256", "ec")):
-            ca = f"bench-{key}"
-            authority.create_issuing(ca, key, templates=["bench"])
-            raw = raw_rate(authority.token, kind)
-            rate = issue_all(authority, ca, requests(count or int(min(max(raw * 3, 500), 8000))))
-            print(f"{key:12} {raw:12.0f}/s {rate:12.0f}/s {100 * rate / raw:6.0f}%")
-        print("\nresident memory")
-        for role in ("front", "issuer", "signer"):
-            for pid in authority.daemon.pids(role):
-                print(f"  {role:10} {resident_mb(pid):6.1f} MB")
-        print(f"  supervisor {resident_mb(authority.daemon.process.pid):6.1f} MB")
-        print("\nlines")
-        for folder, lines in lines_per_folder():
-            print(f"  {folder:18} {lines:6}")
-    finally:
-        if authority:
-            authority.close()
-        cluster.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    bench = Bench(directory, results)
+    with contextlib.ExitStack() as stack:
+        if options.keep:
+            print(f"everything stays in {directory}")
+        else:
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        stack.callback(bench.stop)
+        bench.start()
+        results.put("run.cores", os.cpu_count())
+        results.put("run.load_before", os.getloadavg()[0])
+        bench.head()
+        for key, raw_kind in CAS:
+            for csr in CSR_KINDS:
+                for series in (bench.issue, bench.backlog):
+                    if options.only in f"{series.__name__}.{key}.{csr}":
+                        series(key, raw_kind, csr, rounds)
+        print()
+        for key, _ in CAS:
+            if options.only in f"latency.{key}":
+                bench.latency(key, "p256_csr")
+        bench.memory()
+        if not options.quick:
+            lines_per_folder(results)
+    with open(os.path.join(place, "latest.json"), "w", encoding="ascii") as f:
+        json.dump(results, f, indent=1, sort_keys=True)
+        f.write("\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,88 @@
+"""What processes cost: CPU time and memory, from /proc."""
+
+import os
+
+
+def children(pid):
+    """The processes that pid started and that still live."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as f:
+                if int(f.read().rsplit(")", 1)[1].split()[1]) == pid:
+                    found.append(int(entry))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+def cpu_us(pid):
+    """Microseconds of CPU that the process's threads have had so far."""
+    total = 0
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
+                total += int(f.read().split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return total / 1000
+
+
+def memory_mib(pid):
+    """(resident now, resident at most) of a process."""
+    values = {}
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        for line in f:
+            key, _, rest = line.partition(":")
+            values[key] = rest
+    return tuple(int(values[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
+
+
+def proportional_mib(pid):
+    """Memory of a process with shared pages divided among those that share them."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+        return next(int(line.split()[1]) / 1024 for line in f if line.startswith("Pss:"))
+
+
+class Cpu:
+    """CPU time by part of the system, between two looks."""
+
+    def __init__(self, daemon, cluster):
+        self.daemon = daemon
+        self.postmaster = cluster.process.pid
+        self.roles = {"supervisor": [daemon.process.pid]}
+        for role in ("front", "issuer", "signer"):
+            self.roles[role] = daemon.pids(role)
+
+    def _postgres(self):
+        """Each process of the server, by what it is for."""
+        found = {}
+        for pid in [self.postmaster] + children(self.postmaster):
+            try:
+                with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
+                    title = f.read()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if "chancery_issuer" in title:
+                found[pid] = "postgres.issuer"
+            elif "service_" in title:
+                found[pid] = "postgres.services"
+            else:
+                found[pid] = "postgres.other"
+        return found
+
+    def look(self):
+        """{(part, pid): microseconds}"""
+        now = {(part, pid): cpu_us(pid) for part, pids in self.roles.items() for pid in pids}
+        now.update({(part, pid): cpu_us(pid) for pid, part in self._postgres().items()})
+        return now
+
+    @staticmethod
+    def between(before, after):
+        """{part: microseconds}; what a process had when it was first seen counts."""
+        spent = {}
+        for key, value in after.items():
+            spent[key[0]] = spent.get(key[0], 0.0) + value - before.get(key, 0.0)
+        return spent
