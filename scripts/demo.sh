@@ -5,6 +5,18 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
+# One at a time in this tree. -o: what stays running does not keep the lock.
+if [ "${1:-}" != locked ]; then
+	mkdir -p var
+	flock -n -o -E 75 var/lock scripts/demo.sh locked || {
+		status=$?
+		[ $status != 75 ] || echo "demo: another make demo is at work in this tree; wait for its end" >&2
+		exit $status
+	}
+	exit 0
+fi
+trap 'echo "demo: interrupted; make stop ends what was started, make demo begins anew" >&2; exit 130' INT TERM
+
 BUILD=${BUILD:-build}
 case $BUILD in
 /*) ;;
@@ -93,8 +105,8 @@ heading "Private services below var/demo"
 started=$(date +%s%N)
 scripts/services.sh start
 . var/demo/env
-mkdir -p "$D/work" "$D/chancery"
-install -d -m 700 "$D/credentials" "$D/operator"
+mkdir -p "$D/chancery"
+install -d -m 700 "$D/work" "$D/credentials" "$D/operator"
 (
 	umask 077
 	cp "$D/slapd/password" "$D/credentials/directory"

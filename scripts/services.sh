@@ -29,6 +29,17 @@ make_demo_dir()
 	D=$(cd "$here" && pwd -P)
 }
 
+# Root's demo cannot be ended by another user; and root would run PostgreSQL's
+# tools as a user that cannot read another one's data.
+refuse_others()
+{
+	owner=$(stat -L -c %U var/demo 2>/dev/null) || return 0
+	[ "$owner" = "$(id -un)" ] || {
+		echo "var/demo belongs to $owner: have that user run 'make stop', and remove it" >&2
+		exit 1
+	}
+}
+
 remove_demo_dir()
 {
 	[ -e var/demo ] || [ -L var/demo ] || return 0
@@ -130,6 +141,7 @@ start()
 
 stop()
 {
+	refuse_others
 	D=$(cd var/demo 2>/dev/null && pwd -P) || return 0
 	stop_pid "$D/chanceryd.pid" chanceryd 40
 	stop_pid "$D/slapd/pid" slapd 20
@@ -156,7 +168,10 @@ status()
 
 case ${1:-} in
 start) start ;;
-stop) stop ;;
+stop)
+	stop
+	[ ! -d var/demo ] || echo "The demo is stopped; var/demo keeps its data and logs."
+	;;
 status) status ;;
 *)
 	echo "usage: scripts/services.sh start|stop|status" >&2
