@@ -1,6 +1,10 @@
 # What services.sh and demo.sh share; read with ".", from the top of the tree.
 # shellcheck shell=sh
 
+# Programs speak as these scripts read them, also where the user's locale is not
+# installed.
+export LC_ALL=C.UTF-8
+
 PG_BIN=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
 
 # A command as the user that runs PostgreSQL: "postgres" for root, which the
