@@ -36,8 +36,13 @@ class Block:
 
     def commands(self):
         """Of a sh block: (line number, command without its comment)."""
+        begun = ""
         for number, line in enumerate(self.text.splitlines(), self.line):
-            command = re.sub(r"\s+#.*", "", line).strip()
+            command = begun + re.sub(r"\s+#.*", "", line).strip()
+            if command.endswith("\\"):
+                begun = command[:-1]
+                continue
+            begun = ""
             if command:
                 yield number, command
 
@@ -193,6 +198,7 @@ NOT_RUN = [
     r"scripts/bootstrap\.sh build$",
     r"sudo useradd ",
     r"sudo install -[dm] ",
+    r"sudo usermod -a -G chancery alice$",
     r"sudo apt-get install softhsm2 && sudo usermod -a -G softhsm chancery$",
     r"sudo -u chancery softhsm2-util --init-token --free --label chancery$",
     r"sudoedit /etc/chancery/pin$",
@@ -239,6 +245,7 @@ class Story:
         """What is run for a command of the README."""
         command = re.sub(r"^sudo (-u \w+ )?", "", command)
         command = command.replace("/usr/local/share", shlex.quote(os.path.join(self.installed, "share")))
+        command = command.replace("~alice/", shlex.quote(self.directory) + "/")
         command = command.replace("/run/chancery/api.sock", shlex.quote(self.daemon.socket_path))
         command = re.sub(r"^chanceryd\b", f"chanceryd --config {shlex.quote(self.daemon.config_path)}", command)
         if command.endswith(" --migrate"):  # compiled in: where it would be without DESTDIR
