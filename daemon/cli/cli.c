@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/cli/decision.h"
+#include "daemon/cli/secret.h"
 
 #define PROGRAM "chancery"
 
@@ -184,7 +185,8 @@ run(const struct options *options, struct error *e)
 	bool ok;
 
 	command = cli_find_command(options->words, options->word_count, &used, e);
-	if (command == NULL || !check_usage(command, options, options->word_count - used, e))
+	if (command == NULL || !check_usage(command, options, options->word_count - used, e) ||
+	    !secret_check_options(options, e))
 		return false;
 	cli.words = options->words + used;
 	cli.word_count = options->word_count - used;

@@ -89,6 +89,10 @@ bool cli_get_object(struct cli *cli, const char *path, const char *key, const ch
 /* The text in an answer, or NULL with ERROR_INTERNAL. */
 const char *cli_member(json_t *answer, const char *key, struct error *e) MUST_CHECK;
 
+/* The "id" in an answer, fit for a path: letters, digits and "-"; or NULL with
+ * ERROR_INTERNAL. */
+const char *cli_id(json_t *answer, struct error *e) MUST_CHECK;
+
 /* Prints JSON with a final newline. */
 void cli_print_json(json_t *value);
 /* A sentence for a person on standard output; nothing with --json. */

@@ -67,11 +67,12 @@ read_reference(const char *word, struct reference *r, struct error *e)
 	if (uuid ? at == UUID_LEN : at == SHA256_DIGITS || (at > 0 && at <= SERIAL_DIGITS))
 		return true;
 fail:
-	return error_set(e, ERROR_USAGE,
+	error_set(e, ERROR_USAGE,
 	    "\"%.80s\" names no certificate: give its serial number or SHA-256 in hex, or the id "
 	    "of "
 	    "its request",
 	    word);
+	return false;
 }
 
 /* Refuses what the service shows when it is not what was asked for. */
@@ -132,16 +133,20 @@ fetch(struct cli *cli, const struct reference *r, bool chain, char **pem, uint8_
 	text = (struct bytes){(const uint8_t *)*pem, strlen(*pem)};
 	if (!pem_decode(&text, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, e) ||
 	    !certificate_parse((struct bytes){der, len}, certificate, e) ||
-	    !certificate_sha256(certificate, digest, e))
-		return error_wrap(e, "what the service sent as certificate");
+	    !certificate_sha256(certificate, digest, e)) {
+		error_wrap(e, "what the service sent as certificate");
+		return false;
+	}
 	to_hex((struct bytes){digest, sizeof digest}, sha256, 65);
 	to_hex(certificate->serial, serial, sizeof serial);
 	if ((r->kind == BY_SHA256 && strcmp(r->text, sha256) != 0) ||
-	    (r->kind == BY_SERIAL && strcmp(r->text, serial) != 0))
-		return error_set(e, ERROR_INTERNAL,
+	    (r->kind == BY_SERIAL && strcmp(r->text, serial) != 0)) {
+		error_set(e, ERROR_INTERNAL,
 		    "asked for the certificate %s, the service sends that with the serial number "
 		    "%s",
 		    r->text, serial);
+		return false;
+	}
 	return true;
 }
 

@@ -79,7 +79,7 @@ out:
 static bool
 await_check(struct cli *cli, json_t **answer, struct error *e)
 {
-	const char *id = cli_member(*answer, "id", e);
+	const char *id = cli_id(*answer, e);
 	struct error why = ERROR_INIT;
 	char path[CLI_PATH_MAX], rest[32];
 	json_t *now = NULL;

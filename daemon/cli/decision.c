@@ -52,7 +52,7 @@ bool
 decision_put(char *to, size_t size, const char *what, const char *from, struct error *e)
 {
 	if (strlen(from) >= size)
-		return error_set(e, ERROR_USAGE, "%s has at most %zu octets", what, size - 1);
+		return error_set(e, ERROR_INPUT, "%s has at most %zu octets", what, size - 1);
 	memcpy(to, from, strlen(from) + 1);
 	return true;
 }
@@ -131,7 +131,7 @@ decision_hand_in(struct cli *cli, struct decision *d, struct error *e)
 	if ((!d->is_unsigned && !put_signature(cli, d, json, e)) ||
 	    !http_post(cli->http, "/v1/decisions", json, &answer, e))
 		goto out;
-	id = cli_member(answer, "id", e);
+	id = cli_id(answer, e);
 	ok = id != NULL && decision_put(d->id, sizeof d->id, "the decision's id", id, e);
 out:
 	json_decref(json);

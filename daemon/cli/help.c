@@ -74,11 +74,10 @@ cli_help(const char *const *words, size_t count, struct error *e)
 			first = &cli_commands[i];
 	}
 	/* Words behind the command's own do not matter: "ca show x --help". */
-	if (first == NULL || count > 1) {
+	if (first == NULL || count > 1)
 		only = cli_find_command(words, count, &used, e);
-		if (only == NULL)
-			return false;
-	}
+	if (first == NULL || (count > 1 && only == NULL))
+		return false;
 	(void)printf("usage: chancery [options] %s%s%s\n\n", words[0],
 	    first->verb != NULL ? " " : "",
 	    first->verb == NULL ? ""

@@ -65,12 +65,12 @@ const char *option_argument(enum option o); /* "PATH"; NULL for a flag */
 const char *option_help(enum option o);	    /* one phrase */
 
 /* An option's value as a whole number of min to max; fallback without it. */
-bool option_number(const struct options *options, enum option o, long min, long max, long fallback,
+bool option_number(const struct options *o, enum option which, long min, long max, long fallback,
     long *out, struct error *e) MUST_CHECK;
 
 /* The option's value, or else the variable's of the environment unless empty,
  * or NULL. */
-const char *option_or_variable(const struct options *options, enum option o, const char *variable);
+const char *option_or_variable(const struct options *o, enum option which, const char *variable);
 
 /* The known word that looks most like the given one, or NULL when none does. */
 const char *nearest_word(const char *word, const char *const *known, size_t count);

@@ -153,16 +153,28 @@ read_terminal(const char *words, struct secret *s, struct error *e)
 	return ok;
 }
 
-static bool
-read_descriptor(const char *number, struct secret *s, struct error *e)
+/* The number of --passphrase-fd, or -1. */
+static int
+descriptor(const char *number)
 {
 	char *end;
 	long fd = strtol(number, &end, 10);
 
-	if (*number == '\0' || *end != '\0' || fd < 0 || fd > 1 << 20)
+	return *number >= '0' && *number <= '9' && *end == '\0' && fd <= 1 << 20 ? (int)fd : -1;
+}
+
+bool
+secret_check_options(const struct options *o, struct error *e)
+{
+	const char *number = o->value[OPTION_PASSPHRASE_FD];
+
+	if (o->value[OPTION_PASSPHRASE_FILE] != NULL && number != NULL)
+		return error_set(
+		    e, ERROR_USAGE, "--passphrase-file and --passphrase-fd exclude each other");
+	if (number != NULL && descriptor(number) < 0)
 		return error_set(
 		    e, ERROR_USAGE, "--passphrase-fd needs the number of an open descriptor");
-	return read_line((int)fd, s, "--passphrase-fd", e);
+	return true;
 }
 
 /* *asked: it came from a person at a terminal. */
@@ -170,16 +182,16 @@ static bool
 read_somewhere(
     const struct options *o, const char *words, struct secret *s, bool *asked, struct error *e)
 {
-	const char *file = o->value[OPTION_PASSPHRASE_FILE];
+	const char *file = o->value[OPTION_PASSPHRASE_FILE],
+		   *number = o->value[OPTION_PASSPHRASE_FD];
 	bool ok;
 	int fd;
 
 	*asked = false;
-	if (file != NULL && o->value[OPTION_PASSPHRASE_FD] != NULL)
-		return error_set(
-		    e, ERROR_USAGE, "--passphrase-file and --passphrase-fd exclude each other");
-	if (o->value[OPTION_PASSPHRASE_FD] != NULL)
-		return read_descriptor(o->value[OPTION_PASSPHRASE_FD], s, e);
+	if (!secret_check_options(o, e))
+		return false;
+	if (number != NULL)
+		return read_line(descriptor(number), s, "--passphrase-fd", e);
 	if (file == NULL) {
 		*asked = true;
 		return read_terminal(words, s, e);

@@ -19,6 +19,9 @@ struct secret {
 	size_t len;
 };
 
+/* ERROR_USAGE when the options name no one source of a passphrase. */
+bool secret_check_options(const struct options *options, struct error *e) MUST_CHECK;
+
 /* The first line of the source, without its end; 1 to SECRET_MAX octets.
  *
  * An existing passphrase, by --passphrase-file or --passphrase-fd, or asked for

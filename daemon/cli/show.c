@@ -91,6 +91,19 @@ cli_member(json_t *answer, const char *key, struct error *e)
 	return text;
 }
 
+#define PLAIN "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
+
+const char *
+cli_id(json_t *answer, struct error *e)
+{
+	const char *id = cli_member(answer, "id", e);
+
+	if (id == NULL || (id[0] != '\0' && strspn(id, PLAIN) == strlen(id)))
+		return id;
+	error_set(e, ERROR_INTERNAL, "the service's answer has \"%.40s\" for an id", id);
+	return NULL;
+}
+
 bool
 cli_get_object(struct cli *cli, const char *path, const char *key, const char *wanted,
     json_t **answer, struct error *e)
@@ -165,8 +178,7 @@ note_next(json_t *next)
 
 	if (len == 0)
 		return;
-	if (len > 80 || strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				     "0123456789._@-") != len)
+	if (len > 80 || strspn(text, PLAIN "._@") != len)
 		cli_note("There may be more.");
 	else
 		cli_note("There may be more: the same command with --after=%s goes on.", text);
