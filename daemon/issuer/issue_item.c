@@ -11,10 +11,15 @@
 void
 item_fail(struct issue_item *item, const struct error *failure)
 {
+	/*
+	 * That this process is out of memory or randomness, or that another token
+	 * than the one with the CA's key stands in the reader, is no fault of the
+	 * request.
+	 */
+	bool ours = failure->code == ERROR_SYSTEM || failure->code == ERROR_NOT_FOUND;
+
 	item->failure = *failure;
-	/* That this process is out of memory or randomness is no fault of the request. */
-	item->step = error_is_retryable(failure) || failure->code == ERROR_SYSTEM ? ITEM_LATER
-										  : ITEM_REFUSED;
+	item->step = error_is_retryable(failure) || ours ? ITEM_LATER : ITEM_REFUSED;
 }
 
 static void

@@ -545,11 +545,10 @@ def test_full_disk_for_published_files(new_authority, nginx):
         wait_until(lambda: os.path.exists(path), what="the published file")
         with open(path, "rb") as f:
             stood = f.read()
-        with open(os.path.join(full, "ballast"), "wb") as f:
+        with open(os.path.join(full, "ballast"), "wb", buffering=0) as f:
             try:
                 while True:
                     f.write(b"\0" * 4096)
-                    f.flush()
             except OSError:
                 pass
         a.issue_crl()
