@@ -366,8 +366,10 @@ def test_one_sequence_and_one_number_for_what_goes_together(store, issuer, ca):
 def test_one_second_has_one_number(store, issuer, ca):
     """What a client must take as issued at the same time has the same number."""
     issuer.build(issuer.begin(ca.scope), deltas=False)
-    store.execute("UPDATE crl SET this_update = date_trunc('second', clock_timestamp())")
     decision = store.decision("crl-issue", ca=ca)
+    # From here to the comparison no second ends.
+    store.execute("SELECT pg_sleep((1 - extract(epoch FROM clock_timestamp()) % 1)::float8)")
+    store.execute("UPDATE crl SET this_update = date_trunc('second', clock_timestamp())")
     assert issuer.begin(ca.scope, True, decision) is None
     job = wait_until(lambda: issuer.begin(ca.scope, True, decision), timeout=5, what="the next second")
     times = store.rows("SELECT this_update FROM crl ORDER BY id")
