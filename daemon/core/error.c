@@ -1,6 +1,7 @@
 #include "daemon/core/error.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,16 +22,45 @@ static const char *const code_names[] = {
     [ERROR_INTERNAL] = "internal",
 };
 
+/* Octets of the UTF-8 character at p, 0 when there is none (RFC 3629 4). C1
+ * controls (U+0080 to U+009F) steer terminals and count as none. */
+static size_t
+character_len(const unsigned char *p)
+{
+	size_t len = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : 4;
+	static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000};
+	uint32_t c = p[0] & (0xffu >> (len + 1));
+
+	if (len == 1)
+		return 1;
+	if (len == 4 && p[0] >> 3 != 30)
+		return 0;
+	for (size_t i = 1; i < len; i++) {
+		if (p[i] >> 6 != 2) /* the final NUL, too */
+			return 0;
+		c = c << 6 | (p[i] & 0x3fu);
+	}
+	return c < least[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : len;
+}
+
 /*
- * Foreign text (a server's message, a file name) may end up in the sentence;
- * control bytes would forge log lines or terminal output.
+ * Foreign text (a server's message, a file name) may end up in the sentence:
+ * control bytes would forge log lines or terminal output, and what is not UTF-8,
+ * or was cut inside a character, no database and no JSON takes.
  */
 static void
 make_printable(char *text)
 {
-	for (unsigned char *p = (unsigned char *)text; *p != '\0'; p++) {
+	unsigned char *p = (unsigned char *)text;
+
+	while (*p != '\0') {
+		size_t len = character_len(p);
+
 		if (*p < 0x20 || *p == 0x7f)
 			*p = ' ';
+		else if (len == 0)
+			*p = '?';
+		p += len == 0 ? 1 : len;
 	}
 }
 
