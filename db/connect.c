@@ -147,7 +147,7 @@ connecting_start(struct event_base *base, const char *conninfo, const char *appl
 {
 	static const struct timeval now = {0, 0};
 	struct connecting *c = calloc(1, sizeof *c);
-	char options[256];
+	char options[320];
 	/* What stands after dbname overrides what conninfo says. */
 	const char *const names[] = {"dbname", "application_name", "client_encoding", "options",
 	    "keepalives_idle", "tcp_user_timeout", NULL};
@@ -155,8 +155,9 @@ connecting_start(struct event_base *base, const char *conninfo, const char *appl
 
 	(void)snprintf(options, sizeof options,
 	    "-c search_path=chancery_store,chancery,pg_temp -c TimeZone=UTC -c DateStyle=ISO"
-	    " -c statement_timeout=%u -c default_transaction_isolation=read\\ committed",
-	    statement_timeout_ms);
+	    " -c statement_timeout=%u -c lock_timeout=%u"
+	    " -c default_transaction_isolation=read\\ committed",
+	    statement_timeout_ms, (unsigned)DB_LOCK_TIMEOUT_MS);
 	if (c == NULL)
 		goto fail;
 	c->base = base;

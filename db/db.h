@@ -28,6 +28,7 @@
 #define DB_STATEMENTS_MAX 256			   /* different ones on one connection */
 #define DB_CHANNELS_MAX 16			   /* LISTEN */
 #define DB_STATEMENT_TIMEOUT_MS 30000
+#define DB_LOCK_TIMEOUT_MS 5000 /* others hold up everything behind a statement for no longer */
 #define DB_CONNECT_TIMEOUT_MS 10000
 #define DB_BACKOFF_MIN_MS 100
 #define DB_BACKOFF_MAX_MS 10000

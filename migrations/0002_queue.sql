@@ -82,9 +82,14 @@ DECLARE
     v_id bigint;
     v_public uuid;
 BEGIN
-    IF jsonb_typeof(v_attributes) <> 'object' OR length(v_attributes::text) > 16384 THEN
+    -- The stored size first: a number of a few octets can be 131072 digits of text.
+    IF jsonb_typeof(v_attributes) <> 'object' OR pg_column_size(v_attributes) > 65536
+        OR length(v_attributes::text) > 16384 THEN
         RAISE EXCEPTION USING ERRCODE = 'CH400',
             MESSAGE = 'attributes are a JSON object of at most 16384 characters';
+    END IF;
+    IF jsonb_path_exists(v_attributes, '$.**{17 to last}') THEN -- whoever reads it has a stack
+        RAISE EXCEPTION USING ERRCODE = 'CH400', MESSAGE = 'attributes are nested at most 16 levels deep';
     END IF;
     IF length(p_key) NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION USING ERRCODE = 'CH400', MESSAGE = 'an idempotency key has 1 to 200 characters';
@@ -205,13 +210,21 @@ BEGIN
     END IF;
 END $$;
 
+-- The caller's transaction may stay open for as long as he likes, with the row
+-- locked: the lock is one that foreign keys of others do not wait for, and
+-- nobody of ours waits for it long (apply_request_decision not at all).
 CREATE FUNCTION withdraw(p_actor text, p_submitter text, p_request uuid) RETURNS void
-LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET lock_timeout = '1s' SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     r record;
 BEGIN
-    SELECT q.id, q.state INTO r FROM request q
-    WHERE q.public_id = p_request AND (p_submitter IS NULL OR q.submitter = p_submitter) FOR UPDATE;
+    BEGIN
+        SELECT q.id, q.state INTO r FROM request q
+        WHERE q.public_id = p_request AND (p_submitter IS NULL OR q.submitter = p_submitter) FOR NO KEY UPDATE;
+    EXCEPTION WHEN lock_not_available THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH503',
+            MESSAGE = format('request %s is held by another session; try again', p_request);
+    END;
     IF r IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'CH404', MESSAGE = format('request %s is not known, or not yours', p_request);
     ELSIF r.state NOT IN ('submitted', 'pending', 'approved') THEN

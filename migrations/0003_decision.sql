@@ -111,7 +111,14 @@ DECLARE
     v_state text;
     v_public uuid;
 BEGIN
-    SELECT state, public_id INTO v_state, v_public FROM request WHERE id = d.request_id FOR UPDATE;
+    -- Its submitter may hold the row in a transaction that he leaves open: that
+    -- must not hold up the issuer.
+    BEGIN
+        SELECT state, public_id INTO v_state, v_public FROM request WHERE id = d.request_id FOR NO KEY UPDATE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+        PERFORM retry_decision(p_id, p_epoch, 2, 'another session holds the request; trying again', NULL);
+        RETURN;
+    END;
     IF v_state <> 'pending' THEN
         PERFORM close_decision(d, 'refused',
             format('request %s is %s and no longer waits for a decision', v_public, v_state), NULL);
@@ -192,7 +199,7 @@ DECLARE
 BEGIN
     IF d.credential_id IS NULL THEN
         -- The unsigned way is open once: two at the same time must not both pass.
-        PERFORM pg_advisory_xact_lock(hashtextextended('chancery: the first operator', 0));
+        LOCK TABLE ca IN SHARE ROW EXCLUSIVE MODE;
         IF EXISTS (SELECT FROM person) THEN
             PERFORM close_decision(d, 'refused',
                 'an operator exists already: adding another must be signed by an administrator', NULL);
@@ -227,8 +234,8 @@ DECLARE
     v_last template_version;
 BEGIN
     -- Versions are counted: one at a time. The issuer may not lock what it may
-    -- not change.
-    PERFORM pg_advisory_xact_lock(hashtextextended('chancery template ' || p_name, 0));
+    -- not change, and an advisory lock could be taken, and kept, by any login.
+    LOCK TABLE ca IN SHARE ROW EXCLUSIVE MODE;
     INSERT INTO template (name) VALUES (p_name) ON CONFLICT (name) DO NOTHING;
     SELECT id INTO v_template FROM template WHERE name = p_name;
     SELECT * INTO v_last FROM template_version WHERE template_id = v_template ORDER BY version DESC LIMIT 1;

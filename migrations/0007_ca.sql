@@ -82,7 +82,7 @@ DECLARE
     v_scope bigint;
     v_obstacle text;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('chancery CAs', 0)); -- one at a time
+    LOCK TABLE ca IN SHARE ROW EXCLUSIVE MODE; -- one at a time
     SELECT g.ca_id, g.id INTO v_ca, v_generation FROM generation g WHERE g.token_key_id = p_token_key;
     IF v_ca IS NULL THEN
         v_obstacle := ca_obstacle(p_name, p_subject);
