@@ -546,14 +546,16 @@ CREATE POLICY own_rows ON request_content TO chancery_api
 
 -- Functions of schema chancery run as chancery_api: just what they need.
 GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_api;
-GRANT INSERT ON request, request_content, decision, audit TO chancery_api;
+GRANT INSERT ON request, request_content, decision TO chancery_api;
 GRANT UPDATE (state, reason) ON request TO chancery_api;
 GRANT UPDATE (next_at, changed_at) ON publication TO chancery_api;
 
 -- The issuer works on the tables, but can rewrite no history.
 GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
 GRANT INSERT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
-REVOKE INSERT ON role, request_state, request_move FROM chancery_issuer;
+REVOKE INSERT ON role, request_state, request_move, audit FROM chancery_issuer;
+-- Number, time and writer of an entry are the server's to say.
+GRANT INSERT (actor, action, object, detail) ON audit TO chancery_api, chancery_issuer;
 GRANT UPDATE (state, cleared, epoch, lease_until, retry_at, attempts, reason, certificate_id, changed_at)
     ON request TO chancery_issuer;
 GRANT UPDATE (request_id, certificate_id, ca_id, state, epoch, lease_until, retry_at, outcome, result, applied_at)

@@ -134,11 +134,13 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     WHERE n.id = a.issuer_name_id
 $$;
 
-CREATE FUNCTION api_find_ca(p_name text) RETURNS ca
+-- For callers that we know: others learn no names.
+CREATE FUNCTION api_find_ca(p_identity text, p_name text) RETURNS ca
 LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     a ca;
 BEGIN
+    PERFORM api_caller(p_identity);
     SELECT * INTO a FROM ca WHERE name = p_name;
     IF a.id IS NULL THEN
         PERFORM api_fail('CH404', format('CA "%s" is not known', left(p_name, 64)));
@@ -163,14 +165,14 @@ CREATE FUNCTION chancery.api_ca(p_identity text, p_name text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 BEGIN
     PERFORM api_caller(p_identity);
-    RETURN ca_json(api_find_ca(p_name), true);
+    RETURN ca_json(api_find_ca(p_identity, p_name), true);
 END $$;
 
 -- A JSON string that holds PEM.
 CREATE FUNCTION chancery.api_ca_csr(p_identity text, p_name text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 DECLARE
-    a ca := api_find_ca(p_name);
+    a ca := api_find_ca(p_identity, p_name);
     v_csr bytea;
 BEGIN
     PERFORM api_caller(p_identity);
@@ -184,7 +186,7 @@ END $$;
 CREATE FUNCTION chancery.api_ca_chain(p_identity text, p_name text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 DECLARE
-    a ca := api_find_ca(p_name);
+    a ca := api_find_ca(p_identity, p_name);
     g generation;
 BEGIN
     PERFORM api_caller(p_identity);
@@ -202,7 +204,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_te
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     v_limit int := api_limit(p_limit);
-    a ca := api_find_ca(p_name);
+    a ca := api_find_ca(p_identity, p_name);
     v_rows jsonb;
 BEGIN
     PERFORM api_caller(p_identity);
@@ -335,7 +337,7 @@ DECLARE
     v_caller api_caller := api_caller(p_identity);
     v_limit int := api_limit(p_limit);
     v_submitter text := CASE WHEN v_caller.reads IS NOT TRUE THEN p_identity END;
-    v_ca bigint := CASE WHEN p_ca IS NOT NULL THEN (api_find_ca(p_ca)).id END;
+    v_ca bigint := CASE WHEN p_ca IS NOT NULL THEN (api_find_ca(p_identity, p_ca)).id END;
     v_after bigint := CASE WHEN p_after IS NOT NULL THEN (api_find_request(p_identity, p_after)).id END;
     v_rows jsonb;
 BEGIN
@@ -443,7 +445,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_te
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     v_limit int := api_limit(p_limit);
-    v_ca bigint := CASE WHEN p_ca IS NOT NULL THEN (api_find_ca(p_ca)).id END;
+    v_ca bigint := CASE WHEN p_ca IS NOT NULL THEN (api_find_ca(p_identity, p_ca)).id END;
     v_serial text := lower(replace(p_serial, ':', ''));
     v_sha256 text := lower(replace(p_sha256, ':', ''));
     v_after bigint;
@@ -728,7 +730,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_te
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     v_limit int := api_limit(p_limit);
-    v_ca bigint := CASE WHEN p_ca IS NOT NULL THEN (api_find_ca(p_ca)).id END;
+    v_ca bigint := CASE WHEN p_ca IS NOT NULL THEN (api_find_ca(p_identity, p_ca)).id END;
     v_rows jsonb;
 BEGIN
     PERFORM api_reader(p_identity);

@@ -37,3 +37,6 @@ BEGIN
     EXECUTE format('ALTER DATABASE %I OWNER TO chancery_owner', current_database());
 END $$;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+
+-- Large objects need no right on any table: every login could fill the disk.
+REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;
