@@ -78,7 +78,8 @@ sending_pull(struct http_exchange *x, void *arg)
 		return;
 	}
 	s->x = x;
-	s->asked = front_artifact_piece(s->front->db, s->artifact, s->at, n, on_piece, s, &err);
+	s->asked = front_artifact_piece(
+	    front_public_db(s->front), s->artifact, s->at, n, on_piece, s, &err);
 	if (s->asked == NULL)
 		http_reply_abort(x);
 }

@@ -11,6 +11,7 @@
 #define CACHE_ARTIFACT_MAX (4 * 1024 * 1024) /* octets; bigger ones are never held whole */
 #define CACHE_TOTAL_MAX (32 * 1024 * 1024)   /* octets */
 #define CACHE_SLOTS_MAX 256
+#define LOOKUPS_MAX 128 /* slots at once: the others keep their content, whatever is asked for */
 #define CA_NAME_MAX 64
 
 /*
@@ -51,7 +52,7 @@ struct ask {
 struct distribution {
 	struct front *f;
 	TAILQ_HEAD(slots_head, slot) slots;
-	size_t slot_count, cached;
+	size_t slot_count, looking, cached;
 };
 
 static void slot_look(struct slot *s);
@@ -160,6 +161,7 @@ slot_next(struct slot *s)
 	struct ask *a;
 
 	s->busy = false;
+	s->d->looking--;
 	while ((a = TAILQ_FIRST(&s->next)) != NULL) {
 		TAILQ_REMOVE(&s->next, a, link);
 		a->queued_next = false;
@@ -255,8 +257,8 @@ load_more(struct slot *s)
 {
 	struct error err = ERROR_INIT;
 
-	if (front_artifact_piece(s->d->f->db, s->loading->info.id, s->loaded, FRONT_PIECE_MAX,
-		on_piece, s, &err) == NULL)
+	if (front_artifact_piece(front_public_db(s->d->f), s->loading->info.id, s->loaded,
+		FRONT_PIECE_MAX, on_piece, s, &err) == NULL)
 		load_failed(s, &err);
 }
 
@@ -294,7 +296,13 @@ slot_look(struct slot *s)
 	struct error err = ERROR_INIT;
 
 	s->busy = true;
-	if (!front_find_artifact(s->d->f->db, s->ca, s->kind, s->index, on_found, s, &err))
+	if (s->d->looking++ >= LOOKUPS_MAX) {
+		error_set(&err, ERROR_UNAVAILABLE, "too many artifacts are looked for at once");
+		fail_all(s, &err);
+		return;
+	}
+	if (!front_find_artifact(
+		front_public_db(s->d->f), s->ca, s->kind, s->index, on_found, s, &err))
 		fail_all(s, &err);
 }
 

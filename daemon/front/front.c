@@ -9,11 +9,16 @@
 #include "daemon/front/front_int.h"
 #include "daemon/front/tls.h"
 
+#define DESCRIPTORS_OWN 40 /* of the log, the event loop, the databases, the listeners */
+#define DOOR_MIN 4	   /* connections at once, however few descriptors there are */
+#define PUBLIC_IN_FLIGHT_MAX 1024
+
 /* The role, with what it must find again when the configuration is read anew. */
 struct main_front {
 	struct front f;
 	const char *config_path;
 	struct config config; /* the last one that was read again */
+	struct http_limits limits;
 };
 
 /* --------------------------------------------------------------- requests */
@@ -22,6 +27,19 @@ static bool
 is_distribution(const struct route *r)
 {
 	return (r->doors & HTTP_DOOR_HTTP) != 0;
+}
+
+/* A browser adds its client certificate to what any page makes it send, and
+ * says in Origin which page that was (RFC 6454 7). */
+static bool
+is_foreign_page(const struct http_request *r)
+{
+	const char *origin = http_request_field(r, "Origin");
+
+	if (origin == NULL || strcmp(r->method, "POST") != 0)
+		return false;
+	return strncasecmp(origin, "https://", 8) != 0 || r->host == NULL ||
+	       strcasecmp(origin + 8, r->host) != 0;
 }
 
 /* Finds the route, and refuses before a body is read what needs none for it. */
@@ -55,6 +73,10 @@ on_head(struct http_exchange *x, void *arg)
 	if ((call->route->doors & peer->door) == 0) {
 		http_reply_error(
 		    x, 403, NULL, "The API is served at the Unix socket and over HTTPS only.");
+		return 0;
+	}
+	if (is_foreign_page(r)) {
+		http_reply_error(x, 403, NULL, "A web page of another site sends this.");
 		return 0;
 	}
 	if (!is_distribution(call->route) && peer->identity[0] == '\0') {
@@ -165,16 +187,38 @@ on_drain(void *arg)
 static const struct role_callbacks callbacks = {
     .on_listener = on_listener, .on_reload = on_reload, .on_drain = on_drain};
 
-/* Every connection is a descriptor. */
+/* Every connection is a descriptor: where fewer are allowed, each door gets its
+ * share of them, so that a crowd at one never takes those of the others, or of
+ * the database. */
 static void
-raise_descriptor_limit(void)
+fit_descriptors(struct http_limits *limits)
 {
 	struct rlimit limit;
+	rlim_t wanted = 0, room;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+	*limits = http_limits_default;
+	for (size_t i = 0; i < HTTP_DOORS; i++)
+		wanted += limits->connections[i];
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	if (limit.rlim_cur < limit.rlim_max) {
 		limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
+		(void)getrlimit(RLIMIT_NOFILE, &limit);
 	}
+	room = limit.rlim_cur > DESCRIPTORS_OWN ? limit.rlim_cur - DESCRIPTORS_OWN : 0;
+	if (room >= wanted)
+		return;
+	for (size_t i = 0; i < HTTP_DOORS; i++) {
+		limits->connections[i] = (unsigned)(limits->connections[i] * room / wanted);
+		if (limits->connections[i] < DOOR_MIN)
+			limits->connections[i] = DOOR_MIN;
+	}
+	log_warning("-",
+	    "only %llu descriptors are allowed (RLIMIT_NOFILE): connections at once are limited to "
+	    "%u at the Unix socket, %u over HTTP and %u over HTTPS",
+	    (unsigned long long)limit.rlim_cur, limits->connections[0], limits->connections[1],
+	    limits->connections[2]);
 }
 
 static bool
@@ -182,6 +226,9 @@ front_start(struct main_front *m, const struct config *config, int control_fd, s
 {
 	static const struct db_options options = {
 	    .application = "chancery front", .check_schema = true};
+	static const struct db_options public_options = {.application = "chancery distribution",
+	    .in_flight_max = PUBLIC_IN_FLIGHT_MAX,
+	    .check_schema = true};
 	static const struct db_callbacks db_callbacks = {on_db_up, on_db_down};
 	struct front *f = &m->f;
 
@@ -190,11 +237,12 @@ front_start(struct main_front *m, const struct config *config, int control_fd, s
 		return false;
 	f->base = role_base(f->role);
 	f->db = db_open(f->base, config->database_front, &options, &db_callbacks, f, err);
-	if (f->db == NULL)
+	f->public_db = db_open(f->base, config->database_front, &public_options, NULL, f, err);
+	if (f->db == NULL || f->public_db == NULL)
 		return false;
 	f->waiting = waiting_new(f, err);
 	f->distribution = distribution_new(f, err);
-	f->server = http_server_new(f->base, &http_limits_default, &handler, f, err);
+	f->server = http_server_new(f->base, &m->limits, &handler, f, err);
 	if (f->waiting == NULL || f->distribution == NULL || f->server == NULL)
 		return false;
 	load_tls(m, config);
@@ -205,7 +253,9 @@ static void
 front_stop(struct front *f)
 {
 	http_server_free(f->server);
-	db_close(f->db); /* the last answers come here: the two below must still be there */
+	/* The last answers come here: the two below must still be there. */
+	db_close(f->db);
+	db_close(f->public_db);
 	waiting_free(f->waiting);
 	distribution_free(f->distribution);
 	role_free(f->role);
@@ -218,7 +268,7 @@ front_main(const struct config *config, int control_fd)
 	struct error err = ERROR_INIT;
 	int status = 1;
 
-	raise_descriptor_limit();
+	fit_descriptors(&m.limits);
 	if (front_start(&m, config, control_fd, &err)) {
 		role_ready(m.f.role);
 		status = role_run(m.f.role);

@@ -20,10 +20,20 @@ struct front {
 	struct role *role;
 	struct event_base *base;
 	struct db *db;
+	/* For the distribution: neither does a crowd there keep the API from the
+	 * database, nor a slow question at the API a CRL from its readers. */
+	struct db *public_db;
 	struct http_server *server;
 	struct distribution *distribution;
 	struct waiting *waiting;
 };
+
+/* The database of the distribution, or, as long as that one is not there, the API's. */
+static inline struct db *
+front_public_db(const struct front *f)
+{
+	return db_is_up(f->public_db) ? f->public_db : f->db;
+}
 
 /* A request that found its route. It belongs to its exchange, which frees it. */
 struct call {

@@ -22,6 +22,7 @@ connection_set_phase(struct http_connection *c, enum phase phase, uint64_t deadl
 	    (time_t)(deadline_ms / 1000), (suseconds_t)(deadline_ms % 1000) * 1000};
 
 	c->phase = phase;
+	c->phase_ms = deadline_ms;
 	evtimer_add(c->timer, &tv);
 }
 
@@ -144,6 +145,10 @@ on_head(struct http_connection *c)
 	max = c->s->handler->head(x, c->s->arg);
 	if (c->dead || c->x != x || x->answered)
 		return;
+	if (r->has_body && !exchange_hold(x, max)) {
+		http_reply_error(x, 503, NULL, "Too much is being sent here at once.");
+		return;
+	}
 	http_parser_allow_body(c->parser, max);
 	event = http_parser_feed(c->parser, "", 0, &used);
 	if (event == HTTP_MORE && r->expect_continue &&
@@ -156,6 +161,7 @@ on_request(struct http_connection *c)
 {
 	struct http_exchange *x = c->x;
 
+	exchange_release(x, x->held - http_parser_request(c->parser)->body_len);
 	x->will_close = !http_parser_request(c->parser)->keep_alive;
 	x->lingers = false;
 	connection_set_phase(c, PHASE_WORKING, c->s->limits->answer_ms);

@@ -280,6 +280,8 @@ body_reserve(struct http_parser *p, size_t more)
 		return true;
 	while (cap < p->body_len + more + 1)
 		cap *= 2;
+	if (cap > p->body_max + 1)
+		cap = p->body_max + 1;
 	bigger = realloc(p->body, cap);
 	if (bigger == NULL)
 		return http_parser_refuse(p, 503, "There is no memory for the request.");

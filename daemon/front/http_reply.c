@@ -64,9 +64,29 @@ exchange_new(struct http_connection *c)
 	return x;
 }
 
+bool
+exchange_hold(struct http_exchange *x, size_t more)
+{
+	size_t *held = &x->c->s->held[door_index(x->c->peer.door)];
+
+	if (more > HTTP_HELD_FREE && (*held > HTTP_HELD_MAX || more > HTTP_HELD_MAX - *held))
+		return false;
+	*held += more;
+	x->held += more;
+	return true;
+}
+
+void
+exchange_release(struct http_exchange *x, size_t less)
+{
+	x->c->s->held[door_index(x->c->peer.door)] -= less;
+	x->held -= less;
+}
+
 void
 exchange_drop(struct http_exchange *x)
 {
+	exchange_release(x, x->held);
 	if (x->source != NULL)
 		x->source->done(x->source_arg);
 	else if (x->gone != NULL)
@@ -190,6 +210,11 @@ http_reply(
 		x->fields_bad = false;
 		x->fields_len = 0;
 		http_reply_error(x, 500, NULL, "The reply could not be made.");
+		return;
+	}
+	if (!exchange_hold(x, len)) {
+		x->fields_len = 0;
+		http_reply_error(x, 503, NULL, "Too much is being read here at once.");
 		return;
 	}
 	write_head(x, status, content_type, len);

@@ -135,18 +135,62 @@ http_server_set_tls(struct http_server *s, unsigned index, SSL_CTX *ctx)
 	s->tls[index] = ctx;
 }
 
-/* A full door makes room by closing the connection that has idled longest. */
+/* How long the connection is in its phase. */
+static uint64_t
+phase_age_ms(const struct http_connection *c)
+{
+	struct timeval end, now, left;
+	int64_t left_ms;
+
+	if (!evtimer_pending(c->timer, &end))
+		return 0;
+	event_base_gettimeofday_cached(c->s->base, &now);
+	evutil_timersub(&end, &now, &left);
+	left_ms = (int64_t)left.tv_sec * 1000 + left.tv_usec / 1000;
+	return left_ms >= (int64_t)c->phase_ms ? 0 : (uint64_t)((int64_t)c->phase_ms - left_ms);
+}
+
+/* How ready a connection is to make room, 0: not at all. Whoever idles goes
+ * first, then who is slow to begin, then who is slow to read: by being slow at
+ * many connections nobody keeps a door shut. */
+static unsigned
+readiness(const struct http_connection *c)
+{
+	switch (c->phase) {
+	case PHASE_IDLE:
+	case PHASE_LINGERING:
+		return 3;
+	case PHASE_OPENING:
+	case PHASE_HEAD:
+		return phase_age_ms(c) > HTTP_OPENING_MIN_MS ? 2 : 0;
+	case PHASE_SENDING:
+		return phase_age_ms(c) > HTTP_SENDING_MIN_MS ? 1 : 0;
+	default:
+		return 0;
+	}
+}
+
+/* A full door makes room for the next, by the oldest that may go. */
 static bool
 make_room(struct http_server *s, enum http_door door)
 {
-	struct http_connection *c;
+	struct http_connection *c, *best = NULL;
+	unsigned best_readiness = 0, r;
 
 	TAILQ_FOREACH(c, &s->connections, link)
-	if (c->peer.door == door && c->phase == PHASE_IDLE) {
-		connection_close(c);
-		return true;
+	{
+		r = c->peer.door == door ? readiness(c) : 0;
+		if (r > best_readiness) {
+			best = c;
+			best_readiness = r;
+		}
+		if (r == 3)
+			break;
 	}
-	return false;
+	if (best == NULL)
+		return false;
+	connection_close(best);
+	return true;
 }
 
 static void

@@ -23,10 +23,14 @@
 #include "daemon/core/error.h"
 #include "daemon/front/http_parser.h"
 
-#define HTTP_PIECE_MAX (256 * 1024)    /* octets of one piece of a streamed reply */
-#define HTTP_INPUT_MAX (128 * 1024)    /* octets read ahead of the parser */
-#define HTTP_REPLY_FIELDS_MAX 4096     /* octets of the fields a handler adds */
-#define HTTP_DRAIN_RATE_MIN (8 * 1024) /* octets per second below which a reader is cut off */
+#define HTTP_PIECE_MAX (64 * 1024)	/* octets of one piece of a streamed reply */
+#define HTTP_INPUT_MAX (32 * 1024)	/* octets read ahead of the parser */
+#define HTTP_HELD_MAX (96u << 20)	/* octets of bodies and whole replies of a door's clients */
+#define HTTP_HELD_FREE (16 * 1024)	/* a reply up to here always finds room: errors do */
+#define HTTP_OPENING_MIN_MS 1000	/* a full door lets a client open for so long, */
+#define HTTP_SENDING_MIN_MS (15 * 1000) /* and read for so long, before he makes room */
+#define HTTP_REPLY_FIELDS_MAX 4096	/* octets of the fields a handler adds */
+#define HTTP_DRAIN_RATE_MIN (8 * 1024)	/* octets per second below which a reader is cut off */
 #define HTTP_IDENTITY_SIZE 80
 
 /* Where a request came in; the bits make sets of doors. */

@@ -54,6 +54,7 @@ struct http_exchange {
 	void *source_arg;
 	uint64_t left; /* octets of body that are still to come */
 	bool pulling;  /* a piece was asked for and has not come */
+	size_t held;   /* octets of body and reply, counted at the door */
 };
 
 struct http_connection {
@@ -65,6 +66,7 @@ struct http_connection {
 	struct http_exchange *x; /* from a head's end to its reply's end */
 	struct http_peer peer;
 	enum phase phase;
+	uint64_t phase_ms; /* that the phase may take */
 	bool is_tls;
 	bool eof;     /* the client has closed its side */
 	bool reading; /* inside connection_advance */
@@ -91,6 +93,7 @@ struct http_server {
 	TAILQ_HEAD(, http_connection) dead;
 	struct event *reap; /* frees the dead ones */
 	size_t count, door_count[HTTP_DOORS];
+	size_t held[HTTP_DOORS]; /* of all exchanges of a door */
 	bool draining;
 	void (*drained)(void *arg);
 	void *drained_arg;
@@ -114,6 +117,10 @@ void server_forget(struct http_connection *c);
 
 /* http_reply.c */
 struct http_exchange *exchange_new(struct http_connection *c);
+/* Counts octets that are kept for the exchange, until they are released or it
+ * ends; false: the door's clients have HTTP_HELD_MAX already. */
+bool exchange_hold(struct http_exchange *x, size_t more) MUST_CHECK;
+void exchange_release(struct http_exchange *x, size_t less);
 /* Ends it without a reply's end: tells the handler or the source. */
 void exchange_drop(struct http_exchange *x);
 /* The output buffer has run low. */
