@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/core/log.h"
+
 static bool
 file_in(const char *dir, const char *name, char path[PATH_MAX], struct error *err)
 {
@@ -68,11 +70,9 @@ runtime_claim(const char *state_dir, int *lock_fd, struct error *err)
 		(void)close(fd);
 		return false;
 	}
-	if (!write_pid(fd)) {
-		error_set_errno(err, ERROR_SYSTEM, "cannot write %s", path);
-		(void)close(fd);
-		return false;
-	}
+	/* The lock is what counts; on a full disk its file names nobody. */
+	if (!write_pid(fd))
+		log_warning("-", "cannot write the process id into %s: %s", path, strerror(errno));
 	runtime_clear(state_dir);
 	*lock_fd = fd;
 	return true;
