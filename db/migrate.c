@@ -9,6 +9,7 @@
 #include <libpq-fe.h>
 #include <openssl/evp.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/core/log.h"
 #include "db/connect_int.h"
 #include "db/migrate_int.h"
@@ -48,8 +49,7 @@ hash_hex(const char *data, size_t len, char out[MIGRATION_SHA256_HEX + 1], struc
 
 	if (EVP_Digest(data, len, digest, NULL, EVP_sha256(), NULL) != 1)
 		return error_set_openssl(err, ERROR_INTERNAL, "SHA-256");
-	for (size_t i = 0; i < sizeof digest; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
+	hex_encode(digest, sizeof digest, out);
 	return true;
 }
 

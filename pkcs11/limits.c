@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/core/encode.h"
 #include "pkcs11/store.h"
 
 #define FILE_NAME_MAX (LIMITS_ID_TEXT_MAX + 8)
@@ -39,20 +40,10 @@ purpose_word(enum limits_purpose purpose)
 	return "-";
 }
 
-static void
-to_hex(const uint8_t *p, size_t len, char *out)
-{
-	for (size_t i = 0; i < len; i++) {
-		*out++ = hex_digits[p[i] >> 4];
-		*out++ = hex_digits[p[i] & 15];
-	}
-	*out = '\0';
-}
-
 void
 limits_id_text(struct bytes id, char out[LIMITS_ID_TEXT_MAX])
 {
-	to_hex(id.p, id.len <= SIGNPROTO_ID_MAX ? id.len : SIGNPROTO_ID_MAX, out);
+	hex_encode(id.p, id.len <= SIGNPROTO_ID_MAX ? id.len : SIGNPROTO_ID_MAX, out);
 }
 
 static void
@@ -92,10 +83,10 @@ format(const struct limits *l, char out[STORE_FILE_MAX])
 	char digest[2 * sizeof l->spki_sha256 + 1], key_id[2 * SKI_LEN + 1];
 	int n;
 
-	to_hex(l->id, l->id_len, id);
-	to_hex(l->subject, l->subject_len, subject);
-	to_hex(l->spki_sha256, sizeof l->spki_sha256, digest);
-	to_hex(l->key_id, sizeof l->key_id, key_id);
+	hex_encode(l->id, l->id_len, id);
+	hex_encode(l->subject, l->subject_len, subject);
+	hex_encode(l->spki_sha256, sizeof l->spki_sha256, digest);
+	hex_encode(l->key_id, sizeof l->key_id, key_id);
 	n = snprintf(out, STORE_FILE_MAX,
 	    "chancery-limits: %d\n"
 	    "key: %s\n"

@@ -4,6 +4,7 @@
 
 #include <openssl/evp.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/front/front_int.h"
 #include "daemon/front/http_chars.h"
 #include "daemon/x509/statement.h"
@@ -79,59 +80,14 @@ get_string(
 	return true;
 }
 
-static int
-base64_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* RFC 4648 4 with padding and nothing else. out has room for 3/4 of the text. */
+/* base64 without white space; out has room for 3/4 of the text. */
 static bool
-base64_decode(const char *s, uint8_t *out, size_t *len)
+take_base64(const char *text, uint8_t *out, size_t out_size, size_t *len)
 {
-	size_t n = strlen(s), pad = 0;
+	struct error err = ERROR_INIT;
 
-	*len = 0;
-	if (n == 0 || n % 4 != 0)
-		return false;
-	while (pad < 2 && s[n - 1 - pad] == '=')
-		pad++;
-	for (size_t i = 0; i < n; i += 4) {
-		uint32_t v = 0;
-		size_t octets = i + 4 == n ? 3 - pad : 3;
-
-		for (size_t j = 0; j < 4; j++) {
-			int b = j > octets ? 0 : base64_value(s[i + j]);
-
-			if (b < 0)
-				return false;
-			v = v << 6 | (uint32_t)b;
-		}
-		if ((v & ((1u << (8 * (3 - octets))) - 1)) != 0)
-			return false; /* bits behind the last octet */
-		for (size_t j = 0; j < octets; j++)
-			out[(*len)++] = (uint8_t)(v >> (16 - 8 * j));
-	}
-	return true;
-}
-
-static bool
-hex_decode32(const char *s, uint8_t out[32])
-{
-	if (strlen(s) != 64)
-		return false;
-	for (size_t i = 0; i < 32; i++) {
-		if (!http_is_hex(s[2 * i]) || !http_is_hex(s[2 * i + 1]))
-			return false;
-		out[i] = (uint8_t)(http_hex_value(s[2 * i]) << 4 | http_hex_value(s[2 * i + 1]));
-	}
-	return true;
+	return base64_decode(
+	    (struct bytes){(const uint8_t *)text, strlen(text)}, false, out, out_size, len, &err);
 }
 
 /* -------------------------------------------------------------- submitting */
@@ -154,7 +110,7 @@ put_csr(struct call *call, struct db_params *p, const char *csr)
 		http_reply_error(call->x, 503, NULL, "There is no memory for the request.");
 		return false;
 	}
-	ok = base64_decode(csr, der, &len);
+	ok = take_base64(csr, der, strlen(csr), &len);
 	if (ok)
 		db_param_bytea(p, der, len);
 	else
@@ -267,11 +223,13 @@ put_decide(struct call *call, json_t *body, struct db_params *p)
 		http_reply_error(call->x, 400, NULL, "%s", err.text);
 		return false;
 	}
-	if (signature != NULL && !base64_decode(signature, signature_octets, &signature_len)) {
+	if (signature != NULL &&
+	    !take_base64(signature, signature_octets, sizeof signature_octets, &signature_len)) {
 		http_reply_error(call->x, 400, NULL, "\"signature\" is not base64.");
 		return false;
 	}
-	if (credential != NULL && !hex_decode32(credential, credential_octets)) {
+	if (credential != NULL &&
+	    (strlen(credential) != 64 || !hex_decode(credential, 32, credential_octets))) {
 		http_reply_error(call->x, 400, NULL,
 		    "\"credential\" is the SHA-256 of a public key, 64 hex digits.");
 		return false;

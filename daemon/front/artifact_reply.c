@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/core/log.h"
 #include "daemon/front/http_field.h"
 
@@ -168,8 +169,7 @@ artifact_reply(struct call *call, const struct front_artifact *artifact, struct 
 	enum http_range part = HTTP_RANGE_NONE;
 	char etag[ETAG_SIZE], hex[2 * sizeof(artifact->sha256) + 1];
 
-	for (size_t i = 0; i < sizeof(artifact->sha256); i++)
-		snprintf(hex + 2 * i, 3, "%02x", artifact->sha256[i]);
+	hex_encode(artifact->sha256, sizeof(artifact->sha256), hex);
 	snprintf(etag, sizeof(etag), "\"%s\"", hex);
 	put_fields(call, artifact, etag);
 	if (is_not_modified(r, artifact, etag)) {

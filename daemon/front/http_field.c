@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/front/http_chars.h"
 
 static const char *
@@ -135,11 +136,12 @@ http_percent_decode(const char *s, size_t len, bool plus, char *out, size_t out_
 
 	for (size_t i = 0; i < len; i++) {
 		char c = s[i];
+		uint8_t octet;
 
 		if (c == '%') {
-			if (len - i < 3 || !http_is_hex(s[i + 1]) || !http_is_hex(s[i + 2]))
+			if (len - i < 3 || !hex_decode(s + i + 1, 1, &octet))
 				return false;
-			c = (char)(http_hex_value(s[i + 1]) << 4 | http_hex_value(s[i + 2]));
+			c = (char)octet;
 			i += 2;
 		} else if (c == '+' && plus) {
 			c = ' ';

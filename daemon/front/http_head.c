@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/front/http_chars.h"
 #include "daemon/front/http_parser_int.h"
 
@@ -13,7 +14,7 @@ target_is_clean(struct http_parser *p, const char *s)
 {
 	for (; *s != '\0'; s++) {
 		if (*s == '%') {
-			if (!http_is_hex(s[1]) || !http_is_hex(s[2]))
+			if (hex_value(s[1]) < 0 || hex_value(s[2]) < 0)
 				return http_parser_refuse(p, 400,
 				    "RFC 3986 2.1: a percent sign in the target "
 				    "is not followed by two hex digits.");
@@ -37,7 +38,7 @@ authority_is_clean(const char *s, size_t len)
 		return false;
 	if (s[0] == '[') {
 		for (i = 1; i < len && s[i] != ']'; i++)
-			if (!http_is_hex(s[i]) && s[i] != ':' && s[i] != '.')
+			if (hex_value(s[i]) < 0 && s[i] != ':' && s[i] != '.')
 				return false;
 		if (i >= len || i < 3)
 			return false;

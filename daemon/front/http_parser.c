@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/front/http_chars.h"
 #include "daemon/front/http_parser_int.h"
 
@@ -307,12 +308,12 @@ body_take(struct http_parser *p, const uint8_t *data, size_t len)
 static bool
 step_chunk_size(struct http_parser *p, char c)
 {
-	if (http_is_hex(c)) {
+	if (hex_value(c) >= 0) {
 		if (++p->chunk_digits > HTTP_CHUNK_DIGITS_MAX)
 			return http_parser_refuse(p, 400,
 			    "RFC 9112 7.1: a chunk's size has more than %d digits.",
 			    HTTP_CHUNK_DIGITS_MAX);
-		p->length = p->length * 16 + http_hex_value(c);
+		p->length = p->length * 16 + (unsigned)hex_value(c);
 		return true;
 	}
 	if (p->chunk_digits == 0 || (c != '\r' && c != ';'))

@@ -6,6 +6,7 @@
 
 #include <openssl/sha.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/x509/pem.h"
 #include "daemon/x509/spki.h"
 
@@ -63,14 +64,6 @@ check_signer(
 		return error_set(e, ERROR_DENIED, "%s needs the role %s, which %s does not have",
 		    statement_action_name(s->action), role_for(s->action), row->person);
 	return true;
-}
-
-static void
-to_hex(struct bytes from, char *out, size_t size)
-{
-	out[0] = '\0';
-	for (size_t i = 0; i < from.len && 2 * i + 2 < size; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", from.p[i]);
 }
 
 static bool
@@ -131,9 +124,10 @@ check_request(const struct decision_row *row, const struct statement *s, struct 
 static bool
 check_certificate(const struct decision_row *row, const struct statement *s, struct error *e)
 {
-	char thumbprint[2 * SHA256_DIGEST_LENGTH + 1];
+	char thumbprint[2 * SHA256_DIGEST_LENGTH + 1] = "";
 
-	to_hex(row->certificate_sha256, thumbprint, sizeof thumbprint);
+	if (row->certificate_sha256.len == SHA256_DIGEST_LENGTH)
+		hex_encode(row->certificate_sha256.p, SHA256_DIGEST_LENGTH, thumbprint);
 	if (strcmp(s->object, thumbprint) != 0)
 		return error_set(e, ERROR_INPUT,
 		    "the statement is about certificate %s and not about %s", s->object,

@@ -4,19 +4,9 @@
 #include <string.h>
 #include <strings.h>
 
-#define SCHEME "file://"
+#include "daemon/core/encode.h"
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+#define SCHEME "file://"
 
 /* Copies in to out; with percent set, decodes %XX. */
 static bool
@@ -28,12 +18,8 @@ decode(const char *in, bool percent, char *out, size_t size)
 		unsigned char c = (unsigned char)*in;
 
 		if (percent && c == '%') {
-			int hi = hex_value(in[1]);
-			int lo = hi < 0 ? -1 : hex_value(in[2]);
-
-			if (lo < 0)
+			if (!hex_decode(in + 1, 1, &c))
 				return false;
-			c = (unsigned char)(hi << 4 | lo);
 			in += 2;
 		}
 		if (c < 0x20 || c == 0x7f || used + 1 >= size)

@@ -13,6 +13,7 @@
 #include <event2/event.h>
 #include <openssl/evp.h>
 
+#include "daemon/core/encode.h"
 #include "db/publish.h"
 
 #define NAME_LEN (2 * PUBLISH_SHA256_LEN)
@@ -239,8 +240,7 @@ entry_new(struct spool *s, int64_t artifact_id, uint64_t size,
 	e->artifact_id = artifact_id;
 	e->size = size;
 	memcpy(e->sha256, sha256, sizeof e->sha256);
-	for (size_t i = 0; i < PUBLISH_SHA256_LEN; i++)
-		(void)snprintf(e->name + 2 * i, 3, "%02x", sha256[i]);
+	hex_encode(sha256, sizeof e->sha256, e->name);
 	(void)snprintf(e->part, sizeof e->part, "%.*s%s", NAME_LEN, e->name, PART_SUFFIX);
 	TAILQ_INIT(&e->tickets);
 	TAILQ_INSERT_TAIL(&s->entries, e, link);

@@ -7,6 +7,7 @@
 
 #include "daemon/x509/name_int.h"
 
+#include "daemon/core/encode.h"
 #include "daemon/x509/derw.h"
 #include "daemon/x509/oid.h"
 
@@ -76,25 +77,11 @@ parse_type(
 	return true;
 }
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-		return (c | 0x20) - 'a' + 10;
-	return -1;
-}
-
 static bool
 take_hex_pair(struct parser *s, uint8_t *octet)
 {
-	int high = hex_value(s->p[0]);
-	int low = high < 0 ? -1 : hex_value(s->p[1]);
-
-	if (low < 0)
+	if (!hex_decode(s->p, 1, octet))
 		return false;
-	*octet = (uint8_t)(high << 4 | low);
 	s->p += 2;
 	return true;
 }

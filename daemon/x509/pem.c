@@ -3,72 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/core/encode.h"
+
 #define LINE_LEN 64
 
 static const char dashes[] = "-----";
-
-/* Value of a base64 character (RFC 4648 4), or -1. */
-static int
-base64_value(uint8_t c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Decodes base64 with white space between; padding must be right and its unused
- * bits zero. */
-static bool
-decode_base64(struct bytes text, uint8_t *out, size_t out_size, size_t *len, struct error *err)
-{
-	unsigned held = 0, padding = 0;
-	uint32_t group = 0;
-	size_t n = 0;
-
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t c = text.p[i];
-		int value = base64_value(c);
-
-		if (c == '\n' || c == '\r' || c == ' ' || c == '\t')
-			continue;
-		if (c == '=' && held + padding >= 2 && held + padding < 4) {
-			padding++;
-			continue;
-		}
-		if (value < 0 || padding > 0)
-			return error_set(err, ERROR_INPUT,
-			    "the PEM block holds a character that is no base64 (RFC 7468 3)");
-		group = group << 6 | (uint32_t)value;
-		if (++held < 4)
-			continue;
-		if (out_size - n < 3)
-			goto too_long;
-		out[n++] = (uint8_t)(group >> 16);
-		out[n++] = (uint8_t)(group >> 8);
-		out[n++] = (uint8_t)group;
-		held = 0;
-		group = 0;
-	}
-	if (held + padding != 0 && held + padding != 4)
-		return error_set(err, ERROR_INPUT, "the PEM block's base64 is cut off");
-	if ((held == 2 && (group & 0xf) != 0) || (held == 3 && (group & 0x3) != 0))
-		return error_set(err, ERROR_INPUT, "the PEM block's base64 ends with stray bits");
-	if (held > 0 && out_size - n < held - 1)
-		goto too_long;
-	if (held > 0)
-		out[n++] = (uint8_t)(group >> (held == 2 ? 4 : 10));
-	if (held == 3)
-		out[n++] = (uint8_t)(group >> 2);
-	*len = n;
-	return true;
-too_long:
-	return error_set(
-	    err, ERROR_LIMIT, "the PEM block holds more than the %zu octets allowed", out_size);
-}
 
 /* "-----BEGIN label-----" or END. */
 static size_t
@@ -130,8 +69,8 @@ pem_decode(struct bytes *text, const char *label, uint8_t *out, size_t out_size,
 	if (broken)
 		return error_set(
 		    err, ERROR_INPUT, "the PEM block has no line '-----END %s-----'", label);
-	if (!decode_base64(body, out, out_size, len, err))
-		return false;
+	if (!base64_decode(body, true, out, out_size, len, err))
+		return error_wrap(err, "PEM %s", label);
 	*text = after;
 	return true;
 }

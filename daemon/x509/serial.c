@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "daemon/core/encode.h"
+
 void
 serial_build(uint8_t serial[SERIAL_LEN], uint16_t signer_id, int64_t now_s,
     const uint8_t random[SERIAL_RANDOM_LEN])
@@ -33,21 +35,7 @@ serial_to_text(struct bytes serial, char out[SERIAL_TEXT_MAX])
 {
 	size_t len = serial.len < SERIAL_LEN ? serial.len : SERIAL_LEN;
 
-	out[0] = '\0';
-	for (size_t i = 0; i < len; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", serial.p[i]);
-}
-
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
+	hex_encode(serial.p, len, out);
 }
 
 bool
@@ -59,8 +47,8 @@ serial_from_text(const char *text, uint8_t out[SERIAL_LEN], struct bytes *serial
 	if (p[0] == '0' && p[1] == '0' && p[2] != '\0')
 		p += p[2] == ':' ? 3 : 2;
 	while (*p != '\0') {
-		int high = hex_digit(p[0]);
-		int low = high < 0 ? -1 : hex_digit(p[1]);
+		int high = hex_value(p[0]);
+		int low = high < 0 ? -1 : hex_value(p[1]);
 
 		if (low < 0 || len == SERIAL_LEN)
 			goto bad;

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/core/encode.h"
+
 #define LINES 11
 #define TIME_LEN 20 /* 2026-11-22T12:00:00Z */
 
@@ -215,27 +217,6 @@ is_text(const char *s)
 			return false;
 	}
 	return true;
-}
-
-static void
-hex_encode(const uint8_t *in, size_t len, char *out)
-{
-	for (size_t i = 0; i < len; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", in[i]);
-}
-
-static uint8_t
-hex_value(char digit)
-{
-	return (uint8_t)(digit >= 'a' ? digit - 'a' + 10 : digit - '0');
-}
-
-/* in holds 2 * len lower-case digits already checked. */
-static void
-hex_decode(const char *in, size_t len, uint8_t *out)
-{
-	for (size_t i = 0; i < len; i++)
-		out[i] = (uint8_t)(hex_value(in[2 * i]) << 4 | hex_value(in[2 * i + 1]));
 }
 
 static void
@@ -513,7 +494,8 @@ take_hex(
 		return error_set(err, ERROR_INPUT,
 		    "statement, field '%s': must be %zu lower-case hex digits%s", key, 2 * len,
 		    given != NULL ? " or '-'" : "");
-	hex_decode(value, len, out);
+	if (!hex_decode(value, len, out))
+		return false;
 	if (given != NULL)
 		*given = true;
 	return true;
