@@ -49,6 +49,14 @@ quiet()
 	fi
 }
 
+# The same, and shows the command with the last line of its output.
+brief()
+{
+	quiet "$@"
+	say "\$ $*"
+	say "  $(tail -n 1 "$D/work/output")"
+}
+
 # Shows a command as a reader would type it, runs it, shows its output.
 show()
 {
@@ -255,7 +263,7 @@ crl_text()
 	    awk '/CRL Number|Delta CRL Indicator/ { n = $0; getline; sub(/^ +/, ""); sub(/^ +X509v3 /, "", n);
 	             sub(/:.*/, "", n); printf "%s %s, ", n, $0 }
 	         /Serial Number/ { entries++ }
-	         END { printf "%d entries", entries }'
+	         END { printf "entries: %d", entries }'
 }
 
 fetch()
@@ -288,8 +296,7 @@ fetch "$URL/crl/demo-issuing.crl" full.crl
 say "GET $URL/crl/demo-issuing.crl: $(crl_text full.crl)"
 same_in_directory "certificateRevocationList;binary" full.crl
 serial=$(openssl x509 -in mail.pem -noout -serial | sed 's/serial=//' | tr 'A-F' 'a-f')
-show "chancery cert revoke $serial --reason keyCompromise" \
-    chancery cert revoke "$serial" --reason keyCompromise
+brief chancery cert revoke "$serial" --reason keyCompromise
 quiet chancery crl issue demo-issuing --delta
 fetch "$URL/crl/demo-issuing-delta.crl" delta.crl
 say "GET $URL/crl/demo-issuing-delta.crl: $(crl_text delta.crl)"
