@@ -368,7 +368,7 @@ def test_one_second_has_one_number(store, issuer, ca):
     issuer.build(issuer.begin(ca.scope), deltas=False)
     decision = store.decision("crl-issue", ca=ca)
     # From here to the comparison no second ends.
-    store.execute("SELECT pg_sleep((1 - extract(epoch FROM clock_timestamp()) % 1)::float8)")
+    store.execute("SELECT pg_sleep_until(date_trunc('second', clock_timestamp()) + interval '1 s')")
     store.execute("UPDATE crl SET this_update = date_trunc('second', clock_timestamp())")
     assert issuer.begin(ca.scope, True, decision) is None
     job = wait_until(lambda: issuer.begin(ca.scope, True, decision), timeout=5, what="the next second")
