@@ -11,6 +11,7 @@ import tempfile
 
 import pytest
 
+os.umask(0o022)  # other users (PostgreSQL's, nginx's) read what the tests make
 sys.path.insert(0, os.path.dirname(__file__))
 
 from harness import chanceryd as daemon  # noqa: E402
