@@ -307,15 +307,3 @@ out:
 	p11_kit_uri_free(uri);
 	return ok;
 }
-
-bool
-module_token_flags(const CK_FUNCTION_LIST *f, CK_SLOT_ID slot, CK_FLAGS *flags, struct error *e)
-{
-	CK_TOKEN_INFO info;
-	CK_RV rv = f->C_GetTokenInfo(slot, &info);
-
-	if (rv != CKR_OK)
-		return ckr_error(e, rv, "cannot read the token's state");
-	*flags = info.flags;
-	return true;
-}

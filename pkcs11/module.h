@@ -52,8 +52,4 @@ bool module_is_thread_safe(const struct module *m);
 bool module_select(struct module *m, enum config_select by, const char *what,
     struct token_info *token, struct error *e) MUST_CHECK;
 
-/* Asks the token anew: flags change with every login. */
-bool module_token_flags(
-    const CK_FUNCTION_LIST *f, CK_SLOT_ID slot, CK_FLAGS *flags, struct error *e) MUST_CHECK;
-
 #endif

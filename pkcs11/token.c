@@ -96,12 +96,38 @@ check_pin_length(const struct token *t, const struct pin *pin, struct error *e)
 	    pin->source, t->info.label, t->info.pin_min, t->info.pin_max);
 }
 
-/* Reads the flags and refuses to risk the token's last try. */
+/* Asks the token anew: flags change with every login. */
 static bool
-check_tries_left(const struct token *t, CK_FLAGS *flags, struct error *e)
+read_flags(const struct token *t, CK_FLAGS *flags, struct error *e)
 {
-	if (!module_token_flags(module_functions(t->module), t->info.slot, flags, e))
+	CK_TOKEN_INFO info;
+	CK_RV rv = CKR_OK;
+
+	for (unsigned int attempt = 0; attempt < RACE_TRIES; attempt++) {
+		rv = module_functions(t->module)->C_GetTokenInfo(t->info.slot, &info);
+		if (rv == CKR_OK) {
+			*flags = info.flags;
+			return true;
+		}
+		if (!ckr_is_start_race(rv))
+			break;
+		stagger(attempt);
+	}
+	return ckr_error(e, rv, "cannot read the state of token '%s'", t->info.label);
+}
+
+/*
+ * Reads the flags and refuses to risk the token's last try. That the flags
+ * cannot be read says nothing about the PIN.
+ */
+static bool
+check_tries_left(
+    const struct token *t, CK_FLAGS *flags, enum signproto_state *state, struct error *e)
+{
+	*state = SIGNPROTO_TOKEN_AWAY;
+	if (!read_flags(t, flags, e))
 		return false;
+	*state = SIGNPROTO_PIN_WRONG;
 	if ((*flags & CKF_USER_PIN_LOCKED) != 0)
 		return error_set(e, ERROR_DENIED,
 		    "the PIN of token '%s' is locked; its security officer has to set a new one",
@@ -137,8 +163,7 @@ login(struct token *t, const struct pin *pin, const char *state_dir, enum signpr
 	CK_FLAGS before, now;
 	CK_RV rv = CKR_OK;
 
-	*state = SIGNPROTO_PIN_WRONG;
-	if (!check_tries_left(t, &before, e))
+	if (!check_tries_left(t, &before, state, e))
 		return false;
 	for (unsigned int attempt = 0; attempt < RACE_TRIES; attempt++) {
 		rv = f->C_Login(
@@ -148,7 +173,7 @@ login(struct token *t, const struct pin *pin, const char *state_dir, enum signpr
 		if (!ckr_is_start_race(rv))
 			break;
 		stagger(attempt);
-		if (!check_tries_left(t, &now, e))
+		if (!check_tries_left(t, &now, state, e))
 			return false;
 		/* The token did count it, whatever it called it. */
 		if ((now & ~before & CKF_USER_PIN_COUNT_LOW) != 0)
