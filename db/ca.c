@@ -5,20 +5,9 @@
 
 #include <jansson.h>
 
-#define TEMPLATE_LOAD_MAX 256
+#include "db/call_int.h"
 
-/* The callback of a typed question, kept until the answer comes. */
-struct asked {
-	union {
-		ca_rows_fn *rows;
-		template_rows_fn *templates;
-		ca_obstacle_fn *obstacle;
-		ca_key_fn *key;
-		ca_begun_fn *begun;
-		ca_done_fn *done;
-	} fn;
-	void *arg;
-};
+#define TEMPLATE_LOAD_MAX 256
 
 static const struct db_statement stmt_load = {"ca_load",
     "SELECT ca_id, issuer_name_id, generation_id, token_key_id, scope_id, key_index, "
@@ -40,29 +29,6 @@ static const struct db_statement stmt_begin = {"ca_begin",
     14};
 static const struct db_statement stmt_activate = {
     "ca_activate", "SELECT ca_activate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", 10};
-
-static struct asked *
-remember(void *arg, struct error *err)
-{
-	struct asked *a = calloc(1, sizeof *a);
-
-	if (a == NULL)
-		error_set_errno(err, ERROR_SYSTEM, "allocating a question about CAs");
-	else
-		a->arg = arg;
-	return a;
-}
-
-static struct db_pending *
-send_query(struct db *db, const struct db_statement *statement, struct db_params *p,
-    db_answer_fn *answer, struct asked *a, struct error *err)
-{
-	struct db_pending *pending = db_query(db, statement, p, answer, a, err);
-
-	if (pending == NULL)
-		free(a);
-	return db_own_arg(pending);
-}
 
 /* ---------------------------------------------------------------- reading */
 
@@ -172,7 +138,7 @@ read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 static void
 on_rows(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 	struct error e = ERROR_INIT;
 	struct ca_row *rows = NULL;
 	size_t n = 0, read = 0;
@@ -188,28 +154,22 @@ on_rows(struct db *db, struct db_result *result, const struct error *err, void *
 		if (error_is_set(&e))
 			err = &e;
 	}
-	a->fn.rows(rows, err == NULL ? n : 0, err, a->arg);
+	((ca_rows_fn *)call.fn)(rows, err == NULL ? n : 0, err, call.arg);
 	for (size_t i = 0; rows != NULL && i < n; i++)
 		ca_row_free(&rows[i]);
 	free(rows);
-	free(a);
 }
 
 struct db_pending *
 ca_load(struct db *db, ca_rows_fn *answer, void *arg, struct error *err)
 {
-	struct asked *a = remember(arg, err);
-
-	if (a == NULL)
-		return NULL;
-	a->fn.rows = answer;
-	return send_query(db, &stmt_load, NULL, on_rows, a, err);
+	return db_call(db, &stmt_load, NULL, on_rows, (db_call_fn *)answer, arg, err);
 }
 
 static void
 on_templates(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 	struct template_row rows[TEMPLATE_LOAD_MAX];
 	struct error e = ERROR_INIT;
 	size_t n = 0;
@@ -228,8 +188,7 @@ on_templates(struct db *db, struct db_result *result, const struct error *err, v
 		if (!db_result_ok(result, &e))
 			err = &e;
 	}
-	a->fn.templates(rows, err == NULL ? n : 0, err, a->arg);
-	free(a);
+	((template_rows_fn *)call.fn)(rows, err == NULL ? n : 0, err, call.arg);
 }
 
 struct db_pending *
@@ -237,16 +196,12 @@ template_load(struct db *db, const int64_t *version_ids, size_t n, template_rows
     void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.templates = answer;
 	db_array_begin(&p, DB_INT8);
 	for (size_t i = 0; i < n && i < TEMPLATE_LOAD_MAX; i++)
 		db_element_int64(&p, version_ids[i]);
 	db_array_end(&p);
-	return send_query(db, &stmt_templates, &p, on_templates, a, err);
+	return db_call(db, &stmt_templates, &p, on_templates, (db_call_fn *)answer, arg, err);
 }
 
 /* ----------------------------------------------------------------- making */
@@ -254,10 +209,9 @@ template_load(struct db *db, const int64_t *version_ids, size_t n, template_rows
 static void
 on_obstacle(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 
-	a->fn.obstacle(err == NULL ? db_get_text(result, 0, 0) : NULL, err, a->arg);
-	free(a);
+	((ca_obstacle_fn *)call.fn)(err == NULL ? db_get_text(result, 0, 0) : NULL, err, call.arg);
 }
 
 struct db_pending *
@@ -265,20 +219,16 @@ ca_find_obstacle(struct db *db, const char *name, struct bytes subject, ca_obsta
     void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.obstacle = answer;
 	db_param_text(&p, name);
 	db_param_bytes(&p, subject);
-	return send_query(db, &stmt_obstacle, &p, on_obstacle, a, err);
+	return db_call(db, &stmt_obstacle, &p, on_obstacle, (db_call_fn *)answer, arg, err);
 }
 
 static void
 on_key(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 	struct ca_key key = {0};
 	struct error e = ERROR_INIT;
 
@@ -288,21 +238,16 @@ on_key(struct db *db, struct db_result *result, const struct error *err, void *a
 		if (!db_result_ok(result, &e))
 			err = &e;
 	}
-	a->fn.key(err == NULL ? &key : NULL, err, a->arg);
-	free(a);
+	((ca_key_fn *)call.fn)(err == NULL ? &key : NULL, err, call.arg);
 }
 
 struct db_pending *
 ca_find_key(struct db *db, int64_t decision_id, ca_key_fn *answer, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.key = answer;
 	db_param_int64(&p, decision_id);
-	return send_query(db, &stmt_find_key, &p, on_key, a, err);
+	return db_call(db, &stmt_find_key, &p, on_key, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *
@@ -311,11 +256,7 @@ ca_note_key(struct db *db, int64_t decision_id, int epoch, const char *token, co
     struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.key = answer;
 	db_param_int64(&p, decision_id);
 	db_param_int64(&p, epoch);
 	db_param_text(&p, token);
@@ -323,7 +264,7 @@ ca_note_key(struct db *db, int64_t decision_id, int epoch, const char *token, co
 	db_param_text(&p, algorithm);
 	db_param_bytes(&p, cka_id);
 	db_param_bytes(&p, spki);
-	return send_query(db, &stmt_note_key, &p, on_key, a, err);
+	return db_call(db, &stmt_note_key, &p, on_key, (db_call_fn *)answer, arg, err);
 }
 
 static json_t *
@@ -364,7 +305,7 @@ out:
 static void
 on_begun(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 	struct ca_begun begun = {0};
 	struct error e = ERROR_INIT;
 
@@ -374,8 +315,7 @@ on_begun(struct db *db, struct db_result *result, const struct error *err, void 
 		if (!db_result_ok(result, &e))
 			err = &e;
 	}
-	a->fn.begun(err == NULL ? &begun : NULL, err, a->arg);
-	free(a);
+	((ca_begun_fn *)call.fn)(err == NULL ? &begun : NULL, err, call.arg);
 }
 
 /* An empty slice is an SQL NULL here: there is none. */
@@ -391,14 +331,12 @@ ca_make(
 {
 	struct db_params p = DB_PARAMS_INIT;
 	char *targets = targets_json(begin->targets, begin->target_count);
-	struct db_pending *pending = NULL;
-	struct asked *a = remember(arg, err);
+	struct db_pending *pending;
 
-	if (targets == NULL)
+	if (targets == NULL) {
 		error_set(err, ERROR_SYSTEM, "writing down the targets of CA %s", begin->name);
-	if (a == NULL || targets == NULL)
-		goto out;
-	a->fn.begun = answer;
+		return NULL;
+	}
 	db_param_int64(&p, begin->decision_id);
 	db_param_int64(&p, begin->epoch);
 	db_param_text(&p, begin->name);
@@ -416,21 +354,17 @@ ca_make(
 	db_param_text(&p, targets);
 	param_optional(&p, begin->serial);
 	param_optional(&p, begin->tbs);
-	pending = send_query(db, &stmt_begin, &p, on_begun, a, err);
-	a = NULL;
-out:
+	pending = db_call(db, &stmt_begin, &p, on_begun, (db_call_fn *)answer, arg, err);
 	free(targets);
-	free(a);
 	return pending;
 }
 
 static void
 on_activated(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 
-	a->fn.done(err, a->arg);
-	free(a);
+	((ca_done_fn *)call.fn)(err, call.arg);
 }
 
 struct db_pending *
@@ -438,11 +372,7 @@ ca_activate(struct db *db, const struct ca_activation *activation, ca_done_fn *a
     struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.done = answer;
 	db_param_int64(&p, activation->decision_id);
 	db_param_int64(&p, activation->epoch);
 	db_param_int64(&p, activation->generation_id);
@@ -456,5 +386,5 @@ ca_activate(struct db *db, const struct ca_activation *activation, ca_done_fn *a
 	db_param_unixtime(&p, activation->not_after);
 	param_optional(&p, activation->own_serial);
 	db_param_text(&p, activation->readable);
-	return send_query(db, &stmt_activate, &p, on_activated, a, err);
+	return db_call(db, &stmt_activate, &p, on_activated, (db_call_fn *)answer, arg, err);
 }

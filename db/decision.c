@@ -3,14 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The callback of a typed question, kept until the answer comes. */
-struct asked {
-	union {
-		decisions_fn *rows;
-		decision_done_fn *done;
-	} fn;
-	void *arg;
-};
+#include "db/call_int.h"
 
 static const struct db_statement stmt_claim = {"decision_claim",
     "SELECT id, epoch, public_id, action, statement, signature, body, received_via, received_at, "
@@ -79,7 +72,7 @@ read_row(struct db_result *r, size_t i, struct decision_row *row)
 static void
 on_claimed(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 	struct decision_row rows[DECISION_BATCH_MAX];
 	struct error e = ERROR_INIT;
 	size_t n = 0;
@@ -93,17 +86,15 @@ on_claimed(struct db *db, struct db_result *result, const struct error *err, voi
 		if (!db_result_ok(result, &e))
 			err = &e;
 	}
-	a->fn.rows(rows, err == NULL ? n : 0, err, a->arg);
-	free(a);
+	((decisions_fn *)call.fn)(rows, err == NULL ? n : 0, err, call.arg);
 }
 
 static void
 on_done(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 
-	a->fn.done(err, a->arg);
-	free(a);
+	((decision_done_fn *)call.fn)(err, call.arg);
 }
 
 struct db_pending *
@@ -111,20 +102,10 @@ decision_claim(
     struct db *db, int limit, int lease_s, decisions_fn *answer, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = calloc(1, sizeof *a);
-	struct db_pending *pending;
 
-	if (a == NULL) {
-		error_set_errno(err, ERROR_SYSTEM, "allocating a question about decisions");
-		return NULL;
-	}
-	*a = (struct asked){.fn.rows = answer, .arg = arg};
 	db_param_int64(&p, limit < DECISION_BATCH_MAX ? limit : DECISION_BATCH_MAX);
 	db_param_int64(&p, lease_s);
-	pending = db_query(db, &stmt_claim, &p, on_claimed, a, err);
-	if (pending == NULL)
-		free(a);
-	return db_own_arg(pending);
+	return db_call(db, &stmt_claim, &p, on_claimed, (db_call_fn *)answer, arg, err);
 }
 
 /* Every other question starts with the key and ends with "done or not". */
@@ -140,19 +121,7 @@ static struct db_pending *
 ask(struct db *db, const struct db_statement *statement, struct db_params *p,
     decision_done_fn *answer, void *arg, struct error *err)
 {
-	struct asked *a = calloc(1, sizeof *a);
-	struct db_pending *pending;
-
-	if (a == NULL) {
-		db_params_free(p);
-		error_set_errno(err, ERROR_SYSTEM, "allocating a question about decisions");
-		return NULL;
-	}
-	*a = (struct asked){.fn.done = answer, .arg = arg};
-	pending = db_query(db, statement, p, on_done, a, err);
-	if (pending == NULL)
-		free(a);
-	return db_own_arg(pending);
+	return db_call(db, statement, p, on_done, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *

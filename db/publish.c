@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "db/call_int.h"
+
 #define EXPIRING_MAX 64
 
 static const struct db_statement claim_statement = {
@@ -41,36 +43,6 @@ static const struct db_statement expiring_statement = {
     .nparams = 1,
 };
 
-/* Whom to tell; lives until the answer. */
-struct call {
-	union {
-		db_publish_claimed_fn *claimed;
-		db_publish_reported_fn *reported;
-		db_publish_chunk_fn *chunk;
-		db_publish_number_fn *number;
-		db_publish_expiring_fn *expiring;
-	} fn;
-	void *arg;
-};
-
-static bool
-send_call(struct db *db, const struct db_statement *statement, struct db_params *params,
-    db_answer_fn *answer, const struct call *c, struct error *err)
-{
-	struct call *copy = malloc(sizeof *copy);
-
-	if (copy == NULL) {
-		db_params_free(params);
-		return error_set_errno(err, ERROR_SYSTEM, "memory for a statement");
-	}
-	*copy = *c;
-	if (db_query(db, statement, params, answer, copy, err) == NULL) {
-		free(copy);
-		return false;
-	}
-	return true;
-}
-
 static void
 read_claim(struct db_result *r, size_t row, struct db_publish_claim *c)
 {
@@ -100,10 +72,9 @@ claim_answer(struct db *db, struct db_result *r, const struct error *err, void *
 {
 	struct db_publish_claim rows[DB_PUBLISH_CLAIM_MAX];
 	struct error bad = ERROR_INIT;
-	struct call c = *(struct call *)arg;
+	struct db_call c = db_call_take(arg);
 	size_t n = 0;
 
-	free(arg);
 	if (r != NULL) {
 		n = db_row_count(r);
 		if (n > COUNT_OF(rows))
@@ -111,12 +82,12 @@ claim_answer(struct db *db, struct db_result *r, const struct error *err, void *
 		for (size_t i = 0; i < n && !error_is_set(&bad); i++)
 			read_claim(r, i, &rows[i]);
 		if (!error_is_set(&bad) && db_result_ok(r, &bad)) {
-			c.fn.claimed(rows, n, NULL, c.arg);
+			((db_publish_claimed_fn *)c.fn)(rows, n, NULL, c.arg);
 			return;
 		}
 		err = &bad;
 	}
-	c.fn.claimed(NULL, 0, err, c.arg);
+	((db_publish_claimed_fn *)c.fn)(NULL, 0, err, c.arg);
 }
 
 bool
@@ -133,31 +104,29 @@ db_publish_claim(struct db *db, unsigned holder, unsigned limit, unsigned retrie
 	for (size_t i = 0; i < busy_count; i++)
 		db_element_int64(&p, busy[i]);
 	db_array_end(&p);
-	return send_call(db, &claim_statement, &p, claim_answer,
-	    &(struct call){.fn.claimed = fn, .arg = arg}, err);
+	return db_call(db, &claim_statement, &p, claim_answer, (db_call_fn *)fn, arg, err) != NULL;
 }
 
 static void
 report_answer(struct db *db, struct db_result *r, const struct error *err, void *arg)
 {
-	struct call c = *(struct call *)arg;
+	struct db_call c = db_call_take(arg);
 	struct error bad = ERROR_INIT;
 	const char *outcome;
 	int64_t retry_ms;
 
-	free(arg);
 	if (r != NULL) {
 		outcome = db_get_text(r, 0, 0);
 		retry_ms = db_get_int64(r, 0, 1);
 		if (db_result_ok(r, &bad) && outcome != NULL) {
-			c.fn.reported(outcome, retry_ms, NULL, c.arg);
+			((db_publish_reported_fn *)c.fn)(outcome, retry_ms, NULL, c.arg);
 			return;
 		}
 		error_set(
 		    &bad, ERROR_INTERNAL, "a publication's report was answered without outcome");
 		err = &bad;
 	}
-	c.fn.reported(NULL, 0, err, c.arg);
+	((db_publish_reported_fn *)c.fn)(NULL, 0, err, c.arg);
 }
 
 bool
@@ -172,27 +141,26 @@ db_publish_report(struct db *db, const struct db_publish_end *end, db_publish_re
 	db_param_text(&p, end->outcome);
 	db_param_text(&p, end->error);
 	db_param_bytea(&p, end->read_sha256, end->read_sha256 != NULL ? 32 : 0);
-	return send_call(db, &report_statement, &p, report_answer,
-	    &(struct call){.fn.reported = fn, .arg = arg}, err);
+	return db_call(db, &report_statement, &p, report_answer, (db_call_fn *)fn, arg, err) !=
+	       NULL;
 }
 
 static void
 chunk_answer(struct db *db, struct db_result *r, const struct error *err, void *arg)
 {
-	struct call c = *(struct call *)arg;
+	struct db_call c = db_call_take(arg);
 	struct error bad = ERROR_INIT;
 	struct bytes data;
 
-	free(arg);
 	if (r != NULL) {
 		data = db_get_bytes(r, 0, 0);
 		if (db_result_ok(r, &bad)) {
-			c.fn.chunk(data, NULL, c.arg);
+			((db_publish_chunk_fn *)c.fn)(data, NULL, c.arg);
 			return;
 		}
 		err = &bad;
 	}
-	c.fn.chunk((struct bytes){NULL, 0}, err, c.arg);
+	((db_publish_chunk_fn *)c.fn)((struct bytes){NULL, 0}, err, c.arg);
 }
 
 bool
@@ -203,27 +171,25 @@ db_publish_read_chunk(struct db *db, int64_t artifact_id, int position, db_publi
 
 	db_param_int64(&p, artifact_id);
 	db_param_int64(&p, position);
-	return send_call(db, &chunk_statement, &p, chunk_answer,
-	    &(struct call){.fn.chunk = fn, .arg = arg}, err);
+	return db_call(db, &chunk_statement, &p, chunk_answer, (db_call_fn *)fn, arg, err) != NULL;
 }
 
 static void
 number_answer(struct db *db, struct db_result *r, const struct error *err, void *arg)
 {
-	struct call c = *(struct call *)arg;
+	struct db_call c = db_call_take(arg);
 	struct error bad = ERROR_INIT;
 	int64_t n;
 
-	free(arg);
 	if (r != NULL) {
 		n = db_get_int64(r, 0, 0);
 		if (db_result_ok(r, &bad)) {
-			c.fn.number(n, NULL, c.arg);
+			((db_publish_number_fn *)c.fn)(n, NULL, c.arg);
 			return;
 		}
 		err = &bad;
 	}
-	c.fn.number(-1, err, c.arg);
+	((db_publish_number_fn *)c.fn)(-1, err, c.arg);
 }
 
 bool
@@ -233,8 +199,8 @@ db_publish_release(
 	struct db_params p = DB_PARAMS_INIT;
 
 	db_param_int64(&p, holder);
-	return send_call(db, &release_statement, &p, number_answer,
-	    &(struct call){.fn.number = fn, .arg = arg}, err);
+	return db_call(db, &release_statement, &p, number_answer, (db_call_fn *)fn, arg, err) !=
+	       NULL;
 }
 
 bool
@@ -242,19 +208,17 @@ db_publish_next(struct db *db, db_publish_number_fn *fn, void *arg, struct error
 {
 	struct db_params p = DB_PARAMS_INIT;
 
-	return send_call(db, &next_statement, &p, number_answer,
-	    &(struct call){.fn.number = fn, .arg = arg}, err);
+	return db_call(db, &next_statement, &p, number_answer, (db_call_fn *)fn, arg, err) != NULL;
 }
 
 static void
 expiring_answer(struct db *db, struct db_result *r, const struct error *err, void *arg)
 {
 	struct db_publish_expiring rows[EXPIRING_MAX];
-	struct call c = *(struct call *)arg;
+	struct db_call c = db_call_take(arg);
 	struct error bad = ERROR_INIT;
 	size_t n = 0;
 
-	free(arg);
 	if (r != NULL) {
 		n = db_row_count(r) < COUNT_OF(rows) ? db_row_count(r) : COUNT_OF(rows);
 		for (size_t i = 0; i < n; i++) {
@@ -266,12 +230,12 @@ expiring_answer(struct db *db, struct db_result *r, const struct error *err, voi
 			rows[i].last_error = db_get_text(r, i, 5);
 		}
 		if (db_result_ok(r, &bad)) {
-			c.fn.expiring(rows, n, NULL, c.arg);
+			((db_publish_expiring_fn *)c.fn)(rows, n, NULL, c.arg);
 			return;
 		}
 		err = &bad;
 	}
-	c.fn.expiring(NULL, 0, err, c.arg);
+	((db_publish_expiring_fn *)c.fn)(NULL, 0, err, c.arg);
 }
 
 bool
@@ -280,6 +244,6 @@ db_publish_expiring(struct db *db, db_publish_expiring_fn *fn, void *arg, struct
 	struct db_params p = DB_PARAMS_INIT;
 
 	db_param_int64(&p, EXPIRING_MAX);
-	return send_call(db, &expiring_statement, &p, expiring_answer,
-	    &(struct call){.fn.expiring = fn, .arg = arg}, err);
+	return db_call(db, &expiring_statement, &p, expiring_answer, (db_call_fn *)fn, arg, err) !=
+	       NULL;
 }

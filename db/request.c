@@ -3,35 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The caller's side of a call; one of the functions is set. Freed by the answer. */
-struct call {
-	union {
-		request_claim_fn *claim;
-		request_checked_fn *checked;
-		request_ids_fn *ids;
-		request_count_fn *count;
-	} to;
-	void *arg;
-};
-
-static struct db_pending *
-send_call(struct db *db, const struct db_statement *statement, struct db_params *params,
-    db_answer_fn *answer, struct call call, struct error *err)
-{
-	struct call *kept = malloc(sizeof *kept);
-	struct db_pending *pending;
-
-	if (kept == NULL) {
-		db_params_free(params);
-		error_set(err, ERROR_SYSTEM, "out of memory");
-		return NULL;
-	}
-	*kept = call;
-	pending = db_query(db, statement, params, answer, kept, err);
-	if (pending == NULL)
-		free(kept);
-	return db_own_arg(pending);
-}
+#include "db/call_int.h"
 
 static bool
 check_count(size_t count, struct db_params *p, struct error *err)
@@ -99,14 +71,13 @@ out:
 static void
 answer_ids(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct call call = *(struct call *)arg;
+	struct db_call call = db_call_take(arg);
 	struct error failure = ERROR_INIT;
 	int64_t ids[REQUEST_BATCH_MAX];
 	size_t count = result != NULL ? db_row_count(result) : 0;
 
-	free(arg);
 	if (err != NULL) {
-		call.to.ids(NULL, 0, err, call.arg);
+		((request_ids_fn *)call.fn)(NULL, 0, err, call.arg);
 		return;
 	}
 	if (count > REQUEST_BATCH_MAX)
@@ -114,28 +85,27 @@ answer_ids(struct db *db, struct db_result *result, const struct error *err, voi
 	for (size_t i = 0; i < count && !error_is_set(&failure); i++)
 		ids[i] = db_get_int64(result, i, 0);
 	if (error_is_set(&failure) || !db_result_ok(result, &failure))
-		call.to.ids(NULL, 0, &failure, call.arg);
+		((request_ids_fn *)call.fn)(NULL, 0, &failure, call.arg);
 	else
-		call.to.ids(ids, count, NULL, call.arg);
+		((request_ids_fn *)call.fn)(ids, count, NULL, call.arg);
 }
 
 static void
 answer_count(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct call call = *(struct call *)arg;
+	struct db_call call = db_call_take(arg);
 	struct error failure = ERROR_INIT;
 	int64_t count;
 
-	free(arg);
 	if (err != NULL) {
-		call.to.count(0, err, call.arg);
+		((request_count_fn *)call.fn)(0, err, call.arg);
 		return;
 	}
 	count = db_get_int64(result, 0, 0);
 	if (!db_result_ok(result, &failure))
-		call.to.count(0, &failure, call.arg);
+		((request_count_fn *)call.fn)(0, &failure, call.arg);
 	else
-		call.to.count(count, NULL, call.arg);
+		((request_count_fn *)call.fn)(count, NULL, call.arg);
 }
 
 static enum request_next
@@ -151,14 +121,13 @@ next_of(const char *state)
 static void
 answer_checked(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct call call = *(struct call *)arg;
+	struct db_call call = db_call_take(arg);
 	struct error failure = ERROR_INIT;
 	struct request_checked checked[REQUEST_BATCH_MAX];
 	size_t count = result != NULL ? db_row_count(result) : 0;
 
-	free(arg);
 	if (err != NULL) {
-		call.to.checked(NULL, 0, err, call.arg);
+		((request_checked_fn *)call.fn)(NULL, 0, err, call.arg);
 		return;
 	}
 	if (count > REQUEST_BATCH_MAX)
@@ -168,9 +137,9 @@ answer_checked(struct db *db, struct db_result *result, const struct error *err,
 		checked[i].next = next_of(db_get_text(result, i, 1));
 	}
 	if (error_is_set(&failure) || !db_result_ok(result, &failure))
-		call.to.checked(NULL, 0, &failure, call.arg);
+		((request_checked_fn *)call.fn)(NULL, 0, &failure, call.arg);
 	else
-		call.to.checked(checked, count, NULL, call.arg);
+		((request_checked_fn *)call.fn)(checked, count, NULL, call.arg);
 }
 
 /* ------------------------------------------------------------------ claiming */
@@ -250,14 +219,17 @@ fail:
 static void
 answer_claim(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct call call = *(struct call *)arg;
+	struct db_call call = db_call_take(arg);
 	struct error failure = ERROR_INIT;
 	struct request_batch *batch = NULL;
 
-	free(arg);
 	if (err == NULL)
 		batch = read_batch(result, &failure);
-	call.to.claim(batch, err != NULL ? err : batch == NULL ? &failure : NULL, call.arg);
+	((request_claim_fn *)call.fn)(batch,
+	    err != NULL	    ? err
+	    : batch == NULL ? &failure
+			    : NULL,
+	    call.arg);
 }
 
 struct db_pending *
@@ -277,8 +249,7 @@ request_claim(struct db *db, unsigned limit, unsigned lease_s, request_claim_fn 
 		return NULL;
 	db_param_int64(&p, limit);
 	db_param_int64(&p, lease_s);
-	return send_call(
-	    db, &statement, &p, answer_claim, (struct call){.to.claim = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_claim, (db_call_fn *)answer, arg, err);
 }
 
 /* ------------------------------------------------------------------ checking */
@@ -354,8 +325,7 @@ request_finish_checks(struct db *db, const struct request_check *checks, size_t 
 		error_set(err, failure.code, "%s", failure.text);
 		return NULL;
 	}
-	return send_call(db, &statement, &p, answer_checked,
-	    (struct call){.to.checked = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_checked, (db_call_fn *)answer, arg, err);
 }
 
 /* ------------------------------------------------------------------- signing */
@@ -399,8 +369,7 @@ request_begin_signing(struct db *db, const struct request_key *keys,
 	for (size_t i = 0; i < count; i++)
 		db_element_bytes(&p, intents[i].tbs);
 	db_array_end(&p);
-	return send_call(
-	    db, &statement, &p, answer_ids, (struct call){.to.ids = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *
@@ -417,8 +386,7 @@ request_abandon_intents(struct db *db, const struct request_key *keys, size_t co
 	if (!check_count(count, &p, err))
 		return NULL;
 	param_keys(&p, keys, count);
-	return send_call(
-	    db, &statement, &p, answer_ids, (struct call){.to.ids = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
 static void
@@ -481,8 +449,7 @@ request_complete(struct db *db, const struct request_certificate *certificates, 
 		error_set(err, failure.code, "%s", failure.text);
 		return NULL;
 	}
-	return send_call(
-	    db, &statement, &p, answer_ids, (struct call){.to.ids = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
 /* ------------------------------------------------------ giving up, keeping up */
@@ -504,8 +471,7 @@ request_release(struct db *db, const struct request_key *keys, size_t count,
 	param_keys(&p, keys, count);
 	db_param_int64(&p, retry_after_ms);
 	db_param_text(&p, reason);
-	return send_call(
-	    db, &statement, &p, answer_ids, (struct call){.to.ids = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *
@@ -526,8 +492,7 @@ request_fail(struct db *db, const struct request_key *keys, const char *const *r
 	for (size_t i = 0; i < count; i++)
 		db_element_text(&p, reasons[i]);
 	db_array_end(&p);
-	return send_call(
-	    db, &statement, &p, answer_ids, (struct call){.to.ids = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *
@@ -545,8 +510,7 @@ request_extend(struct db *db, const struct request_key *keys, size_t count, unsi
 		return NULL;
 	param_keys(&p, keys, count);
 	db_param_int64(&p, lease_s);
-	return send_call(
-	    db, &statement, &p, answer_ids, (struct call){.to.ids = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *
@@ -558,8 +522,7 @@ request_sweep(struct db *db, request_count_fn *answer, void *arg, struct error *
 	};
 	struct db_params p = DB_PARAMS_INIT;
 
-	return send_call(
-	    db, &statement, &p, answer_count, (struct call){.to.count = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_count, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *
@@ -574,6 +537,5 @@ request_expire(
 	struct db_params p = DB_PARAMS_INIT;
 
 	db_param_int64(&p, max_age_s);
-	return send_call(
-	    db, &statement, &p, answer_count, (struct call){.to.count = answer, .arg = arg}, err);
+	return db_call(db, &statement, &p, answer_count, (db_call_fn *)answer, arg, err);
 }
