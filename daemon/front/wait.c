@@ -4,9 +4,10 @@
 #include "daemon/core/log.h"
 #include "daemon/front/front_int.h"
 
-#define WAITING_MAX 1000    /* clients; one more is answered at once */
-#define WAIT_POLL_MS 2000   /* without a hint */
-#define WAIT_COALESCE_MS 20 /* hints that come closer together are one */
+#define WAITING_MAX 1000     /* clients; one more is answered at once */
+#define WAITING_EACH_MAX 128 /* of one identity: nobody fills a door with his waiting alone */
+#define WAIT_POLL_MS 2000    /* without a hint */
+#define WAIT_COALESCE_MS 20  /* hints that come closer together are one */
 
 /*
  * Clients that wait for a request or a decision to settle. A hint from the
@@ -136,6 +137,19 @@ on_gone(enum http_gone how, void *arg)
 		wait_end(call);
 }
 
+/* How many wait under the identity of this one. */
+static size_t
+waiting_alike(const struct waiting *w, const struct call *call)
+{
+	const char *identity = http_exchange_peer(call->x)->identity;
+	const struct call *other;
+	size_t n = 0;
+
+	TAILQ_FOREACH(other, &w->calls, wait_link)
+	n += strcmp(http_exchange_peer(other->x)->identity, identity) == 0;
+	return n;
+}
+
 void
 wait_begin(struct call *call, const char *id)
 {
@@ -144,7 +158,8 @@ wait_begin(struct call *call, const char *id)
 
 	snprintf(call->wait_id, sizeof(call->wait_id), "%s", id);
 	call->wait_timer = evtimer_new(call->front->base, on_time_up, call);
-	if (w->count >= WAITING_MAX || call->wait_timer == NULL || role_is_draining(w->f->role)) {
+	if (w->count >= WAITING_MAX || waiting_alike(w, call) >= WAITING_EACH_MAX ||
+	    call->wait_timer == NULL || role_is_draining(w->f->role)) {
 		answer_now(call);
 		return;
 	}

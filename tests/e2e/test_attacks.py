@@ -18,6 +18,7 @@
 | JSON of 100,000 levels, duplicate keys, surrogates, NULs     | jansson's depth limit, strict decoding              |
 | slow heads, slow readers at every connection of a door       | the slowest makes room for the next                 |
 | 230 clients send half a body each                            | HTTP_HELD_MAX octets for each door                  |
+| one client waits at every connection of a door               | WAITING_EACH_MAX waits for each identity            |
 | a crowd at the distribution, a locked table                  | a database connection of its own                    |
 | few descriptors (ulimit -n 64)                               | each door has its share                             |
 | a child keeps what it should not have                        | close_range, an environment made anew               |
@@ -368,6 +369,34 @@ def test_distribution_and_api_do_not_wait_for_each_other(front):
     locker.rollback()
     locker.close()
     stuck.join(30)
+
+
+def test_waiting_at_every_connection(front):
+    request = front.api.submit("demo", "tls-server", b"\x30\x00")
+    crowd = []
+    try:
+        for _ in range(160):
+            s = socket.socket(socket.AF_UNIX)
+            s.connect(front.socket_path)
+            s.sendall(f"GET /v1/requests/{request}?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            s.setblocking(False)
+            crowd.append(s)
+        answered = set()
+
+        def some():
+            for s in crowd:
+                with contextlib.suppress(BlockingIOError):
+                    if s.recv(100).startswith(b"HTTP/1.1 200"):
+                        answered.add(s)
+            return len(answered) >= 32
+
+        with Clock() as clock:
+            wait_until(some, what="those beyond the limit")
+        assert clock.seconds < 15 and len(answered) == 32
+        assert front.api.get("/v1/status").status == 200
+    finally:
+        for s in crowd:
+            s.close()
 
 
 def memory_kib(pid):
