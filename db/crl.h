@@ -20,8 +20,8 @@
 #include "db/decision.h"
 #include "db/stream.h"
 
-#define CRL_NUMBER_OCTETS_MAX 20 /* RFC 5280 5.2.3 */
-#define CRL_CHUNK_MAX (1024 * 1024)
+#define CRL_NUMBER_OCTETS_MAX 20   /* RFC 5280 5.2.3 */
+#define CRL_CHUNK_MAX (256 * 1024) /* octets of an artifact's chunk as we write them */
 
 /* What has to be done; all copied, nothing borrowed. */
 struct crl_job {
@@ -106,7 +106,7 @@ struct db_pending *crl_burn(struct db *db, const struct crl_job *job, const char
  * entries in the order of their serials.
  */
 struct crl_shape {
-	int64_t serial_len; /* octets */
+	int64_t serial_len; /* octets of the INTEGER */
 	bool generalized;   /* revocation date from 2050 on */
 	bool with_reason, with_invalidity;
 	int64_t count;

@@ -214,9 +214,10 @@ crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
 	if (!signer_client_is_up(c->env.signers, ca->row.token))
 		return error_set(
 		    e, ERROR_UNAVAILABLE, "token %s has no signer running", ca->row.token);
-	if (c->build_count + c->beginning >= CRL_BUILDS_MAX)
-		return error_set(
-		    e, ERROR_UNAVAILABLE, "%d CRLs are being made already", CRL_BUILDS_MAX);
+	if (c->build_count + c->beginning >= CRL_BUILDS_MAX || is_building(c, ca->row.scope_id)) {
+		begun(false, NULL, arg);
+		return true;
+	}
 	return begin_crl(c, ca, ca->row.scope_id, delta, decision, begun, arg, e);
 }
 

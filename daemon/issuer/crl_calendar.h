@@ -27,9 +27,10 @@ void crl_calendar_poke(struct crl_calendar *c);
 /* The signer of this token can be asked (again). */
 void crl_calendar_signer(struct crl_calendar *c, const char *token);
 
-/* An operator's order. begun is called once: with err NULL and true when the CRL
- * is being made (it closes the decision itself), false when another one of the
- * scope is under way, or was issued this very second. */
+/* An operator's order. begun is called once, maybe from here: with err NULL and
+ * true when the CRL is being made (it closes the decision itself), false when
+ * another one of the scope is under way, or was issued this very second, or as
+ * many are being made as may be. */
 typedef void crl_ordered_fn(bool begun, const struct error *err, void *arg);
 bool crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
     const struct decision_key *decision, crl_ordered_fn *begun, void *arg,

@@ -15,7 +15,9 @@
 #define LEASE_RENEW_S 10
 /* A decision that has to wait is tried again after as many seconds as it was
  * tried before, at most these. */
-#define RETRY_MAX_S 10
+#define RETRY_MAX_S 5
+/* An order that waits for another CRL asks again for its turn. */
+#define CRL_TURN_S 1
 /* Decisions in hand beyond which no more are claimed. */
 #define WORKING_MAX ((size_t)2 * DECISION_BATCH_MAX)
 
@@ -83,25 +85,33 @@ look_again(struct decider *d, int after_s)
 		(void)event_add(d->retry, &then);
 }
 
+/* Back into the queue for so long. */
+static void
+put_back(struct task *t, const struct error *why, int after_s)
+{
+	struct decider *d = t->d;
+	struct error e = ERROR_INIT;
+
+	if (decision_retry(d->env.db, t->key, after_s, why->text, on_settled, t, &e) != NULL) {
+		look_again(d, after_s);
+		return;
+	}
+	log_failure(LOG_LEVEL_WARNING, t->public_id, &e);
+	end_task(t);
+}
+
 /* Ends the task with the reason why the decision is not applied: it is refused,
  * or goes back into the queue. */
 static void
 settle(struct task *t, const struct error *why)
 {
-	struct decider *d = t->d;
-	int after_s = t->key.epoch < RETRY_MAX_S ? t->key.epoch : RETRY_MAX_S;
 	struct error e = ERROR_INIT;
-	struct db_pending *p;
 
-	if (error_is_retryable(why))
-		p = decision_retry(d->env.db, t->key, after_s, why->text, on_settled, t, &e);
-	else
-		p = decision_refuse(d->env.db, t->key, why->text, on_settled, t, &e);
-	if (p == NULL) {
+	if (error_is_retryable(why)) {
+		put_back(t, why, t->key.epoch < RETRY_MAX_S ? t->key.epoch : RETRY_MAX_S);
+	} else if (decision_refuse(t->d->env.db, t->key, why->text, on_settled, t, &e) == NULL) {
 		log_failure(LOG_LEVEL_WARNING, t->public_id, &e);
 		end_task(t);
-	} else if (error_is_retryable(why)) {
-		look_again(d, after_s);
 	}
 }
 
@@ -143,16 +153,15 @@ on_crl_begun(bool begun, const struct error *err, void *arg)
 	struct task *t = arg;
 	struct error e = ERROR_INIT;
 
-	if (err == NULL && begun) {
+	if (err != NULL) {
+		settle(t, err);
+	} else if (begun) {
 		end_task(t); /* the CRL closes the decision when it is issued */
-		return;
-	}
-	if (err == NULL) {
+	} else {
 		error_set(&e, ERROR_UNAVAILABLE,
 		    "another CRL of this CA is under way, or was issued this very second");
-		err = &e;
+		put_back(t, &e, CRL_TURN_S);
 	}
-	settle(t, err);
 }
 
 static bool
@@ -266,8 +275,9 @@ decide(struct task *t, const struct decision_row *row)
 		settle(t, &e);
 		return;
 	}
-	log_info(row->public_id, "%s of %s by %s", row->action, statement.object,
-	    row->person != NULL ? row->person : row->received_via);
+	if (row->key.epoch == 1)
+		log_info(row->public_id, "%s of %s by %s", row->action, statement.object,
+		    row->person != NULL ? row->person : row->received_via);
 	if (!apply(t, row, &statement, &e)) {
 		log_failure(LOG_LEVEL_WARNING, row->public_id, &e);
 		settle(t, &e);
