@@ -70,6 +70,11 @@ def unchanged(a):
     def state():
         return [a.database.execute("SET search_path = chancery_store; " + sql) for sql in STORE]
 
+    # What tests before this one left on its way has arrived.
+    wait_until(lambda: a.database.one(
+        "SELECT NOT EXISTS (SELECT FROM chancery_store.request WHERE state IN ('submitted', 'approved', 'claimed', "
+        "'signing')) AND NOT EXISTS (SELECT FROM chancery_store.decision WHERE state IN ('queued', 'working')) "
+        "AND NOT EXISTS (SELECT FROM chancery_store.crl WHERE state IN ('building', 'signing'))"), what="rest")
     before = state()
     yield
     assert state() == before
