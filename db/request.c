@@ -233,15 +233,15 @@ answer_claim(struct db *db, struct db_result *result, const struct error *err, v
 }
 
 struct db_pending *
-request_claim(struct db *db, unsigned limit, unsigned lease_s, request_claim_fn *answer, void *arg,
-    struct error *err)
+request_claim(struct db *db, unsigned limit, unsigned lease_s, unsigned look_ms,
+    request_claim_fn *answer, void *arg, struct error *err)
 {
 	static const struct db_statement statement = {
 	    .name = "request_claim",
 	    .sql = "SELECT request_id, public_id, epoch, ca_id, template_version_id, cleared, "
 		   "automatic, attempts, csr, attributes, issuer_name_id, serial, generation_id, "
-		   "scope_id, tbs_sha256, tbs FROM chancery_store.claim_requests($1, $2)",
-	    .nparams = 2,
+		   "scope_id, tbs_sha256, tbs FROM chancery_store.claim_requests($1, $2, $3)",
+	    .nparams = 3,
 	};
 	struct db_params p = DB_PARAMS_INIT;
 
@@ -249,6 +249,7 @@ request_claim(struct db *db, unsigned limit, unsigned lease_s, request_claim_fn 
 		return NULL;
 	db_param_int64(&p, limit);
 	db_param_int64(&p, lease_s);
+	db_param_int64(&p, look_ms);
 	return db_call(db, &statement, &p, answer_claim, (db_call_fn *)answer, arg, err);
 }
 
@@ -261,8 +262,7 @@ static const char *const outcome_words[] = {
 };
 
 static void
-param_checks(
-    struct db_params *p, const struct request_check *checks, size_t count, struct error *err)
+param_check_keys(struct db_params *p, const struct request_check *checks, size_t count)
 {
 	db_array_begin(p, DB_INT8);
 	for (size_t i = 0; i < count; i++)
@@ -272,14 +272,13 @@ param_checks(
 	for (size_t i = 0; i < count; i++)
 		db_element_int32(p, checks[i].key.epoch);
 	db_array_end(p);
-	db_array_begin(p, DB_TEXT);
-	for (size_t i = 0; i < count; i++)
-		db_element_text(p, outcome_words[checks[i].outcome]);
-	db_array_end(p);
-	db_array_begin(p, DB_TEXT);
-	for (size_t i = 0; i < count; i++)
-		db_element_text(p, checks[i].reason);
-	db_array_end(p);
+}
+
+/* What the CSRs ask for; NULL where it is not known, or was told before. */
+static void
+param_summaries(
+    struct db_params *p, const struct request_check *checks, size_t count, struct error *err)
+{
 	db_array_begin(p, DB_TEXT);
 	for (size_t i = 0; i < count; i++)
 		db_element_text(p, checks[i].subject);
@@ -304,6 +303,31 @@ param_checks(
 	db_array_end(p);
 }
 
+static void
+param_outcomes(struct db_params *p, const struct request_check *checks, size_t count)
+{
+	db_array_begin(p, DB_TEXT);
+	for (size_t i = 0; i < count; i++)
+		db_element_text(p, outcome_words[checks[i].outcome]);
+	db_array_end(p);
+	db_array_begin(p, DB_TEXT);
+	for (size_t i = 0; i < count; i++)
+		db_element_text(p, checks[i].reason);
+	db_array_end(p);
+}
+
+/* Sends, or frees p and passes on why it could not be built. */
+static struct db_pending *
+send_built(struct db *db, const struct db_statement *statement, struct db_params *p,
+    const struct error *failure, db_answer_fn *answer, db_call_fn *fn, void *arg, struct error *err)
+{
+	if (!error_is_set(failure))
+		return db_call(db, statement, p, answer, fn, arg, err);
+	db_params_free(p);
+	error_set(err, failure->code, "%s", failure->text);
+	return NULL;
+}
+
 struct db_pending *
 request_finish_checks(struct db *db, const struct request_check *checks, size_t count,
     request_checked_fn *answer, void *arg, struct error *err)
@@ -319,57 +343,64 @@ request_finish_checks(struct db *db, const struct request_check *checks, size_t 
 
 	if (!check_count(count, &p, err))
 		return NULL;
-	param_checks(&p, checks, count, &failure);
-	if (error_is_set(&failure)) {
-		db_params_free(&p);
-		error_set(err, failure.code, "%s", failure.text);
-		return NULL;
-	}
-	return db_call(db, &statement, &p, answer_checked, (db_call_fn *)answer, arg, err);
+	param_check_keys(&p, checks, count);
+	param_outcomes(&p, checks, count);
+	param_summaries(&p, checks, count, &failure);
+	return send_built(
+	    db, &statement, &p, &failure, answer_checked, (db_call_fn *)answer, arg, err);
 }
 
 /* ------------------------------------------------------------------- signing */
 
+static void
+param_intents(struct db_params *p, const struct request_intent *intents, size_t count)
+{
+	db_array_begin(p, DB_INT8);
+	for (size_t i = 0; i < count; i++)
+		db_element_int64(p, intents[i].issuer_name_id);
+	db_array_end(p);
+	db_array_begin(p, DB_BYTEA);
+	for (size_t i = 0; i < count; i++)
+		db_element_bytea(p, intents[i].serial, sizeof intents[i].serial);
+	db_array_end(p);
+	db_array_begin(p, DB_INT8);
+	for (size_t i = 0; i < count; i++)
+		db_element_int64(p, intents[i].generation_id);
+	db_array_end(p);
+	db_array_begin(p, DB_INT8);
+	for (size_t i = 0; i < count; i++)
+		db_element_int64(p, intents[i].scope_id);
+	db_array_end(p);
+	db_array_begin(p, DB_BYTEA);
+	for (size_t i = 0; i < count; i++)
+		db_element_bytea(p, intents[i].tbs_sha256, sizeof intents[i].tbs_sha256);
+	db_array_end(p);
+	db_array_begin(p, DB_BYTEA);
+	for (size_t i = 0; i < count; i++)
+		db_element_bytes(p, intents[i].tbs);
+	db_array_end(p);
+}
+
 struct db_pending *
-request_begin_signing(struct db *db, const struct request_key *keys,
+request_begin_signing(struct db *db, const struct request_check *checks,
     const struct request_intent *intents, size_t count, request_ids_fn *answer, void *arg,
     struct error *err)
 {
 	static const struct db_statement statement = {
 	    .name = "request_begin_signing",
-	    .sql = "SELECT chancery_store.begin_signing($1, $2, $3, $4, $5, $6, $7, $8)",
-	    .nparams = 8,
+	    .sql = "SELECT chancery_store.begin_signing($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, "
+		   "$11, $12, $13)",
+	    .nparams = 13,
 	};
 	struct db_params p = DB_PARAMS_INIT;
+	struct error failure = ERROR_INIT;
 
 	if (!check_count(count, &p, err))
 		return NULL;
-	param_keys(&p, keys, count);
-	db_array_begin(&p, DB_INT8);
-	for (size_t i = 0; i < count; i++)
-		db_element_int64(&p, intents[i].issuer_name_id);
-	db_array_end(&p);
-	db_array_begin(&p, DB_BYTEA);
-	for (size_t i = 0; i < count; i++)
-		db_element_bytea(&p, intents[i].serial, sizeof intents[i].serial);
-	db_array_end(&p);
-	db_array_begin(&p, DB_INT8);
-	for (size_t i = 0; i < count; i++)
-		db_element_int64(&p, intents[i].generation_id);
-	db_array_end(&p);
-	db_array_begin(&p, DB_INT8);
-	for (size_t i = 0; i < count; i++)
-		db_element_int64(&p, intents[i].scope_id);
-	db_array_end(&p);
-	db_array_begin(&p, DB_BYTEA);
-	for (size_t i = 0; i < count; i++)
-		db_element_bytea(&p, intents[i].tbs_sha256, sizeof intents[i].tbs_sha256);
-	db_array_end(&p);
-	db_array_begin(&p, DB_BYTEA);
-	for (size_t i = 0; i < count; i++)
-		db_element_bytes(&p, intents[i].tbs);
-	db_array_end(&p);
-	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
+	param_check_keys(&p, checks, count);
+	param_summaries(&p, checks, count, &failure);
+	param_intents(&p, intents, count);
+	return send_built(db, &statement, &p, &failure, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *
@@ -444,12 +475,7 @@ request_complete(struct db *db, const struct request_certificate *certificates, 
 	if (!check_count(count, &p, err))
 		return NULL;
 	param_certificates(&p, certificates, count, &failure);
-	if (error_is_set(&failure)) {
-		db_params_free(&p);
-		error_set(err, failure.code, "%s", failure.text);
-		return NULL;
-	}
-	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
+	return send_built(db, &statement, &p, &failure, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
 /* ------------------------------------------------------ giving up, keeping up */

@@ -74,9 +74,11 @@ struct request_batch {
 
 void request_batch_free(struct request_batch *batch);
 
-/* batch is the callback's to free; NULL with err. It may be empty. */
+/* batch is the callback's to free; NULL with err. It may be empty. If it is not,
+ * the caller has promised to claim again look_ms from now, and submitters send no
+ * hints until shortly before; with look_ms 0 it promises nothing. */
 typedef void request_claim_fn(struct request_batch *batch, const struct error *err, void *arg);
-struct db_pending *request_claim(struct db *db, unsigned limit, unsigned lease_s,
+struct db_pending *request_claim(struct db *db, unsigned limit, unsigned lease_s, unsigned look_ms,
     request_claim_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
 enum request_outcome {
@@ -120,10 +122,11 @@ struct db_pending *request_finish_checks(struct db *db, const struct request_che
  * during the callback. err is NULL, or set with count 0. */
 typedef void request_ids_fn(const int64_t *ids, size_t count, const struct error *err, void *arg);
 
-/* Requests must be cleared. One that has a live intent must be given it
- * unchanged (claim.intent); all others get the intent given here. Only those
- * answered may be sent to the token. */
-struct db_pending *request_begin_signing(struct db *db, const struct request_key *keys,
+/* Requests must be cleared, or have an automatic template and come with what the
+ * check found (subject to csr_sha256; subject NULL: told before). One that has a
+ * live intent must be given it unchanged (claim.intent); all others get the intent
+ * given here. Only those answered may be sent to the token. */
+struct db_pending *request_begin_signing(struct db *db, const struct request_check *checks,
     const struct request_intent *intents, size_t count, request_ids_fn *answer, void *arg,
     struct error *err) MUST_CHECK;
 

@@ -67,6 +67,20 @@ BEGIN
     RETURN v_der;
 END $$;
 
+-- NOTIFY makes commits wait for each other, each for the disk: hundreds a second
+-- and no more. While an issuer that is at work has promised to look again, at
+-- this time (milliseconds since the epoch) or later, submissions come without
+-- one. A sequence, because it is seen at once and leaves no dead rows.
+CREATE SEQUENCE issuer_looks_at MINVALUE 0;
+
+-- What is being submitted is committed long before the issuer looks; if it is
+-- not, the issuer's slow poll finds it.
+CREATE FUNCTION hint_wanted() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT last_value FROM chancery_store.issuer_looks_at)
+        < extract(epoch FROM clock_timestamp()) * 1000 + 100;
+END $$;
+
 -- The one way in. p_submitter is who is recorded, and whose rows the caller
 -- then sees. A repeat with the same key gets the first answer.
 CREATE FUNCTION enqueue_request(p_submitter text, p_ca text, p_template text, p_csr bytea,
@@ -144,7 +158,9 @@ BEGIN
     INSERT INTO audit (actor, action, object, detail)
     VALUES (p_submitter, 'request.submitted', v_public::text, jsonb_build_object(
         'ca', p_ca, 'template', p_template, 'csr-sha256', encode(sha256(v_der), 'hex')));
-    NOTIFY chancery_work;
+    IF hint_wanted() THEN
+        NOTIFY chancery_request;
+    END IF;
     RETURN v_public;
 END $$;
 
@@ -162,20 +178,23 @@ BEGIN
     RETURN v_first.public_id;
 END $$;
 
+-- These are not in language sql, which is parsed and planned anew for each call.
 -- Services: psql -c "SELECT chancery.submit_request('demo', 'tls-server', pg_read...)".
 CREATE FUNCTION chancery.submit_request(ca text, template text, csr bytea,
     attributes jsonb DEFAULT '{}', idempotency_key text DEFAULT NULL) RETURNS uuid
-LANGUAGE sql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
-    SELECT enqueue_request('sql:' || session_user, ca, template, csr, attributes, idempotency_key)
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    RETURN enqueue_request('sql:' || session_user, ca, template, csr, attributes, idempotency_key);
+END $$;
 
 -- The same for PEM text, which psql's variables hold as they are.
 CREATE FUNCTION chancery.submit_request(ca text, template text, csr text,
     attributes jsonb DEFAULT '{}', idempotency_key text DEFAULT NULL) RETURNS uuid
-LANGUAGE sql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
-    SELECT enqueue_request('sql:' || session_user, ca, template,
-        CASE WHEN csr LIKE '\\x%' THEN csr::bytea ELSE convert_to(csr, 'UTF8') END, attributes, idempotency_key)
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    RETURN enqueue_request('sql:' || session_user, ca, template,
+        CASE WHEN csr LIKE '\\x%' THEN csr::bytea ELSE convert_to(csr, 'UTF8') END, attributes, idempotency_key);
+END $$;
 
 -- The front names its caller ("uid:1000", "tls:<sha256>"), but cannot speak for
 -- a service that has a database role of its own.
@@ -253,8 +272,12 @@ $$;
 
 -- Up to p_limit requests that are due, under a lease. serial to tbs are those
 -- of the live intent, if the request was being signed before: it is signed
--- again as it stands.
-CREATE FUNCTION claim_requests(p_limit int, p_lease_s int)
+-- again as it stands. p_look_ms: the caller promises to claim again no earlier
+-- and not much later than that, if it finds something now; 0: it promises nothing.
+--
+-- A claim need not wait for the disk: if it is lost the requests are where they
+-- were, and only one begin_signing can succeed for each.
+CREATE FUNCTION claim_requests(p_limit int, p_lease_s int, p_look_ms int DEFAULT 0)
 RETURNS TABLE (request_id bigint, public_id uuid, epoch int, ca_id bigint, template_version_id bigint,
     cleared boolean, automatic boolean, attempts int, csr bytea, attributes jsonb,
     issuer_name_id bigint, serial bytea, generation_id bigint, scope_id bigint, tbs_sha256 bytea, tbs bytea)
@@ -270,6 +293,10 @@ BEGIN
         ORDER BY retry_at, id LIMIT p_limit FOR UPDATE SKIP LOCKED) due;
     IF v_ids IS NULL THEN
         RETURN;
+    END IF;
+    PERFORM set_config('synchronous_commit', 'off', true);
+    IF p_look_ms > 0 THEN
+        PERFORM setval('issuer_looks_at', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + p_look_ms);
     END IF;
     RETURN QUERY
     WITH claimed AS (
@@ -340,7 +367,12 @@ END $$;
 -- with the requests that may now be signed. A request that has a live intent is
 -- in the answer only if it is given exactly that serial and digest again: a
 -- serial has one content, and a request one certificate.
-CREATE FUNCTION begin_signing(p_ids bigint[], p_epochs int[], p_issuer_name_ids bigint[], p_serials bytea[],
+--
+-- Requests must be cleared, or have an automatic template and come with what the
+-- checks found (p_subjects to p_csr_sha256, as for finish_checks): then the check
+-- needs no step of its own. Those that were told before have NULL there.
+CREATE FUNCTION begin_signing(p_ids bigint[], p_epochs int[], p_subjects text[], p_names text[], p_key_types text[],
+    p_spki_sha256 bytea[], p_csr_sha256 bytea[], p_issuer_name_ids bigint[], p_serials bytea[],
     p_generation_ids bigint[], p_scope_ids bigint[], p_tbs_sha256 bytea[], p_tbs bytea[])
 RETURNS SETOF bigint
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
@@ -348,17 +380,25 @@ SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_
 BEGIN
     RETURN QUERY
     WITH held AS MATERIALIZED (
-        SELECT r.id, r.epoch, u.issuer_name_id, u.serial, u.generation_id, u.scope_id, u.tbs_sha256, u.tbs,
-            b.request_id IS NOT NULL AS again
-        FROM (SELECT * FROM unnest(p_ids, p_epochs, p_issuer_name_ids, p_serials, p_generation_ids, p_scope_ids,
-            p_tbs_sha256, p_tbs)
-            u (id, epoch, issuer_name_id, serial, generation_id, scope_id, tbs_sha256, tbs) ORDER BY id) u
-        CROSS JOIN LATERAL (SELECT r.id, r.epoch, r.state, r.cleared FROM request r
+        SELECT r.id, r.epoch, u.subject, u.names, u.key_type, u.spki_sha256, u.csr_sha256, u.issuer_name_id, u.serial,
+            u.generation_id, u.scope_id, u.tbs_sha256, u.tbs, b.request_id IS NOT NULL AS again
+        FROM (SELECT * FROM unnest(p_ids, p_epochs, p_subjects, p_names, p_key_types, p_spki_sha256, p_csr_sha256,
+            p_issuer_name_ids, p_serials, p_generation_ids, p_scope_ids, p_tbs_sha256, p_tbs)
+            u (id, epoch, subject, names, key_type, spki_sha256, csr_sha256, issuer_name_id, serial, generation_id,
+                scope_id, tbs_sha256, tbs) ORDER BY id) u
+        CROSS JOIN LATERAL (SELECT r.id, r.epoch, r.state, r.cleared, r.template_version_id FROM request r
             WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
         LEFT JOIN LATERAL (SELECT * FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b ON true
-        WHERE r.epoch = u.epoch AND r.state = 'claimed' AND r.cleared AND u.tbs_sha256 = sha256(u.tbs)
+        WHERE r.epoch = u.epoch AND r.state = 'claimed' AND u.tbs_sha256 = sha256(u.tbs)
+            AND (r.cleared OR u.subject IS NOT NULL
+                AND (SELECT v.automatic FROM template_version v WHERE v.id = r.template_version_id))
             AND (b.request_id IS NULL
                 OR b.issuer_name_id = u.issuer_name_id AND b.serial = u.serial AND b.tbs = u.tbs)
+    ), summary AS (
+        INSERT INTO request_summary (request_id, subject, names, key_type, spki_sha256, csr_sha256)
+        SELECT h.id, h.subject, string_to_array(h.names, E'\n'), h.key_type, h.spki_sha256, h.csr_sha256
+        FROM held h WHERE h.subject IS NOT NULL
+        ON CONFLICT ON CONSTRAINT request_summary_pkey DO NOTHING -- the same CSR was read the same way before
     ), intent AS (
         INSERT INTO serial_intent (issuer_name_id, serial, request_id, generation_id, scope_id, epoch, tbs_sha256)
         SELECT h.issuer_name_id, h.serial, h.id, h.generation_id, h.scope_id, h.epoch, h.tbs_sha256
@@ -367,7 +407,8 @@ BEGIN
         INSERT INTO intent_tbs (issuer_name_id, serial, request_id, tbs)
         SELECT h.issuer_name_id, h.serial, h.id, h.tbs FROM held h WHERE NOT h.again
     )
-    UPDATE request r SET state = 'signing', reason = NULL FROM held h WHERE r.id = h.id RETURNING r.id;
+    UPDATE request r SET state = 'signing', cleared = true, reason = NULL
+    FROM held h WHERE r.id = h.id RETURNING r.id;
 END $$;
 
 -- Gives the live intents of claimed requests up, because they can no longer be
@@ -554,7 +595,9 @@ END $$;
 
 -- Defaults keep EXECUTE from PUBLIC. The functions that others call run as
 -- chancery_api, which needs those that they are made of.
-GRANT EXECUTE ON FUNCTION csr_to_der, enqueue_request, repeated_request, withdraw TO chancery_api;
+GRANT EXECUTE ON FUNCTION csr_to_der, hint_wanted, enqueue_request, repeated_request, withdraw TO chancery_api;
+GRANT SELECT ON SEQUENCE issuer_looks_at TO chancery_api;
+GRANT UPDATE ON SEQUENCE issuer_looks_at TO chancery_issuer;
 
 ALTER FUNCTION chancery.submit_request(text, text, bytea, jsonb, text) OWNER TO chancery_api;
 ALTER FUNCTION chancery.submit_request(text, text, text, jsonb, text) OWNER TO chancery_api;

@@ -19,14 +19,33 @@
 #define RETRY_MS 500
 #define SWEEP_S 5
 
+/* A batch is as large as the token signs in some tenths of a second, so that
+ * commits are shared by many, and nobody waits long for the others. */
+#define LIMIT_START 64
+#define LIMIT_MIN 8
+#define QUICK_MS 250
+#define SLOW_MS 1000
+
+/* When requests come in numbers, submitters are told to send no hints for a
+ * while (request_claim), and the queue is looked at this often instead: more than
+ * CROWD at once, or for long more than one in CROWD_DRAIN_MS. */
+#define CROWD 8
+#define CROWD_MAX 100
+#define CROWD_DRAIN_MS 10
+#define PROMISE_MS 2000
+#define LOOK_MS 5
+
 struct batch {
 	struct issuance *s;
 	bool busy;
 	struct request_batch *claimed; /* owned */
 	struct issue_item *items;
 	size_t count;
-	size_t signing; /* items that wait for the signer */
-	size_t asked;	/* questions to the database that close the batch */
+	size_t signing;	    /* items that wait for the signer */
+	int64_t signing_ms; /* since when */
+	/* What has to end before the batch can: its own course, and questions to the
+	 * database that nothing waits for. */
+	size_t holds;
 	struct db_pending *pending;
 	struct event *deadline;
 };
@@ -39,6 +58,12 @@ struct issuance {
 	bool claiming; /* one claim at a time */
 	bool again;    /* a hint came while nobody could claim */
 	bool draining;
+	unsigned limit; /* of the next claim */
+	int64_t crowd;	/* requests found lately, less one each CROWD_DRAIN_MS */
+	int64_t crowd_ms;
+	unsigned promise_ms; /* of the claim under way */
+	int64_t look_until;  /* what was promised */
+	struct event *look;
 	struct event *sweep;
 };
 
@@ -52,6 +77,25 @@ issuance_is_idle(const struct issuance *s)
 			return false;
 	}
 	return true;
+}
+
+static int64_t
+clock_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Keeps the promise to submitters that sent no hint. */
+static void
+look_soon(struct issuance *s)
+{
+	const struct timeval soon = {0, LOOK_MS * 1000};
+
+	if (!s->draining && clock_ms() < s->look_until)
+		(void)event_add(s->look, &soon);
 }
 
 static void
@@ -68,12 +112,21 @@ end_batch(struct batch *b)
 	request_batch_free(b->claimed);
 	b->claimed = NULL;
 	b->items = NULL;
-	b->count = b->signing = b->asked = 0;
+	b->count = b->signing = b->holds = 0;
 	b->busy = false;
 	if (s->again)
 		issuance_poke(s);
+	else
+		look_soon(s);
 	if (issuance_is_idle(s))
 		s->idle(s->arg);
+}
+
+static void
+let_go(struct batch *b)
+{
+	if (--b->holds == 0)
+		end_batch(b);
 }
 
 /* The database cannot be asked: everything stays as it is there, and comes back
@@ -82,7 +135,7 @@ static void
 abandon(struct batch *b, const struct error *why)
 {
 	log_failure(LOG_LEVEL_WARNING, "-", why);
-	end_batch(b);
+	let_go(b);
 }
 
 /* ------------------------------------------------------------------- close */
@@ -94,8 +147,7 @@ on_closed(const int64_t *ids, size_t count, const struct error *err, void *arg)
 
 	if (err != NULL)
 		log_failure(LOG_LEVEL_WARNING, "-", err);
-	if (--b->asked == 0)
-		end_batch(b);
+	let_go(b);
 }
 
 static bool
@@ -125,7 +177,7 @@ complete_signed(struct batch *b, struct error *e)
 	}
 	if (n > 0) {
 		p = request_complete(b->s->env.db, done, n, on_closed, b, e);
-		b->asked += p != NULL;
+		b->holds += p != NULL;
 	}
 	free(done);
 	return n == 0 || p != NULL;
@@ -152,7 +204,7 @@ release_later(struct batch *b, struct error *e)
 	if (n > 0) {
 		log_warning("-", "%zu requests wait: %s", n, reason);
 		p = request_release(b->s->env.db, keys, n, RETRY_MS, reason, on_closed, b, e);
-		b->asked += p != NULL;
+		b->holds += p != NULL;
 	}
 	free(keys);
 	return n == 0 || p != NULL;
@@ -180,7 +232,7 @@ fail_refused(struct batch *b, struct error *e)
 	}
 	if (n > 0) {
 		p = request_fail(b->s->env.db, keys, reasons, n, on_closed, b, e);
-		b->asked += p != NULL;
+		b->holds += p != NULL;
 	}
 	ok = n == 0 || p != NULL;
 out:
@@ -196,14 +248,29 @@ close_batch(struct batch *b)
 	struct error e = ERROR_INIT;
 
 	event_del(b->deadline);
-	b->asked = 1; /* this call, so that an answer cannot end the batch under it */
 	if (!complete_signed(b, &e) || !release_later(b, &e) || !fail_refused(b, &e))
 		log_failure(LOG_LEVEL_WARNING, "-", &e);
-	if (--b->asked == 0)
-		end_batch(b);
+	let_go(b);
 }
 
 /* -------------------------------------------------------------------- sign */
+
+/* The next batches are larger, or smaller, by how long this one took. */
+static void
+adapt_limit(const struct batch *b)
+{
+	struct issuance *s = b->s;
+	int64_t took_ms = clock_ms() - b->signing_ms;
+
+	if (b->count >= s->limit && took_ms < QUICK_MS)
+		s->limit *= 2;
+	else if (took_ms > SLOW_MS)
+		s->limit /= 2;
+	if (s->limit < LIMIT_MIN)
+		s->limit = LIMIT_MIN;
+	if (s->limit > s->env.batch)
+		s->limit = s->env.batch;
+}
 
 static void
 on_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
@@ -216,8 +283,10 @@ on_signed(const struct signer_answer *answer, const struct error *failure, void 
 		item_fail(item, failure);
 	else
 		item_take_signature(item, answer->sign.signature);
-	if (--b->signing == 0)
-		close_batch(b);
+	if (--b->signing > 0)
+		return;
+	adapt_limit(b);
+	close_batch(b);
 }
 
 static void
@@ -267,6 +336,7 @@ on_begun(const int64_t *ids, size_t count, const struct error *err, void *arg)
 	struct batch *b = arg;
 
 	b->pending = NULL;
+	b->signing_ms = clock_ms();
 	if (err != NULL) {
 		abandon(b, err);
 		return;
@@ -290,87 +360,6 @@ on_begun(const int64_t *ids, size_t count, const struct error *err, void *arg)
 		(void)event_add(b->deadline, &deadline);
 }
 
-static bool
-begin_signing(struct batch *b, bool *any, struct error *e)
-{
-	struct request_key *keys = calloc(b->count, sizeof *keys);
-	struct request_intent *intents = calloc(b->count, sizeof *intents);
-	size_t n = 0;
-	bool ok = false;
-
-	if (keys == NULL || intents == NULL) {
-		error_set_errno(e, ERROR_SYSTEM, "allocating a batch of intents");
-		goto out;
-	}
-	for (size_t i = 0; i < b->count; i++) {
-		if (b->items[i].step != ITEM_BUILT)
-			continue;
-		keys[n] = b->items[i].claim->key;
-		intents[n++] = b->items[i].intent;
-	}
-	*any = n > 0;
-	if (n > 0)
-		b->pending = request_begin_signing(b->s->env.db, keys, intents, n, on_begun, b, e);
-	ok = n == 0 || b->pending != NULL;
-out:
-	free(keys);
-	free(intents);
-	return ok;
-}
-
-static void
-build_and_begin(struct batch *b)
-{
-	int64_t now = (int64_t)time(NULL);
-	struct error e = ERROR_INIT;
-	bool any = false;
-
-	for (size_t i = 0; i < b->count; i++) {
-		if (b->items[i].step == ITEM_CHECKED)
-			item_build(&b->items[i], b->s->env.signer_id, now);
-	}
-	if (!begin_signing(b, &any, &e))
-		abandon(b, &e);
-	else if (!any)
-		close_batch(b);
-}
-
-/* ------------------------------------------------------------------- check */
-
-/* Found good or bad, and not cleared before. */
-static bool
-needs_telling(const struct issue_item *item)
-{
-	return !item->claim->cleared && !item->claim->has_intent && item->step != ITEM_LATER;
-}
-
-static void
-on_checks_told(
-    const struct request_checked *checked, size_t count, const struct error *err, void *arg)
-{
-	struct batch *b = arg;
-
-	b->pending = NULL;
-	if (err != NULL) {
-		abandon(b, err);
-		return;
-	}
-	for (size_t i = 0; i < b->count; i++) {
-		struct issue_item *item = &b->items[i];
-		enum request_next next = REQUEST_NEXT_NONE;
-
-		if (!needs_telling(item))
-			continue;
-		for (size_t k = 0; k < count; k++) {
-			if (checked[k].id == item->claim->key.id)
-				next = checked[k].next;
-		}
-		if (next != REQUEST_NEXT_SIGN)
-			item->step = ITEM_GONE;
-	}
-	build_and_begin(b);
-}
-
 static void
 fill_check(const struct issue_item *item, struct request_check *c)
 {
@@ -392,11 +381,56 @@ fill_check(const struct issue_item *item, struct request_check *c)
 	c->csr_sha256 = (struct bytes){item->csr_sha256, sizeof item->csr_sha256};
 }
 
-/* The outcome of requests that were not cleared before goes to the database. */
 static bool
-tell_checks(struct batch *b, bool *any, struct error *e)
+begin_signing(struct batch *b, bool *any, struct error *e)
 {
 	struct request_check *checks = calloc(b->count, sizeof *checks);
+	struct request_intent *intents = calloc(b->count, sizeof *intents);
+	size_t n = 0;
+	bool ok = false;
+
+	if (checks == NULL || intents == NULL) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating a batch of intents");
+		goto out;
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		struct issue_item *item = &b->items[i];
+
+		if (item->step != ITEM_BUILT)
+			continue;
+		if (item->claim->cleared)
+			checks[n].key = item->claim->key;
+		else
+			fill_check(item, &checks[n]);
+		intents[n++] = item->intent;
+	}
+	*any = n > 0;
+	if (n > 0)
+		b->pending = request_begin_signing(
+		    b->s->env.db, checks, intents, n, on_begun, b, e);
+	ok = n == 0 || b->pending != NULL;
+out:
+	free(checks);
+	free(intents);
+	return ok;
+}
+
+/* ------------------------------------------------------------------- check */
+
+static void
+on_told(const struct request_checked *checked, size_t count, const struct error *err, void *arg)
+{
+	on_closed(NULL, 0, err, arg);
+}
+
+/* Requests that end here, or wait for an operator: what was found goes to the
+ * database, and nothing here waits for the answer. What was not told comes back
+ * when the lease ends. */
+static bool
+tell_checks(struct batch *b, struct error *e)
+{
+	struct request_check *checks = calloc(b->count, sizeof *checks);
+	struct db_pending *p = NULL;
 	size_t n = 0;
 
 	if (checks == NULL)
@@ -404,14 +438,18 @@ tell_checks(struct batch *b, bool *any, struct error *e)
 	for (size_t i = 0; i < b->count; i++) {
 		struct issue_item *item = &b->items[i];
 
-		if (needs_telling(item))
-			fill_check(item, &checks[n++]);
+		if (item->claim->cleared || item->claim->has_intent ||
+		    (item->step != ITEM_CHECKED && item->step != ITEM_REFUSED))
+			continue;
+		fill_check(item, &checks[n++]);
+		item->step = ITEM_GONE;
 	}
-	*any = n > 0;
-	if (n > 0)
-		b->pending = request_finish_checks(b->s->env.db, checks, n, on_checks_told, b, e);
+	if (n > 0) {
+		p = request_finish_checks(b->s->env.db, checks, n, on_told, b, e);
+		b->holds += p != NULL;
+	}
 	free(checks);
-	return n == 0 || b->pending != NULL;
+	return n == 0 || p != NULL;
 }
 
 static void
@@ -438,28 +476,34 @@ abandon_stale(struct batch *b, struct error *e)
 }
 
 static void
+check_item(struct issuance *s, struct issue_item *item, int64_t now)
+{
+	struct issuing_ca *ca = ca_cache_find(s->env.cache, item->claim->ca_id);
+
+	item->ca = ca != NULL ? ca_hold(ca) : NULL;
+	item->template = ca_cache_template(s->env.cache, item->claim->template_version_id);
+	if (item->claim->has_intent) {
+		item_resume(item, now);
+		return;
+	}
+	item_check(item);
+	if (item->step == ITEM_CHECKED && (item->claim->cleared || item->claim->automatic))
+		item_build(item, s->env.signer_id, now);
+}
+
+static void
 check_items(struct batch *b)
 {
-	struct issuance *s = b->s;
 	int64_t now = (int64_t)time(NULL);
 	struct error e = ERROR_INIT;
 	bool any = false;
 
-	for (size_t i = 0; i < b->count; i++) {
-		struct issue_item *item = &b->items[i];
-		struct issuing_ca *ca = ca_cache_find(s->env.cache, item->claim->ca_id);
-
-		item->ca = ca != NULL ? ca_hold(ca) : NULL;
-		item->template = ca_cache_template(s->env.cache, item->claim->template_version_id);
-		if (item->claim->has_intent)
-			item_resume(item, now);
-		else
-			item_check(item);
-	}
-	if (!abandon_stale(b, &e) || !tell_checks(b, &any, &e))
+	for (size_t i = 0; i < b->count; i++)
+		check_item(b->s, &b->items[i], now);
+	if (!abandon_stale(b, &e) || !tell_checks(b, &e) || !begin_signing(b, &any, &e))
 		abandon(b, &e);
 	else if (!any)
-		build_and_begin(b);
+		close_batch(b);
 }
 
 /* -------------------------------------------------------------------- load */
@@ -544,18 +588,37 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 	b->claimed = batch;
 	b->items = calloc(batch->count > 0 ? batch->count : 1, sizeof *b->items);
 	if (b->items == NULL || batch->count == 0) {
-		end_batch(b);
+		let_go(b);
 		return;
 	}
+	s->crowd += (int64_t)batch->count;
+	if (s->crowd > CROWD_MAX)
+		s->crowd = CROWD_MAX;
+	if (s->promise_ms > 0)
+		s->look_until = clock_ms() + s->promise_ms + LOOK_MS;
 	b->count = batch->count;
 	for (size_t i = 0; i < b->count; i++)
 		b->items[i] = (struct issue_item){.claim = &b->claimed->claims[i], .batch = b};
 	/* A full batch means a backlog: the other slot goes for more. */
-	if (b->count == s->env.batch)
+	if (b->count >= s->limit)
 		s->again = true;
 	load(b);
 	if (s->again)
 		issuance_poke(s);
+	else
+		look_soon(s);
+}
+
+static bool
+is_crowded(struct issuance *s)
+{
+	int64_t now = clock_ms(), left = (now - s->crowd_ms) / CROWD_DRAIN_MS;
+
+	if (left > 0) {
+		s->crowd = s->crowd > left ? s->crowd - left : 0;
+		s->crowd_ms = now;
+	}
+	return s->crowd > CROWD;
 }
 
 void
@@ -574,12 +637,14 @@ issuance_poke(struct issuance *s)
 	if (b == NULL)
 		return;
 	s->again = false;
-	b->pending = request_claim(s->env.db, s->env.batch, LEASE_S, on_claimed, b, &e);
+	s->promise_ms = is_crowded(s) ? PROMISE_MS : 0;
+	b->pending = request_claim(s->env.db, s->limit, LEASE_S, s->promise_ms, on_claimed, b, &e);
 	if (b->pending == NULL) {
 		log_failure(LOG_LEVEL_WARNING, "-", &e);
 		return;
 	}
 	b->busy = true;
+	b->holds = 1;
 	s->claiming = true;
 }
 
@@ -592,6 +657,12 @@ on_swept(int64_t count, const struct error *err, void *arg)
 
 	if (err == NULL && count > 0)
 		issuance_poke(s);
+}
+
+static void
+on_look(evutil_socket_t fd, short what, void *arg)
+{
+	issuance_poke(arg);
 }
 
 static void
@@ -615,8 +686,10 @@ issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, st
 	s->env = *env;
 	s->idle = idle;
 	s->arg = arg;
+	s->limit = env->batch < LIMIT_START ? env->batch : LIMIT_START;
+	s->look = event_new(env->base, -1, 0, on_look, s);
 	s->sweep = event_new(env->base, -1, EV_PERSIST, on_sweep, s);
-	if (s->sweep == NULL || event_add(s->sweep, &period) != 0)
+	if (s->look == NULL || s->sweep == NULL || event_add(s->sweep, &period) != 0)
 		goto no_memory;
 	for (size_t i = 0; i < BATCHES; i++) {
 		s->batches[i].s = s;
@@ -657,6 +730,8 @@ issuance_free(struct issuance *s)
 		if (b->deadline != NULL)
 			event_free(b->deadline);
 	}
+	if (s->look != NULL)
+		event_free(s->look);
 	if (s->sweep != NULL)
 		event_free(s->sweep);
 	free(s);

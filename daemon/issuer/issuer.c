@@ -92,6 +92,14 @@ on_work(struct db *db, void *arg)
 }
 
 static void
+on_request(struct db *db, void *arg)
+{
+	struct issuer *i = arg;
+
+	issuance_poke(i->issuance);
+}
+
+static void
 on_publish(struct db *db, void *arg)
 {
 	struct issuer *i = arg;
@@ -298,6 +306,7 @@ open_database(struct issuer *i, struct error *e)
 	i->db = db_open(
 	    role_base(i->role), i->config->database_issuer, &options, &db_callbacks, i, e);
 	return i->db != NULL && db_listen(i->db, "chancery_work", on_work, i, e) &&
+	       db_listen(i->db, "chancery_request", on_request, i, e) &&
 	       db_listen(i->db, "chancery_publish", on_publish, i, e);
 }
 

@@ -374,6 +374,25 @@ report(void)
 	free(ms);
 }
 
+/* Submits many and waits until all were read. */
+static void
+work(size_t many, size_t at_a_time, double a_second)
+{
+	count = many;
+	group = at_a_time;
+	rate = a_second;
+	free(requests);
+	free(known);
+	requests = calloc(count, sizeof *requests);
+	known = calloc(count, sizeof *known);
+	if (requests == NULL || known == NULL)
+		err(1, "calloc");
+	begun = known_count = first_unread = read_count = queries = 0;
+	start = looked_at = progress_at = now();
+	while (read_count < count)
+		turn();
+}
+
 int
 main(int argc, char **argv)
 {
@@ -385,16 +404,10 @@ main(int argc, char **argv)
 	ca = argv[2];
 	template = argv[3];
 	map_csrs(argv[4]);
-	count = (size_t)atol(argv[5]);
 	submitter_count = (size_t)atol(argv[6]);
-	group = (size_t)atol(argv[7]);
-	rate = atof(argv[8]);
-	if (count == 0 || group == 0 || submitter_count == 0 || submitter_count > SUBMITTERS_MAX)
+	if (atol(argv[5]) < 1 || atol(argv[7]) < 1 || submitter_count == 0 ||
+	    submitter_count > SUBMITTERS_MAX)
 		errx(2, "COUNT and GROUP are at least 1, SUBMITTERS 1 to %d", SUBMITTERS_MAX);
-	requests = calloc(count, sizeof *requests);
-	known = calloc(count, sizeof *known);
-	if (requests == NULL || known == NULL)
-		err(1, "calloc");
 	reader = open_connection(argv[1]);
 	PQclear(PQexec(reader, "LISTEN chancery_done"));
 	prepare(reader,
@@ -411,13 +424,13 @@ main(int argc, char **argv)
 			errx(1, "%s", PQerrorMessage(conn));
 		submitters[i].conn = conn;
 	}
+	/* A session plans its statements when it first runs them. */
+	work(submitter_count, 1, 0);
 	puts("ready");
 	(void)fflush(stdout);
 	if (getchar() == EOF)
 		errx(1, "nobody wants to start");
-	start = looked_at = progress_at = now();
-	while (read_count < count)
-		turn();
+	work((size_t)atol(argv[5]), (size_t)atol(argv[7]), atof(argv[8]));
 	report();
 	while (getchar() != EOF)
 		;

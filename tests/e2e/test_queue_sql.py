@@ -171,6 +171,19 @@ def test_automatic_request_is_issued(queue, issuer):
     assert audit(queue, request) == ["request.submitted", "request.checked", "certificate.issued"]
 
 
+def test_automatic_request_is_checked_and_begun_at_once(queue, issuer):
+    request, manual = submit(queue) + submit(queue, "manual")
+    claims = issuer.claim()
+    begun, = issuer.begin(claims, checked=False)
+    assert begun == next(c["request_id"] for c in claims if c["public_id"] == request)
+    assert state(queue, request) == "signing" and state(queue, manual) == "claimed"
+    assert queue.execute("SELECT request_id, subject, names FROM chancery_store.request_summary") \
+        == [(begun, "CN=a", ["dns:a", "dns:b"])]
+    issuer.release([c for c in claims if c["public_id"] == request])
+    again, = issuer.claim()
+    assert again["cleared"] and again["tbs"] is not None
+
+
 def test_manual_request_waits_for_a_decision(queue, issuer):
     request, = submit(queue, "manual")
     claim, = issuer.claim()
@@ -379,21 +392,44 @@ def test_pending_requests_expire(queue, issuer):
 # ------------------------------------------------------------------------ hints
 
 
-def test_hints_travel_both_ways(queue, issuer):
+def listen(queue, *channels):
+    """What comes in: a function that answers with what came since it was last asked."""
     listener = queue.connect("service_two")
     with listener.cursor() as cursor:
-        cursor.execute("LISTEN chancery_work; LISTEN chancery_done")
+        for channel in channels:
+            cursor.execute(f"LISTEN {channel}")
 
     def heard():
-        listener.poll()
+        with listener.cursor() as cursor:
+            cursor.execute("SELECT 1")  # everything committed before has been delivered then
         found = [(n.channel, n.payload) for n in listener.notifies]
         del listener.notifies[:]
         return found
 
+    return heard
+
+
+def test_no_hints_while_an_issuer_has_promised_to_look(queue, issuer):
+    heard = listen(queue, "chancery_request")
+    submit(queue)
+    wait_until(heard, what="the first hint")
+    assert len(issuer.call("claim_requests(64, 60, 60000)")) == 1
+    submit(queue)
+    assert heard() == []
+    queue.execute("SELECT setval('chancery_store.issuer_looks_at', 0)")
+    submit(queue)
+    wait_until(heard, what="a hint when the promise is over")
+    assert issuer.call("claim_requests(64, 60, 50)") and issuer.call("claim_requests(64, 60, 60000)") == []
+    submit(queue)
+    wait_until(heard, what="a hint shortly before the look")  # what found nothing promised nothing
+
+
+def test_hints_travel_both_ways(queue, issuer):
+    heard = listen(queue, "chancery_request", "chancery_done")
     submit(queue, count=5)
     found = []
     wait_until(lambda: found.extend(heard()) or found, what="a hint to the issuer")
-    assert set(found) == {("chancery_work", "")} and len(found) == 1  # five in one transaction
+    assert set(found) == {("chancery_request", "")} and len(found) == 1  # five in one transaction
     claims = issuer.claim()
     issuer.finish(claims)
     serials = [serial() for _ in claims]
@@ -403,7 +439,6 @@ def test_hints_travel_both_ways(queue, issuer):
     issuer.complete(claims, [certificate(b"tbs" + s) for s in serials])
     wait_until(lambda: found.extend(heard()) or found, what="a hint to who waits")
     assert set(found) == {("chancery_done", "")}
-    listener.close()
 
 
 # ------------------------------------------------------------------------ plans

@@ -179,7 +179,7 @@ defaults_and_absent_parts(void **state)
 	assert_string_equal(cfg.path, in_dir("c.yaml"));
 	assert_int_equal(cfg.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(cfg.drain_timeout_s, 30);
-	assert_int_equal(cfg.issuer.batch, 64);
+	assert_int_equal(cfg.issuer.batch, 256);
 	assert_null(cfg.database_owner);
 	assert_null(cfg.front.unix_path);
 	assert_null(cfg.issuer.ca_file);

@@ -78,7 +78,7 @@ claim(size_t expected)
 {
 	struct error err = ERROR_INIT;
 
-	answered(request_claim(db, REQUEST_BATCH_MAX, 60, on_claim, NULL, &err));
+	answered(request_claim(db, REQUEST_BATCH_MAX, 60, 0, on_claim, NULL, &err));
 	assert_int_equal(got.batch->count, expected);
 }
 
@@ -163,6 +163,7 @@ static void
 queue(void **state)
 {
 	struct request_key keys[COUNT];
+	struct request_check told[COUNT] = {0};
 	struct request_intent intents[COUNT] = {intent_of(0), intent_of(1), intent_of(2)};
 	struct request_certificate certificate;
 	const char *reasons[] = {"the key was destroyed"};
@@ -171,9 +172,11 @@ queue(void **state)
 
 	claim(COUNT);
 	check_all(keys);
+	for (size_t i = 0; i < COUNT; i++)
+		told[i].key = keys[i];
 	answered(request_extend(db, keys, 2, 60, on_ids, NULL, &err));
 	assert_int_equal(got.count, 2);
-	answered(request_begin_signing(db, keys, intents, COUNT, on_ids, NULL, &err));
+	answered(request_begin_signing(db, told, intents, COUNT, on_ids, NULL, &err));
 	assert_int_equal(got.count, 2); /* not the rejected one */
 	certificate = certificate_of(keys[0], &intents[1], der);
 	answered(request_complete(db, &certificate, 1, on_ids, NULL, &err));
@@ -191,16 +194,16 @@ queue(void **state)
 	answered(request_release(db, &keys[1], 1, 0, NULL, on_ids, NULL, &err));
 	assert_int_equal(got.count, 0);
 	claim(1);
-	keys[1] = got.batch->claims[0].key;
+	told[1].key = keys[1] = got.batch->claims[0].key;
 	assert_int_equal(keys[1].epoch, 2);
 	assert_true(got.batch->claims[0].has_intent && got.batch->claims[0].cleared);
 	assert_memory_equal(got.batch->claims[0].intent.serial, intents[1].serial, SERIAL_LEN);
 	assert_memory_equal(got.batch->claims[0].intent.tbs.p, intents[1].tbs.p, 200);
-	answered(request_begin_signing(db, &keys[1], &intents[2], 1, on_ids, NULL, &err));
+	answered(request_begin_signing(db, &told[1], &intents[2], 1, on_ids, NULL, &err));
 	assert_int_equal(got.count, 0);
 	answered(request_abandon_intents(db, &keys[1], 1, on_ids, NULL, &err));
 	assert_int_equal(got.count, 1);
-	answered(request_begin_signing(db, &keys[1], &intents[2], 1, on_ids, NULL, &err));
+	answered(request_begin_signing(db, &told[1], &intents[2], 1, on_ids, NULL, &err));
 	assert_int_equal(got.count, 1);
 	answered(request_fail(db, &keys[1], reasons, 1, on_ids, NULL, &err));
 	assert_int_equal(got.count, 1);
@@ -209,7 +212,7 @@ queue(void **state)
 	answered(request_expire(db, 3600, on_count, NULL, &err));
 	assert_int_equal(got.number, 0);
 	claim(0);
-	assert_null(request_claim(db, REQUEST_BATCH_MAX + 1, 60, on_claim, NULL, &err));
+	assert_null(request_claim(db, REQUEST_BATCH_MAX + 1, 60, 0, on_claim, NULL, &err));
 	assert_int_equal(err.code, ERROR_INTERNAL);
 }
 

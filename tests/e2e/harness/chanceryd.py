@@ -95,7 +95,7 @@ class Chanceryd:
                 "unix": {"path": self.socket_path, "mode": "0660"},
                 "http": [f"127.0.0.1:{self.http_port}"],
             },
-            "issuer": {"signer_id": 1, "batch": 64, "credentials_dir": self.credentials_dir},
+            "issuer": {"signer_id": 1, "credentials_dir": self.credentials_dir},
         }
         if https:
             self.config["front"]["https"] = [

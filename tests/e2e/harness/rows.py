@@ -80,17 +80,20 @@ class Issuer:
         )
         return {row["request_id"]: row["state"] for row in rows}
 
-    def begin(self, claims, serials=None, tbs=None):
+    def begin(self, claims, serials=None, tbs=None, checked=True):
+        """checked: finish was called; otherwise what it would say comes here."""
         n = len(claims)
+        summary = [[None] * n] * 5 if checked else [
+            ["CN=a"] * n, ["dns:a\ndns:b"] * n, ["rsa2048"] * n, [b"s" * 32] * n, [b"c" * 32] * n]
         serials = serials or [serial() for _ in claims]
         tbs = tbs or [b"tbs" + s for s in serials]
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT array_agg(sha256(t)) FROM unnest(%s::bytea[]) t", (tbs,))
             digests = cursor.fetchone()[0]
         return self.ids(
-            "begin_signing(%s::bigint[], %s::int[], %s::bigint[], %s::bytea[], %s::bigint[], %s::bigint[],"
-            " %s::bytea[], %s::bytea[])",
-            *self.keys(claims), [1] * n, serials, [1] * n, [1] * n, digests, tbs,
+            "begin_signing(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::bytea[],"
+            " %s::bigint[], %s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[], %s::bytea[])",
+            *self.keys(claims), *summary, [1] * n, serials, [1] * n, [1] * n, digests, tbs,
         )
 
     def complete(self, claims, ders):
