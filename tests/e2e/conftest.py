@@ -5,12 +5,16 @@ worker); databases, tokens and instances are fresh for each test or module.
 """
 
 import os
+import resource
 import shutil
 import sys
 import tempfile
 
 import pytest
 
+# Crowds of connections need more than the 1,024 files of an ordinary login.
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (16384 if hard == resource.RLIM_INFINITY else min(16384, hard), hard))
 os.umask(0o022)  # other users (PostgreSQL's, nginx's) read what the tests make
 sys.path.insert(0, os.path.dirname(__file__))
 
