@@ -3,15 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The callback of a typed question, kept until the untyped answer comes. */
-struct asked {
-	union {
-		crl_due_fn *due;
-		crl_job_fn *job;
-		crl_done_fn *done;
-	} fn;
-	void *arg;
-};
+#include "db/call_int.h"
 
 #define COLUMNS_OF_JOB                                                                       \
 	"crl_id, epoch, artifact_id, scope_id, ca_id, delta, resume, number, base_number, "  \
@@ -61,30 +53,6 @@ static const struct db_statement stmt_complete_entries = {
 static const struct db_statement stmt_delta_entries = {
     "crl_delta_entries", ENTRY DELTA_ENTRIES "ORDER BY serial", 3};
 
-static struct asked *
-remember(void *arg, struct error *err)
-{
-	struct asked *a = calloc(1, sizeof *a);
-
-	if (a == NULL)
-		error_set_errno(err, ERROR_SYSTEM, "allocating a question about CRLs");
-	else
-		a->arg = arg;
-	return a;
-}
-
-/* Sends; the memory of the question goes with a refusal. */
-static struct db_pending *
-send_query(struct db *db, const struct db_statement *statement, struct db_params *p,
-    db_answer_fn *answer, struct asked *a, struct error *err)
-{
-	struct db_pending *pending = db_query(db, statement, p, answer, a, err);
-
-	if (pending == NULL)
-		free(a);
-	return db_own_arg(pending);
-}
-
 static void
 copy_octets(struct bytes from, uint8_t *to, size_t *len, size_t max)
 {
@@ -127,7 +95,7 @@ read_job(struct db_result *r, struct crl_job *job, struct error *err)
 static void
 on_due(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 	struct crl_due due[16];
 	struct error e = ERROR_INIT;
 	size_t n = 0;
@@ -143,42 +111,38 @@ on_due(struct db *db, struct db_result *result, const struct error *err, void *a
 		if (!db_result_ok(result, &e))
 			err = &e;
 	}
-	a->fn.due(due, err == NULL ? n : 0, err, a->arg);
-	free(a);
+	((crl_due_fn *)call.fn)(due, err == NULL ? n : 0, err, call.arg);
 }
 
 static void
 on_job(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 	struct crl_job job;
 	struct error e = ERROR_INIT;
 	bool some = err == NULL && db_row_count(result) > 0;
 
 	if (some && !read_job(result, &job, &e))
 		err = &e;
-	a->fn.job(some && err == NULL ? &job : NULL, err, a->arg);
-	free(a);
+	((crl_job_fn *)call.fn)(some && err == NULL ? &job : NULL, err, call.arg);
 }
 
 static void
 on_done(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 	bool held = err == NULL && (db_row_count(result) == 0 || db_get_bool(result, 0, 0));
 
-	a->fn.done(held, err, a->arg);
-	free(a);
+	((crl_done_fn *)call.fn)(held, err, call.arg);
 }
 
 /* Answers that carry nothing: the call has done what it should. */
 static void
 on_void(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
-	struct asked *a = arg;
+	struct db_call call = db_call_take(arg);
 
-	a->fn.done(err == NULL, err, a->arg);
-	free(a);
+	((crl_done_fn *)call.fn)(err == NULL, err, call.arg);
 }
 
 struct db_pending *
@@ -186,17 +150,13 @@ crl_find_due(struct db *db, int limit, const int64_t *without, size_t n, crl_due
     struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.due = fn;
 	db_param_int64(&p, limit);
 	db_array_begin(&p, DB_INT8);
 	for (size_t i = 0; i < n; i++)
 		db_element_int64(&p, without[i]);
 	db_array_end(&p);
-	return send_query(db, &stmt_due, &p, on_due, a, err);
+	return db_call(db, &stmt_due, &p, on_due, (db_call_fn *)fn, arg, err);
 }
 
 struct db_pending *
@@ -204,11 +164,7 @@ crl_begin(struct db *db, int64_t scope_id, bool delta, const struct decision_key
     int64_t life_s, int lease_s, crl_job_fn *fn, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.job = fn;
 	db_param_int64(&p, scope_id);
 	db_param_bool(&p, delta);
 	if (decision != NULL) {
@@ -220,7 +176,7 @@ crl_begin(struct db *db, int64_t scope_id, bool delta, const struct decision_key
 	}
 	db_param_int64(&p, life_s);
 	db_param_int64(&p, lease_s);
-	return send_query(db, &stmt_begin, &p, on_job, a, err);
+	return db_call(db, &stmt_begin, &p, on_job, (db_call_fn *)fn, arg, err);
 }
 
 struct db_pending *
@@ -228,15 +184,11 @@ crl_put_chunk(struct db *db, int64_t artifact_id, int position, const void *data
     crl_done_fn *fn, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.done = fn;
 	db_param_int64(&p, artifact_id);
 	db_param_int64(&p, position);
 	db_param_bytea(&p, data, len);
-	return send_query(db, &stmt_put_chunk, &p, on_void, a, err);
+	return db_call(db, &stmt_put_chunk, &p, on_void, (db_call_fn *)fn, arg, err);
 }
 
 struct db_pending *
@@ -264,18 +216,14 @@ crl_spooled(struct db *db, const struct crl_job *job, int64_t upto_seq, int64_t 
     const uint8_t tbs_sha256[32], int lease_s, crl_done_fn *fn, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.done = fn;
 	db_param_int64(&p, job->crl_id);
 	db_param_int64(&p, job->epoch);
 	db_param_int64(&p, upto_seq);
 	db_param_int64(&p, entries);
 	db_param_bytea(&p, tbs_sha256, 32);
 	db_param_int64(&p, lease_s);
-	return send_query(db, &stmt_spooled, &p, on_done, a, err);
+	return db_call(db, &stmt_spooled, &p, on_done, (db_call_fn *)fn, arg, err);
 }
 
 struct db_pending *
@@ -283,15 +231,11 @@ crl_keep_lease(struct db *db, const struct crl_job *job, int lease_s, crl_done_f
     struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.done = fn;
 	db_param_int64(&p, job->crl_id);
 	db_param_int64(&p, job->epoch);
 	db_param_int64(&p, lease_s);
-	return send_query(db, &stmt_keep_lease, &p, on_done, a, err);
+	return db_call(db, &stmt_keep_lease, &p, on_done, (db_call_fn *)fn, arg, err);
 }
 
 struct db_pending *
@@ -299,11 +243,7 @@ crl_complete(struct db *db, const struct crl_job *job, const struct crl_completi
     int lease_s, crl_job_fn *fn, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.job = fn;
 	db_param_int64(&p, job->crl_id);
 	db_param_int64(&p, job->epoch);
 	db_param_bytea(&p, completion->head, completion->head_len);
@@ -318,7 +258,7 @@ crl_complete(struct db *db, const struct crl_job *job, const struct crl_completi
 		db_param_null(&p);
 	}
 	db_param_int64(&p, lease_s);
-	return send_query(db, &stmt_complete, &p, on_job, a, err);
+	return db_call(db, &stmt_complete, &p, on_job, (db_call_fn *)fn, arg, err);
 }
 
 struct db_pending *
@@ -326,16 +266,12 @@ crl_burn(struct db *db, const struct crl_job *job, const char *reason, bool fina
     void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	struct asked *a = remember(arg, err);
 
-	if (a == NULL)
-		return NULL;
-	a->fn.done = fn;
 	db_param_int64(&p, job->crl_id);
 	db_param_int64(&p, job->epoch);
 	db_param_text(&p, reason);
 	db_param_bool(&p, final);
-	return send_query(db, &stmt_burn, &p, on_void, a, err);
+	return db_call(db, &stmt_burn, &p, on_void, (db_call_fn *)fn, arg, err);
 }
 
 bool
