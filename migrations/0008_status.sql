@@ -27,7 +27,10 @@ LANGUAGE sql AS $$
     INSERT INTO token_status (signer_id, token, state, sentence, label, serial, model, threads, signatures, since)
     VALUES (p_signer_id, p_token, p_state, p_sentence, p_label, p_serial, p_model, p_threads, p_signatures, p_since)
     ON CONFLICT (signer_id, token) DO UPDATE SET state = p_state, sentence = p_sentence, label = p_label,
-        serial = p_serial, model = p_model, threads = p_threads, signatures = p_signatures, since = p_since,
+        serial = p_serial, model = p_model, threads = p_threads, signatures = p_signatures,
+        -- A signer that is not there cannot say since when.
+        since = CASE WHEN token_status.state = p_state AND p_state = 'no-signer' THEN token_status.since
+            ELSE p_since END,
         reported_at = clock_timestamp()
 $$;
 GRANT EXECUTE ON FUNCTION report_token(int, text, text, text, text, text, text, int, bigint, timestamptz)

@@ -10,7 +10,7 @@
 
 #define LOOK_S 1
 #define LEASE_S 30
-/* After a failure the scope rests, longer each time. */
+/* After a failure the scope rests: longer each time, unless it may pass by itself. */
 #define REST_MIN_S 2
 #define REST_MAX_S 300
 #define RESTS_MAX 64
@@ -74,12 +74,13 @@ is_resting(struct crl_calendar *c, int64_t scope_id)
 	return r != NULL && monotonic_s() < r->until;
 }
 
+/* why: NULL when the CRL is issued. */
 static void
-note_outcome(struct crl_calendar *c, int64_t scope_id, bool good)
+note_outcome(struct crl_calendar *c, int64_t scope_id, const struct error *why)
 {
 	struct rest *r = find_rest(c, scope_id);
 
-	if (good) {
+	if (why == NULL) {
 		if (r != NULL)
 			*r = (struct rest){0};
 		return;
@@ -89,7 +90,7 @@ note_outcome(struct crl_calendar *c, int64_t scope_id, bool good)
 	if (r == NULL)
 		return;
 	r->scope_id = scope_id;
-	r->length_s = r->length_s == 0 ? REST_MIN_S : r->length_s * 2;
+	r->length_s = r->length_s == 0 || error_is_retryable(why) ? REST_MIN_S : r->length_s * 2;
 	if (r->length_s > REST_MAX_S)
 		r->length_s = REST_MAX_S;
 	r->until = monotonic_s() + r->length_s;
@@ -123,7 +124,7 @@ start_build(struct crl_calendar *c, struct issuing_ca *ca, const struct crl_job 
 		return;
 	}
 	log_failure(LOG_LEVEL_ERROR, job->ca_name, &e);
-	note_outcome(c, job->scope_id, false);
+	note_outcome(c, job->scope_id, &e);
 	if (crl_burn(c->env.db, job, e.text, false, ignore_done, NULL, &unasked) == NULL)
 		log_failure(LOG_LEVEL_WARNING, job->ca_name, &unasked);
 }
@@ -136,7 +137,7 @@ on_built(struct crl_build *b, const struct crl_job *together, const struct error
 
 	if (err != NULL)
 		log_failure(LOG_LEVEL_ERROR, "crl", err);
-	note_outcome(c, crl_build_scope(b), err == NULL);
+	note_outcome(c, crl_build_scope(b), err);
 	while (c->builds[i] != b)
 		i++;
 	c->builds[i] = c->builds[--c->build_count];
@@ -164,7 +165,7 @@ on_begun(const struct crl_job *job, const struct error *err, void *arg)
 	c->beginning--;
 	if (err != NULL && begin->begun == NULL) {
 		log_failure(LOG_LEVEL_WARNING, begin->ca->row.name, err);
-		note_outcome(c, begin->scope_id, false);
+		note_outcome(c, begin->scope_id, err);
 	}
 	if (job != NULL)
 		start_build(c, begin->ca, job);
@@ -234,22 +235,25 @@ static void
 begin_due(struct crl_calendar *c, const struct crl_due *due)
 {
 	struct issuing_ca *ca = ca_cache_find(c->cache, due->ca_id);
-	struct error e = ERROR_INIT;
+	struct error e = ERROR_INIT, unread = ERROR_INIT;
 
 	if (is_building(c, due->scope_id) || is_resting(c, due->scope_id) ||
 	    c->build_count + c->beginning >= CRL_BUILDS_MAX)
 		return;
 	if (ca == NULL || ca->context == NULL) {
 		/* Another issuer made it; the next look finds it. */
-		note_outcome(c, due->scope_id, false);
-		if (!ca_cache_load(c->cache, on_cas_loaded, c, &e))
-			log_failure(LOG_LEVEL_WARNING, "crl", &e);
+		error_set(&e, ERROR_UNAVAILABLE, "its CA is not in the cache");
+		note_outcome(c, due->scope_id, &e);
+		if (!ca_cache_load(c->cache, on_cas_loaded, c, &unread))
+			log_failure(LOG_LEVEL_WARNING, "crl", &unread);
 		return;
 	}
-	if (!signer_client_is_up(c->env.signers, ca->row.token))
-		note_outcome(c, due->scope_id, false);
-	else if (!begin_crl(c, ca, due->scope_id, due->delta, NULL, NULL, NULL, &e))
+	if (!signer_client_is_up(c->env.signers, ca->row.token)) {
+		error_set(&e, ERROR_UNAVAILABLE, "its signer is not running");
+		note_outcome(c, due->scope_id, &e);
+	} else if (!begin_crl(c, ca, due->scope_id, due->delta, NULL, NULL, NULL, &e)) {
 		log_failure(LOG_LEVEL_WARNING, ca->row.name, &e);
+	}
 }
 
 static void
