@@ -182,7 +182,7 @@ $(BUILD)/faults/recorder.so: tests/faults/recorder.c $(BUILD)/flags
 
 .PHONY: e2e e2e-asan
 e2e: all faults                        ## end-to-end tests (E2E=tests/e2e/test_x.py for one file)
-	@CHANCERY_BUILD=$(BUILD) $(PYTEST) -n $(E2E_WORKERS) $(E2E)
+	@CHANCERY_BUILD=$(BUILD) $(PYTEST) -n $(E2E_WORKERS) --dist loadfile $(E2E)
 
 e2e-asan:                       ## the smoke subset of them under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory -s -j$(JOBS) $(ASAN) all faults
