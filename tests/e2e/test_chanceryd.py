@@ -95,5 +95,6 @@ def test_all_parts_come_back(bare_instance):
             return child["state"] == "running" and child["pid"] != before
 
         wait_until(is_back, what=name, alive=d.process)
-    assert d.api.get("/v1/status").status == 200
+    # The front serves before its database is connected, and says so.
+    wait_until(lambda: d.api.get("/v1/status").status == 200, what="the front's database", alive=d.process)
     assert d.stop() == 0

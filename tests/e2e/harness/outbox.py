@@ -14,14 +14,15 @@ from cryptography.x509.oid import NameOID
 from .chanceryd import SANITIZER_ENVIRONMENT, build_dir
 from .postgres import REPO
 from .process import SANITIZER, Process, run, wait_until
+from .programs import make_build_dir
 
 CHUNK = 1 << 20
 
 
 def build_driver(directory):
     """Compiles the driver with the flags of the build under test."""
-    build = build_dir()
-    with open(os.path.join(build, "flags"), encoding="utf-8") as f:
+    build = make_build_dir()
+    with open(os.path.join(build_dir(), "flags"), encoding="utf-8") as f:
         flags = f.read().strip()
     libraries = " ".join(os.path.join(build, f"lib{n}.a") for n in ("publish", "db", "x509", "core"))
     packages = "libcurl ldap libpq libevent libcrypto yaml-0.1"

@@ -9,19 +9,24 @@ from .postgres import REPO
 from .process import run
 
 
+def make_build_dir():
+    """build_dir() as make calls it: relative inside the tree, because another
+    spelling means other flags, and because make knows no spaces in names."""
+    inside = os.path.relpath(build_dir(), REPO)
+    return build_dir() if inside.startswith("..") else inside
+
+
 def build_flags():
     """Arguments that have make use the build under test."""
-    directory = build_dir()
     try:
-        with open(os.path.join(directory, "flags"), encoding="utf-8") as f:
+        with open(os.path.join(build_dir(), "flags"), encoding="utf-8") as f:
             found = re.search(r"-fsanitize=(\S+)", f.read())
     except FileNotFoundError:
         found = None
-    return [f"BUILD={directory}", f"SANITIZE={found.group(1) if found else ''}"]
+    return [f"BUILD={make_build_dir()}", f"SANITIZE={found.group(1) if found else ''}"]
 
 
 def unit_program(name):
     """The path of tests/unit/<name>.c as a program of the build under test."""
-    path = os.path.join(build_dir(), "unit", name)
-    run(["make", "-s", "-C", REPO, *build_flags(), path])
-    return path
+    run(["make", "-s", "-C", REPO, *build_flags(), os.path.join(make_build_dir(), "unit", name)])
+    return os.path.join(build_dir(), "unit", name)
