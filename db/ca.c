@@ -43,7 +43,8 @@ copy_bytes(struct bytes from, struct bytes *to)
 	if (p == NULL)
 		return false;
 	memcpy(p, from.p, from.len);
-	*to = (struct bytes){p, from.len};
+	to->p = p;
+	to->len = from.len;
 	return true;
 }
 

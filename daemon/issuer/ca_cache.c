@@ -266,6 +266,7 @@ ca_cache_template(const struct ca_cache *c, int64_t version_id)
 
 	if (i == c->template_count || c->templates[i].version_id != version_id)
 		return NULL;
+	/* cppcheck-suppress CastIntegerToAddressAtReturn ; takes the name for C++ */
 	return c->templates[i].template;
 }
 

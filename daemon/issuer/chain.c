@@ -19,7 +19,9 @@ chain_pool_add(struct chain_pool *pool, struct bytes der, struct error *e)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating a certificate");
 	if (der.len > 0)
 		memcpy(copy, der.p, der.len);
-	pool->der[pool->count++] = (struct bytes){copy, der.len};
+	pool->der[pool->count].p = copy;
+	pool->der[pool->count].len = der.len;
+	pool->count++;
 	return true;
 }
 

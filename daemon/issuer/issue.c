@@ -104,7 +104,7 @@ end_batch(struct batch *b)
 	struct issuance *s = b->s;
 
 	event_del(b->deadline);
-	for (size_t i = 0; i < b->count; i++) {
+	for (size_t i = 0; b->items != NULL && i < b->count; i++) {
 		signer_cancel(s->env.signers, b->items[i].call);
 		item_free(&b->items[i]);
 	}
@@ -127,6 +127,13 @@ let_go(struct batch *b)
 {
 	if (--b->holds == 0)
 		end_batch(b);
+}
+
+/* Zeroed room for something of each item; free it. NULL without memory. */
+static void *
+item_array(const struct batch *b, size_t size)
+{
+	return calloc(b->count > 0 ? b->count : 1, size);
 }
 
 /* The database cannot be asked: everything stays as it is there, and comes back
@@ -153,7 +160,7 @@ on_closed(const int64_t *ids, size_t count, const struct error *err, void *arg)
 static bool
 complete_signed(struct batch *b, struct error *e)
 {
-	struct request_certificate *done = calloc(b->count, sizeof *done);
+	struct request_certificate *done = item_array(b, sizeof *done);
 	struct db_pending *p = NULL;
 	size_t n = 0;
 
@@ -187,7 +194,7 @@ complete_signed(struct batch *b, struct error *e)
 static bool
 release_later(struct batch *b, struct error *e)
 {
-	struct request_key *keys = calloc(b->count, sizeof *keys);
+	struct request_key *keys = item_array(b, sizeof *keys);
 	const char *reason = NULL;
 	struct db_pending *p = NULL;
 	size_t n = 0;
@@ -213,8 +220,8 @@ release_later(struct batch *b, struct error *e)
 static bool
 fail_refused(struct batch *b, struct error *e)
 {
-	struct request_key *keys = calloc(b->count, sizeof *keys);
-	const char **reasons = calloc(b->count, sizeof *reasons);
+	struct request_key *keys = item_array(b, sizeof *keys);
+	const char **reasons = item_array(b, sizeof *reasons);
 	struct db_pending *p = NULL;
 	size_t n = 0;
 	bool ok = false;
@@ -384,8 +391,8 @@ fill_check(const struct issue_item *item, struct request_check *c)
 static bool
 begin_signing(struct batch *b, bool *any, struct error *e)
 {
-	struct request_check *checks = calloc(b->count, sizeof *checks);
-	struct request_intent *intents = calloc(b->count, sizeof *intents);
+	struct request_check *checks = item_array(b, sizeof *checks);
+	struct request_intent *intents = item_array(b, sizeof *intents);
 	size_t n = 0;
 	bool ok = false;
 
@@ -429,7 +436,7 @@ on_told(const struct request_checked *checked, size_t count, const struct error 
 static bool
 tell_checks(struct batch *b, struct error *e)
 {
-	struct request_check *checks = calloc(b->count, sizeof *checks);
+	struct request_check *checks = item_array(b, sizeof *checks);
 	struct db_pending *p = NULL;
 	size_t n = 0;
 

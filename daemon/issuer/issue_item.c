@@ -105,27 +105,33 @@ item_check(struct issue_item *item)
 
 /* ------------------------------------------------------------------ resume */
 
+static bool
+resume(struct issue_item *item, int64_t now, struct error *e)
+{
+	struct certificate c;
+
+	if (item->ca == NULL || item->ca->context == NULL)
+		return error_set(e, ERROR_CONFLICT, "the CA of this request is not in operation");
+	if (!tbs_certificate_parse(item->intent.tbs, &c, e))
+		return error_wrap(e, "what was committed for this request");
+	item->stale = item->intent.generation_id != item->ca->row.generation_id ||
+		      c.not_after < now;
+	if (item->stale)
+		return error_set(e, ERROR_UNAVAILABLE,
+		    "its certificate was not signed in time: it gets a new serial");
+	return true;
+}
+
 void
 item_resume(struct issue_item *item, int64_t now)
 {
 	struct error e = ERROR_INIT;
-	struct certificate c = {0};
 
 	item->intent = item->claim->intent;
-	if (item->ca == NULL || item->ca->context == NULL)
-		error_set(&e, ERROR_CONFLICT, "the CA of this request is not in operation");
-	else if (!tbs_certificate_parse(item->intent.tbs, &c, &e))
-		error_wrap(&e, "what was committed for this request");
-	if (error_is_set(&e)) {
-		item_fail(item, &e);
-	} else if (item->intent.generation_id != item->ca->row.generation_id || c.not_after < now) {
-		error_set(&e, ERROR_UNAVAILABLE,
-		    "its certificate was not signed in time: it gets a new serial");
-		item_fail(item, &e);
-		item->stale = true;
-	} else {
+	if (resume(item, now, &e))
 		item->step = ITEM_BUILT;
-	}
+	else
+		item_fail(item, &e);
 }
 
 /* ------------------------------------------------------------------- build */
