@@ -237,7 +237,8 @@ LINTED := $(filter daemon/% db/% pkcs11/%,$(filter %.c,$(SOURCES)))
 lint: $(BUILD)/gen/known_migrations.inc  ## clang-tidy and cppcheck
 	@scripts/bootstrap.sh build lint
 	@printf '%s\n' $(LINTED) | xargs -P $(JOBS) -n 4 scripts/run_tidy.sh -I$(BUILD)/gen $(PKG_CFLAGS)
-	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -j $(JOBS) -I. \
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -j $(JOBS) -I. -I$(BUILD)/gen \
+	 --include=/usr/include/$(shell $(CC) -print-multiarch)/sys/queue.h \
 	 --enable=warning,portability --suppress=missingIncludeSystem \
 	 --suppress=checkersReport -D_GNU_SOURCE $(LINTED)
 

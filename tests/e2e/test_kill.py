@@ -3,7 +3,6 @@
 import hashlib
 import os
 import random
-import threading
 import time
 
 import pytest
@@ -50,42 +49,30 @@ exceed_issuer: cut
 """
 
 
-class Killer(threading.Thread):
-    """Kills one of the roles every now and then, as long as it may."""
-
-    def __init__(self, daemon, roles, seed):
-        super().__init__(daemon=True)
-        self.target = daemon
-        self.roles = roles
-        self.random = random.Random(seed)
-        self.ended = threading.Event()
-        self.killed = dict.fromkeys(roles, 0)
-
-    def run(self):
-        while not self.ended.wait(self.random.uniform(0.1, 0.9)):
-            role = self.random.choice(self.roles)
-            self.killed[role] += self.target.kill_role(role)
-
-    def finish(self):
-        self.ended.set()
-        self.join()
+KILLS = 7  # the supervisor waits twice as long after each death: 0.1 s to 6.4 s
 
 
-def submit_all(a, count, template):
-    ids = []
-    connection = a.database.connect("service_one")
+def submit(a, requests, template):
+    """All in one transaction: they arrive at once. Returns their ids."""
+    connection = a.database.connect("service_one", autocommit=False)
     try:
         with connection.cursor() as cursor:
-            for n in range(count):
-                name = f"k{n}.example"
+            ids = []
+            for key, csr in requests:
                 cursor.execute(
-                    "SELECT chancery.submit_request(%s, %s, %s::bytea, '{}', %s)",
-                    (a.issuing, template, csr_der(name), f"kill-{n}"),
-                )
+                    "SELECT chancery.submit_request(%s, %s, %s::bytea, '{}', %s)", (a.issuing, template, csr, key))
                 ids.append(str(cursor.fetchone()[0]))
+        connection.commit()
+        return ids
     finally:
         connection.close()
-    return ids
+
+
+def kill_in_the_middle(a, role, chance):
+    """Kills a role while it works on what just came; how long after is up to chance."""
+    wait_until(lambda: a.daemon.pids(role), timeout=30, what=f"a living {role}", alive=a.daemon.process)
+    time.sleep(chance.uniform(0, 0.12))
+    return a.daemon.kill_role(role)
 
 
 def states(a):
@@ -106,17 +93,18 @@ def test_kill_at_random(new_authority, recorded_token, roles):
     count = REQUESTS // 5 if sanitized() else REQUESTS
     seed = int(os.environ.get("CHANCERY_SEED", time.time()))
     print(f"CHANCERY_SEED={seed}")
-    killer = Killer(a.daemon, roles, seed)
-    killer.start()
-    try:
-        ids = submit_all(a, count, "kill-test")
-        # Half of the wait with the killer at work, then in peace.
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and states(a).get("issued", 0) < others + count:
-            time.sleep(0.1)
-    finally:
-        killer.finish()
-    assert all(n > 0 for n in killer.killed.values()), killer.killed
+    chance = random.Random(seed)
+    plan = (roles * KILLS)[: KILLS + len(roles) - 1]
+    chance.shuffle(plan)
+    requests = [(f"kill-{n}", csr_der(f"k{n}.example")) for n in range(count)]
+    size = -(-count // len(plan))
+    ids = []
+    killed = 0
+    for n, role in enumerate(plan):
+        ids += submit(a, requests[n * size : (n + 1) * size], "kill-test")
+        killed += kill_in_the_middle(a, role, chance)
+    assert len(ids) == count
+    assert killed >= len(plan) - 1, f"{killed} kills of {len(plan)}"
     wait_until(
         lambda: sum(n for s, n in states(a).items() if s not in FINAL) == 0,
         timeout=120, what="an end of all requests", alive=a.daemon.process)
