@@ -199,15 +199,18 @@ INSERT INTO request_move VALUES
     ('awaiting-pin', 'expired');
 
 -- The narrow row that changes state; the CSR stays out of it, because an
--- UPDATE copies the row.
+-- UPDATE copies the row. No foreign keys: each submission would lock the same
+-- row of ca, against those who change it, for as long as a service leaves its
+-- transaction open. Rows of ca and template_version are never deleted. No CHECK
+-- either: PostgreSQL reads its text again for each INSERT.
 CREATE TABLE request (
     id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     public_id           uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
-    ca_id               bigint NOT NULL REFERENCES ca,
-    template_version_id bigint NOT NULL REFERENCES template_version,
-    submitter           text NOT NULL CHECK (length(submitter) BETWEEN 1 AND 200),
-    idempotency_key     text CHECK (length(idempotency_key) BETWEEN 1 AND 200),
-    payload_sha256      bytea NOT NULL,  -- of (CA, template, CSR, attributes)
+    ca_id               bigint NOT NULL,
+    template_version_id bigint NOT NULL,
+    submitter           text NOT NULL,
+    idempotency_key     text,
+    payload_sha256      bytea,           -- of (CA, template, CSR, attributes), beside a key
     state               text NOT NULL DEFAULT 'submitted', -- request_check_move holds it to request_move
     cleared             boolean NOT NULL DEFAULT false, -- a verified decision, or an automatic template
     epoch               int NOT NULL DEFAULT 0,     -- raised by each claim
@@ -226,40 +229,53 @@ CREATE INDEX request_open ON request (state, id) WHERE state NOT IN ('issued', '
 CREATE INDEX request_by_submitter ON request (submitter, id);
 
 -- Nothing else moves a request, whoever updates the row. No foreign key to
--- request_state: every move would lock the same two of its rows. No SET on the
--- function either, which would cost more than its work: names are qualified.
-CREATE FUNCTION request_check_move() RETURNS trigger LANGUAGE plpgsql AS $$
+-- request_state: every move would lock the same two of its rows. The function is
+-- made from request_move, because looking a move up there costs as much as the
+-- move; after a change of that table it must be made again. No SET on it, which
+-- would cost too.
+CREATE FUNCTION make_request_check_move() RETURNS void LANGUAGE plpgsql
+SET search_path = chancery_store, pg_temp AS $make$
+BEGIN
+    EXECUTE format($def$
+CREATE OR REPLACE FUNCTION request_check_move() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         IF NEW.state <> 'submitted' OR NEW.cleared OR NEW.epoch <> 0 THEN
             RAISE EXCEPTION USING ERRCODE = 'CH409',
                 MESSAGE = 'a request starts as submitted, undecided and never claimed';
         END IF;
+        IF length(NEW.submitter) NOT BETWEEN 1 AND 200 OR length(NEW.idempotency_key) NOT BETWEEN 1 AND 200
+            OR NEW.idempotency_key IS NOT NULL AND NEW.payload_sha256 IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'CH400',
+                MESSAGE = 'a submitter and an idempotency key have 1 to 200 characters, and a key its digest';
+        END IF;
         RETURN NEW;
     END IF;
-    IF NOT EXISTS (SELECT FROM chancery_store.request_move
-        WHERE from_state = OLD.state AND to_state = NEW.state) THEN
+    IF OLD.state || '>' || NEW.state = ANY (%L::text[]) IS NOT TRUE THEN
         RAISE EXCEPTION USING ERRCODE = 'CH409',
-            MESSAGE = format('request %s is %s and cannot become %s', OLD.public_id, OLD.state, NEW.state);
+            MESSAGE = format('request %%s is %%s and cannot become %%s', OLD.public_id, OLD.state, NEW.state);
     END IF;
     NEW.changed_at := clock_timestamp();
     IF NEW.state NOT IN ('claimed', 'signing') THEN
         NEW.lease_until := NULL;
     END IF;
     RETURN NEW;
-END $$;
+END $$ $def$, (SELECT array_agg(from_state || '>' || to_state) FROM request_move));
+END $make$;
+SELECT make_request_check_move();
 CREATE TRIGGER request_check_move BEFORE INSERT OR UPDATE OF state ON request
     FOR EACH ROW EXECUTE FUNCTION request_check_move();
 
+-- Comes and goes with its request; enqueue_request holds it to its limits.
 CREATE TABLE request_content (
-    request_id  bigint PRIMARY KEY REFERENCES request ON DELETE CASCADE,
-    csr         bytea NOT NULL CHECK (length(csr) BETWEEN 1 AND 65536),  -- DER
-    attributes  jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object')
+    request_id  bigint PRIMARY KEY,
+    csr         bytea NOT NULL,                  -- DER, at most 65536 octets
+    attributes  jsonb NOT NULL DEFAULT '{}'      -- an object
 );
 
 -- What the CSR asks for, as the issuer read it; what an operator is shown in a list.
 CREATE TABLE request_summary (
-    request_id   bigint PRIMARY KEY REFERENCES request ON DELETE CASCADE,
+    request_id   bigint PRIMARY KEY,
     subject      text NOT NULL,
     names        text[] NOT NULL DEFAULT '{}',   -- "dns:a.example", "ip:192.0.2.1", ...
     key_type     text NOT NULL,
@@ -308,9 +324,10 @@ CREATE INDEX ON decision (certificate_id);
 
 -- The intent: a serial is given away here, with the digest of the only
 -- to-be-signed bytes it may ever have, before the token is asked. Never
--- partitioned: uniqueness must span everything a name ever issued.
+-- partitioned: uniqueness must span everything a name ever issued. No foreign key
+-- to issuer_name, whose one row all would lock, and which nothing deletes.
 CREATE TABLE serial_intent (
-    issuer_name_id bigint NOT NULL REFERENCES issuer_name,
+    issuer_name_id bigint NOT NULL,
     serial         bytea NOT NULL CHECK (length(serial) = 20 AND get_byte(serial, 0) BETWEEN 1 AND 127),
     request_id     bigint,               -- NULL: a CA's own self-signed certificate
     generation_id  bigint NOT NULL,
@@ -330,8 +347,7 @@ CREATE TABLE intent_tbs (
     serial         bytea NOT NULL,
     request_id     bigint UNIQUE,
     tbs            bytea NOT NULL,
-    PRIMARY KEY (issuer_name_id, serial),
-    FOREIGN KEY (issuer_name_id, serial) REFERENCES serial_intent
+    PRIMARY KEY (issuer_name_id, serial) -- written in one statement with its serial_intent
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 ALTER TABLE intent_tbs ALTER COLUMN tbs SET STORAGE EXTERNAL; -- DER does not compress
 
@@ -538,9 +554,9 @@ CREATE POLICY own_submits ON request FOR INSERT TO chancery_api
 CREATE POLICY own_withdrawals ON request FOR UPDATE TO chancery_api
     USING (session_user = 'chancery_front' OR submitter = 'sql:' || session_user)
     WITH CHECK (state = 'withdrawn');
-CREATE POLICY own_rows ON request_content TO chancery_api
-    USING (EXISTS (SELECT FROM request r WHERE r.id = request_id))
-    WITH CHECK (EXISTS (SELECT FROM request r WHERE r.id = request_id));
+CREATE POLICY own_rows ON request_content FOR SELECT TO chancery_api
+    USING (EXISTS (SELECT FROM request r WHERE r.id = request_id));
+CREATE POLICY submits ON request_content FOR INSERT TO chancery_api WITH CHECK (true);
 
 -- --------------------------------------------------------------- the grants
 

@@ -22,7 +22,7 @@ SET search_path = chancery_store, pg_temp;
 -- The DER of a CSR given as DER or as one PEM block (RFC 7468 7), which may have
 -- explanatory text around it (5.2). What the DER holds is the issuer's to check.
 CREATE FUNCTION csr_to_der(p_csr bytea) RETURNS bytea
-LANGUAGE plpgsql IMMUTABLE SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     v_text text;
     v_blocks text[];
@@ -82,46 +82,94 @@ BEGIN
 END $$;
 
 -- The one way in. p_submitter is who is recorded, and whose rows the caller
--- then sees. A repeat with the same key gets the first answer.
+-- then sees. A repeat with the same key gets the first answer. No SET of its own,
+-- here and in what it calls: that costs, and the callers have one.
 CREATE FUNCTION enqueue_request(p_submitter text, p_ca text, p_template text, p_csr bytea,
     p_attributes jsonb, p_key text) RETURNS uuid
-LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
-    v_ca record;
-    v_version record;
-    v_known text;
+    v_for record;
     v_der bytea := csr_to_der(p_csr);
     v_attributes jsonb := coalesce(p_attributes, '{}');
     v_payload bytea;
-    v_id bigint;
     v_public uuid;
 BEGIN
-    -- The stored size first: a number of a few octets can be 131072 digits of text.
-    IF jsonb_typeof(v_attributes) <> 'object' OR pg_column_size(v_attributes) > 65536
-        OR length(v_attributes::text) > 16384 THEN
-        RAISE EXCEPTION USING ERRCODE = 'CH400',
-            MESSAGE = 'attributes are a JSON object of at most 16384 characters';
+    IF v_attributes <> '{}' THEN
+        PERFORM check_attributes(v_attributes);
     END IF;
-    IF jsonb_path_exists(v_attributes, '$.**{17 to last}') THEN -- whoever reads it has a stack
-        RAISE EXCEPTION USING ERRCODE = 'CH400', MESSAGE = 'attributes are nested at most 16 levels deep';
-    END IF;
-    IF length(p_key) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'CH400', MESSAGE = 'an idempotency key has 1 to 200 characters';
-    END IF;
-
     -- A repeat is answered before anything is judged: the first answer stands,
     -- even if the CA has been retired since. The digest is taken over digests,
     -- so that no two different payloads run together.
-    v_payload := sha256(sha256(convert_to(coalesce(p_ca, ''), 'UTF8'))
-        || sha256(convert_to(coalesce(p_template, ''), 'UTF8'))
-        || sha256(v_der) || sha256(convert_to(v_attributes::text, 'UTF8')));
     IF p_key IS NOT NULL THEN
+        IF length(p_key) NOT BETWEEN 1 AND 200 THEN
+            RAISE EXCEPTION USING ERRCODE = 'CH400', MESSAGE = 'an idempotency key has 1 to 200 characters';
+        END IF;
+        v_payload := sha256(sha256(convert_to(coalesce(p_ca, ''), 'UTF8'))
+            || sha256(convert_to(coalesce(p_template, ''), 'UTF8'))
+            || sha256(v_der) || sha256(convert_to(v_attributes::text, 'UTF8')));
         v_public := repeated_request(p_submitter, p_key, v_payload);
         IF v_public IS NOT NULL THEN
             RETURN v_public;
         END IF;
     END IF;
 
+    SELECT a.id AS ca_id, a.state, (
+        SELECT v.id FROM ca_template c JOIN template t ON t.name = c.template JOIN template_version v ON v.template_id = t.id
+        WHERE c.ca_id = a.id AND c.template = p_template
+        ORDER BY v.version DESC LIMIT 1) AS version_id
+    INTO v_for FROM ca a WHERE a.name = p_ca;
+    IF v_for.state IS DISTINCT FROM 'active' OR v_for.version_id IS NULL THEN
+        PERFORM refuse_order(p_ca, p_template);
+    END IF;
+
+    WITH entered AS (
+        INSERT INTO request (ca_id, template_version_id, submitter, idempotency_key, payload_sha256)
+        VALUES (v_for.ca_id, v_for.version_id, p_submitter, p_key, v_payload)
+        ON CONFLICT (submitter, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        RETURNING id, public_id
+    ), content AS (
+        INSERT INTO request_content (request_id, csr, attributes) SELECT e.id, v_der, v_attributes FROM entered e
+    ), audited AS (
+        INSERT INTO audit (actor, action, object, detail)
+        SELECT p_submitter, 'request.submitted', e.public_id::text, jsonb_build_object(
+            'ca', p_ca, 'template', p_template, 'csr-sha256', encode(sha256(v_der), 'hex'))
+        FROM entered e
+    )
+    SELECT e.public_id INTO v_public FROM entered e;
+    IF v_public IS NULL THEN -- another session was quicker with the same key
+        v_public := repeated_request(p_submitter, p_key, v_payload);
+        IF v_public IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'CH503', MESSAGE = 'the same idempotency key is in use; try again';
+        END IF;
+        RETURN v_public;
+    END IF;
+    IF hint_wanted() THEN
+        NOTIFY chancery_request;
+    END IF;
+    RETURN v_public;
+END $$;
+
+CREATE FUNCTION check_attributes(p_attributes jsonb) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- The stored size first: a number of a few octets can be 131072 digits of text.
+    IF jsonb_typeof(p_attributes) <> 'object' OR pg_column_size(p_attributes) > 65536
+        OR length(p_attributes::text) > 16384 THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH400',
+            MESSAGE = 'attributes are a JSON object of at most 16384 characters';
+    END IF;
+    IF jsonb_path_exists(p_attributes, '$.**{17 to last}') THEN -- whoever reads it has a stack
+        RAISE EXCEPTION USING ERRCODE = 'CH400', MESSAGE = 'attributes are nested at most 16 levels deep';
+    END IF;
+END $$;
+
+-- Says why nothing can be submitted to this CA under this template.
+CREATE FUNCTION refuse_order(p_ca text, p_template text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_ca record;
+    v_known text;
+BEGIN
     SELECT id, state INTO v_ca FROM ca WHERE name = p_ca;
     IF v_ca IS NULL THEN
         SELECT string_agg(name, ', ' ORDER BY name) INTO v_known FROM ca WHERE state = 'active';
@@ -131,41 +179,15 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CA "%s" takes no requests: it is %s', p_ca,
             CASE v_ca.state WHEN 'retired' THEN 'retired' ELSE 'still waiting for its own certificate' END);
     END IF;
-    SELECT v.id, v.automatic INTO v_version
-    FROM ca_template c JOIN template t ON t.name = c.template JOIN template_version v ON v.template_id = t.id
-    WHERE c.ca_id = v_ca.id AND c.template = p_template
-    ORDER BY v.version DESC LIMIT 1;
-    IF v_version IS NULL THEN
-        SELECT string_agg(t.name, ', ' ORDER BY t.name) INTO v_known
-        FROM ca_template c JOIN template t ON t.name = c.template WHERE c.ca_id = v_ca.id;
-        RAISE EXCEPTION USING ERRCODE = 'CH404',
-            MESSAGE = format('CA "%s" issues no template "%s"; it issues: %s', p_ca,
-                left(p_template, 64), coalesce(left(v_known, 200), 'none'));
-    END IF;
-
-    INSERT INTO request (ca_id, template_version_id, submitter, idempotency_key, payload_sha256)
-    VALUES (v_ca.id, v_version.id, p_submitter, p_key, v_payload)
-    ON CONFLICT (submitter, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, public_id INTO v_id, v_public;
-    IF v_id IS NULL THEN -- another session was quicker with the same key
-        v_public := repeated_request(p_submitter, p_key, v_payload);
-        IF v_public IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'CH503', MESSAGE = 'the same idempotency key is in use; try again';
-        END IF;
-        RETURN v_public;
-    END IF;
-    INSERT INTO request_content (request_id, csr, attributes) VALUES (v_id, v_der, v_attributes);
-    INSERT INTO audit (actor, action, object, detail)
-    VALUES (p_submitter, 'request.submitted', v_public::text, jsonb_build_object(
-        'ca', p_ca, 'template', p_template, 'csr-sha256', encode(sha256(v_der), 'hex')));
-    IF hint_wanted() THEN
-        NOTIFY chancery_request;
-    END IF;
-    RETURN v_public;
+    SELECT string_agg(t.name, ', ' ORDER BY t.name) INTO v_known
+    FROM ca_template c JOIN template t ON t.name = c.template WHERE c.ca_id = v_ca.id;
+    RAISE EXCEPTION USING ERRCODE = 'CH404',
+        MESSAGE = format('CA "%s" issues no template "%s"; it issues: %s', p_ca,
+            left(p_template, 64), coalesce(left(v_known, 200), 'none'));
 END $$;
 
 CREATE FUNCTION repeated_request(p_submitter text, p_key text, p_payload bytea) RETURNS uuid
-LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     v_first record;
 BEGIN
@@ -595,7 +617,8 @@ END $$;
 
 -- Defaults keep EXECUTE from PUBLIC. The functions that others call run as
 -- chancery_api, which needs those that they are made of.
-GRANT EXECUTE ON FUNCTION csr_to_der, hint_wanted, enqueue_request, repeated_request, withdraw TO chancery_api;
+GRANT EXECUTE ON FUNCTION csr_to_der, hint_wanted, check_attributes, refuse_order, enqueue_request, repeated_request,
+    withdraw TO chancery_api;
 GRANT SELECT ON SEQUENCE issuer_looks_at TO chancery_api;
 GRANT UPDATE ON SEQUENCE issuer_looks_at TO chancery_issuer;
 
