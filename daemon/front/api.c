@@ -51,8 +51,7 @@ api_post(struct call *call)
 void
 api_openapi(struct call *call)
 {
-	http_reply(call->x, 200, call->route->type, openapi_text,
-	    (size_t)(openapi_text_end - openapi_text));
+	http_reply(call->x, 200, call->route->type, openapi_text, openapi_text_len);
 }
 
 /* ------------------------------------------------------------- JSON input */

@@ -73,6 +73,6 @@ enum route_found route_find(const char *method, const char *path, const struct r
 
 /* The OpenAPI document as text. */
 extern const char openapi_text[];
-extern const char openapi_text_end[];
+extern const uint64_t openapi_text_len; /* octets before its NUL */
 
 #endif

@@ -47,7 +47,8 @@ poll_in(struct waiting *w, unsigned ms)
 
 		event_base_gettimeofday_cached(w->f->base, &now);
 		evutil_timeradd(&now, &tv, &wanted);
-		if (evutil_timercmp(&left, &wanted, <))
+		if (left.tv_sec < wanted.tv_sec ||
+		    (left.tv_sec == wanted.tv_sec && left.tv_usec < wanted.tv_usec))
 			return;
 	}
 	evtimer_add(w->poll, &tv);

@@ -61,7 +61,8 @@ documented(bool (*each)(const char *path, size_t path_len, const char *method))
 	const char *path = NULL;
 	size_t path_len = 0, count = 0, len;
 
-	for (const char *line = openapi_text; line < openapi_text_end; line += len + 1) {
+	for (const char *line = openapi_text; line < openapi_text + openapi_text_len;
+	     line += len + 1) {
 		len = strcspn(line, "\n");
 		if (len > 4 && strncmp(line, "  /", 3) == 0 && line[len - 1] == ':') {
 			path = line + 2;
