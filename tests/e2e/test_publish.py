@@ -15,7 +15,7 @@ import pytest
 
 from harness.nginx import Nginx
 from harness.outbox import Outbox, build_driver
-from harness.process import run, wait_until
+from harness.process import has_ended, run, wait_until
 from harness.slapd import Slapd
 
 
@@ -580,7 +580,7 @@ def test_restart_goes_on(new_outbox, directory, nginx):
     courier, = wait_until(outbox.couriers, what="a courier")
     assert len(outbox.spooled()) == 1
     outbox.kill()
-    wait_until(lambda: not os.path.exists(f"/proc/{courier}"), what="the courier's end")
+    wait_until(lambda: has_ended(courier), what="the courier's end")
     directory.process.send_signal(signal.SIGCONT)
     outbox.target("put", "http", "crl", f"{nginx.url}/demo.crl")
     outbox.start()

@@ -141,6 +141,16 @@ def wait_until(condition, timeout=20, interval=0.02, what="condition", alive=Non
         time.sleep(interval)
 
 
+def has_ended(pid):
+    """True for a pid that is gone, and for one that only waits to be reaped: in
+    a container without an init nobody does that for orphans."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 _given = set()
 
 
