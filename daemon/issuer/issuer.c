@@ -24,6 +24,7 @@
 #define LOOK_S 1
 #define STATUS_S 5
 #define EXPIRE_S 600
+#define LAST_WORDS_S 2
 /* A request that nobody decided on for so long is closed. */
 #define PENDING_MAX_S (90LL * 86400)
 
@@ -374,6 +375,23 @@ free_event(struct event *ev)
 		event_free(ev);
 }
 
+/* What was told to the database last is lost when the connection is closed with
+ * its answers unread. */
+static void
+await_answers(struct issuer *i)
+{
+	const struct timeval limit = {LAST_WORDS_S, 0};
+	struct event_base *base;
+
+	if (i->db == NULL || db_in_flight(i->db) == 0)
+		return;
+	base = role_base(i->role);
+	(void)event_base_loopexit(base, &limit);
+	do
+		(void)event_base_loop(base, EVLOOP_ONCE);
+	while (db_in_flight(i->db) > 0 && !event_base_got_exit(base));
+}
+
 /*
  * Everything in flight is answered first, by the signers and then by the
  * database, to owners that still live: what was claimed goes back into the queue
@@ -393,6 +411,7 @@ tear_down(struct issuer *i)
 	if (i->calendar != NULL)
 		crl_calendar_drain(i->calendar);
 	signer_client_close(i->signers);
+	await_answers(i);
 	db_close(i->db);
 	issuance_free(i->issuance);
 	crl_calendar_free(i->calendar);

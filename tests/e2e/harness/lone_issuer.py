@@ -1,0 +1,105 @@
+"""Issuers without a supervisor, this test in its place: as many as wanted on one
+database, each with a real signer of its own or with one that never answers."""
+
+import ctypes
+import os
+import signal
+import socket
+import struct
+import subprocess
+
+from .chanceryd import SANITIZER_ENVIRONMENT, Chanceryd, program
+from .process import SANITIZER, Process
+
+CONTROL_FD = 3
+CONTROL_SIGNER_CHANNEL, CONTROL_DRAIN, CONTROL_READY = 1, 4, 5
+
+
+class Child(Process):
+    """A role with its end of a control channel as descriptor 3."""
+
+    def __init__(self, name, argv, log, environment=None):
+        super().__init__(name, argv, log, env={**SANITIZER_ENVIRONMENT, **(environment or {})})
+        self.control = None
+
+    def start(self):
+        self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def inherit():
+            os.dup2(far.fileno(), CONTROL_FD, inheritable=True)
+            ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+
+        with open(self.log_path, "ab") as log:
+            self.popen = subprocess.Popen(
+                self.argv[self.argv.index("--") + 1 :], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.env, start_new_session=True, pass_fds=(CONTROL_FD, far.fileno()), preexec_fn=inherit)
+        far.close()
+        return self
+
+    def send(self, kind, text=None, descriptor=None):
+        message = bytes([kind])
+        if text is not None:
+            message += struct.pack(">I", len(text)) + text.encode()
+        if descriptor is None:
+            self.control.send(message)
+        else:
+            socket.send_fds(self.control, [message], [descriptor])
+
+    def wait_ready(self, timeout=30):
+        self.control.settimeout(timeout)
+        while self.control.recv(512)[0] != CONTROL_READY:
+            pass
+
+    def abandon(self):
+        """The supervisor is gone."""
+        self.control.close()
+
+
+class LoneIssuer:
+    """One issuer on the database of an Authority whose own daemon rests."""
+
+    def __init__(self, directory, authority, signer_id, silent=False):
+        """silent: its signer takes everything and never answers."""
+        self.settings = Chanceryd(directory, authority.database, {"main": authority.token})
+        self.settings.config["issuer"]["signer_id"] = signer_id
+        # Keys are known by what the signer that made them wrote down.
+        self.settings.config["state_dir"] = authority.daemon.state_dir
+        config = self.settings.write_config()
+        self.issuer = Child(f"issuer {signer_id}", [program("chanceryd"), "--role", "issuer", "--config", config],
+                            os.path.join(directory, "issuer.log"))
+        self.signer = None if silent else Child(
+            f"signer {signer_id}", [program("chancery-signer"), "--config", config, "--token", "main"],
+            os.path.join(directory, "signer.log"), authority.token.environment)
+        self.channel = None
+
+    def start(self):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.issuer.start()
+        self.issuer.send(CONTROL_SIGNER_CHANNEL, "main", ours.fileno())
+        if self.signer:
+            self.signer.start()
+            self.signer.send(CONTROL_SIGNER_CHANNEL, "main", theirs.fileno())
+            theirs.close()
+        else:
+            self.channel = theirs
+        ours.close()
+        self.issuer.wait_ready()
+        return self
+
+    def drain(self):
+        self.issuer.send(CONTROL_DRAIN)
+
+    def kill(self):
+        """Sudden death of the issuer, and of its signer."""
+        for child in (self.issuer, self.signer):
+            if child:
+                child.kill()
+
+    def close(self):
+        for child in (self.issuer, self.signer):
+            if child and child.popen is not None:
+                found = SANITIZER.search(child.log())
+                child.kill()
+                assert not found, child.log_tail(200)
+        if self.channel:
+            self.channel.close()

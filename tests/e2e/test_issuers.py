@@ -1,0 +1,234 @@
+"""Several issuers on one database, and the end of one with work in flight."""
+
+import hashlib
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from harness import clients
+from harness.authority import PASSPHRASE
+from harness.chanceryd import sanitized
+from harness.decisions import Front, Key, Statement
+from harness.lone_issuer import LoneIssuer
+from harness.process import wait_until
+
+AUTOMATIC = """\
+name: many
+approval: automatic
+validity: 30d
+key: {types: [ec], curves: [p256]}
+subject: {from: request, required: [CN], allowed: [CN]}
+san: {allowed: [dns], required: true, max: 4}
+key_usage: [digitalSignature]
+extended_key_usage: [serverAuth]
+exceed_issuer: cut
+"""
+
+
+class Resting:
+    """An authority that was set up, and whose daemon was stopped; orders are
+    signed and handed in by SQL."""
+
+    def __init__(self, authority):
+        self.a = authority
+        self.database = authority.database
+        self.front = Front(authority.database)
+        self.key = Key.load(authority.operator_key, PASSPHRASE)
+
+    def sql(self, query, *args):
+        return self.database.execute("SET search_path = chancery_store; " + query, args)
+
+    def one(self, query, *args):
+        return self.database.one("SET search_path = chancery_store; " + query, args)
+
+    def order(self, statement, body=None):
+        return self.front.decide(statement, signature=self.key.sign(statement.text), credential=self.key.sha256, body=body)
+
+    def outcome(self, decision):
+        state, sentence = self.front.outcome(decision, 60)
+        assert state == "applied", sentence
+
+    def submit(self, name, ca, template, key=None):
+        builder = x509.CertificateSigningRequestBuilder().subject_name(
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        der = builder.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
+        return self.database.one("SELECT chancery.submit_request(%s, %s, %s::bytea)", (ca, template, der), "service_one")
+
+
+@pytest.fixture
+def resting(new_authority):
+    a = new_authority()
+    a.cli("template", "apply", clients.write(a.files, "many.yaml", AUTOMATIC))
+    a.create_issuing("many", templates=["many", "tls-server"])
+    wait_until(lambda: a.database.one(
+        "SELECT count(*) FROM chancery_store.crl_scope s WHERE next_full_at > now() + interval '1 h' AND NOT EXISTS "
+        "(SELECT FROM chancery_store.crl WHERE scope_id = s.id AND state IN ('building', 'signing'))") == 3,
+        what="the first CRLs")
+    assert a.daemon.stop() == 0
+    return Resting(a)
+
+
+@pytest.fixture
+def new_issuer(resting, new_dir):
+    made = []
+
+    def make(signer_id, **more):
+        issuer = LoneIssuer(new_dir(f"issuer{signer_id}"), resting.a, signer_id, **more)
+        made.append(issuer)
+        return issuer.start()
+
+    yield make
+    for issuer in made:
+        issuer.close()
+
+
+def check_crls(r):
+    """What is issued is what was committed; nothing is open."""
+    wait_until(lambda: r.one("SELECT count(*) FROM crl WHERE state IN ('building', 'signing')") == 0, timeout=60,
+               what="an end of all CRLs")
+    for number, committed, artifact in r.sql(
+            "SELECT number, tbs_sha256, artifact_id FROM crl WHERE state = 'issued' ORDER BY id"):
+        der = b"".join(bytes(row[0]) for row in r.sql(
+            "SELECT data FROM artifact_chunk WHERE artifact_id = %s ORDER BY position", artifact))
+        crl = x509.load_der_x509_crl(der)
+        assert crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == number
+        assert hashlib.sha256(crl.tbs_certlist_bytes).digest() == bytes(committed)
+
+
+# ------------------------------------------------------------- several at once
+
+
+@pytest.mark.slow
+def test_two_issuers_share_everything(resting, new_issuer):
+    """Requests, decisions and CRLs: each is done once, by whoever comes first; the
+    sudden death of one stops nothing."""
+    r = resting
+    count = 60 if sanitized() else 200
+    one, two = new_issuer(1), new_issuer(2)
+    requests = [r.submit(f"n{n}.example", "many", "many") for n in range(count)]
+    orders = [r.order(Statement("crl-issue", "many", "full")) for _ in range(3)]
+    wait_until(lambda: r.one("SELECT count(*) FROM request WHERE state = 'issued' AND public_id = ANY (%s::uuid[])",
+                             [str(q) for q in requests]) > count // 4, timeout=60, what="a quarter of the certificates")
+    one.kill()
+    requests += [r.submit(f"m{n}.example", "many", "many") for n in range(count // 2)]
+    r.sql("UPDATE request SET lease_until = now() WHERE state IN ('claimed', 'signing')")
+    r.sql("UPDATE crl SET lease_until = now() WHERE lease_until IS NOT NULL")
+    r.sql("UPDATE decision SET lease_until = now() WHERE state = 'working' AND lease_until < 'infinity'")
+    one = new_issuer(3)
+    wait_until(lambda: r.one("SELECT count(*) FROM request WHERE state <> 'issued' AND public_id = ANY (%s::uuid[])",
+                             [str(q) for q in requests]) == 0, timeout=90, what="all certificates")
+    for order in orders:
+        r.outcome(order)
+
+    rows = r.sql("SELECT r.public_id, c.serial, c.der, i.tbs_sha256 FROM request r JOIN certificate c ON c.request_id = r.id "
+                 "JOIN serial_intent i USING (issuer_name_id, serial) WHERE r.public_id = ANY (%s::uuid[])",
+                 [str(q) for q in requests])
+    assert len(rows) == len(requests) == len({bytes(row[1]) for row in rows})
+    makers = set()
+    for _, serial, der, committed in rows:
+        certificate = x509.load_der_x509_certificate(bytes(der))
+        assert hashlib.sha256(certificate.tbs_certificate_bytes).digest() == bytes(committed)
+        makers.add(int.from_bytes(bytes(serial)[1:3], "big"))
+    print(f"serials of the issuers {sorted(makers)}")
+    assert len(makers) >= 2
+    check_crls(r)
+    assert two.issuer.alive() and one.issuer.alive()
+
+
+def test_another_issuer_takes_a_crl_over(resting, new_issuer):
+    """The first one's token hangs; when its lease has ended the second one signs
+    the same bytes, and what the first one does afterwards changes nothing."""
+    r = resting
+    slow = new_issuer(1, silent=True)
+    order = r.order(Statement("crl-issue", "many", "full"))
+    row = wait_until(lambda: r.sql("SELECT id, number, tbs_sha256 FROM crl WHERE state = 'signing'"), what="signing")[0]
+    r.sql("UPDATE crl SET lease_until = now() WHERE state = 'signing'")
+    new_issuer(2)
+    r.outcome(order)
+    assert r.sql("SELECT number, tbs_sha256, state, epoch FROM crl WHERE id = %s", row[0]) == [(row[1], row[2], "issued", 2)]
+    # The first one notices by its next renewal and lets go.
+    wait_until(lambda: "another issuer took this CRL over" in slow.issuer.log(), timeout=30, what="the first one's insight")
+    check_crls(r)
+
+
+def test_a_dead_signer_begins_no_number(resting, new_issuer):
+    """An issuer without a signer leaves CRLs to others and tells the operator."""
+    r = resting
+    issuer = new_issuer(1, silent=True)
+    issuer.channel.close()
+    issuer.channel = None
+    wait_until(lambda: "lost the signer" in issuer.issuer.log(), what="the loss")
+    numbers = r.sql("SELECT last_number FROM crl_scope ORDER BY id")
+    order = r.order(Statement("crl-issue", "many", "full"))
+    wait_until(lambda: r.one("SELECT outcome FROM decision WHERE public_id = %s", order) is not None, what="a sentence")
+    assert r.one("SELECT outcome FROM decision WHERE public_id = %s", order) == "token main has no signer running"
+    r.sql("UPDATE crl_scope SET next_full_at = now()")
+    wait_until(lambda: r.one("SELECT epoch FROM decision WHERE public_id = %s", order) >= 2, what="further attempts")
+    assert r.sql("SELECT last_number FROM crl_scope ORDER BY id") == numbers
+    new_issuer(2)
+    r.outcome(order)
+
+
+# ------------------------------------------------------ the end, work in flight
+
+
+@pytest.mark.smoke
+def test_supervisor_gone_with_work_in_flight(resting, new_issuer):
+    """The issuer ends by itself and in order: in the sanitizer's pass nothing is
+    used after its end and nothing is left behind. All that it held goes back, so
+    that nobody has to wait for a lease to end."""
+    r = resting
+    issuer = new_issuer(1, silent=True)
+    request = r.submit("in-flight.example", "many", "many")
+    crl = r.order(Statement("crl-issue", "many", "full"))
+    policy = "subject: CN=never made\nkind: root\ntoken: main\nkey: p256\nvalidity: 10y\ntemplates: [sub-ca]\n" \
+             "crl: {period: 30d, overlap: 3d}\n"
+    create = r.order(Statement("ca-create", "never-made", "never-made", body=policy), policy)
+
+    def state():
+        return (r.one("SELECT state FROM request WHERE public_id = %s", request),
+                r.one("SELECT count(*) FROM crl WHERE state = 'signing' AND lease_until > now()"),
+                r.one("SELECT state FROM decision WHERE public_id = %s", create))
+
+    wait_until(lambda: state() == ("signing", 1, "working"), what="all three in the signer's hands")
+    issuer.issuer.abandon()
+    assert issuer.issuer.wait(20) == 1  # not by a signal, and not clean: it was not asked to
+    assert state() == ("approved", 0, "queued")
+    # The next one carries all of it out.
+    new_issuer(2)
+    r.outcome(crl)
+    r.outcome(create)
+    wait_until(lambda: state()[0] == "issued", what="the certificate")
+    check_crls(r)
+
+
+@pytest.mark.smoke
+def test_database_gone_with_work_in_flight(resting, new_issuer):
+    """Everything that waits for the database at that moment is answered or let go,
+    and taken up again."""
+    r = resting
+    issuer = new_issuer(1)
+    orders = []
+    for turn in range(3):
+        requests = [r.submit(f"t{turn}n{n}.example", "many", "many") for n in range(20)]
+        orders.append(r.order(Statement("crl-issue", "many", "full")))
+        time.sleep(0.05 * turn)  # another moment each time
+        r.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'chancery_issuer' AND "
+              "datname = current_database()")
+        r.sql("UPDATE request SET lease_until = now() WHERE state IN ('claimed', 'signing')")
+        r.sql("UPDATE crl SET lease_until = now() WHERE lease_until IS NOT NULL")
+        r.sql("UPDATE decision SET lease_until = now() WHERE state = 'working' AND lease_until < 'infinity'")
+        # Those in its hands just then have a lease that counts again.
+        wait_until(lambda: r.one("SELECT count(*) FROM request WHERE state <> 'issued' AND public_id = ANY (%s::uuid[])",
+                                 [str(q) for q in requests]) == 0, timeout=90, what="all certificates",
+                   alive=issuer.issuer)
+    for order in orders:
+        r.outcome(order)
+    check_crls(r)
+    issuer.drain()
+    assert issuer.issuer.wait(30) == 0
