@@ -225,7 +225,7 @@ CREATE TABLE request (
 CREATE UNIQUE INDEX request_idempotency ON request (submitter, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX request_work ON request (retry_at, id) WHERE state IN ('submitted', 'approved');
 CREATE INDEX request_leased ON request (lease_until) WHERE state IN ('claimed', 'signing');
-CREATE INDEX request_open ON request (state, id) WHERE state NOT IN ('issued', 'rejected', 'denied', 'expired', 'withdrawn', 'failed');
+CREATE INDEX request_waiting ON request (state, id) WHERE state IN ('pending', 'awaiting-pin');
 CREATE INDEX request_by_submitter ON request (submitter, id);
 
 -- Nothing else moves a request, whoever updates the row. No foreign key to
@@ -337,7 +337,6 @@ CREATE TABLE serial_intent (
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (issuer_name_id, serial)
 );
-CREATE INDEX ON serial_intent (request_id) WHERE request_id IS NOT NULL;
 
 -- The to-be-signed bytes of an intent until its certificate holds them. A
 -- request has at most one live intent, which every retry signs again; one that
@@ -371,10 +370,9 @@ CREATE TABLE certificate (
     FOREIGN KEY (issuer_name_id, serial) REFERENCES serial_intent
 );
 ALTER TABLE certificate ALTER COLUMN der SET STORAGE EXTERNAL; -- DER does not compress
-CREATE UNIQUE INDEX ON certificate (issuer_name_id, serial);
+CREATE UNIQUE INDEX ON certificate (serial, issuer_name_id);
 CREATE UNIQUE INDEX ON certificate (sha256);
 CREATE UNIQUE INDEX certificate_one_per_request ON certificate (request_id) WHERE request_id IS NOT NULL;
-CREATE INDEX ON certificate (serial);
 CREATE INDEX ON certificate (ca_id, id);
 
 -- -------------------------------------------------------------- revocation

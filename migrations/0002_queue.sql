@@ -131,8 +131,8 @@ BEGIN
         INSERT INTO request_content (request_id, csr, attributes) SELECT e.id, v_der, v_attributes FROM entered e
     ), audited AS (
         INSERT INTO audit (actor, action, object, detail)
-        SELECT p_submitter, 'request.submitted', e.public_id::text, jsonb_build_object(
-            'ca', p_ca, 'template', p_template, 'csr-sha256', encode(sha256(v_der), 'hex'))
+        SELECT p_submitter, 'request.submitted', e.public_id::text, jsonb_object(ARRAY[
+            'ca', p_ca, 'template', p_template, 'csr-sha256', encode(sha256(v_der), 'hex')])
         FROM entered e
     )
     SELECT e.public_id INTO v_public FROM entered e;
@@ -503,7 +503,7 @@ BEGIN
     ), audited AS (
         INSERT INTO audit (actor, action, object, detail)
         SELECT 'issuer', 'certificate.issued', encode(h.sha256, 'hex'),
-            jsonb_build_object('request', h.public_id, 'serial', encode(h.serial, 'hex'), 'subject', h.subject)
+            jsonb_object(ARRAY['request', h.public_id::text, 'serial', encode(h.serial, 'hex'), 'subject', h.subject])
         FROM held h
     )
     SELECT coalesce(array_agg(d.id), '{}') INTO v_done FROM done d;

@@ -104,8 +104,10 @@ BEGIN
         'database_time', api_time(clock_timestamp()),
         'cas', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (SELECT state, count(*) n FROM ca GROUP BY 1) s),
         'open_requests', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (
-            SELECT state, count(*) n FROM request
-            WHERE state NOT IN ('issued', 'rejected', 'denied', 'expired', 'withdrawn', 'failed') GROUP BY 1) s),
+            SELECT state, count(*) n FROM ( -- as the partial indexes have it
+                SELECT state FROM request WHERE state IN ('submitted', 'approved')
+                UNION ALL SELECT state FROM request WHERE state IN ('claimed', 'signing')
+                UNION ALL SELECT state FROM request WHERE state IN ('pending', 'awaiting-pin')) o GROUP BY 1) s),
         'open_decisions', (SELECT count(*) FROM decision WHERE state IN ('queued', 'working')),
         'unpublished', (SELECT count(*) FROM publication WHERE state <> 'done'),
         'operators', (SELECT count(*) FROM person));

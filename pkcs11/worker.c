@@ -12,6 +12,8 @@
 
 /* Keys that a thread remembers before it starts afresh. */
 #define KEYS_KNOWN_MAX 64
+/* While more jobs wait, the loop is woken this often and no more. */
+#define WAKE_NS 1000000
 
 struct known_key {
 	struct known_key *next;
@@ -39,6 +41,7 @@ struct pool {
 	pthread_cond_t work;
 	struct job *queue, **queue_end;
 	struct job *done, **done_end;
+	int64_t woken_ns; /* when the loop was last woken */
 	bool stopping;
 	struct error failure;
 };
@@ -290,14 +293,38 @@ next_job(struct pool *p)
 	return job;
 }
 
+static int64_t
+clock_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/*
+ * The loop takes all finished jobs at once, so one wake-up is enough for many,
+ * and each costs as much as half a signature of a quick token. As long as jobs
+ * wait, another will be finished soon, and its end is as good for waking.
+ */
+static bool
+is_time_to_wake(struct pool *p)
+{
+	int64_t now = clock_ns();
+
+	if (p->queue != NULL && !p->stopping && now - p->woken_ns < WAKE_NS)
+		return false;
+	p->woken_ns = now;
+	return true;
+}
+
 static void
 finish_job(struct worker *w, struct job *job)
 {
 	struct pool *p = w->pool;
-	bool was_empty;
+	bool due;
 
 	(void)pthread_mutex_lock(&p->lock);
-	was_empty = p->done == NULL;
 	*p->done_end = job;
 	p->done_end = &job->next;
 	if (w->session.fatal && !error_is_set(&p->failure)) {
@@ -305,9 +332,9 @@ finish_job(struct worker *w, struct job *job)
 		p->stopping = true;
 		(void)pthread_cond_broadcast(&p->work);
 	}
+	due = is_time_to_wake(p);
 	(void)pthread_mutex_unlock(&p->lock);
-	/* The loop takes them all at once, so one call is enough for many. */
-	if (was_empty)
+	if (due)
 		wake(p);
 }
 
@@ -429,12 +456,17 @@ struct job *
 pool_take_queued(struct pool *p)
 {
 	struct job *jobs;
+	bool held;
 
 	(void)pthread_mutex_lock(&p->lock);
 	jobs = p->queue;
 	p->queue = NULL;
 	p->queue_end = &p->queue;
+	held = p->done != NULL;
 	(void)pthread_mutex_unlock(&p->lock);
+	/* What was finished may have counted on these for waking. */
+	if (held)
+		wake(p);
 	return jobs;
 }
 

@@ -33,7 +33,8 @@
 #define CROWD_MAX 100
 #define CROWD_DRAIN_MS 10
 #define PROMISE_MS 2000
-#define LOOK_MS 5
+#define LOOK_MIN_MS 5
+#define LOOK_MAX_MS 40
 
 struct batch {
 	struct issuance *s;
@@ -63,6 +64,7 @@ struct issuance {
 	int64_t crowd_ms;
 	unsigned promise_ms; /* of the claim under way */
 	int64_t look_until;  /* what was promised */
+	int look_ms;	     /* longer while nothing is found */
 	struct event *look;
 	struct event *sweep;
 };
@@ -92,7 +94,7 @@ clock_ms(void)
 static void
 look_soon(struct issuance *s)
 {
-	const struct timeval soon = {0, LOOK_MS * 1000};
+	const struct timeval soon = {0, s->look_ms * 1000};
 
 	if (!s->draining && clock_ms() < s->look_until)
 		(void)event_add(s->look, &soon);
@@ -595,14 +597,16 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 	b->claimed = batch;
 	b->items = calloc(batch->count > 0 ? batch->count : 1, sizeof *b->items);
 	if (b->items == NULL || batch->count == 0) {
+		s->look_ms = s->look_ms * 2 < LOOK_MAX_MS ? s->look_ms * 2 : LOOK_MAX_MS;
 		let_go(b);
 		return;
 	}
+	s->look_ms = LOOK_MIN_MS;
 	s->crowd += (int64_t)batch->count;
 	if (s->crowd > CROWD_MAX)
 		s->crowd = CROWD_MAX;
 	if (s->promise_ms > 0)
-		s->look_until = clock_ms() + s->promise_ms + LOOK_MS;
+		s->look_until = clock_ms() + s->promise_ms + LOOK_MAX_MS;
 	b->count = batch->count;
 	for (size_t i = 0; i < b->count; i++)
 		b->items[i] = (struct issue_item){.claim = &b->claimed->claims[i], .batch = b};
@@ -693,6 +697,7 @@ issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, st
 	s->env = *env;
 	s->idle = idle;
 	s->arg = arg;
+	s->look_ms = LOOK_MIN_MS;
 	s->limit = env->batch < LIMIT_START ? env->batch : LIMIT_START;
 	s->look = event_new(env->base, -1, 0, on_look, s);
 	s->sweep = event_new(env->base, -1, EV_PERSIST, on_sweep, s);
