@@ -49,7 +49,7 @@ class Resting:
         return self.front.decide(statement, signature=self.key.sign(statement.text), credential=self.key.sha256, body=body)
 
     def outcome(self, decision):
-        state, sentence = self.front.outcome(decision, 60)
+        state, sentence = self.front.outcome(decision, 180)
         assert state == "applied", sentence
 
     def submit(self, name, ca, template, key=None):

@@ -120,7 +120,7 @@ class Process:
         return f"--- {self.log_path}\n" + "\n".join(self.log().splitlines()[-lines:])
 
 
-def wait_until(condition, timeout=20, interval=0.02, what="condition", alive=None):
+def wait_until(condition, timeout=60, interval=0.02, what="condition", alive=None):
     """Calls condition until it returns something true, and returns that.
 
     alive: a Process whose end also ends the waiting.
