@@ -94,12 +94,15 @@ BEGIN
 END $$;
 
 -- Token or signer away: try again later; progress made so far is kept in result.
+-- Not to the second: an issuer that cannot carry it out, and looks at the same
+-- beat as one that can, would take it first for ever.
 CREATE FUNCTION retry_decision(p_id bigint, p_epoch int, p_after_s int, p_outcome text, p_result jsonb)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM hold_decision(p_id, p_epoch);
     UPDATE decision SET state = 'queued', lease_until = NULL, outcome = left(p_outcome, 1000),
-        result = coalesce(p_result, result), retry_at = clock_timestamp() + make_interval(secs => p_after_s)
+        result = coalesce(p_result, result),
+        retry_at = clock_timestamp() + make_interval(secs => p_after_s * (0.5 + random()))
     WHERE id = p_id;
 END $$;
 
