@@ -170,6 +170,7 @@ def test_a_dead_signer_begins_no_number(resting, new_issuer):
     r.sql("UPDATE crl_scope SET next_full_at = now()")
     wait_until(lambda: r.one("SELECT epoch FROM decision WHERE public_id = %s", order) >= 2, what="further attempts")
     assert r.sql("SELECT last_number FROM crl_scope ORDER BY id") == numbers
+    issuer.issuer.kill()
     new_issuer(2)
     r.outcome(order)
 
