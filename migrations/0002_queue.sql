@@ -11,9 +11,7 @@
 -- another index by a further condition).
 -- Statistics of a queue are wrong most of the time: a table that was empty when
 -- it was analysed holds thousands of rows a second later, and a plan made in
--- between stays in the session. Rows that are locked already, or whose request
--- is, are touched by their place (ctid), which leaves nothing to plan: a join may
--- be turned round when the other table seemed to be empty.
+-- between stays in the session.
 --
 -- The trigger request_check_move (0001) holds every move to request_move.
 
@@ -76,12 +74,11 @@ END $$;
 CREATE SEQUENCE issuer_looks_at MINVALUE 0;
 
 -- What is being submitted is committed long before the issuer looks; if it is
--- not, the issuer's slow poll finds it. A promise for the far future was made
--- before the clock was set back.
+-- not, the issuer's slow poll finds it.
 CREATE FUNCTION hint_wanted() RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN (SELECT last_value - date_part('epoch', clock_timestamp()) * 1000 NOT BETWEEN 100 AND 10000
-        FROM chancery_store.issuer_looks_at);
+    RETURN (SELECT last_value FROM chancery_store.issuer_looks_at)
+        < extract(epoch FROM clock_timestamp()) * 1000 + 100;
 END $$;
 
 -- The one way in. p_submitter is who is recorded, and whose rows the caller
@@ -310,13 +307,13 @@ LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = o
 SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    v_rows tid[];
+    v_ids bigint[];
 BEGIN
-    SELECT array_agg(due.ctid) INTO v_rows FROM (
-        SELECT ctid FROM request
+    SELECT array_agg(id) INTO v_ids FROM (
+        SELECT id FROM request
         WHERE state IN ('submitted', 'approved') AND retry_at <= clock_timestamp()
         ORDER BY retry_at, id LIMIT p_limit FOR UPDATE SKIP LOCKED) due;
-    IF v_rows IS NULL THEN
+    IF v_ids IS NULL THEN
         RETURN;
     END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
@@ -327,7 +324,7 @@ BEGIN
     WITH claimed AS (
         UPDATE request r SET state = 'claimed', epoch = r.epoch + 1, attempts = r.attempts + 1,
             lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
-        WHERE r.ctid = ANY (v_rows) -- locked, and so still there
+        WHERE r.id = ANY (v_ids)
         RETURNING r.id, r.public_id, r.epoch, r.ca_id, r.template_version_id, r.cleared, r.attempts
     )
     SELECT c.id, c.public_id, c.epoch, c.ca_id, c.template_version_id, c.cleared,
@@ -481,13 +478,12 @@ DECLARE
 BEGIN
     WITH held AS MATERIALIZED (
         SELECT r.id, r.public_id, r.ca_id, r.template_version_id, b.issuer_name_id, b.serial, i.generation_id,
-            i.scope_id, u.subject, u.names, u.not_before, u.not_after, u.spki_sha256, u.der, sha256(u.der) AS sha256,
-            b.ctid AS place
+            i.scope_id, u.subject, u.names, u.not_before, u.not_after, u.spki_sha256, u.der, sha256(u.der) AS sha256
         FROM (SELECT * FROM unnest(p_ids, p_epochs, p_subjects, p_names, p_not_before, p_not_after, p_spki_sha256,
             p_der) u (id, epoch, subject, names, not_before, not_after, spki_sha256, der) ORDER BY id) u
         CROSS JOIN LATERAL (SELECT r.id, r.public_id, r.ca_id, r.template_version_id, r.epoch, r.state FROM request r
             WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
-        CROSS JOIN LATERAL (SELECT b.ctid, b.* FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b
+        CROSS JOIN LATERAL (SELECT * FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b
         CROSS JOIN LATERAL (SELECT * FROM serial_intent i
             WHERE i.issuer_name_id = b.issuer_name_id AND i.serial = b.serial OFFSET 0) i
         WHERE r.epoch = u.epoch AND r.state = 'signing'
@@ -503,7 +499,7 @@ BEGIN
         UPDATE request r SET state = 'issued', reason = NULL, certificate_id = c.id
         FROM certified c WHERE r.id = c.request_id RETURNING r.id
     ), cleaned AS (
-        DELETE FROM intent_tbs b WHERE b.ctid = ANY (ARRAY(SELECT h.place FROM held h))
+        DELETE FROM intent_tbs b USING held h WHERE b.issuer_name_id = h.issuer_name_id AND b.serial = h.serial
     ), audited AS (
         INSERT INTO audit (actor, action, object, detail)
         SELECT 'issuer', 'certificate.issued', encode(h.sha256, 'hex'),
