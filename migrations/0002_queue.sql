@@ -11,7 +11,9 @@
 -- another index by a further condition).
 -- Statistics of a queue are wrong most of the time: a table that was empty when
 -- it was analysed holds thousands of rows a second later, and a plan made in
--- between stays in the session.
+-- between stays in the session. Rows that are locked already, or whose request
+-- is, are touched by their place (ctid), which leaves nothing to plan: a join may
+-- be turned round when the other table seemed to be empty.
 --
 -- The trigger request_check_move (0001) holds every move to request_move.
 
@@ -74,11 +76,12 @@ END $$;
 CREATE SEQUENCE issuer_looks_at MINVALUE 0;
 
 -- What is being submitted is committed long before the issuer looks; if it is
--- not, the issuer's slow poll finds it.
+-- not, the issuer's slow poll finds it. A promise for the far future was made
+-- before the clock was set back.
 CREATE FUNCTION hint_wanted() RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN (SELECT last_value FROM chancery_store.issuer_looks_at)
-        < extract(epoch FROM clock_timestamp()) * 1000 + 100;
+    RETURN (SELECT last_value - date_part('epoch', clock_timestamp()) * 1000 NOT BETWEEN 100 AND 10000
+        FROM chancery_store.issuer_looks_at);
 END $$;
 
 -- The one way in. p_submitter is who is recorded, and whose rows the caller
@@ -307,13 +310,13 @@ LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = o
 SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    v_ids bigint[];
+    v_rows tid[];
 BEGIN
-    SELECT array_agg(id) INTO v_ids FROM (
-        SELECT id FROM request
+    SELECT array_agg(due.ctid) INTO v_rows FROM (
+        SELECT ctid FROM request
         WHERE state IN ('submitted', 'approved') AND retry_at <= clock_timestamp()
         ORDER BY retry_at, id LIMIT p_limit FOR UPDATE SKIP LOCKED) due;
-    IF v_ids IS NULL THEN
+    IF v_rows IS NULL THEN
         RETURN;
     END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
@@ -324,7 +327,7 @@ BEGIN
     WITH claimed AS (
         UPDATE request r SET state = 'claimed', epoch = r.epoch + 1, attempts = r.attempts + 1,
             lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
-        WHERE r.id = ANY (v_ids)
+        WHERE r.ctid = ANY (v_rows) -- locked, and so still there
         RETURNING r.id, r.public_id, r.epoch, r.ca_id, r.template_version_id, r.cleared, r.attempts
     )
     SELECT c.id, c.public_id, c.epoch, c.ca_id, c.template_version_id, c.cleared,
@@ -478,12 +481,13 @@ DECLARE
 BEGIN
     WITH held AS MATERIALIZED (
         SELECT r.id, r.public_id, r.ca_id, r.template_version_id, b.issuer_name_id, b.serial, i.generation_id,
-            i.scope_id, u.subject, u.names, u.not_before, u.not_after, u.spki_sha256, u.der, sha256(u.der) AS sha256
+            i.scope_id, u.subject, u.names, u.not_before, u.not_after, u.spki_sha256, u.der, sha256(u.der) AS sha256,
+            b.ctid AS place
         FROM (SELECT * FROM unnest(p_ids, p_epochs, p_subjects, p_names, p_not_before, p_not_after, p_spki_sha256,
             p_der) u (id, epoch, subject, names, not_before, not_after, spki_sha256, der) ORDER BY id) u
         CROSS JOIN LATERAL (SELECT r.id, r.public_id, r.ca_id, r.template_version_id, r.epoch, r.state FROM request r
             WHERE r.id = u.id OFFSET 0 FOR UPDATE) r
-        CROSS JOIN LATERAL (SELECT * FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b
+        CROSS JOIN LATERAL (SELECT b.ctid, b.* FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b
         CROSS JOIN LATERAL (SELECT * FROM serial_intent i
             WHERE i.issuer_name_id = b.issuer_name_id AND i.serial = b.serial OFFSET 0) i
         WHERE r.epoch = u.epoch AND r.state = 'signing'
@@ -499,7 +503,7 @@ BEGIN
         UPDATE request r SET state = 'issued', reason = NULL, certificate_id = c.id
         FROM certified c WHERE r.id = c.request_id RETURNING r.id
     ), cleaned AS (
-        DELETE FROM intent_tbs b USING held h WHERE b.issuer_name_id = h.issuer_name_id AND b.serial = h.serial
+        DELETE FROM intent_tbs b WHERE b.ctid = ANY (ARRAY(SELECT h.place FROM held h))
     ), audited AS (
         INSERT INTO audit (actor, action, object, detail)
         SELECT 'issuer', 'certificate.issued', encode(h.sha256, 'hex'),

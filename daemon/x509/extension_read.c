@@ -17,11 +17,20 @@ read_extension(struct der *list, struct extension *x)
 	return der_read(&d, DER_OCTET_STRING, &x->value) && der_end(&d);
 }
 
+/* The name of an extension is for people: it is made only where it is shown. */
+static bool
+refuse(struct bytes oid, const char *what, const char *fault, struct error *err)
+{
+	char text[OID_TEXT_MAX];
+
+	oid_to_text(oid, text);
+	return error_set(err, ERROR_INPUT, "%s: the extension %.80s %s", what, text, fault);
+}
+
 bool
 extensions_check(struct bytes list, const char *what, struct error *err)
 {
 	struct bytes seen[EXTENSION_COUNT_MAX];
-	char text[OID_TEXT_MAX];
 	struct extension x;
 	size_t count = 0;
 	struct der d;
@@ -32,19 +41,15 @@ extensions_check(struct bytes list, const char *what, struct error *err)
 			return error_set(err, ERROR_INPUT,
 			    "%s: the extensions are no DER sequence of Extension (RFC 5280 4.1)",
 			    what);
-		oid_to_text(x.oid, text);
 		if (count == EXTENSION_COUNT_MAX)
 			return error_set(err, ERROR_LIMIT, "%s: there are more than %d extensions",
 			    what, EXTENSION_COUNT_MAX);
 		for (size_t i = 0; i < count; i++) {
 			if (bytes_equal(seen[i], x.oid))
-				return error_set(err, ERROR_INPUT,
-				    "%s: the extension %.80s stands twice (RFC 5280 4.2)", what,
-				    text);
+				return refuse(x.oid, what, "stands twice (RFC 5280 4.2)", err);
 		}
 		if (!der_well_formed(x.value))
-			return error_set(err, ERROR_INPUT,
-			    "%s: the value of extension %.80s is no DER", what, text);
+			return refuse(x.oid, what, "has a value that is no DER", err);
 		seen[count++] = x.oid;
 	} while (!der_end(&d));
 	return true;

@@ -8,10 +8,17 @@ turns, so that both see the same machine; what is compared is each round of
 Chancery with the raw rounds before and after it. Ratios travel between machines,
 figures do not.
 
-A round of Chancery: services submit CSRs that were made before, several at a
-time, and read their certificates; it lasts from the first submission until the
-last certificate was read. "backlog" is the same for a queue that was filled
-before: from the one commit that makes all requests visible.
+A round of Chancery: services submit CSRs that were made before and read their
+certificates (load); it lasts from the first submission until the last
+certificate was read.
+
+    issue    16 services, each request in a transaction of its own
+    bulk     8 services, 16 requests in each transaction
+    backlog  one transaction submits all; it lasts from its commit
+
+Token and everything else, services and database too, share the machine's cores.
+"most" is the ratio if these processes had all cores and none ever waited: what
+the CPU time for each certificate allows.
 
 Writes var/bench/latest.json: an object of dotted names to numbers.
 """
@@ -44,8 +51,7 @@ from harness.softhsm import Token  # noqa: E402
 
 THREADS = 2
 RAW_S = 1.0  # each raw round
-ROUND_S = 2.0  # each round of Chancery, about
-SUBMITTERS = 16
+ROUND_S = 1.5  # each round of Chancery, about
 CSRS = 2000
 TEMPLATE = """\
 name: bench
@@ -140,14 +146,14 @@ class Bench:
     # ------------------------------------------------------------ one measure
 
     def raw(self, kind, seconds=RAW_S):
-        """Signatures per second of the token alone."""
+        """The token alone: signatures per second, and microseconds of CPU for each."""
         output = subprocess.run(
             [os.path.join(build_dir(), "bench", "csign"), self.token.module, self.token.label, self.token.pin, kind,
              str(THREADS), str(seconds)],
             env=dict(os.environ, **self.token.environment), check=True, stdout=subprocess.PIPE, text=True)
-        return float(output.stdout)
+        return tuple(float(v) for v in output.stdout.split())
 
-    def load(self, key, csr, count, submitters=SUBMITTERS, group=1, rate=0):
+    def load(self, key, csr, count, submitters, group=1, rate=0):
         """One round of services: what load says, and CPU time by part."""
         argv = [os.path.join(build_dir(), "bench", "load"), self.authority.database.dsn("service_one"),
                 f"bench-{key}", "bench", self.csrs(csr), str(count), str(submitters), str(group), str(rate)]
@@ -169,49 +175,56 @@ class Bench:
 
     # --------------------------------------------------------------- a series
 
-    def series(self, name, key, raw_kind, rounds, run):
-        """Rounds of run(count) between rounds of raw; run answers (certificates
-        per second, CPU by part, certificates)."""
+    def series(self, name, raw_kind, rounds, run):
+        """Rounds of run(count) between rounds of raw; run answers with what load
+        said and the seconds that count."""
         rates, ratios, spent, issued = [], [], {}, 0
         raws = [self.raw(raw_kind)]
-        _, rate, _ = self.rate_of(run, 200)
+        count = 300
+        rate = count / run(count)[1]
         for _ in range(rounds):
             count = max(int(rate * ROUND_S), 100)
-            cpu, rate, count = self.rate_of(run, count)
+            said, seconds = run(count)
             raws.append(self.raw(raw_kind))
+            rate = count / seconds
             rates.append(rate)
-            ratios.append(rate / ((raws[-1] + raws[-2]) / 2))
+            ratios.append(rate / ((raws[-1][0] + raws[-2][0]) / 2))
             issued += count
-            for part, value in cpu.items():
+            for part, value in said["cpu"].items():
                 spent[part] = spent.get(part, 0.0) + value
         put = self.results.put
         put(f"{name}.per_s", statistics.median(rates))
-        put(f"{name}.raw_per_s", statistics.median(raws))
+        put(f"{name}.raw_per_s", statistics.median(r[0] for r in raws))
         put(f"{name}.ratio_to_raw", statistics.median(ratios))
         put(f"{name}.ratio_min", min(ratios))
         put(f"{name}.ratio_max", max(ratios))
         for part, value in spent.items():
             put(f"{name}.cpu_us.{part}", value / issued)
+        put(f"{name}.cpu_us.raw", statistics.median(r[1] for r in raws))
+        most = os.cpu_count() * 1e6 / (sum(spent.values()) / issued)
+        put(f"{name}.ratio_most", most / statistics.median(r[0] for r in raws))
         self.show(name)
-
-    @staticmethod
-    def rate_of(run, count):
-        said, seconds = run(count)
-        return said["cpu"], count / seconds, count
 
     def issue(self, key, raw_kind, csr, rounds):
         def run(count):
-            said = self.load(key, csr, count)
+            said = self.load(key, csr, count, submitters=16)
             return said, said["total_s"]
 
-        self.series(f"issue.{key}.{csr}", key, raw_kind, rounds, run)
+        self.series(f"issue.{key}.{csr}", raw_kind, rounds, run)
+
+    def bulk(self, key, raw_kind, csr, rounds):
+        def run(count):
+            said = self.load(key, csr, count, submitters=8, group=16)
+            return said, said["total_s"]
+
+        self.series(f"bulk.{key}.{csr}", raw_kind, rounds, run)
 
     def backlog(self, key, raw_kind, csr, rounds):
         def run(count):
             said = self.load(key, csr, count, submitters=1, group=count)
             return said, said["total_s"] - said["submit_s"]
 
-        self.series(f"backlog.{key}.{csr}", key, raw_kind, rounds, run)
+        self.series(f"backlog.{key}.{csr}", raw_kind, rounds, run)
 
     def latency(self, key, csr, rate=20, count=200):
         said = self.load(key, csr, count, submitters=8, rate=rate)
@@ -230,8 +243,7 @@ class Bench:
             self.results.put(f"memory.{part}.rss_mib", now)
             self.results.put(f"memory.{part}.peak_mib", most)
             print(f"  {part:12} {now:7.1f} {most:7.1f}")
-        pids = [self.cluster.process.pid] + measure.children(self.cluster.process.pid)
-        pss = sum(measure.proportional_mib(p) for p in pids)
+        pss = measure.proportional_mib([self.cluster.process.pid] + measure.children(self.cluster.process.pid))
         self.results.put("memory.postgres.pss_mib", pss)
         print(f"  {'postgres':12} {pss:7.1f}         (shared pages counted once)")
 
@@ -239,16 +251,18 @@ class Bench:
 
     @staticmethod
     def head():
-        print(f"{'':26} {'raw/s':>8} {'Chancery/s':>11} {'ratio':>6} {'spread':>13}   CPU us a certificate")
+        print(f"{'':24} {'raw/s':>7} {'CPU us':>6} {'Chancery/s':>11} {'ratio':>6} {'spread':>13} {'most':>5}   "
+              "CPU us for each certificate")
 
     def show(self, name):
         r = self.results
         prefix = f"{name}.cpu_us."
-        cpu = {k[len(prefix):]: v for k, v in r.items() if k.startswith(prefix)}
+        cpu = {k[len(prefix):]: v for k, v in r.items() if k.startswith(prefix) and k != prefix + "raw"}
         detail = ", ".join(f"{part} {value:.0f}" for part, value in sorted(cpu.items(), key=lambda i: -i[1])
                            if value >= 1)
-        print(f"{name:26} {r[name + '.raw_per_s']:8.0f} {r[name + '.per_s']:11.0f} {r[name + '.ratio_to_raw']:6.2f} "
-              f"({r[name + '.ratio_min']:.2f}-{r[name + '.ratio_max']:.2f})   {detail}", flush=True)
+        spread = f"({r[name + '.ratio_min']:.2f}-{r[name + '.ratio_max']:.2f})"
+        print(f"{name:24} {r[name + '.raw_per_s']:7.0f} {r[prefix + 'raw']:6.0f} {r[name + '.per_s']:11.0f} "
+              f"{r[name + '.ratio_to_raw']:6.2f} {spread:>13} {r[name + '.ratio_most']:5.2f}   {detail}", flush=True)
 
 
 def lines_per_folder(results):
@@ -271,7 +285,7 @@ def main():
     parser.add_argument("--only", default="", help="only series whose name contains this")
     parser.add_argument("--keep", action="store_true", help="leave the directory with all logs")
     options = parser.parse_args()
-    rounds = 2 if options.quick else 5
+    rounds = 1 if options.quick else 3
     results = Results()
     place = os.path.join(REPO, "var", "bench")
     os.makedirs(place, exist_ok=True)
@@ -290,7 +304,7 @@ def main():
         bench.head()
         for key, raw_kind in CAS:
             for csr in CSR_KINDS:
-                for series in (bench.issue, bench.backlog):
+                for series in (bench.issue, bench.bulk, bench.backlog):
                     if options.only in f"{series.__name__}.{key}.{csr}":
                         series(key, raw_kind, csr, rounds)
         print()

@@ -40,10 +40,16 @@ def memory_mib(pid):
     return tuple(int(values[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
 
 
-def proportional_mib(pid):
-    """Memory of a process with shared pages divided among those that share them."""
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
-        return next(int(line.split()[1]) / 1024 for line in f if line.startswith("Pss:"))
+def proportional_mib(pids):
+    """Memory of processes, each shared page counted once among all that share it."""
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+                total += next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # a session that has just ended
+    return total / 1024
 
 
 class Cpu:
