@@ -10,7 +10,8 @@
 struct guard_stream {
 	struct limits limits; /* the checker borrows from here */
 	struct crl_check check;
-	EVP_MD_CTX *md;
+	enum sig_alg alg;
+	EVP_MD_CTX *md, *sha256; /* what the token signs; what the journal keeps */
 	uint64_t left;
 };
 
@@ -67,8 +68,20 @@ check_authority_key_id(const struct limits *l, const struct certificate *c, stru
 	return true;
 }
 
+static void
+use_certificate(struct guard_use *use, const struct certificate *c)
+{
+	uint16_t signer_id;
+
+	memcpy(use->serial, c->serial.p, c->serial.len);
+	use->serial_len = c->serial.len;
+	if (!serial_parse(c->serial, &signer_id, &use->serial_time))
+		use->serial_time = 0;
+}
+
 static bool
-check_certificate(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct error *why)
+check_certificate(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct guard_use *use,
+    struct error *why)
 {
 	struct certificate c;
 
@@ -82,7 +95,24 @@ check_certificate(const struct limits *l, enum sig_alg alg, struct bytes tbs, st
 		return error_set(why, ERROR_DENIED,
 		    "RFC 5280 4.1.2.3: it names another signature algorithm than %s",
 		    sig_alg_name(alg));
+	use_certificate(use, &c);
 	return check_authority_key_id(l, &c, why);
+}
+
+static bool
+use_crl(struct guard_use *use, const struct crl_summary *s, struct error *why)
+{
+	use->delta = s->delta;
+	memcpy(use->number, s->number, s->number_len);
+	use->number_len = s->number_len;
+	memcpy(use->base_number, s->base_number, s->base_number_len);
+	use->base_number_len = s->base_number_len;
+	use->this_update = s->this_update;
+	use->next_update = s->next_update;
+	if (s->idp.len == 0)
+		return true;
+	return EVP_Digest(s->idp.p, s->idp.len, use->scope, NULL, EVP_sha256(), NULL) == 1 ||
+	       error_set_openssl(why, ERROR_INTERNAL, "cannot digest a CRL's scope");
 }
 
 static struct crl_rules
@@ -97,7 +127,8 @@ crl_rules_of(const struct limits *l, enum sig_alg alg, uint64_t total_len)
 }
 
 static bool
-check_crl(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct error *why)
+check_crl(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct guard_use *use,
+    struct error *why)
 {
 	struct crl_check *check = malloc(sizeof *check);
 	struct crl_rules rules = crl_rules_of(l, alg, tbs.len);
@@ -107,7 +138,8 @@ check_crl(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct err
 	if (check == NULL)
 		return error_set(why, ERROR_SYSTEM, "no memory to check a CRL");
 	crl_check_begin(check, &rules);
-	ok = crl_check_push(check, tbs, why) && crl_check_finish(check, &summary, why);
+	ok = crl_check_push(check, tbs, why) && crl_check_finish(check, &summary, why) &&
+	     use_crl(use, summary, why);
 	free(check);
 	return ok;
 }
@@ -135,18 +167,19 @@ out:
 
 bool
 guard_check(const struct limits *limits, enum signproto_kind kind, enum sig_alg alg,
-    struct bytes tbs, struct guard_digest *digest, struct error *e)
+    struct bytes tbs, struct guard_use *use, struct error *e)
 {
 	struct error why = ERROR_INIT;
 	bool ok = check_request(limits, alg, &why);
 
+	*use = (struct guard_use){.kind = kind, .alg = alg};
 	if (ok) {
 		switch (kind) {
 		case SIGNPROTO_TBS_CERTIFICATE:
-			ok = check_certificate(limits, alg, tbs, &why);
+			ok = check_certificate(limits, alg, tbs, use, &why);
 			break;
 		case SIGNPROTO_TBS_CRL:
-			ok = check_crl(limits, alg, tbs, &why);
+			ok = check_crl(limits, alg, tbs, use, &why);
 			break;
 		case SIGNPROTO_CSR_INFO:
 			ok = check_csr_info(limits, tbs, &why);
@@ -157,7 +190,9 @@ guard_check(const struct limits *limits, enum signproto_kind kind, enum sig_alg 
 	}
 	if (!ok)
 		return refuse(e, kind, &why);
-	return sign_make_digest(alg, tbs, digest->octets, &digest->len, e);
+	if (EVP_Digest(tbs.p, tbs.len, use->tbs_sha256, NULL, EVP_sha256(), NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a structure");
+	return sign_make_digest(alg, tbs, use->digest.octets, &use->digest.len, e);
 }
 
 struct guard_stream *
@@ -178,12 +213,15 @@ guard_stream_new(const struct limits *limits, enum signproto_kind kind, enum sig
 	}
 	g = calloc(1, sizeof *g);
 	if (g == NULL || (g->md = EVP_MD_CTX_new()) == NULL ||
-	    EVP_DigestInit_ex(g->md, sig_alg_md(alg), NULL) != 1) {
+	    (g->sha256 = EVP_MD_CTX_new()) == NULL ||
+	    EVP_DigestInit_ex(g->md, sig_alg_md(alg), NULL) != 1 ||
+	    EVP_DigestInit_ex(g->sha256, EVP_sha256(), NULL) != 1) {
 		(void)error_set_openssl(e, ERROR_SYSTEM, "cannot begin to check a CRL");
 		guard_stream_free(g);
 		return NULL;
 	}
 	g->limits = *limits;
+	g->alg = alg;
 	g->left = total_len;
 	rules = crl_rules_of(&g->limits, alg, total_len);
 	crl_check_begin(&g->check, &rules);
@@ -201,24 +239,27 @@ guard_stream_push(struct guard_stream *g, struct bytes piece, struct error *e)
 	}
 	if (!crl_check_push(&g->check, piece, &why))
 		return refuse(e, SIGNPROTO_TBS_CRL, &why);
-	if (EVP_DigestUpdate(g->md, piece.p, piece.len) != 1)
+	if (EVP_DigestUpdate(g->md, piece.p, piece.len) != 1 ||
+	    EVP_DigestUpdate(g->sha256, piece.p, piece.len) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a CRL");
 	g->left -= piece.len;
 	return true;
 }
 
 bool
-guard_stream_finish(struct guard_stream *g, struct guard_digest *digest, struct error *e)
+guard_stream_finish(struct guard_stream *g, struct guard_use *use, struct error *e)
 {
 	const struct crl_summary *summary;
 	struct error why = ERROR_INIT;
 	unsigned int n = 0;
 
-	if (!crl_check_finish(&g->check, &summary, &why))
+	*use = (struct guard_use){.kind = SIGNPROTO_TBS_CRL, .alg = g->alg};
+	if (!crl_check_finish(&g->check, &summary, &why) || !use_crl(use, summary, &why))
 		return refuse(e, SIGNPROTO_TBS_CRL, &why);
-	if (EVP_DigestFinal_ex(g->md, digest->octets, &n) != 1)
+	if (EVP_DigestFinal_ex(g->md, use->digest.octets, &n) != 1 ||
+	    EVP_DigestFinal_ex(g->sha256, use->tbs_sha256, NULL) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a CRL");
-	digest->len = n;
+	use->digest.len = n;
 	return true;
 }
 
@@ -228,5 +269,6 @@ guard_stream_free(struct guard_stream *g)
 	if (g == NULL)
 		return;
 	EVP_MD_CTX_free(g->md);
+	EVP_MD_CTX_free(g->sha256);
 	free(g);
 }

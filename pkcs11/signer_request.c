@@ -377,13 +377,13 @@ request_stream_end(struct signer *s, uint64_t request, struct bytes payload)
 {
 	struct stream **at = stream_find(s, request), *stream = *at;
 	struct error why = ERROR_INIT;
-	struct guard_digest digest;
+	struct guard_use use;
 	struct job *job;
 
 	if (stream == NULL)
 		return;
 	if (!signproto_get_stream_end(payload, &why) || !check_stream_deadline(stream, &why) ||
-	    !can_serve(s, 0, &why) || !guard_stream_finish(stream->guard, &digest, &why)) {
+	    !can_serve(s, 0, &why) || !guard_stream_finish(stream->guard, &use, &why)) {
 		stream_fail(s, at, &why);
 		return;
 	}
@@ -392,7 +392,7 @@ request_stream_end(struct signer *s, uint64_t request, struct bytes payload)
 	if (job != NULL) {
 		job->alg = stream->alg;
 		job->structure = SIGNPROTO_TBS_CRL;
-		job->digest = digest;
+		job->use = use;
 		job->deadline_ms = stream->deadline_ms;
 	}
 	if (submit(s, request, job, &why))

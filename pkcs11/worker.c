@@ -173,10 +173,10 @@ run_sign(struct worker *w, struct job *job)
 		return false;
 	if (job->kind == JOB_SIGN &&
 	    !guard_check(&k->limits, job->structure, job->alg,
-		(struct bytes){job->input, job->input_len}, &job->digest, &job->error))
+		(struct bytes){job->input, job->input_len}, &job->use, &job->error))
 		return false;
 	return sign_digest(&w->session, &k->key, job->alg,
-		   (struct bytes){job->digest.octets, job->digest.len}, signature, &len,
+		   (struct bytes){job->use.digest.octets, job->use.digest.len}, signature, &len,
 		   &job->error) &&
 	       put_output(job, (struct bytes){signature, len});
 }

@@ -16,7 +16,7 @@ enum job_kind {
 	JOB_KEY_GENERATE,
 	JOB_KEY_FIND,
 	JOB_SIGN,	 /* input: the to-be-signed structure, still to be checked */
-	JOB_SIGN_DIGEST, /* digest: of a structure that the guard let through */
+	JOB_SIGN_DIGEST, /* use: of a structure that the guard let through */
 };
 
 /* Owned by the loop; lent to the pool from pool_submit until it comes back from
@@ -34,7 +34,7 @@ struct job {
 	size_t id_len;
 	enum sig_alg alg;
 	enum signproto_kind structure;
-	struct guard_digest digest;
+	struct guard_use use; /* of SIGN: once the guard let it through */
 	enum key_alg key_alg; /* these three for KEY_GENERATE */
 	enum limits_purpose purpose;
 	char label[SIGNPROTO_NAME_SIZE];

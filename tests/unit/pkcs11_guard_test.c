@@ -68,21 +68,21 @@ tear_down(void **state)
 static void
 allow(enum signproto_kind kind, enum sig_alg alg, struct bytes tbs)
 {
-	struct guard_digest digest;
+	struct guard_use use;
 	struct error e = ERROR_INIT;
 
-	if (!guard_check(&us.limits, kind, alg, tbs, &digest, &e))
+	if (!guard_check(&us.limits, kind, alg, tbs, &use, &e))
 		fail_msg("%s", e.text);
-	assert_int_equal(digest.len, sig_alg_digest_len(alg));
+	assert_int_equal(use.digest.len, sig_alg_digest_len(alg));
 }
 
 static void
 refuse(enum signproto_kind kind, enum sig_alg alg, struct bytes tbs, const char *words)
 {
-	struct guard_digest digest;
+	struct guard_use use;
 	struct error e = ERROR_INIT;
 
-	assert_false(guard_check(&us.limits, kind, alg, tbs, &digest, &e));
+	assert_false(guard_check(&us.limits, kind, alg, tbs, &use, &e));
 	assert_int_equal(e.code, ERROR_DENIED);
 	if (strstr(e.text, words) == NULL)
 		fail_msg("'%s' does not say '%s'", e.text, words);
@@ -267,7 +267,7 @@ static void
 mutations_stay_within_the_limits(void **state)
 {
 	const enum sig_alg alg = SIG_ECDSA_SHA256;
-	struct guard_digest digest;
+	struct guard_use use;
 	unsigned int passed = 0;
 	struct certificate c;
 	struct bytes der;
@@ -280,7 +280,7 @@ mutations_stay_within_the_limits(void **state)
 		for (unsigned int bit = 0; bit < 8; bit++) {
 			*octet ^= (uint8_t)(1U << bit);
 			if (guard_check(
-				&us.limits, SIGNPROTO_TBS_CERTIFICATE, alg, der, &digest, NULL)) {
+				&us.limits, SIGNPROTO_TBS_CERTIFICATE, alg, der, &use, NULL)) {
 				struct error e = ERROR_INIT;
 
 				passed++;
@@ -300,7 +300,7 @@ static void
 streams(void **state)
 {
 	const enum sig_alg alg = SIG_ECDSA_SHA256;
-	struct guard_digest whole, pieces;
+	struct guard_use whole, pieces;
 	struct guard_stream *g;
 	struct error e = ERROR_INIT;
 	struct bytes der;
@@ -317,8 +317,14 @@ streams(void **state)
 			assert_true(guard_stream_push(g, (struct bytes){der.p + at, n}, &e));
 		}
 		assert_true(guard_stream_finish(g, &pieces, &e));
-		assert_int_equal(pieces.len, whole.len);
-		assert_memory_equal(pieces.octets, whole.octets, whole.len);
+		assert_int_equal(pieces.digest.len, whole.digest.len);
+		assert_memory_equal(pieces.digest.octets, whole.digest.octets, whole.digest.len);
+		assert_memory_equal(pieces.tbs_sha256, whole.tbs_sha256, 32);
+		assert_memory_equal(pieces.scope, whole.scope, 32);
+		assert_int_equal(pieces.number_len, 1);
+		assert_int_equal(pieces.number[0], 7);
+		assert_int_equal(pieces.this_update, NOW);
+		assert_int_equal(pieces.next_update, NOW + 86400);
 		guard_stream_free(g);
 	}
 
