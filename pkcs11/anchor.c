@@ -1,0 +1,292 @@
+#include "pkcs11/anchor.h"
+
+#include <string.h>
+
+#include <openssl/sha.h>
+
+#include "daemon/core/log.h"
+#include "daemon/x509/der.h"
+#include "pkcs11/ckr.h"
+
+#define APPLICATION "chancery"
+/* Objects of one label: one, and what crashes and races left behind. */
+#define OBJECTS_MAX 64
+/* As stored: magic, generation, value, and the first octets of the SHA-256 of
+ * label and all before. */
+#define MAGIC "CHa1"
+#define MAGIC_LEN 4
+#define CHECK_LEN 8
+#define HEAD_LEN (MAGIC_LEN + 8)
+#define STORED_MAX (HEAD_LEN + ANCHOR_VALUE_MAX + CHECK_LEN)
+
+/* What the token has under one label. */
+struct objects {
+	CK_OBJECT_HANDLE handles[OBJECTS_MAX];
+	CK_ULONG count;
+	CK_ULONG damaged;
+	uint64_t generation; /* these from the one that counts; 0: there is none */
+	uint8_t value[ANCHOR_VALUE_MAX];
+	size_t len;
+};
+
+static CK_BBOOL yes = CK_TRUE;
+static CK_OBJECT_CLASS data_class = CKO_DATA;
+
+static void
+check_octets(const char *label, const uint8_t *stored, size_t len, uint8_t out[CHECK_LEN])
+{
+	uint8_t buf[ANCHOR_LABEL_MAX + STORED_MAX], digest[SHA256_DIGEST_LENGTH];
+	size_t label_len = strlen(label);
+
+	memcpy(buf, label, label_len);
+	memcpy(buf + label_len, stored, len);
+	(void)SHA256(buf, label_len + len, digest);
+	memcpy(out, digest, CHECK_LEN);
+}
+
+static size_t
+encode(const char *label, uint64_t generation, struct bytes value, uint8_t out[STORED_MAX])
+{
+	size_t len = HEAD_LEN + value.len;
+
+	memcpy(out, MAGIC, MAGIC_LEN);
+	for (size_t i = 0; i < 8; i++)
+		out[MAGIC_LEN + i] = (uint8_t)(generation >> (8 * (7 - i)));
+	memcpy(out + HEAD_LEN, value.p, value.len);
+	check_octets(label, out, len, out + len);
+	return len + CHECK_LEN;
+}
+
+static bool
+decode(const char *label, struct bytes stored, uint64_t *generation, struct bytes *value)
+{
+	uint8_t check[CHECK_LEN];
+	size_t len;
+
+	if (stored.len <= HEAD_LEN + CHECK_LEN || memcmp(stored.p, MAGIC, MAGIC_LEN) != 0)
+		return false;
+	len = stored.len - CHECK_LEN;
+	check_octets(label, stored.p, len, check);
+	if (memcmp(check, stored.p + len, CHECK_LEN) != 0)
+		return false;
+	*generation = 0;
+	for (size_t i = 0; i < 8; i++)
+		*generation = *generation << 8 | stored.p[MAGIC_LEN + i];
+	*value = (struct bytes){stored.p + HEAD_LEN, len - HEAD_LEN};
+	return *generation > 0;
+}
+
+static bool
+check_label(const char *label, struct error *e)
+{
+	size_t len = strlen(label);
+
+	if (len > 0 && len <= ANCHOR_LABEL_MAX)
+		return true;
+	return error_set(e, ERROR_INTERNAL, "a data object's label of %zu octets", len);
+}
+
+static bool
+find(struct session *s, const char *label, struct objects *o, struct error *e)
+{
+	CK_ATTRIBUTE t[] = {
+	    {CKA_CLASS, &data_class, sizeof data_class},
+	    {CKA_TOKEN, &yes, sizeof yes},
+	    {CKA_LABEL, (void *)(uintptr_t)label, strlen(label)},
+	};
+	CK_RV rv, end;
+
+	o->count = 0;
+	rv = s->f->C_FindObjectsInit(s->handle, t, COUNT_OF(t));
+	if (rv != CKR_OK)
+		return session_error(s, rv, e, "cannot look for '%s' on the token", label);
+	rv = s->f->C_FindObjects(s->handle, o->handles, OBJECTS_MAX, &o->count);
+	end = s->f->C_FindObjectsFinal(s->handle);
+	if (rv == CKR_OK)
+		rv = end;
+	if (rv != CKR_OK)
+		return session_error(s, rv, e, "cannot look for '%s' on the token", label);
+	/* The one that counts could be among the rest. */
+	if (o->count == OBJECTS_MAX)
+		return error_set(e, ERROR_CONFLICT,
+		    "the token has %d or more data objects '%s'; remove all but the newest",
+		    OBJECTS_MAX, label);
+	return true;
+}
+
+/* False only when the token fails; an object that is gone, or is not one of
+ * ours, has *len 0. */
+static bool
+read_stored(struct session *s, CK_OBJECT_HANDLE handle, const char *label,
+    uint8_t stored[STORED_MAX], size_t *len, struct error *e)
+{
+	CK_ATTRIBUTE a = {CKA_VALUE, stored, STORED_MAX};
+	CK_RV rv = s->f->C_GetAttributeValue(s->handle, handle, &a, 1);
+
+	*len = 0;
+	if (rv == CKR_OK && a.ulValueLen <= STORED_MAX)
+		*len = a.ulValueLen;
+	if (rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL || rv == CKR_OBJECT_HANDLE_INVALID ||
+	    rv == CKR_ATTRIBUTE_TYPE_INVALID)
+		return true;
+	return session_error(s, rv, e, "cannot read '%s' on the token", label);
+}
+
+/* The same winner for every process: the highest generation, then the octets. */
+static bool
+is_newer(const struct objects *o, uint64_t generation, struct bytes value)
+{
+	size_t len = value.len < o->len ? value.len : o->len;
+	int order;
+
+	if (generation != o->generation)
+		return generation > o->generation;
+	order = memcmp(value.p, o->value, len);
+	return order > 0 || (order == 0 && value.len > o->len);
+}
+
+static bool
+load(struct session *s, const char *label, struct objects *o, struct error *e)
+{
+	uint8_t stored[STORED_MAX];
+	uint64_t generation;
+	struct bytes value;
+	size_t len;
+
+	*o = (struct objects){.count = 0};
+	if (!check_label(label, e) || !find(s, label, o, e))
+		return false;
+	for (CK_ULONG i = 0; i < o->count; i++) {
+		if (!read_stored(s, o->handles[i], label, stored, &len, e))
+			return false;
+		if (!decode(label, (struct bytes){stored, len}, &generation, &value)) {
+			o->damaged++;
+		} else if (is_newer(o, generation, value)) {
+			o->generation = generation;
+			memcpy(o->value, value.p, value.len);
+			o->len = value.len;
+		}
+	}
+	return true;
+}
+
+bool
+anchor_read(struct session *s, const char *label, uint8_t value[ANCHOR_VALUE_MAX], size_t *len,
+    struct error *e)
+{
+	struct objects o;
+
+	*len = 0;
+	if (!load(s, label, &o, e))
+		return false;
+	if (o.generation == 0 && o.damaged > 0)
+		return error_set(
+		    e, ERROR_CONFLICT, "the data object '%s' on the token is damaged", label);
+	if (o.generation == 0)
+		return error_set(e, ERROR_NOT_FOUND, "the token has no data object '%s'", label);
+	memcpy(value, o.value, o.len);
+	*len = o.len;
+	return true;
+}
+
+static bool
+create(struct session *s, const char *label, struct bytes stored, CK_OBJECT_HANDLE *made,
+    struct error *e)
+{
+	CK_ATTRIBUTE t[] = {
+	    {CKA_CLASS, &data_class, sizeof data_class},
+	    {CKA_TOKEN, &yes, sizeof yes},
+	    {CKA_PRIVATE, &yes, sizeof yes},
+	    {CKA_APPLICATION, (void *)(uintptr_t)APPLICATION, strlen(APPLICATION)},
+	    {CKA_LABEL, (void *)(uintptr_t)label, strlen(label)},
+	    {CKA_VALUE, (void *)(uintptr_t)stored.p, stored.len},
+	};
+	char buf[CKR_NAME_MAX];
+	CK_RV rv = s->f->C_CreateObject(s->handle, t, COUNT_OF(t), made);
+
+	if (rv == CKR_OK)
+		return true;
+	/* The request itself is what the token does not like, or it is full. */
+	if (ckr_class(rv) == CKR_CLASS_REQUEST || ckr_class(rv) == CKR_CLASS_RETRY) {
+		const char *name = ckr_name(rv, buf);
+
+		return error_set_foreign(e, ERROR_DENIED, ERROR_PKCS11, name,
+		    "the token does not take the data object '%s' (%s)", label, name);
+	}
+	return session_error(s, rv, e, "cannot write '%s' to the token", label);
+}
+
+static bool
+destroy(struct session *s, CK_OBJECT_HANDLE handle, const char *label, struct error *e)
+{
+	CK_RV rv = s->f->C_DestroyObject(s->handle, handle);
+
+	/* Another process may have been quicker. */
+	if (rv == CKR_OK || rv == CKR_OBJECT_HANDLE_INVALID)
+		return true;
+	return session_error(s, rv, e, "cannot remove '%s' from the token", label);
+}
+
+/* The new value counts already: what stays is removed the next time. */
+static void
+destroy_old(struct session *s, const struct objects *o, const char *label)
+{
+	struct error why = ERROR_INIT;
+
+	for (CK_ULONG i = 0; i < o->count; i++) {
+		if (!destroy(s, o->handles[i], label, &why)) {
+			log_failure(LOG_LEVEL_WARNING, label, &why);
+			return;
+		}
+	}
+}
+
+static bool
+check_made(
+    struct session *s, CK_OBJECT_HANDLE made, const char *label, struct bytes want, struct error *e)
+{
+	uint8_t stored[STORED_MAX];
+	size_t len;
+
+	if (!read_stored(s, made, label, stored, &len, e))
+		return false;
+	if (!bytes_equal(want, (struct bytes){stored, len}))
+		return error_set(e, ERROR_DENIED,
+		    "the token did not keep the data object '%s' as it was written", label);
+	return true;
+}
+
+bool
+anchor_write(struct session *s, const char *label, struct bytes value, struct error *e)
+{
+	CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
+	uint8_t stored[STORED_MAX];
+	struct objects o;
+	size_t len;
+
+	if (value.len == 0 || value.len > ANCHOR_VALUE_MAX)
+		return error_set(e, ERROR_INTERNAL, "a data object of %zu octets", value.len);
+	if (!load(s, label, &o, e))
+		return false;
+	len = encode(label, o.generation + 1, value, stored);
+	if (!create(s, label, (struct bytes){stored, len}, &made, e))
+		return false;
+	if (!check_made(s, made, label, (struct bytes){stored, len}, e)) {
+		(void)s->f->C_DestroyObject(s->handle, made);
+		return false;
+	}
+	destroy_old(s, &o, label);
+	return true;
+}
+
+bool
+anchor_remove(struct session *s, const char *label, struct error *e)
+{
+	struct objects o = {.count = 0};
+	bool ok;
+
+	ok = check_label(label, e) && find(s, label, &o, e);
+	for (CK_ULONG i = 0; i < o.count && ok; i++)
+		ok = destroy(s, o.handles[i], label, e);
+	return ok;
+}

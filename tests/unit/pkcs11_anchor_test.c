@@ -1,0 +1,248 @@
+/*
+ * Values in data objects on a real token: replaced, damaged, doubled, refused.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/x509/der.h"
+#include "pkcs11/anchor.h"
+#include "pkcs11/token.h"
+#include "tests/unit/softhsm.h"
+
+static struct softhsm hsm;
+static struct token *token;
+static struct session rw;
+
+static int
+set_up(void **state)
+{
+	enum signproto_state reached;
+	struct error e = ERROR_INIT;
+
+	softhsm_make(&hsm);
+	if (!token_open(&hsm.config, hsm.state_dir, &token, &reached, &e) ||
+	    !session_open(token_functions(token), token_info(token)->slot, true, &rw, &e))
+		fail_msg("%s", e.text);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	session_close(&rw);
+	token_close(token);
+	softhsm_remove(&hsm);
+	return 0;
+}
+
+static struct bytes
+text(const char *s)
+{
+	return (struct bytes){(const uint8_t *)s, strlen(s)};
+}
+
+static void
+has(const char *label, struct bytes want)
+{
+	uint8_t value[ANCHOR_VALUE_MAX];
+	struct error e = ERROR_INIT;
+	size_t len;
+
+	if (!anchor_read(&rw, label, value, &len, &e))
+		fail_msg("%s", e.text);
+	assert_true(bytes_equal((struct bytes){value, len}, want));
+}
+
+static void
+has_not(const char *label, enum error_code code)
+{
+	uint8_t value[ANCHOR_VALUE_MAX];
+	struct error e = ERROR_INIT;
+	size_t len;
+
+	assert_false(anchor_read(&rw, label, value, &len, &e));
+	assert_int_equal(e.code, code);
+	assert_int_equal(len, 0);
+}
+
+static void
+writes(const char *label, struct bytes value)
+{
+	struct error e = ERROR_INIT;
+
+	if (!anchor_write(&rw, label, value, &e))
+		fail_msg("%s", e.text);
+}
+
+/* Objects on the token with this label; *any is one of them, *octets its value. */
+static unsigned int
+count(const char *label, CK_OBJECT_HANDLE *any, uint8_t octets[1024], CK_ULONG *len)
+{
+	CK_ATTRIBUTE t = {CKA_LABEL, (void *)(uintptr_t)label, strlen(label)};
+	CK_ATTRIBUTE v = {CKA_VALUE, octets, 1024};
+	CK_OBJECT_HANDLE found[8];
+	CK_ULONG n = 0;
+
+	assert_int_equal(rw.f->C_FindObjectsInit(rw.handle, &t, 1), CKR_OK);
+	assert_int_equal(rw.f->C_FindObjects(rw.handle, found, 8, &n), CKR_OK);
+	assert_int_equal(rw.f->C_FindObjectsFinal(rw.handle), CKR_OK);
+	if (n > 0) {
+		*any = found[0];
+		assert_int_equal(rw.f->C_GetAttributeValue(rw.handle, *any, &v, 1), CKR_OK);
+		*len = v.ulValueLen;
+	}
+	return (unsigned int)n;
+}
+
+/* An object as another process, or nobody of ours, would leave it. */
+static void
+plant(const char *label, const uint8_t *octets, CK_ULONG len)
+{
+	static CK_OBJECT_CLASS class = CKO_DATA;
+	static CK_BBOOL yes = CK_TRUE;
+	CK_ATTRIBUTE t[] = {
+	    {CKA_CLASS, &class, sizeof class},
+	    {CKA_TOKEN, &yes, sizeof yes},
+	    {CKA_PRIVATE, &yes, sizeof yes},
+	    {CKA_LABEL, (void *)(uintptr_t)label, strlen(label)},
+	    {CKA_VALUE, (void *)(uintptr_t)octets, len},
+	};
+	CK_OBJECT_HANDLE made;
+
+	assert_int_equal(rw.f->C_CreateObject(rw.handle, t, COUNT_OF(t), &made), CKR_OK);
+}
+
+static void
+a_value_is_replaced_and_removed(void **state)
+{
+	uint8_t big[ANCHOR_VALUE_MAX], octets[1024];
+	struct error e = ERROR_INIT;
+	CK_OBJECT_HANDLE any;
+	CK_ULONG len;
+
+	memset(big, 0xa5, sizeof big);
+	has_not("one", ERROR_NOT_FOUND);
+	writes("one", text("first"));
+	has("one", text("first"));
+	writes("one", (struct bytes){big, sizeof big});
+	has("one", (struct bytes){big, sizeof big});
+	writes("two", text("another"));
+	writes("one", text("x"));
+	has("one", text("x"));
+	has("two", text("another"));
+	assert_int_equal(count("one", &any, octets, &len), 1);
+	assert_true(anchor_remove(&rw, "one", &e));
+	assert_true(anchor_remove(&rw, "one", &e));
+	has_not("one", ERROR_NOT_FOUND);
+	has("two", text("another"));
+}
+
+static void
+a_value_has_its_sizes(void **state)
+{
+	uint8_t big[ANCHOR_VALUE_MAX + 1] = {0};
+	char label[ANCHOR_LABEL_MAX + 2];
+	struct error e = ERROR_INIT;
+
+	assert_false(anchor_write(&rw, "sizes", (struct bytes){big, sizeof big}, &e));
+	error_clear(&e);
+	assert_false(anchor_write(&rw, "sizes", (struct bytes){big, 0}, &e));
+	memset(label, 'x', sizeof label);
+	label[ANCHOR_LABEL_MAX + 1] = '\0';
+	error_clear(&e);
+	assert_false(anchor_write(&rw, label, text("x"), &e));
+	label[ANCHOR_LABEL_MAX] = '\0';
+	writes(label, text("x"));
+	has(label, text("x"));
+}
+
+/* A crash between making the new object and removing the old one. */
+static void
+the_newest_of_several_counts(void **state)
+{
+	uint8_t old[1024], new[1024];
+	CK_ULONG old_len, new_len;
+	CK_OBJECT_HANDLE any;
+
+	writes("several", text("old"));
+	assert_int_equal(count("several", &any, old, &old_len), 1);
+	writes("several", text("new"));
+	assert_int_equal(count("several", &any, new, &new_len), 1);
+	plant("several", old, old_len);
+	has("several", text("new"));
+	plant("several", new, new_len);
+	has("several", text("new"));
+	writes("several", text("newest"));
+	has("several", text("newest"));
+	assert_int_equal(count("several", &any, new, &new_len), 1);
+}
+
+static void
+what_is_damaged_does_not_count(void **state)
+{
+	uint8_t whole[1024], octets[1024];
+	CK_OBJECT_HANDLE any;
+	struct error e = ERROR_INIT;
+	CK_ULONG len, ignored;
+
+	writes("damaged", text("value"));
+	assert_int_equal(count("damaged", &any, whole, &len), 1);
+	assert_true(anchor_remove(&rw, "damaged", &e));
+	for (CK_ULONG at = 0; at < len; at++) {
+		whole[at] ^= 0x10;
+		plant("damaged", whole, len);
+		has_not("damaged", ERROR_CONFLICT);
+		assert_true(anchor_remove(&rw, "damaged", &e));
+		whole[at] ^= 0x10;
+	}
+	for (CK_ULONG cut = 0; cut < len; cut++) {
+		plant("damaged", whole, cut);
+		has_not("damaged", ERROR_CONFLICT);
+		assert_true(anchor_remove(&rw, "damaged", &e));
+	}
+	/* Another label's value is none of this one's. */
+	plant("elsewhere", whole, len);
+	has_not("elsewhere", ERROR_CONFLICT);
+	plant("damaged", whole, len - 1);
+	plant("damaged", whole, len);
+	has("damaged", text("value"));
+	writes("damaged", text("mended"));
+	has("damaged", text("mended"));
+	assert_int_equal(count("damaged", &any, octets, &ignored), 1);
+}
+
+/* On a session that may not write the token refuses, and the old value stays. */
+static void
+a_refusal_leaves_the_value(void **state)
+{
+	struct error e = ERROR_INIT;
+	struct session ro;
+
+	writes("kept", text("before"));
+	assert_true(session_open(token_functions(token), token_info(token)->slot, false, &ro, &e));
+	assert_false(anchor_write(&ro, "kept", text("after"), &e));
+	assert_int_equal(e.code, ERROR_DENIED);
+	assert_string_equal(e.foreign, "CKR_SESSION_READ_ONLY");
+	assert_false(ro.fatal);
+	session_close(&ro);
+	has("kept", text("before"));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_value_is_replaced_and_removed),
+	    cmocka_unit_test(a_value_has_its_sizes),
+	    cmocka_unit_test(the_newest_of_several_counts),
+	    cmocka_unit_test(what_is_damaged_does_not_count),
+	    cmocka_unit_test(a_refusal_leaves_the_value),
+	};
+
+	return cmocka_run_group_tests_name("pkcs11_anchor", tests, set_up, tear_down);
+}
