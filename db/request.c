@@ -178,6 +178,9 @@ read_claim(struct db_result *r, size_t i, struct request_claim *c, struct error 
 	c->attempts = (int32_t)db_get_int64(r, i, 7);
 	c->csr = db_get_bytes(r, i, 8);
 	c->attributes = db_get_text(r, i, 9);
+	c->statement = db_get_bytes(r, i, 16);
+	c->signature = db_get_bytes(r, i, 17);
+	c->spki = db_get_bytes(r, i, 18);
 	c->has_intent = !db_is_null(r, i, 11);
 	if (!c->has_intent)
 		return db_result_ok(r, err);
@@ -240,7 +243,8 @@ request_claim(struct db *db, unsigned limit, unsigned lease_s, unsigned look_ms,
 	    .name = "request_claim",
 	    .sql = "SELECT request_id, public_id, epoch, ca_id, template_version_id, cleared, "
 		   "automatic, attempts, csr, attributes, issuer_name_id, serial, generation_id, "
-		   "scope_id, tbs_sha256, tbs FROM chancery_store.claim_requests($1, $2, $3)",
+		   "scope_id, tbs_sha256, tbs, statement, signature, spki "
+		   "FROM chancery_store.claim_requests($1, $2, $3)",
 	    .nparams = 3,
 	};
 	struct db_params p = DB_PARAMS_INIT;

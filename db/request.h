@@ -62,7 +62,10 @@ struct request_claim {
 	int32_t attempts;
 	struct bytes csr;	/* DER */
 	const char *attributes; /* JSON object */
-	bool has_intent;	/* it was being signed before: sign these bytes again */
+	/* The statement by which an operator approved it, its signature and public
+	 * key; empty when none did. */
+	struct bytes statement, signature, spki;
+	bool has_intent; /* it was being signed before: sign these bytes again */
 	struct request_intent intent;
 };
 

@@ -297,7 +297,8 @@ $$;
 
 -- Up to p_limit requests that are due, under a lease. serial to tbs are those
 -- of the live intent, if the request was being signed before: it is signed
--- again as it stands. p_look_ms: the caller promises to claim again no earlier
+-- again as it stands. statement to spki are of the decision that approved it, which the
+-- signer wants to see; none where the template issues by itself. p_look_ms: the caller promises to claim again no earlier
 -- and not much later than that, if it finds something now; 0: it promises nothing.
 --
 -- A claim need not wait for the disk: if it is lost the requests are where they
@@ -305,7 +306,8 @@ $$;
 CREATE FUNCTION claim_requests(p_limit int, p_lease_s int, p_look_ms int DEFAULT 0)
 RETURNS TABLE (request_id bigint, public_id uuid, epoch int, ca_id bigint, template_version_id bigint,
     cleared boolean, automatic boolean, attempts int, csr bytea, attributes jsonb,
-    issuer_name_id bigint, serial bytea, generation_id bigint, scope_id bigint, tbs_sha256 bytea, tbs bytea)
+    issuer_name_id bigint, serial bytea, generation_id bigint, scope_id bigint, tbs_sha256 bytea, tbs bytea,
+    statement bytea, signature bytea, spki bytea)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
@@ -332,9 +334,16 @@ BEGIN
     )
     SELECT c.id, c.public_id, c.epoch, c.ca_id, c.template_version_id, c.cleared,
         (SELECT v.automatic FROM template_version v WHERE v.id = c.template_version_id), c.attempts,
-        q.csr, q.attributes, b.issuer_name_id, b.serial, b.generation_id, b.scope_id, b.tbs_sha256, b.tbs
+        q.csr, q.attributes, b.issuer_name_id, b.serial, b.generation_id, b.scope_id, b.tbs_sha256, b.tbs,
+        d.statement, d.signature, d.spki
     FROM claimed c
     CROSS JOIN LATERAL (SELECT * FROM request_content q WHERE q.request_id = c.id OFFSET 0) q
+    LEFT JOIN LATERAL (
+        SELECT convert_to(d.statement, 'UTF8') AS statement, d.signature, k.spki
+        FROM decision d
+        CROSS JOIN LATERAL (SELECT * FROM credential k WHERE k.id = d.credential_id OFFSET 0) k
+        WHERE c.cleared AND d.request_id = c.id AND d.action = 'approve' AND d.state = 'applied'
+        OFFSET 0 LIMIT 1) d ON true
     LEFT JOIN LATERAL (
         SELECT b.issuer_name_id, b.serial, i.generation_id, i.scope_id, i.tbs_sha256, b.tbs
         FROM intent_tbs b

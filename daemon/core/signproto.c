@@ -204,6 +204,25 @@ signproto_put_sign(struct wire_writer *w, const struct signproto_sign *m)
 	wire_put_u8(w, (uint8_t)m->kind);
 	wire_put_u32(w, m->deadline_ms);
 	wire_put_bytes(w, m->tbs.p, m->tbs.len);
+	wire_put_string(w, m->template);
+	wire_put_bytes(w, m->csr.p, m->csr.len);
+	wire_put_bytes(w, m->statement.p, m->statement.len);
+	wire_put_bytes(w, m->signature.p, m->signature.len);
+	wire_put_bytes(w, m->spki.p, m->spki.len);
+}
+
+/* An approval is whole or absent, and only a certificate has one. */
+static bool
+approval_valid(const struct signproto_sign *m)
+{
+	bool given = m->statement.len > 0;
+
+	if ((m->csr.len > 0) != given || (m->signature.len > 0) != given ||
+	    (m->spki.len > 0) != given)
+		return false;
+	if (given && m->template[0] == '\0')
+		return false;
+	return m->template[0] == '\0' || m->kind == SIGNPROTO_TBS_CERTIFICATE;
 }
 
 bool
@@ -218,9 +237,14 @@ signproto_get_sign(struct bytes payload, struct signproto_sign *m, struct error 
 	m->kind = get_kind(&r);
 	m->deadline_ms = wire_get_u32(&r);
 	m->tbs = wire_get_bytes(&r, SIGNPROTO_TBS_MAX);
+	wire_get_string(&r, m->template, sizeof m->template);
+	m->csr = wire_get_bytes(&r, SIGNPROTO_CSR_MAX);
+	m->statement = wire_get_bytes(&r, SIGNPROTO_STATEMENT_MAX);
+	m->signature = wire_get_bytes(&r, SIGNPROTO_OPERATOR_SIGNATURE_MAX);
+	m->spki = wire_get_bytes(&r, SIGNPROTO_OPERATOR_SPKI_MAX);
 	return finish(&r,
 	    m->cka_id.len > 0 && kind_valid(m->kind) &&
-		m->deadline_ms <= SIGNPROTO_DEADLINE_MAX_MS && m->tbs.len > 0,
+		m->deadline_ms <= SIGNPROTO_DEADLINE_MAX_MS && m->tbs.len > 0 && approval_valid(m),
 	    SIGNPROTO_SIGN, e);
 }
 

@@ -32,7 +32,7 @@
 #include "daemon/core/wire.h"
 
 /* Both ends must speak the same; STATUS says it first. */
-#define SIGNPROTO_VERSION 1
+#define SIGNPROTO_VERSION 2
 
 #define SIGNPROTO_TBS_MAX (1024 * 1024)			 /* one SIGN */
 #define SIGNPROTO_DATA_MAX (1024 * 1024)		 /* one STREAM_DATA */
@@ -42,6 +42,10 @@
 #define SIGNPROTO_SPKI_MAX 2048				 /* DER of a SubjectPublicKeyInfo */
 #define SIGNPROTO_SIGNATURE_MAX 1024			 /* content of the BIT STRING */
 #define SIGNPROTO_NAME_SIZE 65				 /* names and labels, with the NUL */
+#define SIGNPROTO_CSR_MAX 65536				 /* DER of a CertificationRequest */
+#define SIGNPROTO_STATEMENT_MAX 2048			 /* text of an operator's statement */
+#define SIGNPROTO_OPERATOR_SIGNATURE_MAX 80
+#define SIGNPROTO_OPERATOR_SPKI_MAX 96
 #define SIGNPROTO_DEADLINE_MAX_MS (600 * 1000)
 
 enum signproto_type {
@@ -109,6 +113,15 @@ struct signproto_sign {
 	enum signproto_kind kind;
 	uint32_t deadline_ms; /* from the arrival; 0: none */
 	struct bytes tbs;     /* the whole DER structure */
+
+	/* Why a certificate may be issued: the template's name, and unless it
+	 * issues by itself what an operator approved. A root's own certificate, and
+	 * everything else that is signed, goes without these. */
+	char template[SIGNPROTO_NAME_SIZE];
+	struct bytes csr;	/* CertificationRequest, DER */
+	struct bytes statement; /* the operator's text, its signature and public key */
+	struct bytes signature;
+	struct bytes spki;
 };
 
 struct signproto_stream_begin {

@@ -1,5 +1,6 @@
 #include "daemon/issuer/issue.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -310,6 +311,14 @@ ask_signature(struct batch *b, struct issue_item *item)
 	};
 	struct error e = ERROR_INIT;
 
+	if (item->template != NULL)
+		(void)snprintf(m.template, sizeof m.template, "%s", template_name(item->template));
+	if (item->claim->statement.len > 0) {
+		m.csr = item->claim->csr;
+		m.statement = item->claim->statement;
+		m.signature = item->claim->signature;
+		m.spki = item->claim->spki;
+	}
 	if (signer_ask_sign(
 		b->s->env.signers, item->ca->row.token, &m, on_signed, item, &item->call, &e)) {
 		item->step = ITEM_SIGNING;

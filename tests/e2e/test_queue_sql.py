@@ -156,6 +156,7 @@ def test_automatic_request_is_issued(queue, issuer):
     claim, = issuer.claim()
     assert claim["public_id"] == request and claim["epoch"] == 1 and claim["automatic"] and not claim["cleared"]
     assert claim["csr"] == b"\x30\x00" and claim["attributes"] == {} and claim["serial"] is None
+    assert claim["statement"] is None and claim["signature"] is None and claim["spki"] is None
     number = serial()
     assert issuer.begin([claim], [number], [b"tbs"]) == []  # not cleared yet
     assert issuer.finish([claim]) == {claim["request_id"]: "claimed"}
@@ -192,9 +193,21 @@ def test_manual_request_waits_for_a_decision(queue, issuer):
     assert issuer.begin([claim]) == []
     assert queue.one("SELECT (subject, names, key_type)::text FROM chancery_store.request_summary") \
         == '(CN=a,"{dns:a,dns:b}",rsa2048)'
+    approval = "chancery-statement: 1\naction: approve\nreason: für den Wirt\n"
     queue.execute("UPDATE chancery_store.request SET state = 'approved', cleared = true")
+    queue.execute("INSERT INTO chancery_store.person (name) VALUES ('alice')")
+    queue.execute("INSERT INTO chancery_store.credential (person_id, kind, spki, spki_sha256)"
+                  " VALUES (1, 'operator_key', 'key', sha256('key'))")
+    for action, applied in (("approve", "refused"), ("deny", "refused"), ("approve", "applied")):
+        queue.execute(
+            "INSERT INTO chancery_store.decision (action, request_id, credential_id, statement, signature, nonce,"
+            " expires_at, state, received_via) SELECT %s, id, 1, %s, 'sig', substr(sha256(%s), 1, 16), now(), %s,"
+            " 'uid:0' FROM chancery_store.request",
+            (action, approval if applied == "applied" else "another", f"{action} {applied}".encode(), applied))
     claim, = issuer.claim()
     assert claim["cleared"] and claim["epoch"] == 2
+    # What approved it goes with it, for the signer.
+    assert (claim["statement"], claim["signature"], claim["spki"]) == (approval.encode(), b"sig", b"key")
     assert len(issuer.begin([claim])) == 1
     assert state(queue, request) == "signing"
 
@@ -464,7 +477,8 @@ ROUNDS = 8
 def test_each_row_is_found_by_its_key(queue, issuer, analysed):
     """However wrong the statistics: no sequential scan, and as many rows read
     as the batches have, not as the tables hold."""
-    tables = ("request", "request_content", "serial_intent", "certificate", "intent_tbs", "request_summary")
+    tables = ("request", "request_content", "serial_intent", "certificate", "intent_tbs", "request_summary", "decision",
+              "credential")
 
     def read():
         for connection in (issuer.connection, queue_reader):

@@ -69,9 +69,14 @@ static const struct signproto_status_ok status_ok = {
 static const struct signproto_sign sign = {
     .cka_id = {(const uint8_t *)"0123456789abcdef", 16},
     .sig_alg = 3,
-    .kind = SIGNPROTO_CSR_INFO,
+    .kind = SIGNPROTO_TBS_CERTIFICATE,
     .deadline_ms = 5000,
     .tbs = {(const uint8_t *)"\x30\x00", 2},
+    .template = "tls-server",
+    .csr = {(const uint8_t *)"\x30\x01\x00", 3},
+    .statement = {(const uint8_t *)"approve", 7},
+    .signature = {(const uint8_t *)"0123", 4},
+    .spki = {(const uint8_t *)"01234", 5},
 };
 
 static void
@@ -160,10 +165,16 @@ round_trips(void **state)
 			break;
 		case SIGNPROTO_SIGN:
 			assert_int_equal(m.sign.sig_alg, 3);
-			assert_int_equal(m.sign.kind, SIGNPROTO_CSR_INFO);
+			assert_int_equal(m.sign.kind, SIGNPROTO_TBS_CERTIFICATE);
 			assert_int_equal(m.sign.deadline_ms, 5000);
 			assert_int_equal(m.sign.tbs.len, 2);
 			assert_memory_equal(m.sign.cka_id.p, sign.cka_id.p, 16);
+			assert_string_equal(m.sign.template, "tls-server");
+			assert_int_equal(m.sign.csr.len, 3);
+			assert_int_equal(m.sign.statement.len, 7);
+			assert_memory_equal(m.sign.statement.p, "approve", 7);
+			assert_int_equal(m.sign.signature.len, 4);
+			assert_int_equal(m.sign.spki.len, 5);
 			break;
 		case SIGNPROTO_STREAM_BEGIN:
 			assert_true(m.stream_begin.total_len == 1ULL << 32);
@@ -237,6 +248,26 @@ values_out_of_range_are_refused(void **state)
 	m.kind = 0;
 	refuse_sign(&m);
 	m.kind = SIGNPROTO_CSR_INFO + 1;
+	refuse_sign(&m);
+	/* An approval is for a certificate, and whole. */
+	m.kind = SIGNPROTO_CSR_INFO;
+	refuse_sign(&m);
+	for (int i = 0; i < 4; i++) {
+		m = sign;
+		*(i == 0     ? &m.csr
+		    : i == 1 ? &m.statement
+		    : i == 2 ? &m.signature
+			     : &m.spki) = (struct bytes){0};
+		refuse_sign(&m);
+	}
+	m = sign;
+	m.template[0] = '\0';
+	refuse_sign(&m);
+	m = sign;
+	m.csr = (struct bytes){big, SIGNPROTO_CSR_MAX + 1};
+	refuse_sign(&m);
+	m = sign;
+	m.statement = (struct bytes){big, SIGNPROTO_STATEMENT_MAX + 1};
 	refuse_sign(&m);
 	m = sign;
 	m.cka_id = (struct bytes){big, SIGNPROTO_ID_MAX + 1};
