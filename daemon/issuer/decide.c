@@ -259,6 +259,9 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 		return apply_template(t, row, s, e);
 	case STATEMENT_OPERATOR_ADD:
 		return apply_operator(t, row, s, e);
+	case STATEMENT_CA_LIMITS:
+	case STATEMENT_SIGNER_RESEED:
+		break;
 	}
 	return error_set(e, ERROR_INTERNAL, "no way to apply %s", row->action);
 }

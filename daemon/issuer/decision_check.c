@@ -16,6 +16,8 @@ role_for(enum statement_action action)
 	switch (action) {
 	case STATEMENT_CA_CREATE:
 	case STATEMENT_CA_INSTALL:
+	case STATEMENT_CA_LIMITS:
+	case STATEMENT_SIGNER_RESEED:
 	case STATEMENT_TEMPLATE_APPLY:
 	case STATEMENT_OPERATOR_ADD:
 		return "administrator";
@@ -148,6 +150,7 @@ check_object(const struct decision_row *row, const struct statement *s, struct e
 		return check_certificate(row, s, e);
 	case STATEMENT_CRL_ISSUE:
 	case STATEMENT_CA_INSTALL:
+	case STATEMENT_CA_LIMITS:
 		return check_ca(row, s, e);
 	default:
 		return true;

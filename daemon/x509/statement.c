@@ -21,6 +21,7 @@ enum object_kind {
 	OBJECT_CRL_KIND,
 	OBJECT_TEMPLATE,
 	OBJECT_PERSON,
+	OBJECT_TOKEN,
 };
 
 enum presence {
@@ -43,6 +44,7 @@ static const struct rule {
 	enum presence ca, csr, template, body;
 	enum object_kind object;
 	enum reason_kind reason;
+	bool ceremony;
 } rules[STATEMENT_ACTION_COUNT] = {
     [STATEMENT_APPROVE] = {"approve", ALWAYS, ALWAYS, ALWAYS, NEVER, OBJECT_REQUEST,
 	REASON_TEXT_OR_NONE},
@@ -50,14 +52,20 @@ static const struct rule {
     [STATEMENT_REVOKE] = {"revoke", ALWAYS, NEVER, NEVER, NEVER, OBJECT_CERTIFICATE, REASON_WORD},
     [STATEMENT_HOLD] = {"hold", ALWAYS, NEVER, NEVER, NEVER, OBJECT_CERTIFICATE, REASON_HOLD},
     [STATEMENT_RELEASE] = {"release", ALWAYS, NEVER, NEVER, NEVER, OBJECT_CERTIFICATE, REASON_NONE},
-    [STATEMENT_CA_CREATE] = {"ca-create", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE},
-    [STATEMENT_CA_INSTALL] = {"ca-install", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE},
+    [STATEMENT_CA_CREATE] = {"ca-create", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE,
+	true},
+    [STATEMENT_CA_INSTALL] = {"ca-install", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE,
+	true},
     [STATEMENT_CRL_ISSUE] = {"crl-issue", ALWAYS, NEVER, NEVER, NEVER, OBJECT_CRL_KIND,
 	REASON_NONE},
     [STATEMENT_TEMPLATE_APPLY] = {"template-apply", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TEMPLATE,
 	REASON_NONE},
     [STATEMENT_OPERATOR_ADD] = {"operator-add", NEVER, NEVER, NEVER, ALWAYS, OBJECT_PERSON,
 	REASON_NONE},
+    [STATEMENT_CA_LIMITS] = {"ca-limits", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE,
+	true},
+    [STATEMENT_SIGNER_RESEED] = {"signer-reseed", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN,
+	REASON_NONE, true},
 };
 
 static const struct {
@@ -89,6 +97,18 @@ statement_action_parse(const char *word, enum statement_action *action)
 			return true;
 		}
 	return false;
+}
+
+bool
+statement_is_ceremony(enum statement_action action)
+{
+	return (unsigned)action < STATEMENT_ACTION_COUNT && rules[action].ceremony;
+}
+
+int64_t
+statement_life_max(enum statement_action action)
+{
+	return statement_is_ceremony(action) ? STATEMENT_LIFE_CEREMONY_S : STATEMENT_LIFE_MAX_S;
 }
 
 bool
@@ -307,6 +327,11 @@ check_object(const struct rule *r, const struct statement *s, struct error *err)
 			   "must be a person's name: [A-Za-z0-9._@-], at most 64, first a letter "
 			   "or "
 			   "digit");
+	case OBJECT_TOKEN:
+		return is_name(s->object, "-", true) ||
+		       fail(err, r->name, "object",
+			   "must be a token's name: [a-z0-9-], at most 64, first a letter or "
+			   "digit");
 	}
 	return false;
 }
@@ -353,10 +378,12 @@ check_times(const struct rule *r, const struct statement *s, struct error *err)
 		return fail(err, r->name, "expires", "is outside the years 2000 to 9999");
 	if (s->expires <= s->issued)
 		return fail(err, r->name, "expires", "must be after 'issued'");
-	if (s->expires - s->issued > STATEMENT_LIFE_MAX_S)
+	if (s->expires - s->issued > statement_life_max(s->action))
 		return error_set(err, ERROR_LIMIT,
-		    "statement '%s', field 'expires': %lld s after 'issued'; allowed: at most %d s",
-		    r->name, (long long)(s->expires - s->issued), STATEMENT_LIFE_MAX_S);
+		    "statement '%s', field 'expires': %lld s after 'issued'; allowed: at most %lld "
+		    "s",
+		    r->name, (long long)(s->expires - s->issued),
+		    (long long)statement_life_max(s->action));
 	return true;
 }
 

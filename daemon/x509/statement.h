@@ -37,6 +37,13 @@
  *	crl-issue       yes   full, delta       -    -         -              -
  *	template-apply  -     template's name   -    -         -              yes
  *	operator-add    -     person's name     -    -         -              yes
+ *	ca-limits       yes   = ca              -    -         -              yes
+ *	signer-reseed   -     token's name      -    -         -              yes
+ *
+ * ca-create, ca-install, ca-limits and signer-reseed are ceremonies: several
+ * persons sign one and the same text, so it may live for days. Each can be
+ * carried out once only, whenever that is (a CA is created once, limits follow
+ * each other by number, a reseed answers a challenge).
  *
  * Functions here are pure: no clock, no I/O. Errors are ERROR_INPUT, a broken
  * limit ERROR_LIMIT, a signature that does not fit ERROR_DENIED.
@@ -51,12 +58,13 @@
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
 
-#define STATEMENT_TEXT_MAX 2048	   /* bytes of a statement */
-#define STATEMENT_NAME_MAX 64	   /* bytes of the name of a CA, template, person */
-#define STATEMENT_OBJECT_MAX 64	   /* bytes of an object */
-#define STATEMENT_REASON_MAX 400   /* bytes of a reason */
-#define STATEMENT_LIFE_MAX_S 900   /* from issued to expires */
-#define STATEMENT_SKEW_MAX_S 60	   /* how far ahead an operator's clock may be */
+#define STATEMENT_TEXT_MAX 2048		      /* bytes of a statement */
+#define STATEMENT_NAME_MAX 64		      /* bytes of the name of a CA, template, person */
+#define STATEMENT_OBJECT_MAX 64		      /* bytes of an object */
+#define STATEMENT_REASON_MAX 400	      /* bytes of a reason */
+#define STATEMENT_LIFE_MAX_S 900	      /* from issued to expires */
+#define STATEMENT_LIFE_CEREMONY_S (7 * 86400) /* the same, of a ceremony */
+#define STATEMENT_SKEW_MAX_S 60		      /* how far ahead an operator's clock may be */
 #define STATEMENT_SIGNATURE_MAX 80 /* bytes: ECDSA P-256 in DER has at most 72, Ed25519 64 */
 #define STATEMENT_SPKI_MAX 96	   /* bytes of an operator's public key */
 #define STATEMENT_TEMPLATE_VERSION_MAX 1000000
@@ -72,8 +80,10 @@ enum statement_action {
 	STATEMENT_CRL_ISSUE,
 	STATEMENT_TEMPLATE_APPLY,
 	STATEMENT_OPERATOR_ADD,
+	STATEMENT_CA_LIMITS,
+	STATEMENT_SIGNER_RESEED,
 };
-#define STATEMENT_ACTION_COUNT 10
+#define STATEMENT_ACTION_COUNT 12
 
 /* Absent text is the empty string. */
 struct statement {
@@ -93,6 +103,13 @@ struct statement {
 /* The word of an action ("ca-create"), and back. */
 const char *statement_action_name(enum statement_action action);
 bool statement_action_parse(const char *word, enum statement_action *action) MUST_CHECK;
+
+/* True for the actions that several persons sign, as many as the limits of the CA
+ * say (daemon/x509/limits.h). */
+bool statement_is_ceremony(enum statement_action action);
+
+/* From issued to expires at most, in seconds. */
+int64_t statement_life_max(enum statement_action action);
 
 /* True for the words that a revocation may give as its reason (RFC 5280 5.3.1
  * without unspecified numbers, removeFromCRL and certificateHold); *code is the

@@ -98,8 +98,10 @@ make(struct decided *d, enum statement_action action)
 		d->row.body = body;
 		set(d->s.object, action == STATEMENT_OPERATOR_ADD     ? "bob"
 				 : action == STATEMENT_TEMPLATE_APPLY ? "tls-server"
+				 : action == STATEMENT_SIGNER_RESEED  ? "main"
 								      : d->s.ca);
-		if (action == STATEMENT_OPERATOR_ADD || action == STATEMENT_TEMPLATE_APPLY) {
+		if (action == STATEMENT_OPERATOR_ADD || action == STATEMENT_TEMPLATE_APPLY ||
+		    action == STATEMENT_SIGNER_RESEED) {
 			d->s.ca[0] = '\0';
 			d->row.ca_name = NULL;
 		}
@@ -219,6 +221,8 @@ test_roles(void **state)
 	    [STATEMENT_CA_INSTALL] = true,
 	    [STATEMENT_TEMPLATE_APPLY] = true,
 	    [STATEMENT_OPERATOR_ADD] = true,
+	    [STATEMENT_CA_LIMITS] = true,
+	    [STATEMENT_SIGNER_RESEED] = true,
 	};
 
 	for (unsigned a = 0; a < STATEMENT_ACTION_COUNT; a++) {

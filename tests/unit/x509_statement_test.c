@@ -63,6 +63,7 @@ sample(enum statement_action action)
 		break;
 	case STATEMENT_CA_CREATE:
 	case STATEMENT_CA_INSTALL:
+	case STATEMENT_CA_LIMITS:
 		(void)snprintf(s.object, sizeof s.object, "%s", s.ca);
 		s.has_body = true;
 		break;
@@ -77,6 +78,11 @@ sample(enum statement_action action)
 	case STATEMENT_OPERATOR_ADD:
 		s.ca[0] = '\0';
 		(void)snprintf(s.object, sizeof s.object, "%s", "Jo.Doe@example");
+		s.has_body = true;
+		break;
+	case STATEMENT_SIGNER_RESEED:
+		s.ca[0] = '\0';
+		(void)snprintf(s.object, sizeof s.object, "%s", "main-1");
 		s.has_body = true;
 		break;
 	}
@@ -358,6 +364,12 @@ static const struct change breaches[] = {
     {STATEMENT_TEMPLATE_APPLY, NULL, "-tls", NULL, -1, -1, -1, "must be a template's name"},
     {STATEMENT_OPERATOR_ADD, NULL, "Jo Doe", NULL, -1, -1, -1, "must be a person's name"},
     {STATEMENT_OPERATOR_ADD, NULL, "", NULL, -1, -1, -1, "must be a person's name"},
+    {STATEMENT_CA_LIMITS, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
+    {STATEMENT_CA_LIMITS, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
+    {STATEMENT_CA_LIMITS, NULL, NULL, "because", -1, -1, -1, "'reason': must be '-'"},
+    {STATEMENT_SIGNER_RESEED, "x", NULL, NULL, -1, -1, -1, "'ca': must be '-'"},
+    {STATEMENT_SIGNER_RESEED, NULL, "../main", NULL, -1, -1, -1, "must be a token's name"},
+    {STATEMENT_SIGNER_RESEED, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
 };
 
 static void
@@ -435,6 +447,36 @@ test_times(void **state)
 		assert_non_null(strstr(text, "issued: 2028-02-29T00:00:00Z"));
 		assert_true(statement_parse(text, len, &back, &err));
 	}
+}
+
+/* Days for what several persons sign, minutes for all else. */
+static void
+test_life_of_each_action(void **state)
+{
+	static const bool ceremony[STATEMENT_ACTION_COUNT] = {
+	    [STATEMENT_CA_CREATE] = true,
+	    [STATEMENT_CA_INSTALL] = true,
+	    [STATEMENT_CA_LIMITS] = true,
+	    [STATEMENT_SIGNER_RESEED] = true,
+	};
+
+	for (int a = 0; a < STATEMENT_ACTION_COUNT; a++) {
+		struct statement s = sample((enum statement_action)a);
+		char text[STATEMENT_TEXT_MAX + 1];
+		struct error err = ERROR_INIT;
+		size_t len = 0;
+
+		assert_int_equal(statement_is_ceremony(s.action), ceremony[a]);
+		assert_int_equal(statement_life_max(s.action), ceremony[a] ? 604800 : 900);
+		s.expires = s.issued + statement_life_max(s.action);
+		assert_true(statement_format(&s, text, &len, &err));
+		s.expires++;
+		assert_false(statement_format(&s, text, &len, &err));
+		assert_int_equal(err.code, ERROR_LIMIT);
+		assert_non_null(
+		    strstr(err.text, ceremony[a] ? "at most 604800 s" : "at most 900 s"));
+	}
+	assert_false(statement_is_ceremony((enum statement_action)STATEMENT_ACTION_COUNT));
 }
 
 /* ---- signatures */
@@ -593,6 +635,7 @@ main(void)
 	    cmocka_unit_test(test_rules_of_actions),
 	    cmocka_unit_test(test_reason_codes),
 	    cmocka_unit_test(test_times),
+	    cmocka_unit_test(test_life_of_each_action),
 	    cmocka_unit_test(test_sign_p256),
 	    cmocka_unit_test(test_sign_ed25519),
 	    cmocka_unit_test(test_other_keys_are_refused),
