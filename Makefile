@@ -120,6 +120,8 @@ endef
 $(foreach t,$(UNIT_TESTS:$(BUILD)/unit/%=%),$(eval $(call unit_test,$(t))))
 # This one starts the real program.
 $(BUILD)/unit/pkcs11_signer_test: | $(BUILD)/chancery-signer
+# And this one needs a token that fails on command.
+$(BUILD)/unit/pkcs11_token_test: | $(BUILD)/faults/recorder.so
 
 .PHONY: unit-build unit
 unit-build: $(UNIT_TESTS)
@@ -174,11 +176,12 @@ E2E_WORKERS ?= 2
 E2E         ?= tests/e2e
 
 # A PKCS#11 module that records what a token is asked for, and fails on command.
+# It stays loaded, so that what it counts is counted for the process.
 .PHONY: faults
 faults: $(BUILD)/faults/recorder.so
 $(BUILD)/faults/recorder.so: tests/faults/recorder.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -g $(WARN) -fPIC -shared $(PKG_CFLAGS) -o $@ $< -lcrypto -lpthread -ldl
+	$(CC) -std=gnu11 -O2 -g $(WARN) -fPIC -shared -Wl,-z,nodelete $(PKG_CFLAGS) -o $@ $< -lcrypto -lpthread -ldl
 
 .PHONY: e2e e2e-asan
 e2e: all faults                        ## end-to-end tests (E2E=tests/e2e/test_x.py for one file)

@@ -266,6 +266,37 @@ look_at(struct module *m, PKCS11_SLOT *slot, enum config_select by, const char *
 	s->found = token;
 }
 
+/*
+ * libp11 lists no slot at all when one token does not answer, does not say why,
+ * and loses a little memory each time: that token is met here.
+ */
+static bool
+all_answer(struct module *m, struct error *e)
+{
+	CK_SLOT_ID slots[SLOTS_MAX];
+	CK_ULONG count = COUNT_OF(slots);
+	CK_TOKEN_INFO info;
+	CK_RV rv;
+
+	/* Some modules look for tokens only when they are asked for the number. */
+	rv = m->f->C_GetSlotList(CK_TRUE, NULL, &count);
+	count = COUNT_OF(slots);
+	if (rv == CKR_OK)
+		rv = m->f->C_GetSlotList(CK_TRUE, slots, &count);
+	if (rv == CKR_BUFFER_TOO_SMALL)
+		return error_set(
+		    e, ERROR_LIMIT, "the PKCS#11 module has more than %d tokens", SLOTS_MAX);
+	if (rv != CKR_OK)
+		return ckr_error(e, rv, "the PKCS#11 module does not list its slots");
+	for (CK_ULONG i = 0; i < count; i++) {
+		rv = m->f->C_GetTokenInfo(slots[i], &info);
+		if (rv != CKR_OK && rv != CKR_TOKEN_NOT_PRESENT && rv != CKR_TOKEN_NOT_RECOGNIZED)
+			return ckr_error(
+			    e, rv, "the token in slot 0x%lx does not tell what it is", slots[i]);
+	}
+	return true;
+}
+
 bool
 module_select(struct module *m, enum config_select by, const char *what, struct token_info *token,
     struct error *e)
@@ -283,6 +314,8 @@ module_select(struct module *m, enum config_select by, const char *what, struct 
 
 	if (by == CONFIG_SELECT_URI && (uri = parse_uri(what, e)) == NULL)
 		return false;
+	if (!all_answer(m, e))
+		goto out;
 	if (PKCS11_enumerate_slots(m->ctx, &slots, &count) != 0) {
 		(void)libp11_error(e, "the PKCS#11 module does not list its slots");
 		goto out;

@@ -9,10 +9,20 @@
 #include "pkcs11/ckr.h"
 #include "pkcs11/pin.h"
 
-/* Together at most some three seconds. */
-#define RACE_TRIES 8
-#define RACE_PAUSE_MS 40
+/*
+ * Codes of a start race (ckr_is_start_race) are met in two ways. The same call
+ * is made again at once, for what passes by itself. And SoftHSM keeps what it
+ * read when it was initialised: a module that met the half-written token never
+ * sees it whole again, so that it has to be finalised and opened anew, each
+ * time a new view of the token. With all pauses that takes two to four seconds;
+ * what is not over then is left to whoever opens the token the next time.
+ */
+#define CALL_TRIES 3
+#define CALL_PAUSE_MS 40
 #define FIND_TRIES 4
+#define VIEWS_MAX 5
+#define VIEW_PAUSE_MS 100
+#define VIEWS_S 10 /* no further view after this, however slow the module is */
 
 struct token {
 	struct module *module;
@@ -20,16 +30,28 @@ struct token {
 	struct session keeper;
 };
 
+/* One token_open, over all its views of the token. */
+struct opening {
+	const struct config_token *config;
+	const char *state_dir;
+	enum signproto_state *state;
+	bool raced;	 /* this view failed by a start race: another may not */
+	bool pin_sent;	 /* C_Login was called, in whatever view */
+	bool was_low;	 /* CKF_USER_PIN_COUNT_LOW, as the token said before that */
+	struct pin sent; /* the PIN's file as it was then; no text */
+	CK_RV said;	 /* the token's answer to it */
+};
+
 /* Processes that collided once must not collide again in step. */
 static void
-stagger(unsigned int attempt)
+stagger(unsigned int pause_ms, unsigned int attempt)
 {
 	uint16_t random = 0;
 	unsigned int ms;
 
 	if (getrandom(&random, sizeof random, 0) < 0)
 		random = (uint16_t)getpid();
-	ms = RACE_PAUSE_MS * (attempt + 1) + random % (RACE_PAUSE_MS * (attempt + 1));
+	ms = pause_ms * attempt + random % (pause_ms * attempt);
 	(void)nanosleep(
 	    &(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
 }
@@ -39,22 +61,21 @@ stagger(unsigned int attempt)
  * module that looks once, when it is initialised: it has to look again.
  */
 static bool
-find_token(struct token *t, const struct config_token *config, enum signproto_state *state,
-    struct error *e)
+find_token(struct token *t, const struct opening *o, struct error *e)
 {
 	struct error why = ERROR_INIT;
 
 	for (unsigned int attempt = 0; attempt < FIND_TRIES; attempt++) {
 		if (attempt > 0)
-			stagger(attempt);
+			stagger(CALL_PAUSE_MS, attempt);
 		error_clear(&why);
 		module_close(t->module);
 		t->module = NULL;
-		*state = SIGNPROTO_MODULE_BROKEN;
-		if (module_open(config->module, &t->module, &why)) {
-			*state = SIGNPROTO_TOKEN_AWAY;
+		*o->state = SIGNPROTO_MODULE_BROKEN;
+		if (module_open(o->config->module, &t->module, &why)) {
+			*o->state = SIGNPROTO_TOKEN_AWAY;
 			if (module_select(
-				t->module, config->select_by, config->select, &t->info, &why))
+				t->module, o->config->select_by, o->config->select, &t->info, &why))
 				return true;
 		}
 		if (why.code != ERROR_UNAVAILABLE)
@@ -65,12 +86,15 @@ find_token(struct token *t, const struct config_token *config, enum signproto_st
 }
 
 static bool
-open_keeper(struct token *t, struct error *e)
+open_keeper(struct token *t, struct opening *o, struct error *e)
 {
 	const CK_FUNCTION_LIST *f = module_functions(t->module);
 	CK_RV rv = CKR_OK;
 
-	for (unsigned int attempt = 0; attempt < RACE_TRIES; attempt++) {
+	*o->state = SIGNPROTO_TOKEN_AWAY;
+	for (unsigned int attempt = 0; attempt < CALL_TRIES; attempt++) {
+		if (attempt > 0)
+			stagger(CALL_PAUSE_MS, attempt);
 		t->keeper = (struct session){.f = f, .slot = t->info.slot};
 		rv = f->C_OpenSession(
 		    t->info.slot, CKF_SERIAL_SESSION, NULL, NULL, &t->keeper.handle);
@@ -79,8 +103,8 @@ open_keeper(struct token *t, struct error *e)
 		t->keeper.handle = CK_INVALID_HANDLE;
 		if (!ckr_is_start_race(rv))
 			break;
-		stagger(attempt);
 	}
+	o->raced = ckr_is_start_race(rv);
 	return ckr_error(e, rv, "cannot open a session on token '%s'", t->info.label);
 }
 
@@ -98,12 +122,14 @@ check_pin_length(const struct token *t, const struct pin *pin, struct error *e)
 
 /* Asks the token anew: flags change with every login. */
 static bool
-read_flags(const struct token *t, CK_FLAGS *flags, struct error *e)
+read_flags(const struct token *t, struct opening *o, CK_FLAGS *flags, struct error *e)
 {
 	CK_TOKEN_INFO info;
 	CK_RV rv = CKR_OK;
 
-	for (unsigned int attempt = 0; attempt < RACE_TRIES; attempt++) {
+	for (unsigned int attempt = 0; attempt < CALL_TRIES; attempt++) {
+		if (attempt > 0)
+			stagger(CALL_PAUSE_MS, attempt);
 		rv = module_functions(t->module)->C_GetTokenInfo(t->info.slot, &info);
 		if (rv == CKR_OK) {
 			*flags = info.flags;
@@ -111,134 +137,169 @@ read_flags(const struct token *t, CK_FLAGS *flags, struct error *e)
 		}
 		if (!ckr_is_start_race(rv))
 			break;
-		stagger(attempt);
 	}
+	o->raced = ckr_is_start_race(rv);
 	return ckr_error(e, rv, "cannot read the state of token '%s'", t->info.label);
 }
 
+static bool
+pin_was_wrong(const struct token *t, const struct opening *o, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	char buf[CKR_NAME_MAX];
+	const char *name = ckr_name(o->said, buf);
+
+	if (!pin_mark_wrong(&o->sent, o->state_dir, &why))
+		log_failure(LOG_LEVEL_ERROR, t->info.label, &why);
+	return error_set_foreign(e, ERROR_DENIED, ERROR_PKCS11, name,
+	    "token '%s' refused the PIN in %s (%s); it is not tried again until the file changes",
+	    t->info.label, o->sent.source, name);
+}
+
 /*
- * Reads the flags and refuses to risk the token's last try. That the flags
- * cannot be read says nothing about the PIN.
+ * Reads the flags and refuses to risk the token's last try, or a second one of
+ * a PIN that the token counted as wrong, whatever it called that. That the
+ * flags cannot be read says nothing about the PIN.
  */
 static bool
-check_tries_left(
-    const struct token *t, CK_FLAGS *flags, enum signproto_state *state, struct error *e)
+check_tries_left(const struct token *t, struct opening *o, struct error *e)
 {
-	*state = SIGNPROTO_TOKEN_AWAY;
-	if (!read_flags(t, flags, e))
+	CK_FLAGS flags = 0;
+
+	*o->state = SIGNPROTO_TOKEN_AWAY;
+	if (!read_flags(t, o, &flags, e))
 		return false;
-	*state = SIGNPROTO_PIN_WRONG;
-	if ((*flags & CKF_USER_PIN_LOCKED) != 0)
+	*o->state = SIGNPROTO_PIN_WRONG;
+	if ((flags & CKF_USER_PIN_LOCKED) != 0)
 		return error_set(e, ERROR_DENIED,
 		    "the PIN of token '%s' is locked; its security officer has to set a new one",
 		    t->info.label);
-	if ((*flags & CKF_USER_PIN_FINAL_TRY) != 0)
+	if (o->pin_sent && !o->was_low && (flags & CKF_USER_PIN_COUNT_LOW) != 0)
+		return pin_was_wrong(t, o, e);
+	if ((flags & CKF_USER_PIN_FINAL_TRY) != 0)
 		return error_set(e, ERROR_DENIED,
 		    "token '%s' has one PIN try left, which is not used; log in by hand with the "
 		    "right PIN to reset its counter",
 		    t->info.label);
+	if (!o->pin_sent)
+		o->was_low = (flags & CKF_USER_PIN_COUNT_LOW) != 0;
 	return true;
 }
 
 static bool
-pin_was_wrong(
-    const struct token *t, const struct pin *pin, const char *state_dir, CK_RV rv, struct error *e)
-{
-	struct error why = ERROR_INIT;
-	char buf[CKR_NAME_MAX];
-	const char *name = ckr_name(rv, buf);
-
-	if (!pin_mark_wrong(pin, state_dir, &why))
-		log_failure(LOG_LEVEL_ERROR, t->info.label, &why);
-	return error_set_foreign(e, ERROR_DENIED, ERROR_PKCS11, name,
-	    "token '%s' refused the PIN in %s (%s); it is not tried again until the file changes",
-	    t->info.label, pin->source, name);
-}
-
-static bool
-login(struct token *t, const struct pin *pin, const char *state_dir, enum signproto_state *state,
-    struct error *e)
+login(struct token *t, const struct pin *pin, struct opening *o, struct error *e)
 {
 	const CK_FUNCTION_LIST *f = module_functions(t->module);
-	CK_FLAGS before, now;
-	CK_RV rv = CKR_OK;
 
-	if (!check_tries_left(t, &before, state, e))
-		return false;
-	for (unsigned int attempt = 0; attempt < RACE_TRIES; attempt++) {
-		rv = f->C_Login(
-		    t->keeper.handle, CKU_USER, (unsigned char *)pin->text, (CK_ULONG)pin->len);
-		if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
-			return true;
-		if (!ckr_is_start_race(rv))
-			break;
-		stagger(attempt);
-		if (!check_tries_left(t, &now, state, e))
+	for (unsigned int attempt = 0; attempt < CALL_TRIES; attempt++) {
+		if (attempt > 0)
+			stagger(CALL_PAUSE_MS, attempt);
+		if (!check_tries_left(t, o, e))
 			return false;
-		/* The token did count it, whatever it called it. */
-		if ((now & ~before & CKF_USER_PIN_COUNT_LOW) != 0)
-			return pin_was_wrong(t, pin, state_dir, rv, e);
+		o->pin_sent = true;
+		o->sent = *pin;
+		o->sent.text = NULL;
+		o->said = f->C_Login(
+		    t->keeper.handle, CKU_USER, (unsigned char *)pin->text, (CK_ULONG)pin->len);
+		if (o->said == CKR_OK || o->said == CKR_USER_ALREADY_LOGGED_IN)
+			return true;
+		if (!ckr_is_start_race(o->said))
+			break;
 	}
-	if (rv == CKR_USER_PIN_NOT_INITIALIZED) {
-		*state = SIGNPROTO_NO_PIN;
-		return ckr_error(e, rv, "token '%s' has no user PIN yet", t->info.label);
+	o->raced = ckr_is_start_race(o->said);
+	if (o->said == CKR_USER_PIN_NOT_INITIALIZED) {
+		*o->state = SIGNPROTO_NO_PIN;
+		return ckr_error(e, o->said, "token '%s' has no user PIN yet", t->info.label);
 	}
-	if (ckr_class(rv) == CKR_CLASS_PIN)
-		return pin_was_wrong(t, pin, state_dir, rv, e);
-	*state = SIGNPROTO_TOKEN_AWAY;
-	return ckr_error(e, rv, "cannot log in to token '%s'", t->info.label);
+	if (ckr_class(o->said) == CKR_CLASS_PIN)
+		return pin_was_wrong(t, o, e);
+	*o->state = SIGNPROTO_TOKEN_AWAY;
+	return ckr_error(e, o->said, "cannot log in to token '%s'", t->info.label);
 }
 
 /* Reads the PIN only now that there is somebody to tell it to. */
 static bool
-read_pin_and_login(struct token *t, const struct config_token *config, const char *state_dir,
-    enum signproto_state *state, struct error *e)
+read_pin_and_login(struct token *t, struct opening *o, struct error *e)
 {
 	struct error why = ERROR_INIT;
 	bool marked, ok = false;
 	struct pin pin = {0};
 
-	*state = SIGNPROTO_NO_PIN;
-	if (!pin_read(config, state_dir, &pin, &marked, e))
+	*o->state = SIGNPROTO_NO_PIN;
+	if (!pin_read(o->config, o->state_dir, &pin, &marked, e))
 		return false;
 	if (marked) {
-		*state = SIGNPROTO_PIN_WRONG;
+		*o->state = SIGNPROTO_PIN_WRONG;
 		return error_set(e, ERROR_DENIED,
 		    "token '%s' refused the PIN in %s before; it is not tried again until the file "
 		    "changes, or %s/%s is removed",
-		    t->info.label, pin.source, state_dir, PIN_MARK_FILE);
+		    t->info.label, pin.source, o->state_dir, PIN_MARK_FILE);
 	}
-	ok = check_pin_length(t, &pin, e) && login(t, &pin, state_dir, state, e);
+	ok = check_pin_length(t, &pin, e) && login(t, &pin, o, e);
 	pin_clear(&pin);
-	if (ok && !pin_mark_clear(state_dir, &why))
+	if (ok && !pin_mark_clear(o->state_dir, &why))
 		log_failure(LOG_LEVEL_WARNING, t->info.label, &why);
 	return ok;
+}
+
+static bool
+open_view(struct token *t, struct opening *o, struct error *e)
+{
+	o->raced = false;
+	if (!find_token(t, o, e) || !open_keeper(t, o, e))
+		return false;
+	if ((t->info.flags & CKF_LOGIN_REQUIRED) != 0 && !read_pin_and_login(t, o, e))
+		return false;
+	*o->state = SIGNPROTO_READY;
+	return true;
+}
+
+/* The session is the last one: its end logs out. */
+static void
+close_view(struct token *t)
+{
+	session_close(&t->keeper);
+	module_close(t->module);
+	t->module = NULL;
+}
+
+static int64_t
+seconds_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
 }
 
 bool
 token_open(const struct config_token *config, const char *state_dir, struct token **token,
     enum signproto_state *state, struct error *e)
 {
+	struct opening o = {.config = config, .state_dir = state_dir, .state = state};
+	int64_t until = seconds_now() + VIEWS_S;
 	struct token *t = calloc(1, sizeof *t);
+	struct error why = ERROR_INIT;
 	bool ok = false;
 
 	*token = NULL;
 	*state = SIGNPROTO_MODULE_BROKEN;
-	if (t == NULL) {
-		(void)error_set(e, ERROR_SYSTEM, "no memory for token '%s'", config->name);
-		goto out;
+	if (t == NULL)
+		return error_set(e, ERROR_SYSTEM, "no memory for token '%s'", config->name);
+	for (unsigned int view = 1; !ok; view++) {
+		error_clear(&why);
+		ok = open_view(t, &o, &why);
+		if (ok || !o.raced || view == VIEWS_MAX || seconds_now() >= until)
+			break;
+		close_view(t);
+		stagger(VIEW_PAUSE_MS, view);
 	}
-	if (!find_token(t, config, state, e) || !open_keeper(t, e))
-		goto out;
-	if ((t->info.flags & CKF_LOGIN_REQUIRED) != 0 &&
-	    !read_pin_and_login(t, config, state_dir, state, e))
-		goto out;
-	*state = SIGNPROTO_READY;
-	*token = t;
-	ok = true;
-out:
-	if (!ok)
+	if (ok) {
+		*token = t;
+	} else {
+		*e = why;
 		token_close(t);
+	}
 	return ok;
 }
 
@@ -247,9 +308,7 @@ token_close(struct token *t)
 {
 	if (t == NULL)
 		return;
-	/* The last session: this logs out. */
-	session_close(&t->keeper);
-	module_close(t->module);
+	close_view(t);
 	free(t);
 }
 

@@ -20,10 +20,12 @@ struct token;
  * the states a signer is then in, and the error why.
  *
  * The PIN is tried once. CKR codes that several processes starting at one
- * moment give each other are waited out, with growing and random pauses, as
- * long as the token does not count them as a wrong PIN. No login is attempted
- * when the token says that the PIN is locked or that one try is left, nor when
- * state_dir holds the mark of a wrong PIN for the same file (pin.h).
+ * moment give each other are waited out for some seconds, with growing and
+ * random pauses, as long as the token does not count them as a wrong PIN: the
+ * call is made again, and when that does not help, the module is finalised and
+ * opened anew. No login is attempted when the token says that the PIN is locked
+ * or that one try is left, nor when state_dir holds the mark of a wrong PIN for
+ * the same file (pin.h).
  */
 bool token_open(const struct config_token *config, const char *state_dir, struct token **token,
     enum signproto_state *state, struct error *e) MUST_CHECK;

@@ -10,10 +10,20 @@
  *                                     digest, a DigestInfo), otherwise its SHA-256
  *                      sign-part RV   C_SignUpdate, C_SignFinal: not followed
  *                      open-session RV, initialize RV, finalize RV
- *   RECORDER_FAULTS  file, read at each such call while it exists; lines of
+ *   RECORDER_FAULTS  file, read at each such call, and at token-info, while it
+ *                    exists; lines of
  *                      CALL RV [COUNT]   that call (word as above) answers RV
  *                                        (hex), at most COUNT times per process
+ *                                        and life of the file
+ *                      CALL RV COUNT after
+ *                                        the same, but the real call is made
+ *                      CALL RV COUNT spoil, CALL RV COUNT after-spoil
+ *                                        the same, and then login and token-info
+ *                                        answer RV until the module is
+ *                                        initialised anew: what SoftHSM does
+ *                                        that met a half-written token
  *                      CALL hang         that call never returns
+ *                      token-flags BITS  the token has these flags, too
  */
 
 #include <dlfcn.h>
@@ -36,6 +46,10 @@ static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST faked;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long failed_count;
+static CK_RV spoilt; /* what a spoilt view of the token answers; 0: it is whole */
+
+/* Whether a call shall fail, and whether the real one is made all the same. */
+enum fault { FAULT_NONE, FAULT_INSTEAD, FAULT_AFTER };
 
 static void
 record(const char *call, CK_RV rv, const char *more)
@@ -56,41 +70,68 @@ record(const char *call, CK_RV rv, const char *more)
 	}
 }
 
-/* True when the call shall fail, with *rv. May not return. */
-static bool
+/* One line of the faults; with a hit *rv is the answer. */
+static enum fault
+match(const char *line, const char *call, CK_RV *rv)
+{
+	char word[32], what[32], how[32] = "";
+	unsigned long count = 0;
+	int fields = sscanf(line, "%31s %31s %lu %31s", word, what, &count, how);
+	bool hit;
+
+	if (fields < 2 || strcmp(word, call) != 0)
+		return FAULT_NONE;
+	if (strcmp(what, "hang") == 0)
+		for (;;)
+			pause();
+	pthread_mutex_lock(&lock);
+	hit = fields < 3 || failed_count < count;
+	if (hit) {
+		*rv = strtoul(what, NULL, 16);
+		failed_count++;
+		if (strstr(how, "spoil") != NULL)
+			spoilt = *rv;
+	}
+	pthread_mutex_unlock(&lock);
+	if (!hit)
+		return FAULT_NONE;
+	return strncmp(how, "after", 5) == 0 ? FAULT_AFTER : FAULT_INSTEAD;
+}
+
+/* May not return. */
+static enum fault
 faulty(const char *call, CK_RV *rv)
 {
 	const char *path = getenv("RECORDER_FAULTS");
 	char text[FAULTS_MAX], *line, *save = NULL;
-	bool hit = false;
+	enum fault hit = FAULT_NONE;
 	ssize_t n;
 	int fd;
 
 	fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
+	if (fd < 0) {
+		pthread_mutex_lock(&lock);
+		failed_count = 0;
+		pthread_mutex_unlock(&lock);
+		return FAULT_NONE;
+	}
 	n = read(fd, text, sizeof text - 1);
 	close(fd);
 	text[n < 0 ? 0 : n] = '\0';
-	for (line = strtok_r(text, "\n", &save); line != NULL && !hit;
-	     line = strtok_r(NULL, "\n", &save)) {
-		char word[32], what[32];
-		unsigned long count = 0;
-		int fields = sscanf(line, "%31s %31s %lu", word, what, &count);
-
-		if (fields < 2 || strcmp(word, call) != 0)
-			continue;
-		if (strcmp(what, "hang") == 0)
-			for (;;)
-				pause();
-		pthread_mutex_lock(&lock);
-		hit = fields < 3 || failed_count < count;
-		if (hit)
-			failed_count++;
-		pthread_mutex_unlock(&lock);
-		*rv = strtoul(what, NULL, 16);
-	}
+	for (line = strtok_r(text, "\n", &save); line != NULL && hit == FAULT_NONE;
+	     line = strtok_r(NULL, "\n", &save))
+		hit = match(line, call, rv);
 	return hit;
+}
+
+/* The same for what depends on the module's view of the token. */
+static enum fault
+faulty_view(const char *call, CK_RV *rv)
+{
+	pthread_mutex_lock(&lock);
+	*rv = spoilt;
+	pthread_mutex_unlock(&lock);
+	return *rv != CKR_OK ? FAULT_INSTEAD : faulty(call, rv);
 }
 
 static CK_RV
@@ -98,7 +139,10 @@ recorder_initialize(CK_VOID_PTR args)
 {
 	CK_RV rv;
 
-	if (!faulty("initialize", &rv))
+	pthread_mutex_lock(&lock);
+	spoilt = CKR_OK;
+	pthread_mutex_unlock(&lock);
+	if (faulty("initialize", &rv) == FAULT_NONE)
 		rv = real->C_Initialize(args);
 	record("initialize", rv, "");
 	return rv;
@@ -109,9 +153,22 @@ recorder_finalize(CK_VOID_PTR reserved)
 {
 	CK_RV rv;
 
-	if (!faulty("finalize", &rv))
+	if (faulty("finalize", &rv) == FAULT_NONE)
 		rv = real->C_Finalize(reserved);
 	record("finalize", rv, "");
+	return rv;
+}
+
+/* Asked for all the time: not recorded. */
+static CK_RV
+recorder_get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
+{
+	CK_RV rv, flags;
+
+	if (faulty_view("token-info", &rv) == FAULT_NONE)
+		rv = real->C_GetTokenInfo(slot, info);
+	if (rv == CKR_OK && faulty("token-flags", &flags) != FAULT_NONE)
+		info->flags |= flags;
 	return rv;
 }
 
@@ -121,7 +178,7 @@ recorder_open_session(CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR application, 
 {
 	CK_RV rv;
 
-	if (!faulty("open-session", &rv))
+	if (faulty("open-session", &rv) == FAULT_NONE)
 		rv = real->C_OpenSession(slot, flags, application, notify, session);
 	record("open-session", rv, "");
 	return rv;
@@ -130,10 +187,14 @@ recorder_open_session(CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR application, 
 static CK_RV
 recorder_login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG pin_len)
 {
+	enum fault fault;
 	CK_RV rv;
 
-	if (!faulty("login", &rv))
+	fault = faulty_view("login", &rv);
+	if (fault == FAULT_NONE)
 		rv = real->C_Login(session, user, pin, pin_len);
+	else if (fault == FAULT_AFTER)
+		(void)real->C_Login(session, user, pin, pin_len);
 	record("login", rv, "");
 	return rv;
 }
@@ -156,7 +217,7 @@ recorder_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG data_len, CK
 	for (size_t i = 0; i < len; i++)
 		snprintf(hex + 2 * i, 3, "%02x", p[i]);
 	hex[2 * len] = '\0';
-	if (!faulty("sign", &rv))
+	if (faulty("sign", &rv) == FAULT_NONE)
 		rv = real->C_Sign(session, data, data_len, signature, signature_len);
 	if (signature != NULL)
 		record("sign", rv, hex);
@@ -208,6 +269,7 @@ C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list)
 			faked.C_Initialize = recorder_initialize;
 			faked.C_Finalize = recorder_finalize;
 			faked.C_GetFunctionList = recorder_get_function_list;
+			faked.C_GetTokenInfo = recorder_get_token_info;
 			faked.C_OpenSession = recorder_open_session;
 			faked.C_Login = recorder_login;
 			faked.C_Sign = recorder_sign;

@@ -1,5 +1,6 @@
 /*
- * Modules, token selection, PIN sources and the wrong PIN, on a real module.
+ * Modules, token selection, PIN sources, the wrong PIN and what processes do to
+ * each other that start at once, on a real module.
  */
 
 #include <setjmp.h>
@@ -16,11 +17,33 @@
 #include "tests/unit/softhsm.h"
 
 static struct softhsm hsm;
+/* Of the module that fails on command, tests/faults/recorder.c. */
+static char recorder[256], recorder_log[128], recorder_faults[128];
+
+/* Paths for it: it lies beside this program's folder. */
+static bool
+find_recorder(void)
+{
+	char self[200] = "";
+
+	if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
+		return false;
+	for (int i = 0; i < 2; i++)
+		*strrchr(self, '/') = '\0';
+	(void)snprintf(recorder, sizeof recorder, "%s/faults/recorder.so", self);
+	(void)snprintf(recorder_log, sizeof recorder_log, "%s/recorder.log", hsm.dir);
+	(void)snprintf(recorder_faults, sizeof recorder_faults, "%s/recorder.faults", hsm.dir);
+	return setenv("RECORDER_MODULE", SOFTHSM_MODULE, 1) == 0 &&
+	       setenv("RECORDER_LOG", recorder_log, 1) == 0 &&
+	       setenv("RECORDER_FAULTS", recorder_faults, 1) == 0;
+}
 
 static int
 set_up(void **state)
 {
 	softhsm_make(&hsm);
+	if (!find_recorder())
+		return -1;
 	softhsm_add_token("twin");
 	softhsm_add_token("twin");
 	return 0;
@@ -237,6 +260,176 @@ a_wrong_pin_is_tried_once(void **state)
 	assert_false(a_wrong_pin_was_seen());
 }
 
+/* ---- tokens that fail on command */
+
+/* The token, which then fails as these lines say; begins a new record. */
+static struct config_token
+failing(const char *faults)
+{
+	struct config_token c = hsm.config;
+	struct error e = ERROR_INIT;
+	struct module *m;
+
+	c.module = recorder;
+	/* Without a file it forgets what it counted. */
+	(void)unlink(recorder_faults);
+	assert_true(module_open(recorder, &m, &e));
+	module_close(m);
+	(void)unlink(recorder_log);
+	softhsm_write(recorder_faults, faults, 0600);
+	return c;
+}
+
+/* How often the module was asked for this since. */
+static unsigned int
+recorded(const char *call)
+{
+	FILE *f = fopen(recorder_log, "r");
+	unsigned int count = 0;
+	char line[512], word[32];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof line, f) != NULL)
+		count += sscanf(line, "%31s", word) == 1 && strcmp(word, call) == 0;
+	(void)fclose(f);
+	return count;
+}
+
+/* Each opening of the module ends with one; libp11 initialises a second time. */
+static unsigned int
+views(void)
+{
+	return recorded("finalize");
+}
+
+static bool
+is_marked_wrong(void)
+{
+	char path[160];
+
+	(void)snprintf(path, sizeof path, "%s/%s", hsm.state_dir, PIN_MARK_FILE);
+	return access(path, F_OK) == 0;
+}
+
+static void
+opens_anew_what_it_met_half_written(void **state)
+{
+	static const char *const codes[] = {"0x5", "0xe1", "0x102"};
+	struct token_info info;
+	struct config_token c;
+	char faults[64];
+
+	for (size_t i = 0; i < COUNT_OF(codes); i++) {
+		/* Calls made again in the same view get the same answer. */
+		(void)snprintf(faults, sizeof faults, "login %s 2 spoil\n", codes[i]);
+		c = failing(faults);
+		opened(&c, &info);
+		assert_string_equal(info.label, "unit");
+		assert_int_equal(views(), 3);
+		assert_false(is_marked_wrong());
+	}
+	c = failing("open-session 0x5 4\n");
+	opened(&c, &info);
+	assert_int_equal(views(), 2);
+	/* What passes by itself needs no new view. */
+	c = failing("login 0xe1 1\n");
+	opened(&c, &info);
+	assert_int_equal(views(), 1);
+}
+
+static void
+a_race_without_end_is_given_up(void **state)
+{
+	struct config_token c = failing("login 0xe1\n");
+	struct token_info info;
+
+	refused(&c, SIGNPROTO_TOKEN_AWAY, "cannot log in to token 'unit'");
+	assert_true(views() > 1);
+	assert_false(is_marked_wrong());
+	c = failing("token-info 0x5\n");
+	refused(&c, SIGNPROTO_TOKEN_AWAY, "");
+	assert_int_equal(recorded("login"), 0);
+	c = failing("");
+	opened(&c, &info);
+}
+
+/* What the token counted as a wrong PIN is not sent again, in no view. */
+static void
+a_counted_try_is_remembered(void **state)
+{
+	struct config_token c;
+	struct token_info info;
+
+	softhsm_write(hsm.pin_file, "wrong-pin\n", 0600);
+	c = failing("login 0x5 1 after-spoil\n");
+	refused(&c, SIGNPROTO_PIN_WRONG, "refused the PIN");
+	assert_int_equal(recorded("login"), 1);
+	assert_int_equal(views(), 2);
+	assert_true(is_marked_wrong());
+	assert_true(a_wrong_pin_was_seen());
+	/* In the same view, too. */
+	softhsm_write(hsm.pin_file, SOFTHSM_PIN "\n", 0600);
+	opened(&hsm.config, &info);
+	softhsm_write(hsm.pin_file, "other-pin\n", 0600);
+	c = failing("login 0x102 1 after\n");
+	refused(&c, SIGNPROTO_PIN_WRONG, "refused the PIN");
+	assert_int_equal(recorded("login"), 1);
+	assert_int_equal(views(), 1);
+	softhsm_write(hsm.pin_file, SOFTHSM_PIN "\n", 0600);
+	opened(&hsm.config, &info);
+}
+
+static void
+the_last_try_is_not_used(void **state)
+{
+	struct token_info info;
+	struct config_token c;
+	char faults[64];
+
+	(void)snprintf(faults, sizeof faults, "token-flags 0x%lx\n", CKF_USER_PIN_FINAL_TRY);
+	c = failing(faults);
+	refused(&c, SIGNPROTO_PIN_WRONG, "one PIN try left");
+	assert_int_equal(recorded("login"), 0);
+	(void)snprintf(faults, sizeof faults, "token-flags 0x%lx\n", CKF_USER_PIN_LOCKED);
+	c = failing(faults);
+	refused(&c, SIGNPROTO_PIN_WRONG, "is locked");
+	assert_int_equal(recorded("login"), 0);
+	assert_false(is_marked_wrong());
+	opened(&hsm.config, &info);
+}
+
+/* Initialised, but nobody has set a user PIN. */
+static void
+add_token_without_pin(void)
+{
+	unsigned char so_pin[] = "so-pin", label[33];
+	const CK_FUNCTION_LIST *f;
+	struct error e = ERROR_INIT;
+	CK_SLOT_ID slots[16];
+	CK_ULONG count = COUNT_OF(slots);
+	struct module *m;
+
+	assert_true(module_open(SOFTHSM_MODULE, &m, &e));
+	f = module_functions(m);
+	assert_int_equal(f->C_GetSlotList(CK_TRUE, slots, &count), CKR_OK);
+	/* The last slot is the one without a token. */
+	(void)snprintf((char *)label, sizeof label, "%-32s", "bare");
+	assert_int_equal(f->C_InitToken(slots[count - 1], so_pin, 6, label), CKR_OK);
+	module_close(m);
+}
+
+static void
+a_token_without_a_pin_is_a_state(void **state)
+{
+	struct config_token c;
+
+	add_token_without_pin();
+	c = selecting(CONFIG_SELECT_LABEL, "bare");
+	refused(&c, SIGNPROTO_NO_PIN,
+	    "token 'bare' has no user PIN yet: the token says CKR_USER_PIN_NOT_INITIALIZED");
+	assert_false(is_marked_wrong());
+}
+
 static void
 every_code_has_a_name_and_a_class(void **state)
 {
@@ -271,6 +464,11 @@ main(void)
 	    cmocka_unit_test(refuses_pin_files_that_are_not_private),
 	    cmocka_unit_test(takes_the_pin_from_a_credential),
 	    cmocka_unit_test(a_wrong_pin_is_tried_once),
+	    cmocka_unit_test(opens_anew_what_it_met_half_written),
+	    cmocka_unit_test(a_race_without_end_is_given_up),
+	    cmocka_unit_test(a_counted_try_is_remembered),
+	    cmocka_unit_test(the_last_try_is_not_used),
+	    cmocka_unit_test(a_token_without_a_pin_is_a_state),
 	    cmocka_unit_test(every_code_has_a_name_and_a_class),
 	};
 
