@@ -13,10 +13,14 @@ static const struct {
     {SIGNPROTO_STREAM_BEGIN, "STREAM_BEGIN"},
     {SIGNPROTO_STREAM_DATA, "STREAM_DATA"},
     {SIGNPROTO_STREAM_END, "STREAM_END"},
+    {SIGNPROTO_LIMITS_SET, "LIMITS_SET"},
+    {SIGNPROTO_INSTALL, "INSTALL"},
+    {SIGNPROTO_RESEED, "RESEED"},
     {SIGNPROTO_STATUS_OK, "STATUS_OK"},
     {SIGNPROTO_KEY_OK, "KEY_OK"},
     {SIGNPROTO_SIGNED, "SIGNED"},
     {SIGNPROTO_FAILED, "FAILED"},
+    {SIGNPROTO_DONE, "DONE"},
 };
 
 static const char *const kind_names[] = {
@@ -161,6 +165,115 @@ signproto_get_key_generate(struct bytes payload, struct signproto_key_generate *
 	m->subject = wire_get_bytes(&r, SIGNPROTO_SUBJECT_MAX);
 	return finish(&r, m->subject.len > 0, SIGNPROTO_KEY_GENERATE, e);
 }
+
+/* ---- orders */
+
+static void
+put_order(struct wire_writer *w, const struct signproto_order *o)
+{
+	wire_put_bytes(w, o->statement.p, o->statement.len);
+	wire_put_bytes(w, o->body.p, o->body.len);
+	wire_put_u8(w, (uint8_t)o->signature_count);
+	for (size_t i = 0; i < o->signature_count; i++) {
+		wire_put_bytes(w, o->signatures[i].spki.p, o->signatures[i].spki.len);
+		wire_put_bytes(w, o->signatures[i].signature.p, o->signatures[i].signature.len);
+	}
+}
+
+/* False for what is in no range; what is cut short, the reader knows. */
+static bool
+get_order(struct wire_reader *r, struct signproto_order *o)
+{
+	o->statement = wire_get_bytes(r, SIGNPROTO_STATEMENT_MAX);
+	o->body = wire_get_bytes(r, SIGNPROTO_BODY_MAX);
+	o->signature_count = wire_get_u8(r);
+	if (o->statement.len == 0 || o->signature_count == 0 ||
+	    o->signature_count > SIGNPROTO_ORDER_SIGNATURES_MAX)
+		return false;
+	for (size_t i = 0; i < o->signature_count; i++) {
+		struct signproto_operator_signature *s = &o->signatures[i];
+
+		s->spki = wire_get_bytes(r, SIGNPROTO_OPERATOR_SPKI_MAX);
+		s->signature = wire_get_bytes(r, SIGNPROTO_OPERATOR_SIGNATURE_MAX);
+		if (s->spki.len == 0 || s->signature.len == 0)
+			return false;
+	}
+	return true;
+}
+
+void
+signproto_put_limits_set(struct wire_writer *w, const struct signproto_limits_set *m)
+{
+	wire_put_bytes(w, m->cka_id.p, m->cka_id.len);
+	put_order(w, &m->order);
+}
+
+bool
+signproto_get_limits_set(struct bytes payload, struct signproto_limits_set *m, struct error *e)
+{
+	struct wire_reader r;
+	bool valid;
+
+	*m = (struct signproto_limits_set){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	m->cka_id = wire_get_bytes(&r, SIGNPROTO_ID_MAX);
+	valid = m->cka_id.len > 0 && get_order(&r, &m->order);
+	return finish(&r, valid, SIGNPROTO_LIMITS_SET, e);
+}
+
+void
+signproto_put_install(struct wire_writer *w, const struct signproto_install *m)
+{
+	wire_put_bytes(w, m->cka_id.p, m->cka_id.len);
+	put_order(w, &m->order);
+}
+
+bool
+signproto_get_install(struct bytes payload, struct signproto_install *m, struct error *e)
+{
+	struct wire_reader r;
+	bool valid;
+
+	*m = (struct signproto_install){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	m->cka_id = wire_get_bytes(&r, SIGNPROTO_ID_MAX);
+	valid = m->cka_id.len > 0 && get_order(&r, &m->order);
+	return finish(&r, valid, SIGNPROTO_INSTALL, e);
+}
+
+void
+signproto_put_reseed(struct wire_writer *w, const struct signproto_reseed *m)
+{
+	put_order(w, &m->order);
+}
+
+bool
+signproto_get_reseed(struct bytes payload, struct signproto_reseed *m, struct error *e)
+{
+	struct wire_reader r;
+	bool valid;
+
+	*m = (struct signproto_reseed){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	valid = get_order(&r, &m->order);
+	return finish(&r, valid, SIGNPROTO_RESEED, e);
+}
+
+void
+signproto_put_done(struct wire_writer *w)
+{
+}
+
+bool
+signproto_get_done(struct bytes payload, struct error *e)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	return finish(&r, true, SIGNPROTO_DONE, e);
+}
+
+/* ---- keys and signatures */
 
 void
 signproto_put_key_find(struct wire_writer *w, const struct signproto_key_find *m)

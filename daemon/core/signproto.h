@@ -7,6 +7,7 @@
  *     issuer asks                     signer answers
  *     STATUS                          STATUS_OK
  *     KEY_GENERATE, KEY_FIND          KEY_OK
+ *     LIMITS_SET, INSTALL, RESEED     DONE
  *     SIGN                            SIGNED
  *     STREAM_BEGIN, STREAM_DATA ...,
  *     STREAM_END                      SIGNED
@@ -46,6 +47,8 @@
 #define SIGNPROTO_STATEMENT_MAX 2048			 /* text of an operator's statement */
 #define SIGNPROTO_OPERATOR_SIGNATURE_MAX 80
 #define SIGNPROTO_OPERATOR_SPKI_MAX 96
+#define SIGNPROTO_BODY_MAX 262144	  /* what stands beside a statement */
+#define SIGNPROTO_ORDER_SIGNATURES_MAX 16 /* under one statement */
 #define SIGNPROTO_DEADLINE_MAX_MS (600 * 1000)
 
 enum signproto_type {
@@ -56,11 +59,15 @@ enum signproto_type {
 	SIGNPROTO_STREAM_BEGIN = 5,
 	SIGNPROTO_STREAM_DATA = 6,
 	SIGNPROTO_STREAM_END = 7,
+	SIGNPROTO_LIMITS_SET = 8,
+	SIGNPROTO_INSTALL = 9,
+	SIGNPROTO_RESEED = 10,
 
 	SIGNPROTO_STATUS_OK = 0x8001,
 	SIGNPROTO_KEY_OK = 0x8002,
 	SIGNPROTO_SIGNED = 0x8003,
 	SIGNPROTO_FAILED = 0x8004,
+	SIGNPROTO_DONE = 0x8005,
 };
 
 /* What a to-be-signed structure claims to be; the signer checks that it is. */
@@ -96,6 +103,39 @@ struct signproto_key_generate {
 	char label[SIGNPROTO_NAME_SIZE];     /* CKA_LABEL */
 	char purpose[SIGNPROTO_NAME_SIZE];   /* "ca" */
 	struct bytes subject;		     /* DER of the Name the key will sign for */
+};
+
+/*
+ * What operators ordered: a statement, the body that its body-sha256 is of, and
+ * the signatures of all who signed the statement.
+ */
+struct signproto_operator_signature {
+	struct bytes spki; /* of the operator's key */
+	struct bytes signature;
+};
+
+struct signproto_order {
+	struct bytes statement; /* text */
+	struct bytes body;
+	struct signproto_operator_signature signatures[SIGNPROTO_ORDER_SIGNATURES_MAX];
+	size_t signature_count; /* at least 1 */
+};
+
+/* A ca-limits statement about the key with this id: new limits for it. */
+struct signproto_limits_set {
+	struct bytes cka_id;
+	struct signproto_order order;
+};
+
+/* A ca-install statement: the certificate of the CA whose key this is. */
+struct signproto_install {
+	struct bytes cka_id;
+	struct signproto_order order;
+};
+
+/* A signer-reseed statement: the journal begins anew. */
+struct signproto_reseed {
+	struct signproto_order order;
 };
 
 struct signproto_key_find {
@@ -156,6 +196,18 @@ void signproto_put_key_generate(struct wire_writer *w, const struct signproto_ke
 bool signproto_get_key_generate(
     struct bytes payload, struct signproto_key_generate *m, struct error *e) MUST_CHECK;
 
+void signproto_put_limits_set(struct wire_writer *w, const struct signproto_limits_set *m);
+bool signproto_get_limits_set(
+    struct bytes payload, struct signproto_limits_set *m, struct error *e) MUST_CHECK;
+
+void signproto_put_install(struct wire_writer *w, const struct signproto_install *m);
+bool signproto_get_install(
+    struct bytes payload, struct signproto_install *m, struct error *e) MUST_CHECK;
+
+void signproto_put_reseed(struct wire_writer *w, const struct signproto_reseed *m);
+bool signproto_get_reseed(
+    struct bytes payload, struct signproto_reseed *m, struct error *e) MUST_CHECK;
+
 void signproto_put_key_find(struct wire_writer *w, const struct signproto_key_find *m);
 bool signproto_get_key_find(
     struct bytes payload, struct signproto_key_find *m, struct error *e) MUST_CHECK;
@@ -181,6 +233,10 @@ bool signproto_get_stream_end(struct bytes payload, struct error *e) MUST_CHECK;
 void signproto_put_signed(struct wire_writer *w, const struct signproto_signed *m);
 bool signproto_get_signed(
     struct bytes payload, struct signproto_signed *m, struct error *e) MUST_CHECK;
+
+/* The order was carried out. */
+void signproto_put_done(struct wire_writer *w);
+bool signproto_get_done(struct bytes payload, struct error *e) MUST_CHECK;
 
 /* FAILED carries the signer's error as it is: code, foreign code, sentence.
  * The decoder gives it back in *failure; its own complaint goes to e. */

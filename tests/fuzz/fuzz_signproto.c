@@ -23,6 +23,9 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		struct signproto_stream_begin stream_begin;
 		struct signproto_stream_data stream_data;
 		struct signproto_signed signed_;
+		struct signproto_limits_set limits_set;
+		struct signproto_install install;
+		struct signproto_reseed reseed;
 		struct error failed;
 	} m;
 
@@ -52,6 +55,14 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		       (signproto_put_signed(w, &m.signed_), true);
 	case 10:
 		return AGAIN(failed);
+	case 11:
+		return AGAIN(limits_set);
+	case 12:
+		return AGAIN(install);
+	case 13:
+		return AGAIN(reseed);
+	case 14:
+		return signproto_get_done(in, NULL) && (signproto_put_done(w), true);
 	default:
 		return false;
 	}

@@ -20,6 +20,9 @@ union message {
 	struct signproto_stream_begin stream_begin;
 	struct signproto_stream_data stream_data;
 	struct signproto_signed signed_;
+	struct signproto_limits_set limits_set;
+	struct signproto_install install;
+	struct signproto_reseed reseed;
 	struct error failed;
 };
 
@@ -49,6 +52,14 @@ decode(uint16_t type, struct bytes p, union message *m, struct error *e)
 		return signproto_get_signed(p, &m->signed_, e);
 	case SIGNPROTO_FAILED:
 		return signproto_get_failed(p, &m->failed, e);
+	case SIGNPROTO_LIMITS_SET:
+		return signproto_get_limits_set(p, &m->limits_set, e);
+	case SIGNPROTO_INSTALL:
+		return signproto_get_install(p, &m->install, e);
+	case SIGNPROTO_RESEED:
+		return signproto_get_reseed(p, &m->reseed, e);
+	case SIGNPROTO_DONE:
+		return signproto_get_done(p, e);
 	default:
 		return error_set(e, ERROR_INPUT, "unknown type");
 	}
@@ -78,6 +89,20 @@ static const struct signproto_sign sign = {
     .signature = {(const uint8_t *)"0123", 4},
     .spki = {(const uint8_t *)"01234", 5},
 };
+
+#define ORDER                                                                                   \
+	{                                                                                       \
+		.statement = {(const uint8_t *)"statement", 9},                                 \
+		.body = {(const uint8_t *)"limits---policy", 15},                               \
+		.signatures = {{{(const uint8_t *)"alice", 5}, {(const uint8_t *)"signed", 6}}, \
+		    {{(const uint8_t *)"bo", 2}, {(const uint8_t *)"x", 1}}},                   \
+		.signature_count = 2,                                                           \
+	}
+static const struct signproto_limits_set limits_set = {
+    .cka_id = {(const uint8_t *)"0123456789abcdef", 16}, .order = ORDER};
+static const struct signproto_install install = {
+    .cka_id = {(const uint8_t *)"0123456789abcdef", 16}, .order = ORDER};
+static const struct signproto_reseed reseed = {.order = ORDER};
 
 static void
 encode(struct wire_writer *w, uint16_t type)
@@ -123,6 +148,18 @@ encode(struct wire_writer *w, uint16_t type)
 		    &failure, ERROR_UNAVAILABLE, ERROR_PKCS11, "CKR_DEVICE_ERROR", "away");
 		signproto_put_failed(w, &failure);
 		break;
+	case SIGNPROTO_LIMITS_SET:
+		signproto_put_limits_set(w, &limits_set);
+		break;
+	case SIGNPROTO_INSTALL:
+		signproto_put_install(w, &install);
+		break;
+	case SIGNPROTO_RESEED:
+		signproto_put_reseed(w, &reseed);
+		break;
+	case SIGNPROTO_DONE:
+		signproto_put_done(w);
+		break;
 	default:
 		fail();
 	}
@@ -141,7 +178,24 @@ static const uint16_t types[] = {
     SIGNPROTO_STREAM_END,
     SIGNPROTO_SIGNED,
     SIGNPROTO_FAILED,
+    SIGNPROTO_LIMITS_SET,
+    SIGNPROTO_INSTALL,
+    SIGNPROTO_RESEED,
+    SIGNPROTO_DONE,
 };
+
+static void
+assert_order(const struct signproto_order *o)
+{
+	assert_int_equal(o->statement.len, 9);
+	assert_int_equal(o->body.len, 15);
+	assert_memory_equal(o->body.p, "limits---policy", 15);
+	assert_int_equal(o->signature_count, 2);
+	assert_int_equal(o->signatures[0].spki.len, 5);
+	assert_memory_equal(o->signatures[0].signature.p, "signed", 6);
+	assert_memory_equal(o->signatures[1].spki.p, "bo", 2);
+	assert_int_equal(o->signatures[1].signature.len, 1);
+}
 
 static void
 round_trips(void **state)
@@ -179,6 +233,17 @@ round_trips(void **state)
 		case SIGNPROTO_STREAM_BEGIN:
 			assert_true(m.stream_begin.total_len == 1ULL << 32);
 			break;
+		case SIGNPROTO_LIMITS_SET:
+			assert_int_equal(m.limits_set.cka_id.len, 16);
+			assert_order(&m.limits_set.order);
+			break;
+		case SIGNPROTO_INSTALL:
+			assert_int_equal(m.install.cka_id.len, 16);
+			assert_order(&m.install.order);
+			break;
+		case SIGNPROTO_RESEED:
+			assert_order(&m.reseed.order);
+			break;
 		case SIGNPROTO_FAILED:
 			assert_int_equal(m.failed.code, ERROR_UNAVAILABLE);
 			assert_int_equal(m.failed.source, ERROR_PKCS11);
@@ -215,6 +280,40 @@ truncations_and_trailing_bytes_are_refused(void **state)
 		assert_false(decode(types[i], (struct bytes){w.buf, w.len}, &m, NULL));
 		wire_writer_free(&w);
 	}
+}
+
+static bool
+order_is_taken(const struct signproto_order *o)
+{
+	struct signproto_reseed m = {.order = *o}, back;
+	struct wire_writer w;
+	bool taken;
+
+	wire_writer_init(&w, WRITER_MAX);
+	signproto_put_reseed(&w, &m);
+	taken = signproto_get_reseed((struct bytes){w.buf, w.len}, &back, NULL);
+	wire_writer_free(&w);
+	return taken;
+}
+
+static void
+orders_have_signatures_in_number(void **state)
+{
+	struct signproto_order o = reseed.order;
+
+	assert_true(order_is_taken(&o));
+	o.body.len = 0;
+	assert_true(order_is_taken(&o));
+	o.signature_count = 0;
+	assert_false(order_is_taken(&o));
+	o.signature_count = 3; /* the third is empty */
+	assert_false(order_is_taken(&o));
+	for (size_t i = 0; i < SIGNPROTO_ORDER_SIGNATURES_MAX; i++)
+		o.signatures[i] = o.signatures[0];
+	o.signature_count = SIGNPROTO_ORDER_SIGNATURES_MAX;
+	assert_true(order_is_taken(&o));
+	o.statement.len = 0;
+	assert_false(order_is_taken(&o));
 }
 
 /* Encodes a SIGN with one field changed and expects the decoder to refuse it. */
@@ -326,6 +425,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(round_trips),
 	    cmocka_unit_test(truncations_and_trailing_bytes_are_refused),
+	    cmocka_unit_test(orders_have_signatures_in_number),
 	    cmocka_unit_test(values_out_of_range_are_refused),
 	    cmocka_unit_test(names),
 	};
