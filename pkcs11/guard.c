@@ -8,7 +8,7 @@
 #include "pkcs11/sign.h"
 
 struct guard_stream {
-	struct limits limits; /* the checker borrows from here */
+	struct key_limits limits; /* the checker borrows from here */
 	struct crl_check check;
 	enum sig_alg alg;
 	EVP_MD_CTX *md, *sha256; /* what the token signs; what the journal keeps */
@@ -24,9 +24,9 @@ refuse(struct error *e, enum signproto_kind kind, const struct error *why)
 }
 
 static bool
-check_request(const struct limits *l, enum sig_alg alg, struct error *why)
+check_request(const struct key_limits *l, enum sig_alg alg, struct error *why)
 {
-	if (l->purpose != LIMITS_CA)
+	if (l->purpose != KEY_PURPOSE_CA)
 		return error_set(why, ERROR_DENIED, "the key's purpose does not allow it");
 	if (!sig_alg_fits_key(alg, l->algorithm))
 		return error_set(why, ERROR_DENIED, "a key %s does not sign with %s",
@@ -36,7 +36,7 @@ check_request(const struct limits *l, enum sig_alg alg, struct error *why)
 }
 
 static bool
-check_own_spki(const struct limits *l, const struct spki *spki, bool *own, struct error *why)
+check_own_spki(const struct key_limits *l, const struct spki *spki, bool *own, struct error *why)
 {
 	uint8_t digest[sizeof l->spki_sha256];
 
@@ -51,7 +51,7 @@ check_own_spki(const struct limits *l, const struct spki *spki, bool *own, struc
  * without an authority key identifier.
  */
 static bool
-check_authority_key_id(const struct limits *l, const struct certificate *c, struct error *why)
+check_authority_key_id(const struct key_limits *l, const struct certificate *c, struct error *why)
 {
 	bool own = false;
 
@@ -80,8 +80,8 @@ use_certificate(struct guard_use *use, const struct certificate *c)
 }
 
 static bool
-check_certificate(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct guard_use *use,
-    struct error *why)
+check_certificate(const struct key_limits *l, enum sig_alg alg, struct bytes tbs,
+    struct guard_use *use, struct error *why)
 {
 	struct certificate c;
 
@@ -116,7 +116,7 @@ use_crl(struct guard_use *use, const struct crl_summary *s, struct error *why)
 }
 
 static struct crl_rules
-crl_rules_of(const struct limits *l, enum sig_alg alg, uint64_t total_len)
+crl_rules_of(const struct key_limits *l, enum sig_alg alg, uint64_t total_len)
 {
 	return (struct crl_rules){
 	    .issuer = {l->subject, l->subject_len},
@@ -127,7 +127,7 @@ crl_rules_of(const struct limits *l, enum sig_alg alg, uint64_t total_len)
 }
 
 static bool
-check_crl(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct guard_use *use,
+check_crl(const struct key_limits *l, enum sig_alg alg, struct bytes tbs, struct guard_use *use,
     struct error *why)
 {
 	struct crl_check *check = malloc(sizeof *check);
@@ -145,7 +145,7 @@ check_crl(const struct limits *l, enum sig_alg alg, struct bytes tbs, struct gua
 }
 
 static bool
-check_csr_info(const struct limits *l, struct bytes tbs, struct error *why)
+check_csr_info(const struct key_limits *l, struct bytes tbs, struct error *why)
 {
 	struct csr *csr = malloc(sizeof *csr);
 	bool own = false, ok = false;
@@ -166,7 +166,7 @@ out:
 }
 
 bool
-guard_check(const struct limits *limits, enum signproto_kind kind, enum sig_alg alg,
+guard_check(const struct key_limits *limits, enum signproto_kind kind, enum sig_alg alg,
     struct bytes tbs, struct guard_use *use, struct error *e)
 {
 	struct error why = ERROR_INIT;
@@ -196,7 +196,7 @@ guard_check(const struct limits *limits, enum signproto_kind kind, enum sig_alg 
 }
 
 struct guard_stream *
-guard_stream_new(const struct limits *limits, enum signproto_kind kind, enum sig_alg alg,
+guard_stream_new(const struct key_limits *limits, enum signproto_kind kind, enum sig_alg alg,
     uint64_t total_len, struct error *e)
 {
 	struct error why = ERROR_INIT;

@@ -59,13 +59,13 @@ struct guard_use {
 };
 
 /* Checks a whole structure and digests it. */
-bool guard_check(const struct limits *limits, enum signproto_kind kind, enum sig_alg alg,
+bool guard_check(const struct key_limits *limits, enum signproto_kind kind, enum sig_alg alg,
     struct bytes tbs, struct guard_use *use, struct error *e) MUST_CHECK;
 
 /* The same for a structure that comes in pieces, in constant memory. */
 struct guard_stream;
 
-struct guard_stream *guard_stream_new(const struct limits *limits, enum signproto_kind kind,
+struct guard_stream *guard_stream_new(const struct key_limits *limits, enum signproto_kind kind,
     enum sig_alg alg, uint64_t total_len, struct error *e) MUST_CHECK;
 bool guard_stream_push(struct guard_stream *g, struct bytes piece, struct error *e) MUST_CHECK;
 bool guard_stream_finish(struct guard_stream *g, struct guard_use *use, struct error *e) MUST_CHECK;

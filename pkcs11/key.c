@@ -186,12 +186,12 @@ find_one(struct session *s, CK_OBJECT_CLASS class, const char *what, struct byte
     CK_OBJECT_HANDLE *handle, struct error *e)
 {
 	CK_OBJECT_HANDLE found[2] = {CK_INVALID_HANDLE, CK_INVALID_HANDLE};
-	char text[LIMITS_ID_TEXT_MAX];
+	char text[KEY_ID_TEXT_MAX];
 	CK_ULONG count;
 
 	if (!find_objects(s, class, id, found, COUNT_OF(found), &count, e))
 		return false;
-	limits_id_text(id, text);
+	key_limits_id_text(id, text);
 	if (count == 0)
 		return error_set(
 		    e, ERROR_NOT_FOUND, "the token has no %s key with CKA_ID %s", what, text);

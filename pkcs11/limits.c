@@ -7,19 +7,19 @@
 #include "daemon/core/encode.h"
 #include "pkcs11/store.h"
 
-#define FILE_NAME_MAX (LIMITS_ID_TEXT_MAX + 8)
+#define FILE_NAME_MAX (KEY_ID_TEXT_MAX + 8)
 
 static const char hex_digits[] = "0123456789abcdef";
 
 static const struct {
 	const char *word;
-	enum limits_purpose purpose;
+	enum key_purpose purpose;
 } purposes[] = {
-    {"ca", LIMITS_CA},
+    {"ca", KEY_PURPOSE_CA},
 };
 
 bool
-limits_purpose_parse(const char *word, enum limits_purpose *purpose)
+key_limits_purpose_parse(const char *word, enum key_purpose *purpose)
 {
 	for (size_t i = 0; i < COUNT_OF(purposes); i++) {
 		if (strcmp(word, purposes[i].word) == 0) {
@@ -31,7 +31,7 @@ limits_purpose_parse(const char *word, enum limits_purpose *purpose)
 }
 
 static const char *
-purpose_word(enum limits_purpose purpose)
+purpose_word(enum key_purpose purpose)
 {
 	for (size_t i = 0; i < COUNT_OF(purposes); i++) {
 		if (purposes[i].purpose == purpose)
@@ -41,7 +41,7 @@ purpose_word(enum limits_purpose purpose)
 }
 
 void
-limits_id_text(struct bytes id, char out[LIMITS_ID_TEXT_MAX])
+key_limits_id_text(struct bytes id, char out[KEY_ID_TEXT_MAX])
 {
 	hex_encode(id.p, id.len <= SIGNPROTO_ID_MAX ? id.len : SIGNPROTO_ID_MAX, out);
 }
@@ -49,17 +49,17 @@ limits_id_text(struct bytes id, char out[LIMITS_ID_TEXT_MAX])
 static void
 file_name(struct bytes id, char out[FILE_NAME_MAX])
 {
-	char text[LIMITS_ID_TEXT_MAX];
+	char text[KEY_ID_TEXT_MAX];
 
-	limits_id_text(id, text);
+	key_limits_id_text(id, text);
 	(void)snprintf(out, FILE_NAME_MAX, "%s.limits", text);
 }
 
 bool
-limits_init(struct limits *l, struct bytes id, enum limits_purpose purpose, struct bytes subject,
-    const struct spki *spki, struct error *e)
+key_limits_init(struct key_limits *l, struct bytes id, enum key_purpose purpose,
+    struct bytes subject, const struct spki *spki, struct error *e)
 {
-	*l = (struct limits){.purpose = purpose, .algorithm = spki_key_alg(spki)};
+	*l = (struct key_limits){.purpose = purpose, .algorithm = spki_key_alg(spki)};
 	if (id.len == 0 || id.len > sizeof l->id || subject.len == 0 ||
 	    subject.len > sizeof l->subject)
 		return error_set(e, ERROR_LIMIT,
@@ -77,9 +77,9 @@ limits_init(struct limits *l, struct bytes id, enum limits_purpose purpose, stru
 
 /* Returns the length; the buffer always suffices. */
 static size_t
-format(const struct limits *l, char out[STORE_FILE_MAX])
+format(const struct key_limits *l, char out[STORE_FILE_MAX])
 {
-	char id[LIMITS_ID_TEXT_MAX], subject[2 * SIGNPROTO_SUBJECT_MAX + 1];
+	char id[KEY_ID_TEXT_MAX], subject[2 * SIGNPROTO_SUBJECT_MAX + 1];
 	char digest[2 * sizeof l->spki_sha256 + 1], key_id[2 * SKI_LEN + 1];
 	int n;
 
@@ -95,13 +95,13 @@ format(const struct limits *l, char out[STORE_FILE_MAX])
 	    "subject: %s\n"
 	    "spki-sha256: %s\n"
 	    "key-identifier: %s\n",
-	    LIMITS_VERSION, id, purpose_word(l->purpose), key_alg_name(l->algorithm), subject,
+	    KEY_LIMITS_VERSION, id, purpose_word(l->purpose), key_alg_name(l->algorithm), subject,
 	    digest, key_id);
 	return n > 0 && n < STORE_FILE_MAX ? (size_t)n : 0;
 }
 
 bool
-limits_save(const struct limits *l, const char *state_dir, struct error *e)
+key_limits_save(const struct key_limits *l, const char *state_dir, struct error *e)
 {
 	char name[FILE_NAME_MAX], text[STORE_FILE_MAX];
 
@@ -157,19 +157,19 @@ from_hex(const char *hex, uint8_t *out, size_t max, size_t *len)
 }
 
 static bool
-scan(struct limits *l, char *text)
+scan(struct key_limits *l, char *text)
 {
 	char *version, *id, *purpose, *algorithm, *subject, *digest, *key_id;
 	size_t digest_len, key_id_len;
 
-	*l = (struct limits){0};
+	*l = (struct key_limits){0};
 	return take_line(&text, "chancery-limits", &version) && strcmp(version, "1") == 0 &&
 	       take_line(&text, "key", &id) && take_line(&text, "purpose", &purpose) &&
 	       take_line(&text, "algorithm", &algorithm) && take_line(&text, "subject", &subject) &&
 	       take_line(&text, "spki-sha256", &digest) &&
 	       take_line(&text, "key-identifier", &key_id) && *text == '\0' &&
 	       from_hex(id, l->id, sizeof l->id, &l->id_len) &&
-	       limits_purpose_parse(purpose, &l->purpose) &&
+	       key_limits_purpose_parse(purpose, &l->purpose) &&
 	       key_alg_from_name(algorithm, &l->algorithm) &&
 	       from_hex(subject, l->subject, sizeof l->subject, &l->subject_len) &&
 	       from_hex(digest, l->spki_sha256, sizeof l->spki_sha256, &digest_len) &&
@@ -179,7 +179,7 @@ scan(struct limits *l, char *text)
 }
 
 bool
-limits_load(struct limits *l, const char *state_dir, struct bytes id, struct error *e)
+key_limits_load(struct key_limits *l, const char *state_dir, struct bytes id, struct error *e)
 {
 	char name[FILE_NAME_MAX], text[STORE_FILE_MAX + 1], again[STORE_FILE_MAX],
 	    copy[sizeof text];
@@ -201,6 +201,6 @@ limits_load(struct limits *l, const char *state_dir, struct bytes id, struct err
 	    !bytes_equal((struct bytes){l->id, l->id_len}, id))
 		return error_set(e, ERROR_DENIED,
 		    "%s/%s is damaged or not of version %d: the key signs nothing", state_dir, name,
-		    LIMITS_VERSION);
+		    KEY_LIMITS_VERSION);
 	return true;
 }

@@ -97,9 +97,9 @@ signer_is_idle(const struct signer *s)
 static void
 log_refusal(const struct signer *s, const struct job *job)
 {
-	char id[LIMITS_ID_TEXT_MAX];
+	char id[KEY_ID_TEXT_MAX];
 
-	limits_id_text((struct bytes){job->id, job->id_len}, id);
+	key_limits_id_text((struct bytes){job->id, job->id_len}, id);
 	log_warning(s->token_config->name, "key %s: %s", id, job->error.text);
 }
 
@@ -254,7 +254,7 @@ static bool
 request_key_generate(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
 {
 	struct signproto_key_generate m;
-	enum limits_purpose purpose;
+	enum key_purpose purpose;
 	enum key_alg alg;
 	struct job *job;
 
@@ -263,7 +263,7 @@ request_key_generate(struct signer *s, uint64_t request, struct bytes payload, s
 	if (!key_alg_from_name(m.algorithm, &alg))
 		return error_set(e, ERROR_INPUT, "'%s' is no key algorithm; allowed: " KEY_ALG_TEXT,
 		    m.algorithm);
-	if (!limits_purpose_parse(m.purpose, &purpose))
+	if (!key_limits_purpose_parse(m.purpose, &purpose))
 		return error_set(
 		    e, ERROR_INPUT, "'%s' is no purpose of a key; allowed: ca", m.purpose);
 	job = job_new(JOB_KEY_GENERATE, (struct bytes){0}, m.subject);
@@ -315,7 +315,7 @@ request_stream_begin(struct signer *s, uint64_t request, struct bytes payload, s
 {
 	struct signproto_stream_begin m;
 	struct stream *stream, **same;
-	struct limits limits;
+	struct key_limits limits;
 
 	same = stream_find(s, request);
 	if (*same != NULL)
@@ -328,7 +328,7 @@ request_stream_begin(struct signer *s, uint64_t request, struct bytes payload, s
 		return error_set(e, ERROR_LIMIT,
 		    "%u structures are being streamed already, at most %d may", s->stream_count,
 		    SIGNER_STREAMS_MAX);
-	if (!limits_load(&limits, s->state_dir, m.cka_id, e))
+	if (!key_limits_load(&limits, s->state_dir, m.cka_id, e))
 		return false;
 	stream = calloc(1, sizeof *stream);
 	if (stream == NULL)

@@ -17,7 +17,7 @@
 
 struct known_key {
 	struct known_key *next;
-	struct limits limits;
+	struct key_limits limits;
 	struct key key;
 };
 
@@ -113,7 +113,7 @@ load_key(struct worker *w, struct bytes id, struct error *e)
 		(void)error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
 		return NULL;
 	}
-	if (!limits_load(&k->limits, w->pool->state_dir, id, e) ||
+	if (!key_limits_load(&k->limits, w->pool->state_dir, id, e) ||
 	    !key_find(&w->session, id, &k->key, e) || !spki_sha256(&k->key.spki, digest, e))
 		goto fail;
 	if (memcmp(digest, k->limits.spki_sha256, sizeof digest) != 0) {
@@ -201,7 +201,7 @@ static bool
 generate_with_limits(struct worker *w, struct session *rw, struct job *job)
 {
 	struct error *e = &job->error;
-	struct limits limits;
+	struct key_limits limits;
 	struct bytes id = {job->id, KEY_ID_LEN};
 	struct key key;
 	bool ok;
@@ -209,9 +209,9 @@ generate_with_limits(struct worker *w, struct session *rw, struct job *job)
 	if (!key_generate(rw, job->key_alg, job->label, job->id, &key, e))
 		return false;
 	job->id_len = KEY_ID_LEN;
-	ok = limits_init(&limits, id, job->purpose, (struct bytes){job->input, job->input_len},
+	ok = key_limits_init(&limits, id, job->purpose, (struct bytes){job->input, job->input_len},
 		 &key.spki, e) &&
-	     limits_save(&limits, w->pool->state_dir, e) && put_output(job, key.spki.whole);
+	     key_limits_save(&limits, w->pool->state_dir, e) && put_output(job, key.spki.whole);
 	if (!ok) {
 		struct error why = ERROR_INIT;
 

@@ -36,7 +36,7 @@ struct job {
 	enum signproto_kind structure;
 	struct guard_use use; /* of SIGN: once the guard let it through */
 	enum key_alg key_alg; /* these three for KEY_GENERATE */
-	enum limits_purpose purpose;
+	enum key_purpose purpose;
 	char label[SIGNPROTO_NAME_SIZE];
 	uint8_t *input; /* owned: the structure, or the subject of KEY_GENERATE */
 	size_t input_len;

@@ -24,7 +24,7 @@ struct party {
 	uint8_t name_buf[NAME_DER_MAX], spki_buf[SPKI_MAX];
 	struct bytes name;
 	struct spki spki;
-	struct limits limits;
+	struct key_limits limits;
 };
 
 static struct party us, other;
@@ -45,8 +45,8 @@ make_party(struct party *p, const char *name, const char *id)
 	    spki_encode_ec(KEY_P256, (struct bytes){point, len}, p->spki_buf, SPKI_MAX, &spki, &e));
 	assert_true(spki_parse(spki, &p->spki, &e));
 	assert_true(name_from_text(name, p->name_buf, sizeof p->name_buf, &p->name, &e));
-	assert_true(limits_init(&p->limits, (struct bytes){(const uint8_t *)id, strlen(id)},
-	    LIMITS_CA, p->name, &p->spki, &e));
+	assert_true(key_limits_init(&p->limits, (struct bytes){(const uint8_t *)id, strlen(id)},
+	    KEY_PURPOSE_CA, p->name, &p->spki, &e));
 }
 
 static int

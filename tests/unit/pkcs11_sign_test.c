@@ -97,7 +97,7 @@ generate_all(void **state)
 		job = job_new(JOB_KEY_GENERATE, (struct bytes){0}, subject);
 		assert_non_null(job);
 		job->key_alg = key_algs[i];
-		job->purpose = LIMITS_CA;
+		job->purpose = KEY_PURPOSE_CA;
 		(void)snprintf(job->label, sizeof job->label, "unit-%s", key_alg_name(key_algs[i]));
 		job->request = i;
 		pool_submit(pool, job);
@@ -273,23 +273,23 @@ limits_must_fit_the_key(void **state)
 {
 	struct bytes id = {keys[4].id, KEY_ID_LEN}, other = {(const uint8_t *)"nobody", 6};
 	struct error e = ERROR_INIT;
-	struct limits limits, again;
+	struct key_limits limits, again;
 	struct spki spki;
 	uint8_t buf[4096];
 
 	/* The token's key is not the one that the limits name. */
 	assert_true(spki_parse((struct bytes){keys[3].spki, keys[3].spki_len}, &spki, &e));
-	assert_true(limits_init(&limits, id, LIMITS_CA, subject, &spki, &e));
-	assert_false(limits_save(&limits, hsm.state_dir, &e));
+	assert_true(key_limits_init(&limits, id, KEY_PURPOSE_CA, subject, &spki, &e));
+	assert_false(key_limits_save(&limits, hsm.state_dir, &e));
 	assert_int_equal(e.code, ERROR_CONFLICT);
 	error_clear(&e);
-	assert_true(limits_load(&again, hsm.state_dir, id, &e));
+	assert_true(key_limits_load(&again, hsm.state_dir, id, &e));
 	assert_int_equal(again.algorithm, KEY_P384);
 	assert_memory_equal(again.subject, subject.p, subject.len);
 
 	/* Limits without a key on the token. */
-	assert_true(limits_init(&limits, other, LIMITS_CA, subject, &spki, &e));
-	assert_true(limits_save(&limits, hsm.state_dir, &e));
+	assert_true(key_limits_init(&limits, other, KEY_PURPOSE_CA, subject, &spki, &e));
+	assert_true(key_limits_save(&limits, hsm.state_dir, &e));
 	struct job *job = sign_job(&keys[3], SIG_ECDSA_SHA256, buf, sizeof buf);
 	memcpy(job->id, other.p, other.len);
 	job->id_len = other.len;
@@ -300,7 +300,7 @@ static void
 damaged_limits_sign_nothing(void **state)
 {
 	struct bytes id = {(const uint8_t *)"\xab\xcd", 2};
-	struct limits limits;
+	struct key_limits limits;
 	struct error e = ERROR_INIT;
 	struct spki spki;
 	char path[160], text[4096];
@@ -309,30 +309,30 @@ damaged_limits_sign_nothing(void **state)
 
 	(void)snprintf(path, sizeof path, "%s/abcd.limits", hsm.state_dir);
 	assert_true(spki_parse((struct bytes){keys[3].spki, keys[3].spki_len}, &spki, &e));
-	assert_true(limits_init(&limits, id, LIMITS_CA, subject, &spki, &e));
-	assert_true(limits_save(&limits, hsm.state_dir, &e));
+	assert_true(key_limits_init(&limits, id, KEY_PURPOSE_CA, subject, &spki, &e));
+	assert_true(key_limits_save(&limits, hsm.state_dir, &e));
 	f = fopen(path, "r");
 	assert_non_null(f);
 	n = fread(text, 1, sizeof text - 1, f);
 	text[n] = '\0';
 	(void)fclose(f);
-	assert_true(limits_load(&limits, hsm.state_dir, id, &e));
+	assert_true(key_limits_load(&limits, hsm.state_dir, id, &e));
 	for (size_t cut = 0; cut < n; cut += 7) {
 		char part[4096];
 
 		memcpy(part, text, n + 1);
 		part[cut] = '\0';
 		softhsm_write(path, part, 0600);
-		assert_false(limits_load(&limits, hsm.state_dir, id, NULL));
+		assert_false(key_limits_load(&limits, hsm.state_dir, id, NULL));
 		memcpy(part, text, n + 1);
 		part[cut] ^= 0x20;
 		softhsm_write(path, part, 0600);
 		/* Every octet is either refused or (in hex digits) means another key. */
-		if (limits_load(&limits, hsm.state_dir, id, NULL))
+		if (key_limits_load(&limits, hsm.state_dir, id, NULL))
 			fail_msg("octet %zu changed and nobody noticed", cut);
 	}
 	softhsm_write(path, text, 0644);
-	assert_false(limits_load(&limits, hsm.state_dir, id, &e));
+	assert_false(key_limits_load(&limits, hsm.state_dir, id, &e));
 	assert_int_equal(e.code, ERROR_CONFIG);
 }
 
