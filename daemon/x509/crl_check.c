@@ -56,7 +56,7 @@ check_time(struct bytes element, int64_t *seconds, struct error *err)
 
 /* ENUMERATED, one octet: 1 to 10 without 7; unspecified is left out. */
 static bool
-reason_legal(struct bytes value, bool *removed)
+read_reason(struct bytes value, uint8_t *reason)
 {
 	struct bytes content;
 	struct der d;
@@ -64,27 +64,26 @@ reason_legal(struct bytes value, bool *removed)
 	der_init(&d, value);
 	if (!der_read(&d, DER_ENUMERATED, &content) || !der_end(&d) || content.len != 1)
 		return false;
-	if (content.p[0] == 8)
-		*removed = true;
-	return content.p[0] >= 1 && content.p[0] <= 10 && content.p[0] != 7;
+	*reason = content.p[0];
+	return *reason >= 1 && *reason <= 10 && *reason != 7;
 }
 
 static bool
-invalidity_date_legal(struct bytes value)
+read_invalidity_date(struct bytes value, int64_t *seconds)
 {
-	int64_t seconds;
 	struct der d;
 
 	der_init(&d, value);
-	return der_read_generalized_time(&d, &seconds) && der_end(&d);
+	return der_read_generalized_time(&d, seconds) && der_end(&d);
 }
 
 /* RFC 5280 5.3: of entry extensions only reasonCode and invalidityDate are for
  * a CRL that its own CA signs; neither is critical. */
 static bool
-check_entry_extensions(struct crl_check *c, struct bytes list, struct error *err)
+check_entry_extensions(
+    struct crl_check *c, struct bytes list, struct crl_entry *entry, struct error *err)
 {
-	bool reason = false, invalidity = false, legal;
+	bool reason = false, legal;
 	struct extension_iter it;
 	struct extension x;
 
@@ -94,10 +93,11 @@ check_entry_extensions(struct crl_check *c, struct bytes list, struct error *err
 			return refuse(err, "an entry's extensions are no DER (RFC 5280 5.3)");
 		if (bytes_equal(x.oid, oid_reason_code) && !reason) {
 			reason = true;
-			legal = reason_legal(x.value, &c->removed);
-		} else if (bytes_equal(x.oid, oid_invalidity_date) && !invalidity) {
-			invalidity = true;
-			legal = invalidity_date_legal(x.value);
+			legal = read_reason(x.value, &entry->reason);
+			c->removed |= entry->reason == CRL_REMOVE_FROM_CRL;
+		} else if (bytes_equal(x.oid, oid_invalidity_date) && !entry->has_invalidity_date) {
+			entry->has_invalidity_date = true;
+			legal = read_invalidity_date(x.value, &entry->invalidity_date);
 		} else {
 			return refuse(err,
 			    "an entry has an unknown or repeated extension (RFC 5280 "
@@ -113,24 +113,28 @@ check_entry_extensions(struct crl_check *c, struct bytes list, struct error *err
 static bool
 check_entry(struct crl_check *c, struct bytes element, struct error *err)
 {
-	struct bytes serial, extensions;
-	int64_t revoked_at;
+	struct crl_entry entry = {0};
+	struct bytes integer, extensions = {0};
 	struct der d;
 
-	if (!der_enter_only(element, DER_SEQUENCE, &d) || !der_read_integer(&d, &serial) ||
-	    serial.p[0] >= 0x80 || serial.len > SERIAL_MAX || (serial.len == 1 && serial.p[0] == 0))
+	if (!der_enter_only(element, DER_SEQUENCE, &d) || !der_read_integer(&d, &integer) ||
+	    integer.p[0] >= 0x80 || integer.len > SERIAL_MAX ||
+	    (integer.len == 1 && integer.p[0] == 0))
 		return refuse(err, "an entry's serial number is not positive or longer than 20 "
 				   "octets (RFC 5280 4.1.2.2)");
-	if (!der_read_time(&d, &revoked_at))
+	if (!der_read_time(&d, &entry.revoked_at))
 		return refuse(err, "an entry's revocationDate is no time as RFC 5280 5.1.2.6 has "
 				   "it");
-	c->summary.entries++;
-	if (der_end(&d))
-		return true;
-	if (!der_read(&d, DER_SEQUENCE, &extensions) || !der_end(&d))
+	if (!der_end(&d) && (!der_read(&d, DER_SEQUENCE, &extensions) || !der_end(&d)))
 		return refuse(err, "an entry has more than serial, date and extensions (RFC 5280 "
 				   "5.1)");
-	return check_entry_extensions(c, extensions, err);
+	if (extensions.p != NULL && !check_entry_extensions(c, extensions, &entry, err))
+		return false;
+	c->summary.entries++;
+	if (c->rules.entry == NULL)
+		return true;
+	entry.serial = integer.p[0] == 0 ? (struct bytes){integer.p + 1, integer.len - 1} : integer;
+	return c->rules.entry(&entry, c->rules.arg, err);
 }
 
 static bool

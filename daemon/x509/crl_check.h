@@ -15,6 +15,7 @@
 
 #include "daemon/core/error.h"
 #include "daemon/x509/algorithm.h"
+#include "daemon/x509/crl.h"
 #include "daemon/x509/extension.h"
 
 /* The largest element that is kept whole: issuer, or all CRL extensions. */
@@ -22,12 +23,18 @@
 /* The largest entry that can be legal. */
 #define CRL_CHECK_ENTRY_MAX 128
 
+/* Sees each entry as it passes; its serial without leading zeros, borrowed for
+ * the call. False refuses the list with the error that it set. */
+typedef bool crl_check_entry_fn(const struct crl_entry *entry, void *arg, struct error *err);
+
 /* What the list must be. Borrowed until the check is over. */
 struct crl_rules {
 	struct bytes issuer; /* whole Name, compared byte for byte */
 	struct bytes key_id; /* AKI must be this keyIdentifier and nothing else */
 	enum sig_alg sig_alg;
-	uint64_t total_len; /* of the TBSCertList, as announced */
+	uint64_t total_len;	   /* of the TBSCertList, as announced */
+	crl_check_entry_fn *entry; /* NULL: nobody looks at the entries */
+	void *arg;
 };
 
 /* What the list is; valid after crl_check_finish. */

@@ -1,0 +1,278 @@
+#include "daemon/x509/crl_read.h"
+
+#include <stdlib.h>
+
+#include <openssl/evp.h>
+
+#include "daemon/x509/der.h"
+
+/* Tag and length of CertificateList and TBSCertList, of up to 2^40 octets. */
+#define HEADER_MAX 7
+
+/* ---- tally */
+
+bool
+crl_tally_begin(struct crl_tally *t, struct error *err)
+{
+	t->count = 0;
+	if (t->md == NULL)
+		t->md = EVP_MD_CTX_new();
+	if (t->md == NULL || EVP_DigestInit_ex(t->md, EVP_sha256(), NULL) != 1)
+		return error_set_openssl(err, ERROR_SYSTEM, "beginning a tally of revocations");
+	return true;
+}
+
+static size_t
+put_int64(uint8_t *out, int64_t value)
+{
+	for (size_t i = 0; i < 8; i++)
+		out[i] = (uint8_t)((uint64_t)value >> (56 - 8 * i));
+	return 8;
+}
+
+/* Every field has its place, so that no two entries look alike. */
+bool
+crl_tally_add(struct crl_tally *t, const struct crl_entry *entry, struct error *err)
+{
+	uint8_t record[1 + 20 + 8 + 1 + 1 + 8];
+	size_t n = 0;
+
+	if (entry->serial.len == 0 || entry->serial.len > 20)
+		return error_set(err, ERROR_INPUT,
+		    "a revoked serial has %zu octets; RFC 5280 "
+		    "4.1.2.2 allows 1 to 20",
+		    entry->serial.len);
+	record[n++] = (uint8_t)entry->serial.len;
+	memcpy(record + n, entry->serial.p, entry->serial.len);
+	n += entry->serial.len;
+	n += put_int64(record + n, entry->revoked_at);
+	record[n++] = entry->reason;
+	record[n++] = entry->has_invalidity_date;
+	n += put_int64(record + n, entry->has_invalidity_date ? entry->invalidity_date : 0);
+	t->count++;
+	if (EVP_DigestUpdate(t->md, record, n) != 1)
+		return error_set_openssl(err, ERROR_INTERNAL, "tallying a revocation");
+	return true;
+}
+
+bool
+crl_tally_end(struct crl_tally *t, uint8_t digest[32], struct error *err)
+{
+	if (EVP_DigestFinal_ex(t->md, digest, NULL) != 1)
+		return error_set_openssl(err, ERROR_INTERNAL, "ending a tally of revocations");
+	return true;
+}
+
+void
+crl_tally_free(struct crl_tally *t)
+{
+	EVP_MD_CTX_free(t->md);
+	*t = (struct crl_tally){0};
+}
+
+/* ---- reader */
+
+enum part {
+	IN_LIST_HEADER, /* tag and length of the CertificateList */
+	IN_TBS_HEADER,	/* the same of the TBSCertList */
+	IN_TBS,
+	IN_TAIL, /* signatureAlgorithm and signatureValue */
+};
+
+struct crl_reader {
+	struct crl_rules rules;
+	const struct spki *key;
+	uint64_t total_len, seen;
+	uint64_t tbs_left;
+	enum part part;
+	bool failed;
+	struct crl_check check;
+	struct crl_tally tally;
+	EVP_MD_CTX *md; /* of the to-be-signed part; NULL for an algorithm without */
+	uint8_t held[CRL_LIST_TAIL_MAX];
+	size_t held_len;
+};
+
+static bool
+refuse(struct error *err, const char *what)
+{
+	return error_set(err, ERROR_INPUT, "CRL: %s", what);
+}
+
+static bool
+tally_entry(const struct crl_entry *entry, void *arg, struct error *err)
+{
+	struct crl_reader *r = arg;
+
+	return crl_tally_add(&r->tally, entry, err);
+}
+
+struct crl_reader *
+crl_reader_new(
+    const struct crl_rules *rules, const struct spki *key, uint64_t total_len, struct error *err)
+{
+	struct crl_reader *r = calloc(1, sizeof *r);
+
+	if (r == NULL) {
+		(void)error_set_errno(err, ERROR_SYSTEM, "allocating a CRL's reader");
+		return NULL;
+	}
+	r->rules = *rules;
+	r->rules.entry = tally_entry;
+	r->rules.arg = r;
+	r->key = key;
+	r->total_len = total_len;
+	r->md = EVP_MD_CTX_new();
+	if (r->md == NULL || EVP_DigestInit_ex(r->md, sig_alg_md(rules->sig_alg), NULL) != 1)
+		(void)error_set_openssl(err, ERROR_SYSTEM, "cannot begin to read a CRL");
+	else if (crl_tally_begin(&r->tally, err))
+		return r;
+	crl_reader_free(r);
+	return NULL;
+}
+
+void
+crl_reader_free(struct crl_reader *r)
+{
+	if (r == NULL)
+		return;
+	crl_tally_free(&r->tally);
+	EVP_MD_CTX_free(r->md);
+	free(r);
+}
+
+static bool
+hold_octet(struct crl_reader *r, struct bytes *piece)
+{
+	if (r->held_len == sizeof r->held)
+		return false;
+	r->held[r->held_len++] = *piece->p++;
+	piece->len--;
+	return true;
+}
+
+/* True when held[] is tag and length of a SEQUENCE, whole and in DER's form. */
+static bool
+is_header(const struct crl_reader *r, uint64_t *content_len, bool *bad)
+{
+	size_t octets = r->held_len >= 2 && r->held[1] >= 0x80 ? r->held[1] & 0x7fu : 0;
+	uint64_t v = 0;
+
+	*bad = r->held[0] != DER_SEQUENCE || octets > HEADER_MAX - 2 ||
+	       (r->held_len >= 2 && r->held[1] == 0x80);
+	if (*bad || r->held_len < 2 + octets)
+		return false;
+	for (size_t i = 0; i < octets; i++)
+		v = v << 8 | r->held[2 + i];
+	*content_len = octets == 0 ? r->held[1] : v;
+	*bad = octets > 0 && (v < 0x80 || r->held[2] == 0);
+	return !*bad && r->held_len >= 2;
+}
+
+/* The header is known: the checker gets it, and then what it announces. */
+static bool
+begin_tbs(struct crl_reader *r, uint64_t content_len, struct error *err)
+{
+	struct bytes header = {r->held, r->held_len};
+
+	r->rules.total_len = r->held_len + content_len;
+	r->tbs_left = content_len;
+	crl_check_begin(&r->check, &r->rules);
+	r->part = IN_TBS;
+	if (EVP_DigestUpdate(r->md, header.p, header.len) != 1)
+		return error_set_openssl(err, ERROR_INTERNAL, "digesting a CRL");
+	return crl_check_push(&r->check, header, err);
+}
+
+static bool
+take_header(struct crl_reader *r, struct bytes *piece, struct error *err)
+{
+	uint64_t content_len = 0;
+	bool bad;
+
+	(void)hold_octet(r, piece);
+	if (!is_header(r, &content_len, &bad))
+		return !bad ||
+		       refuse(err, "tag or length at its beginning is not DER (X.690 10.1)");
+	if (r->part == IN_TBS_HEADER) {
+		if (!begin_tbs(r, content_len, err))
+			return false;
+	} else if (r->held_len + content_len != r->total_len) {
+		return refuse(err, "its length is another than the number of its octets");
+	} else {
+		r->part = IN_TBS_HEADER;
+	}
+	r->held_len = 0;
+	return true;
+}
+
+static bool
+take_tbs(struct crl_reader *r, struct bytes *piece, struct error *err)
+{
+	struct bytes part = {piece->p, piece->len < r->tbs_left ? piece->len : (size_t)r->tbs_left};
+
+	if (!crl_check_push(&r->check, part, err))
+		return false;
+	if (EVP_DigestUpdate(r->md, part.p, part.len) != 1)
+		return error_set_openssl(err, ERROR_INTERNAL, "digesting a CRL");
+	piece->p += part.len;
+	piece->len -= part.len;
+	r->tbs_left -= part.len;
+	if (r->tbs_left == 0)
+		r->part = IN_TAIL;
+	return true;
+}
+
+bool
+crl_reader_push(struct crl_reader *r, struct bytes piece, struct error *err)
+{
+	if (r->failed)
+		return refuse(err, "it was refused already");
+	r->seen += piece.len;
+	if (r->seen > r->total_len)
+		r->failed = !refuse(err, "it is longer than announced");
+	while (!r->failed && piece.len > 0) {
+		if (r->part == IN_TBS)
+			r->failed = !take_tbs(r, &piece, err);
+		else if (r->part != IN_TAIL)
+			r->failed = !take_header(r, &piece, err);
+		else if (!hold_octet(r, &piece))
+			r->failed = !refuse(err, "too much stands behind its TBSCertList");
+	}
+	return !r->failed;
+}
+
+/* RFC 5280 5.1.1.2, 5.1.1.3. */
+static bool
+check_signature(struct crl_reader *r, struct error *err)
+{
+	struct bytes alg, signature;
+	uint8_t digest[DIGEST_MAX];
+	unsigned int len = 0;
+	struct der d;
+
+	der_init(&d, (struct bytes){r->held, r->held_len});
+	if (!der_read_whole(&d, DER_SEQUENCE, &alg) || !der_read_bit_octets(&d, &signature) ||
+	    !der_end(&d))
+		return refuse(
+		    err, "algorithm and signature at its end are no DER (RFC 5280 5.1.1)");
+	if (!bytes_equal(alg, sig_alg_der(r->rules.sig_alg)))
+		return refuse(err, "its outer signature algorithm is another than the inner one "
+				   "(RFC 5280 5.1.1.2)");
+	if (EVP_DigestFinal_ex(r->md, digest, &len) != 1)
+		return error_set_openssl(err, ERROR_INTERNAL, "digesting a CRL");
+	return spki_verify_digest(
+	    r->key, r->rules.sig_alg, (struct bytes){digest, len}, signature, err);
+}
+
+bool
+crl_reader_finish(struct crl_reader *r, struct crl_contents *contents, struct error *err)
+{
+	if (r->failed)
+		return refuse(err, "it was refused already");
+	r->failed = true; /* it is over in any case */
+	if (r->part != IN_TAIL || r->seen != r->total_len)
+		return refuse(err, "it ends too early");
+	return crl_check_finish(&r->check, &contents->summary, err) && check_signature(r, err) &&
+	       crl_tally_end(&r->tally, contents->entries_sha256, err);
+}
