@@ -162,7 +162,8 @@ check_idp(struct bytes value, struct error *err)
 	if (!der_enter_only(value, DER_SEQUENCE, &d) || der_end(&d))
 		goto bad;
 	if (der_next_is(&d, DER_CONTEXT_CONSTRUCTED(0)) &&
-	    !der_read(&d, DER_CONTEXT_CONSTRUCTED(0), &content))
+	    (!der_read(&d, DER_CONTEXT_CONSTRUCTED(0), &content) ||
+		!extension_check_full_name(content, err)))
 		goto bad;
 	for (size_t i = 0; i < COUNT_OF(flags); i++) {
 		if (!der_next_is(&d, flags[i]))
@@ -205,8 +206,13 @@ check_extension(
 		s->idp = x->value;
 		must_be_critical = true;
 	} else if (bytes_equal(x->oid, oid_freshest_crl)) {
+		if (!extension_check_distribution_points(x->value, err))
+			return false;
 		*freshest = true;
-	} else if (!bytes_equal(x->oid, oid_authority_info_access)) {
+	} else if (bytes_equal(x->oid, oid_authority_info_access)) {
+		if (!extension_check_authority_info_access(x->value, err))
+			return false;
+	} else {
 		return refuse(err, "it has an extension that does not belong there (RFC 5280 5.2)");
 	}
 	if (x->critical != must_be_critical)

@@ -85,6 +85,7 @@ parse_attributes(struct der *info, struct csr *csr, struct error *err)
 						    : "an attribute stands twice");
 		}
 		seen[count++] = oid;
+		csr->attribute_count = count;
 		if (bytes_equal(oid, oid_extension_request) &&
 		    !parse_extension_request(&values, csr, err))
 			return false;

@@ -24,6 +24,7 @@ struct csr {
 	struct bytes info;    /* CertificationRequestInfo: what is signed */
 	struct bytes subject; /* whole Name; may be empty */
 	struct spki spki;
+	size_t attribute_count;
 	struct bytes extensions; /* concatenated Extension SEQUENCEs; empty: none asked for */
 
 	/* What the extensions ask for, where they are of a kind we read. */

@@ -188,6 +188,15 @@ bool extension_read_authority_key_identifier(
 bool extension_read_crl_number(
     struct bytes value, struct bytes *number, struct error *err) MUST_CHECK;
 
+/* cRLDistributionPoints and freshestCRL (RFC 5280 4.2.1.13): every point has URIs,
+ * and neither reasons nor a CRL issuer of its own. */
+bool extension_check_distribution_points(struct bytes value, struct error *err) MUST_CHECK;
+/* The content of a DistributionPointName's [0] (4.2.1.13, 5.2.5): a fullName of
+ * URIs. */
+bool extension_check_full_name(struct bytes content, struct error *err) MUST_CHECK;
+/* authorityInfoAccess (4.2.2.1): caIssuers and ocsp, with URIs. */
+bool extension_check_authority_info_access(struct bytes value, struct error *err) MUST_CHECK;
+
 /* Checks one name's characters: DNS preferred syntax (underscore tolerated, "*"
  * only as the whole leftmost label), IP 4 or 16 octets, e-mail local@domain,
  * URI with a scheme; all printable ASCII. */

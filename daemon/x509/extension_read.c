@@ -272,3 +272,92 @@ extension_read_crl_number(struct bytes value, struct bytes *number, struct error
 		    CRL_NUMBER_MAX);
 	return true;
 }
+
+/* ---- locations */
+
+/* One GeneralName that is a URI. */
+static bool
+read_uri(struct der *d, struct error *err)
+{
+	struct san uri = {.type = SAN_URI};
+
+	if (!der_read(d, DER_CONTEXT(6), &uri.value))
+		return error_set(err, ERROR_INPUT,
+		    "a location is no URI (RFC 5280 4.2.1.6: uniformResourceIdentifier)");
+	return san_check(&uri, err);
+}
+
+bool
+extension_check_full_name(struct bytes content, struct error *err)
+{
+	struct der d, names;
+	size_t count = 0;
+
+	der_init(&d, content);
+	if (!der_enter(&d, DER_CONTEXT_CONSTRUCTED(0), &names) || !der_end(&d) || der_end(&names))
+		return error_set(
+		    err, ERROR_INPUT, "a distribution point has no full name (RFC 5280 4.2.1.13)");
+	while (!der_end(&names)) {
+		if (++count > EXTENSION_URL_COUNT_MAX)
+			return error_set(err, ERROR_LIMIT,
+			    "a distribution point has more than %d names", EXTENSION_URL_COUNT_MAX);
+		if (!read_uri(&names, err))
+			return false;
+	}
+	return true;
+}
+
+bool
+extension_check_distribution_points(struct bytes value, struct error *err)
+{
+	struct bytes name;
+	struct der d, point;
+	size_t count = 0;
+
+	if (!der_enter_only(value, DER_SEQUENCE, &d) || der_end(&d))
+		return error_set(err, ERROR_INPUT,
+		    "the distribution points are no DER sequence (RFC 5280 4.2.1.13)");
+	while (!der_end(&d)) {
+		if (++count > EXTENSION_URL_COUNT_MAX)
+			return error_set(err, ERROR_LIMIT,
+			    "there are more than %d distribution points", EXTENSION_URL_COUNT_MAX);
+		if (!der_enter(&d, DER_SEQUENCE, &point) ||
+		    !der_read(&point, DER_CONTEXT_CONSTRUCTED(0), &name) || !der_end(&point))
+			return error_set(err, ERROR_INPUT,
+			    "a distribution point is not just a name: reasons and cRLIssuer do not "
+			    "belong there (RFC 5280 4.2.1.13)");
+		if (!extension_check_full_name(name, err))
+			return false;
+	}
+	return true;
+}
+
+bool
+extension_check_authority_info_access(struct bytes value, struct error *err)
+{
+	struct der d, access;
+	struct bytes method;
+	size_t count = 0;
+
+	if (!der_enter_only(value, DER_SEQUENCE, &d) || der_end(&d))
+		return error_set(
+		    err, ERROR_INPUT, "authorityInfoAccess is no DER sequence (RFC 5280 4.2.2.1)");
+	while (!der_end(&d)) {
+		if (++count > EXTENSION_URL_COUNT_MAX)
+			return error_set(err, ERROR_LIMIT,
+			    "authorityInfoAccess has more than %d locations",
+			    EXTENSION_URL_COUNT_MAX);
+		if (!der_enter(&d, DER_SEQUENCE, &access) || !der_read_oid(&access, &method) ||
+		    !(bytes_equal(method, oid_ad_ocsp) || bytes_equal(method, oid_ad_ca_issuers)))
+			return error_set(err, ERROR_INPUT,
+			    "authorityInfoAccess has another access method than caIssuers and ocsp "
+			    "(RFC 5280 4.2.2.1)");
+		if (!read_uri(&access, err))
+			return false;
+		if (!der_end(&access))
+			return error_set(err, ERROR_INPUT,
+			    "an access description is not just a method and a location (RFC 5280 "
+			    "4.2.2.1)");
+	}
+	return true;
+}

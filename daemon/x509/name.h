@@ -43,6 +43,11 @@ bool name_check(struct bytes der, struct error *err) MUST_CHECK;
 
 bool name_is_empty(struct bytes der);
 
+/* True when two Names that were checked are the same for who compares as RFC
+ * 5280 7.1 says, whatever their string types, cases and blanks are; rather once
+ * too often, since it is for finding impostors. */
+bool name_matches(struct bytes a, struct bytes b);
+
 /* Encodes text; the result points into buf (NAME_DER_MAX octets are
  * always enough). PrintableString for C, serialNumber and dnQualifier,
  * IA5String for emailAddress and DC, UTF8String for all others. Spaces around

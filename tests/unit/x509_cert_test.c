@@ -698,6 +698,58 @@ extension_limits(void **state)
 	assert_error(e, "no URL");
 }
 
+struct location {
+	const char *value, *words;
+};
+
+static void
+locations_of(bool (*check)(struct bytes value, struct error *err), const struct location *cases,
+    size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct error e = ERROR_INIT;
+
+		if (cases[i].words == NULL)
+			assert_ok(check(hex(cases[i].value), &e), e);
+		else if (check(hex(cases[i].value), &e))
+			fail_msg("'%s' was taken", cases[i].value);
+		else
+			assert_error(e, cases[i].words);
+	}
+}
+
+#define URI "86 03 613a62"
+static void
+locations(void **state)
+{
+	static const struct location points[] = {
+	    {"30 0b 30 09 a0 07 a0 05" URI, NULL},
+	    {"30 10 30 0e a0 0c a0 0a" URI URI, NULL},
+	    {"30 16 30 09 a0 07 a0 05" URI "30 09 a0 07 a0 05" URI, NULL},
+	    {"30 00", "4.2.1.13"},
+	    {"31 0b 30 09 a0 07 a0 05" URI, "4.2.1.13"},
+	    {"30 02 30 00", "not just a name"},
+	    {"30 06 30 04 a0 02 a0 00", "no full name"},
+	    {"30 0b 30 09 a0 07 a1 05" URI, "no full name"},
+	    {"30 0b 30 09 a0 07 a0 05 82 03 613a62", "no URI"},
+	    {"30 0b 30 09 a0 07 a0 05 86 03 616262", "no URI"},
+	    {"30 0f 30 0d a0 07 a0 05" URI "81 02 0780", "cRLIssuer"}, /* reasons */
+	    {"30 0d 30 0b a0 07 a0 05" URI "a2 00", "cRLIssuer"},
+	    {"30 04 30 02 a2 00", "cRLIssuer"},
+	};
+	static const struct location access[] = {
+	    {"30 11 30 0f 06 08 2b06010505073001 " URI, NULL},
+	    {"30 11 30 0f 06 08 2b06010505073002 " URI, NULL},
+	    {"30 00", "4.2.2.1"},
+	    {"30 11 30 0f 06 08 2b06010505073003 " URI, "access method"},
+	    {"30 11 30 0f 06 08 2b06010505073001 82 03 613a62", "no URI"},
+	    {"30 13 30 11 06 08 2b06010505073001 " URI "05 00", "just a method"},
+	};
+
+	locations_of(extension_check_distribution_points, points, COUNT_OF(points));
+	locations_of(extension_check_authority_info_access, access, COUNT_OF(access));
+}
+
 int
 main(void)
 {
@@ -708,6 +760,7 @@ main(void)
 	    cmocka_unit_test(put_together_wrongly),
 	    cmocka_unit_test(builder_refuses),
 	    cmocka_unit_test(extension_limits),
+	    cmocka_unit_test(locations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

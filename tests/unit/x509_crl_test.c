@@ -428,6 +428,7 @@ cut_off_and_flipped(void **state)
 
 #define AKI "30 1f 06 03 551d23 04 18 30 16 80 14 0102030405060708090a0b0c0d0e0f1011121314"
 #define NUMBER "30 0a 06 03 551d14 04 03 02 01 07"
+#define FRESHEST "30 14 06 03 551d2e 04 0d 30 0b 30 09 a0 07 a0 05 86 03 613a62"
 #define DELTA "30 0d 06 03 551d1b 01 01 ff 04 03 02 01 05"
 #define ENTRY "30 12 02 01 05 17 0d 3236313132323132303030305a"
 #define ENTRY_WITH(len, list_len, ext) \
@@ -508,8 +509,18 @@ faults(void **state)
 	    {NULL, AKI NUMBER "30 0a 06 03 551d1b 04 03 02 01 05", "must be critical"},
 	    {NULL, AKI NUMBER "30 0d 06 03 551d1b 01 01 ff 04 03 02 01 08", "below its base"},
 	    {NULL, AKI "30 0a 06 03 551d14 04 03 02 01 ff", "CRL number"},
-	    {NULL, AKI NUMBER DELTA "30 0b 06 03 551d2e 04 04 30 02 30 00", "freshestCRL"},
-	    {NULL, AKI NUMBER "30 0b 06 03 551d2e 04 04 30 02 30 00", NULL},
+	    {NULL, AKI NUMBER DELTA FRESHEST, "freshestCRL"},
+	    {NULL, AKI NUMBER FRESHEST, NULL},
+	    {NULL, AKI NUMBER "30 0b 06 03 551d2e 04 04 30 02 30 00", "distribution point"},
+	    {NULL, AKI NUMBER "30 14 06 08 2b06010505070101 04 08 30 06 30 04 86 02 613a",
+		"access method"},
+	    {NULL,
+		AKI NUMBER "30 1b 06 03 551d1c 01 01 ff 04 11 30 0f a0 0d a1 0b 30 09 06 03 550403 "
+			   "0c 02 6161",
+		"full name"},
+	    {NULL,
+		AKI NUMBER "30 17 06 03 551d1c 01 01 ff 04 0d 30 0b a0 09 a0 07 86 05 613a622f63",
+		NULL},
 	    {NULL, AKI NUMBER "30 0a 06 03 551d12 04 03 30 01 00", "is no DER"},
 	    {NULL, AKI NUMBER "30 09 06 03 551d12 04 02 30 00", "does not belong"},
 	    {NULL, AKI NUMBER "30 0c 06 03 551d1c 01 01 ff 04 02 30 00", "issuingDistribution"},

@@ -270,6 +270,50 @@ attributes(void **state)
 	assert_true(name_is_empty(hex("30 00")));
 }
 
+/* What somebody could take for the same name. */
+static void
+matching(void **state)
+{
+	static const char *const same[][2] = {
+	    {"CN=Demo CA,O=Example,C=DE", "CN=Demo CA,O=Example,C=DE"},
+	    {"CN=Demo CA,O=Example,C=DE", "CN=demo ca,O=EXAMPLE,C=de"},
+	    {"CN=Demo CA", "CN=\\ Demo   CA\\ "},
+	    {"CN=Demo CA", "CN=Demo\xc2\xa0"
+			   "CA"},
+	    {"CN=Demo CA", "CN=De\xc2\xadmo C\xe2\x80\x8b"
+			   "A"},
+	    {"CN=Demo CA", "CN=\xef\xbc\xa4"
+			   "emo CA"},
+	    {"CN=Demo CA", "CN=#130744656d6f204341"},		    /* PrintableString */
+	    {"CN=Demo CA", "CN=#1e0e00440065006d006f002000430041"}, /* BMPString */
+	    {"CN=M\xc3\xbcnchen", "CN=M\xc3\x9cNCHEN"}, {"CN=\xd0\x96", "CN=\xd0\xb6"},
+	    {"CN=a+O=B", "CN=#130141+O=b"}, /* another order in DER */
+	};
+	static const char *const differ[][2] = {
+	    {"CN=Demo CA,O=Example,C=DE", "CN=Demo CA,O=Example"},
+	    {"CN=Demo CA", "CN=DemoCA"},
+	    {"CN=Demo CA", "O=Demo CA"},
+	    {"CN=Demo CA", "CN=Demo CA 2"},
+	    {"CN=a,O=b", "CN=a+O=b"},
+	    {"O=a,O=b", "O=b,O=a"},
+	};
+	uint8_t buf[2][NAME_DER_MAX];
+	struct error e = ERROR_INIT;
+	struct bytes a, b;
+
+	for (size_t i = 0; i < COUNT_OF(same) + COUNT_OF(differ); i++) {
+		bool alike = i < COUNT_OF(same);
+		const char *const *pair = alike ? same[i] : differ[i - COUNT_OF(same)];
+
+		assert_ok(name_from_text(pair[0], buf[0], sizeof buf[0], &a, &e), e);
+		assert_ok(name_from_text(pair[1], buf[1], sizeof buf[1], &b, &e), e);
+		if (name_matches(a, b) != alike || name_matches(b, a) != alike)
+			fail_msg("'%s' and '%s'", pair[0], pair[1]);
+	}
+	assert_false(name_matches(hex("30 00"), a));
+	assert_true(name_matches(hex("30 00"), hex("30 00")));
+}
+
 int
 main(void)
 {
@@ -281,6 +325,7 @@ main(void)
 	    cmocka_unit_test(readable),
 	    cmocka_unit_test(hostile_der),
 	    cmocka_unit_test(attributes),
+	    cmocka_unit_test(matching),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
