@@ -175,11 +175,12 @@ PYTEST      := /usr/bin/python3 -B -m pytest -q
 E2E_WORKERS ?= 2
 E2E         ?= tests/e2e
 
-# A PKCS#11 module that records what a token is asked for, and fails on command.
-# It stays loaded, so that what it counts is counted for the process.
+# PKCS#11 modules in front of a real one: recorder writes down what a token is
+# asked for, and fails on command; slow answers as late as a network HSM. They stay
+# loaded, so that what is counted is counted for the process.
 .PHONY: faults
-faults: $(BUILD)/faults/recorder.so
-$(BUILD)/faults/recorder.so: tests/faults/recorder.c $(BUILD)/flags
+faults: $(BUILD)/faults/recorder.so $(BUILD)/faults/slow.so
+$(BUILD)/faults/%.so: tests/faults/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -g $(WARN) -fPIC -shared -Wl,-z,nodelete $(PKG_CFLAGS) -o $@ $< -lcrypto -lpthread -ldl
 
@@ -209,13 +210,30 @@ fuzz:                           ## each fuzz target for FUZZ_TIME seconds (needs
 	@$(MAKE) --no-print-directory -s -j$(JOBS) $(FUZZ_BUILD) $(FUZZ_TESTS:%=$(BUILD)/fuzz/fuzz_%)
 	@scripts/run_fuzz.sh $(FUZZ_TIME) $(BUILD)/fuzz $(FUZZ_TESTS)
 
-.PHONY: bench bench-build
-$(BUILD)/bench/%: tests/bench/%.c $(BUILD)/flags
+# Measuring. ONLY=issue.p256 takes the series whose names begin so; BENCH_SECONDS,
+# BENCH_ROUNDS and BENCH_LARGE=1 make it longer (tests/bench/bench.py --help).
+ONLY ?=
+BENCH_PROGRAMS := csign load post queue crl_stream crl_openssl
+$(BUILD)/bench/%: $(BUILD)/tests/bench/%.o
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -g $(WARN) $(PKG_CFLAGS) -o $@ $< -lpq -lpthread -ldl
-bench-build: all $(BUILD)/bench/csign $(BUILD)/bench/load
-bench: bench-build              ## certificates per second, beside the token's own rate
-	@CHANCERY_BUILD=$(BUILD) /usr/bin/python3 -B tests/bench/bench.py $(BENCH_ARGS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(BENCH_LIBS) -lpthread -ldl
+.SECONDARY: $(BENCH_PROGRAMS:%=$(BUILD)/tests/bench/%.o)
+$(BUILD)/bench/load: BENCH_LIBS := -lpq
+$(BUILD)/bench/crl_openssl: BENCH_LIBS := -lpq -lcrypto
+$(BUILD)/bench/queue $(BUILD)/bench/crl_stream: BENCH_LIBS = $(shell pkg-config --libs $(call pkgs,db x509 core))
+$(BUILD)/bench/queue $(BUILD)/bench/crl_stream: $(foreach l,db x509 core,$(BUILD)/lib$(l).a)
+
+.PHONY: bench bench-build profile
+bench-build: all $(BENCH_PROGRAMS:%=$(BUILD)/bench/%) $(BUILD)/faults/slow.so
+bench:                          ## rates beside the token's own rate and beside peers (ONLY=issue.p256)
+	@scripts/bootstrap.sh build demo check bench
+	@$(MAKE) --no-print-directory -s -j$(JOBS) bench-build
+	@CHANCERY_BUILD=$(BUILD) /usr/bin/python3 -B tests/bench/bench.py $(if $(ONLY),--only $(ONLY)) $(BENCH_ARGS)
+
+profile:                        ## where the time of signer, issuer and PostgreSQL goes (perf)
+	@scripts/bootstrap.sh build demo check bench
+	@$(MAKE) --no-print-directory -s -j$(JOBS) bench-build
+	@CHANCERY_BUILD=$(BUILD) /usr/bin/python3 -B tests/bench/profile.py $(if $(ONLY),--only $(ONLY)) $(BENCH_ARGS)
 
 .PHONY: bench-x509
 $(BUILD)/bench/bench_x509: $(BUILD)/tests/bench/bench_x509.o $(BUILD)/libx509.a $(BUILD)/libcore.a

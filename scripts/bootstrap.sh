@@ -1,11 +1,12 @@
 #!/bin/sh
 # Installs what is missing on Debian 12, and nothing else.
 #
-#   scripts/bootstrap.sh [build] [demo] [check] [lint]
+#   scripts/bootstrap.sh [build] [demo] [check] [bench] [lint]
 #
 # build  compiler and libraries
 # demo   PostgreSQL, SoftHSM, slapd and the third-party tools of `make demo`
 # check  what the tests need beyond that
+# bench  perf, and the peers that `make bench` measures beside Chancery
 # lint   clang-tidy, clang-format, cppcheck, libFuzzer's runtime
 #
 # A warm run only asks dpkg. The distribution's own services of freshly
@@ -21,6 +22,7 @@ DEMO="openssl curl ca-certificates util-linux postgresql postgresql-client softh
 CHECK="libcmocka-dev nginx-light p11-kit openjdk-17-jre-headless mandoc python3-pytest
     python3-pytest-xdist python3-psycopg2 python3-cryptography python3-ldap3
     python3-asn1crypto python3-hypothesis python3-yaml"
+BENCH="linux-perf golang-cfssl libengine-pkcs11-openssl"
 LINT="clang clang-tidy clang-format cppcheck libclang-rt-14-dev"
 
 wanted=""
@@ -29,9 +31,10 @@ for group in "${@:-build}"; do
 	build) wanted="$wanted $BUILD" ;;
 	demo) wanted="$wanted $DEMO" ;;
 	check) wanted="$wanted $CHECK" ;;
+	bench) wanted="$wanted $BENCH" ;;
 	lint) wanted="$wanted $LINT" ;;
 	*)
-		echo "bootstrap.sh: unknown group '$group'; known are build, demo, check, lint" >&2
+		echo "bootstrap.sh: unknown group '$group'; known are build, demo, check, bench, lint" >&2
 		exit 2
 		;;
 	esac

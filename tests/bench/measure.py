@@ -1,4 +1,9 @@
-"""What processes cost: CPU time and memory, from /proc."""
+"""What processes cost: CPU time and memory, from /proc.
+
+CPU time is what the scheduler accounts for each thread, in nanoseconds: a busy
+machine makes a round longer, but hardly changes what it costs. The ticks of
+/proc/PID/stat are too coarse for sessions that work some milliseconds each.
+"""
 
 import os
 
@@ -30,6 +35,13 @@ def cpu_us(pid):
     return total / 1000
 
 
+def machine_ticks():
+    """(busy, all) of the whole machine so far."""
+    with open("/proc/stat", encoding="ascii") as f:
+        ticks = [int(v) for v in f.readline().split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
 def memory_mib(pid):
     """(resident now, resident at most) of a process."""
     values = {}
@@ -55,14 +67,12 @@ def proportional_mib(pids):
 class Cpu:
     """CPU time by part of the system, between two looks."""
 
-    def __init__(self, daemon, cluster):
-        self.daemon = daemon
+    def __init__(self, roles, cluster):
+        """roles: {part: [pid, ...]}; the server's processes are found by themselves."""
+        self.roles = dict(roles)
         self.postmaster = cluster.process.pid
-        self.roles = {"supervisor": [daemon.process.pid]}
-        for role in ("front", "issuer", "signer"):
-            self.roles[role] = daemon.pids(role)
 
-    def _postgres(self):
+    def postgres(self):
         """Each process of the server, by what it is for."""
         found = {}
         for pid in [self.postmaster] + children(self.postmaster):
@@ -82,7 +92,7 @@ class Cpu:
     def look(self):
         """{(part, pid): microseconds}"""
         now = {(part, pid): cpu_us(pid) for part, pids in self.roles.items() for pid in pids}
-        now.update({(part, pid): cpu_us(pid) for pid, part in self._postgres().items()})
+        now.update({(part, pid): cpu_us(pid) for pid, part in self.postgres().items()})
         return now
 
     @staticmethod
@@ -92,3 +102,16 @@ class Cpu:
         for key, value in after.items():
             spent[key[0]] = spent.get(key[0], 0.0) + value - before.get(key, 0.0)
         return spent
+
+
+def put_cpu(results, name, spent, certificates):
+    """Microseconds for each certificate; returns {part: microseconds}."""
+    each = {part: value / certificates for part, value in spent.items()}
+    for part, value in each.items():
+        results.put(f"{name}.cpu_us.{part}", value)
+    results.put(f"{name}.cpu_us.total", sum(each.values()))
+    return each
+
+
+def cpu_text(each):
+    return ", ".join(f"{part} {value:.0f}" for part, value in sorted(each.items(), key=lambda i: -i[1]) if value >= 1)

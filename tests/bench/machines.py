@@ -1,0 +1,202 @@
+"""Several issuers on one database, and the queue without any.
+
+The daemon rests meanwhile. Requests are submitted first, all in one transaction,
+by the database itself; what is measured begins with its commit.
+
+    queue     the calls that the issuer makes, nothing signed in between
+    machines  1, 2 and 4 issuers, each with a signer of its own, on a token that
+              answers as late as a network HSM; throughput should be sessions /
+              latency until something else is full
+    signers   1 and 2 of them on the token as it is
+"""
+
+import copy
+import os
+import subprocess
+import time
+
+import measure
+from harness.lone_issuer import LoneIssuer
+from harness.chanceryd import build_dir
+from harness.process import wait_until
+from results import heading, line
+from world import SUBMITTER, THREADS, program
+
+KEY, CSR = "p256", "rsa_csr"
+SESSIONS = 30
+LATENCIES_MS = [1, 5, 20]
+ISSUERS = [1, 2, 4]
+BATCHES = [1, 16, 64, 256]
+# Requests that a round takes beyond those that are measured: until all sessions
+# have work, and while they run out of it.
+EDGE = 256
+
+
+class SlowToken:
+    """The token of the world behind tests/faults/slow.c."""
+
+    def __init__(self, token, latency_ms):
+        self.module = os.path.join(build_dir(), "faults", "slow.so")
+        self.label, self.pin, self.pin_file = token.label, token.pin, token.pin_file
+        self.environment = dict(token.environment, SLOW_MODULE=token.module, SLOW_MS=str(latency_ms))
+
+
+class Issuers:
+    """Some issuers with their signers; open with `with`."""
+
+    _numbers = iter(range(1, 1000))
+
+    def __init__(self, bench, token, threads):
+        """threads: of each."""
+        self.bench = bench
+        authority = copy.copy(bench.world.main)
+        authority.token = token
+        self.all = []
+        for n in threads:
+            number = next(self._numbers)
+            issuer = LoneIssuer(bench.world.path(f"issuer{number}"), authority, number + 1)
+            issuer.settings.config["log_level"] = "info"
+            issuer.settings.config["tokens"][0]["threads"] = n
+            issuer.settings.write_config()
+            self.all.append(issuer)
+
+    def __enter__(self):
+        for issuer in self.all:
+            issuer.start()
+            issuer.signer.wait_ready()  # one after the other: SoftHSM's logins disturb each other
+        return self
+
+    def __exit__(self, *ignored):
+        for issuer in self.all:
+            for role in ("issuer", "signer"):
+                child = getattr(issuer, role)
+                if child.alive():
+                    self.bench.saw_memory(role, child.pid)
+            issuer.close()
+
+    def roles(self):
+        return {"issuer": [i.issuer.pid for i in self.all], "signer": [i.signer.pid for i in self.all]}
+
+
+def backlog(bench, count):
+    """Submits them; they become visible at once."""
+    world, database = bench.world, bench.world.main.database
+    if database.one("SELECT to_regclass('public.bench_csr') IS NULL"):
+        from cryptography.hazmat.primitives.serialization import Encoding
+        connection = database.connect()
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE public.bench_csr (n serial, der bytea); "
+                           f"GRANT SELECT ON public.bench_csr TO {SUBMITTER}")
+            cursor.executemany("INSERT INTO public.bench_csr (der) VALUES (%s)",
+                               [(c.public_bytes(Encoding.DER),) for c in world.csr_objects(CSR)[:500]])
+        connection.close()
+    database.execute("SELECT count(chancery.submit_request(%s, 'bench', c.der)) FROM generate_series(1, %s) i "
+                     "JOIN public.bench_csr c ON c.n = 1 + i %% (SELECT max(n) FROM public.bench_csr)",
+                     (world.ca(KEY), count), SUBMITTER)
+
+
+def newest(bench):
+    return bench.world.main.database.one("SELECT coalesce(max(id), 0) FROM chancery_store.certificate")
+
+
+def steady_rate(bench, after, edge):
+    """Certificates per second from the end of one batch to the end of another, so
+    that it does not matter how large they are; the first and last `edge`
+    certificates are left out."""
+    rows = bench.world.main.database.execute(
+        "SELECT extract(epoch FROM max(issued_at))::float8, count(*) FROM chancery_store.certificate WHERE id > %s "
+        "GROUP BY xmin::text ORDER BY 1", (after,))
+    total, seen, window = sum(n for _, n in rows), 0, []
+    for at, n in rows:
+        seen += n
+        if edge <= seen <= total - edge:
+            window.append((at, seen))
+    if len(window) < 2 or window[-1][0] <= window[0][0]:
+        return 0.0
+    return (window[-1][1] - window[0][1]) / (window[-1][0] - window[0][0])
+
+
+def drain(bench, issuers, count, edge):
+    """Submits so many and waits until they are issued: certificates per second,
+    CPU time by part, and how busy the machine was."""
+    after = newest(bench)
+    backlog(bench, count)
+    cpu = measure.Cpu(issuers.roles(), bench.world.cluster)
+    before, ticks = cpu.look(), measure.machine_ticks()
+    start = time.perf_counter()
+    wait_until(lambda: newest(bench) - after >= count, timeout=120, interval=0.05, what="the backlog's end")
+    took = time.perf_counter() - start
+    busy, ended = (b - a for a, b in zip(ticks, measure.machine_ticks()))
+    spent = cpu.between(before, cpu.look())
+    return steady_rate(bench, after, edge) or count / took, spent, busy / max(ended, 1)
+
+
+def split(sessions, issuers):
+    return [sessions // issuers + (n < sessions % issuers) for n in range(issuers)]
+
+
+def one_round(bench, name, token, threads, expected):
+    """expected: certificates per second, for the size of the round; returns its rate."""
+    with Issuers(bench, token, threads) as issuers:
+        drain(bench, issuers, bench.count(EDGE * len(threads)), 0)
+        edge = bench.count(EDGE * len(threads))
+        count = bench.count(min(expected, 5000) * bench.seconds * 1.5) + 2 * edge
+        rate, spent, busy = drain(bench, issuers, count, edge)
+    bench.results.put(f"{name}.per_s", rate)
+    bench.results.put(f"{name}.machine_busy", busy)
+    return rate, measure.put_cpu(bench.results, name, spent, count), busy
+
+
+def machines(bench):
+    wanted = [(ms, n, SESSIONS) for ms in LATENCIES_MS for n in ISSUERS if bench.wants(f"machines.{ms}ms.issuers{n}")]
+    # Each machine with as many sessions as one HSM bears: what the database bears.
+    wanted += [(20, n, SESSIONS * n) for n in ISSUERS[1:] if bench.wants(f"machines.20ms.issuers{n}")]
+    if not wanted:
+        return
+    bench.world.ca(KEY)
+    bench.world.rest()
+    heading(f"Issuers on a token with latency ({KEY} CA, {CSR.replace('_', ' ')}s, a backlog)")
+    line(("", -28), ("sessions/latency", 16), ("issued/s", 8), ("ratio", 5), ("busy", 5), ("CPU us for each certificate", -1))
+    for ms, n, sessions in wanted:
+        name = f"machines.{ms}ms.issuers{n}" + (f".sessions{sessions}" if sessions != SESSIONS else "")
+        ideal = sessions * 1000 / ms
+        rate, each, busy = one_round(bench, name, SlowToken(bench.world.token, ms), split(sessions, n), ideal)
+        bench.results.put(f"{name}.ratio_to_sessions", rate / ideal)
+        line((f"{ms} ms, {sessions} sessions, {n} x", -28), (f"{ideal:.0f}", 16), (f"{rate:.0f}", 8), (f"{rate / ideal:.2f}", 5),
+             (f"{busy:.0%}", 5), (measure.cpu_text(each), -1))
+
+
+def signers(bench):
+    wanted = [n for n in (1, 2) if bench.wants(f"signers.{KEY}.{n}")]
+    if not wanted:
+        return
+    bench.world.ca(KEY)
+    bench.world.rest()
+    heading(f"Signer processes on the token as it is, each with {THREADS} threads and its issuer ({KEY} CA, a backlog)")
+    for n in wanted:
+        name = f"signers.{KEY}.{n}"
+        raw = bench.results.put(f"{name}.raw_per_s", bench.world.raw(KEY, bench.raw_seconds, THREADS, n)[0])
+        rate, each, busy = one_round(bench, name, bench.world.token, [THREADS] * n, 3000)
+        bench.results.put(f"{name}.ratio_to_raw", rate / raw)
+        line((f"{n} x {THREADS}", -6), (f"{rate:.0f}/s", 8), (f"{rate / raw:.2f} of raw", 12), (f"{busy:.0%} busy", 10),
+             (measure.cpu_text(each), -1))
+
+
+def queue(bench):
+    wanted = [batch for batch in BATCHES if bench.wants(f"queue.{batch}")]
+    if not wanted:
+        return
+    ids = bench.world.ids(KEY)
+    bench.world.rest()
+    heading("The queue alone: claimed, begun and completed, nothing signed (requests in a batch)")
+    for batch in wanted:
+        rate = {1: 500, 16: 3000}.get(batch, 8000)
+        backlog(bench, bench.count(rate * bench.seconds))
+        cpu = measure.Cpu({}, bench.world.cluster)
+        before = cpu.look()
+        said = subprocess.run([program("queue"), bench.world.main.database.dsn("chancery_issuer"), str(batch), *map(str, ids)],
+                              check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+        count, seconds = int(said[0]), float(said[1])
+        rate = bench.results.put(f"queue.{batch}.per_s", count / seconds)
+        # Its session has ended; the CPU time of sessions that ended is the server's no more.
+        line((f"{batch}", 5), (f"{rate:.0f}/s", 8))
