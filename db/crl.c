@@ -53,6 +53,12 @@ static const struct db_statement stmt_complete_entries = {
 static const struct db_statement stmt_delta_entries = {
     "crl_delta_entries", ENTRY DELTA_ENTRIES "ORDER BY serial", 3};
 
+/* $1 scope, $2 and $3 as above, $4 the last event. */
+static const struct db_statement stmt_complete_expected = {"crl_complete_expected",
+    ENTRY "FROM crl_complete_expected($1, to_timestamp($2), $3, $4) ORDER BY serial", 4};
+static const struct db_statement stmt_delta_expected = {
+    "crl_delta_expected", ENTRY "FROM crl_delta_expected($1, $2, $3) ORDER BY serial", 3};
+
 static void
 copy_octets(struct bytes from, uint8_t *to, size_t *len, size_t max)
 {
@@ -328,6 +334,18 @@ crl_stream_entries(struct db_stream *s, const struct crl_job *job, int64_t upto_
 	window(job, upto_seq, values);
 	return db_stream_copy(s, job->delta ? &stmt_delta_entries : &stmt_complete_entries, values,
 	    row, end, arg, err);
+}
+
+bool
+crl_stream_expected(struct db_stream *s, const struct crl_job *job, db_stream_row_fn *row,
+    db_stream_end_fn *end, void *arg, struct error *err)
+{
+	int64_t values[4];
+
+	window(job, job->upto_seq, values);
+	values[3] = job->upto_seq;
+	return db_stream_copy(s, job->delta ? &stmt_delta_expected : &stmt_complete_expected,
+	    values, row, end, arg, err);
 }
 
 bool

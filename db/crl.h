@@ -122,6 +122,11 @@ void crl_get_shape(struct db_result *result, size_t r, struct crl_shape *shape);
 bool crl_stream_entries(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
     db_stream_row_fn *row, db_stream_end_fn *end, void *arg, struct error *err) MUST_CHECK;
 
+/* What a CRL must hold, read from the events and not from what crl_stream_entries
+ * reads, in the same order; job->upto_seq is the last event that counts. */
+bool crl_stream_expected(struct db_stream *s, const struct crl_job *job, db_stream_row_fn *row,
+    db_stream_end_fn *end, void *arg, struct error *err) MUST_CHECK;
+
 struct crl_row {
 	struct bytes serial;
 	int64_t revoked_at, invalidity_date; /* invalidity_date: -1 for none */

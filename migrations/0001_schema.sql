@@ -158,6 +158,8 @@ CREATE TABLE crl_scope (
     last_number    numeric(49) NOT NULL DEFAULT 0,  -- CRL numbers take 20 octets
     next_full_at   timestamptz,
     next_delta_at  timestamptz,
+    alarm          text,                 -- why no CRL could be issued; cleared by the next one
+    alarm_since    timestamptz,
     CHECK (shard >= 0 AND shard < shards)
 );
 CREATE UNIQUE INDEX ON crl_scope (token_key_id, kind, shard, shards, coalesce(sha256(idp), ''));
@@ -393,6 +395,9 @@ CREATE TABLE revocation_event (
     PRIMARY KEY (ca_id, seq)
 );
 CREATE INDEX ON revocation_event (scope_id, seq) INCLUDE (serial);
+-- The history of each serial, for the gate of CRLs: read without the table.
+CREATE INDEX revocation_history ON revocation_event (scope_id, serial, seq DESC)
+    INCLUDE (kind, reason, revoked_at, invalidity_date);
 
 -- What stands now: narrow, one row for each certificate that is revoked or on
 -- hold; a release deletes it. seq is the event that last changed it.

@@ -45,6 +45,36 @@ LANGUAGE sql STABLE AS $$
     ORDER BY e.serial, e.seq DESC
 $$;
 
+-- --------------------------------------------------- what the gate compares with
+--
+-- The same two lists once more, from the events alone and by other queries, so
+-- that a mistake in one of them shows as a difference.
+
+-- After event p_upto: the last event of each serial, unless that was a release
+-- or it may leave the list. Only whether it has expired is not an event.
+CREATE FUNCTION crl_complete_expected(p_scope bigint, p_expired_before timestamptz, p_drop_upto bigint, p_upto bigint)
+RETURNS TABLE (serial bytea, revoked_at timestamptz, reason smallint, invalidity_date timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT e.serial, e.revoked_at, e.reason, e.invalidity_date
+    FROM (SELECT DISTINCT ON (h.serial) h.serial, h.seq, h.kind, h.revoked_at, h.reason, h.invalidity_date
+          FROM revocation_event h WHERE h.scope_id = p_scope AND h.seq <= p_upto
+          ORDER BY h.serial, h.seq DESC) e
+    LEFT JOIN revocation r ON r.scope_id = p_scope AND r.serial = e.serial
+    WHERE e.kind <> 'release' AND (e.seq > p_drop_upto OR r.not_after >= p_expired_before) IS NOT FALSE
+$$;
+
+-- Serials that have an event between base and end, each with its state at the end.
+CREATE FUNCTION crl_delta_expected(p_scope bigint, p_after bigint, p_upto bigint)
+RETURNS TABLE (serial bytea, revoked_at timestamptz, reason smallint, invalidity_date timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT t.serial, e.revoked_at, CASE e.kind WHEN 'release' THEN 8 ELSE e.reason END::smallint, e.invalidity_date
+    FROM (SELECT h.serial FROM revocation_event h
+          WHERE h.scope_id = p_scope AND h.seq > p_after AND h.seq <= p_upto GROUP BY h.serial) t
+    CROSS JOIN LATERAL (SELECT h.kind, h.revoked_at, h.reason, h.invalidity_date FROM revocation_event h
+        WHERE h.scope_id = p_scope AND h.serial = t.serial AND h.seq <= p_upto
+        ORDER BY h.seq DESC LIMIT 1) e
+$$;
+
 -- --------------------------------------------------------------- the calendar
 
 -- Scopes whose calendar is due, or whose CRL was left behind by an issuer that
@@ -152,7 +182,8 @@ BEGIN
     END IF;
 END $$;
 
--- The number stays used for ever; the half-made artifact goes.
+-- The number stays used for ever; the half-made artifact goes. p_final: time
+-- alone does not mend it, so the scope has an alarm until a CRL is issued again.
 CREATE FUNCTION burn_crl(p_crl bigint, p_epoch int, p_reason text, p_final boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -163,6 +194,10 @@ BEGIN
     END IF;
     UPDATE crl SET state = 'burnt', artifact_id = NULL, lease_until = NULL WHERE id = c.id;
     DELETE FROM artifact WHERE id = c.artifact_id;
+    IF p_final THEN
+        UPDATE crl_scope SET alarm = left(p_reason, 1000), alarm_since = coalesce(alarm_since, clock_timestamp())
+        WHERE id = c.scope_id;
+    END IF;
     PERFORM crl_give_up(c, p_reason, p_final);
     INSERT INTO audit (actor, action, object, detail)
     SELECT 'issuer', 'crl.burnt', a.name, jsonb_build_object('number', c.number, 'delta', c.delta, 'reason', p_reason)
@@ -265,6 +300,13 @@ BEGIN
             WHERE t.scope_id = c.scope_id AND t.number = c.number AND t.delta AND NOT c.delta AND t.state = 'building') o;
         RETURN;
     END IF;
+    SELECT * INTO b FROM crl WHERE scope_id = c.scope_id AND delta = c.delta AND state = 'issued'
+        ORDER BY number DESC LIMIT 1;
+    IF b.number >= c.number OR b.this_update > c.this_update OR b.upto_seq > c.upto_seq THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format(
+            'CRL number %s would follow number %s of %s with events up to %s, which is newer (RFC 5280 5.2.3); the number is given up',
+            c.number, b.number, b.this_update, b.upto_seq);
+    END IF;
     SELECT max(position) INTO v_last FROM artifact_chunk WHERE artifact_id = c.artifact_id;
     INSERT INTO artifact_chunk (artifact_id, position, data)
     VALUES (c.artifact_id, 0, p_head), (c.artifact_id, v_last + 1, p_tail);
@@ -284,7 +326,8 @@ BEGIN
             ELSE c.this_update + make_interval(secs => p_period_s) END,
         next_delta_at = CASE WHEN p_delta_period_s IS NULL THEN NULL
             WHEN c.scheduled OR next_delta_at IS NULL THEN c.this_update + make_interval(secs => p_delta_period_s)
-            ELSE next_delta_at END
+            ELSE next_delta_at END,
+        alarm = NULL, alarm_since = NULL
     WHERE id = c.scope_id;
     IF p_delta_life_s IS NOT NULL AND NOT c.delta THEN
         SELECT * INTO b FROM crl WHERE scope_id = c.scope_id AND NOT delta AND state = 'issued' AND number < c.number
@@ -306,6 +349,8 @@ GRANT EXECUTE ON FUNCTION
     number_octets,
     crl_complete_entries,
     crl_delta_entries,
+    crl_complete_expected,
+    crl_delta_expected,
     due_scopes,
     crl_job_of,
     open_crl,

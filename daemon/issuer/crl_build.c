@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 
 #include "daemon/core/log.h"
+#include "daemon/issuer/crl_gate.h"
 #include "daemon/x509/crl.h"
 
 #define LEASE_S 30
@@ -17,7 +18,7 @@
 /* Chunks on their way into the database before the stream is paused. */
 #define CHUNKS_IN_FLIGHT_MAX 4
 
-enum stage { SPOOLING, COMMITTING, SIGNING, DIGESTING, COMPLETING };
+enum stage { SPOOLING, COMMITTING, SIGNING, GATING, COMPLETING };
 
 struct crl_build {
 	const struct crl_build_env *env;
@@ -47,7 +48,7 @@ struct crl_build {
 	bool spooled; /* all rows came; waiting for the last chunks */
 	uint8_t tbs_sha256[32];
 
-	/* signing, digesting */
+	/* signing, gating */
 	uint64_t call;		/* id at the signer, 0: none */
 	int position;		/* of the chunk to read next */
 	struct db_result *held; /* a chunk that the full channel did not take */
@@ -58,6 +59,7 @@ struct crl_build {
 	size_t head_len;
 	struct bytes tail;
 	uint8_t sha256[32]; /* of the whole CRL */
+	struct crl_gate *gate;
 };
 
 static void start_signing(struct crl_build *b);
@@ -93,6 +95,8 @@ quiesce(struct crl_build *b)
 	db_result_free(b->held);
 	b->held = NULL;
 	b->end_held = false;
+	crl_gate_free(b->gate);
+	b->gate = NULL;
 }
 
 void
@@ -497,9 +501,9 @@ start_spooling(struct crl_build *b, struct error *e)
 	return b->stream != NULL;
 }
 
-/* ------------------------------------------------------ signing, digesting */
+/* --------------------------------------------------------- signing, gating */
 
-static void complete(struct crl_build *b);
+static bool judge(struct crl_build *b, struct error *e);
 
 /* True when it went out, or waits for room in the channel. */
 static bool
@@ -520,19 +524,32 @@ send_end(struct crl_build *b, struct error *e)
 static bool
 end_of_chunks(struct crl_build *b, struct error *e)
 {
-	uint8_t digest[32];
+	uint8_t sha256[32];
 
-	if (b->stage == DIGESTING) {
-		complete(b);
-		return true;
-	}
-	if (EVP_DigestFinal_ex(b->md, digest, NULL) != 1)
+	if (b->stage == GATING)
+		return judge(b, e);
+	if (EVP_DigestFinal_ex(b->md, sha256, NULL) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
-	if (memcmp(digest, b->tbs_sha256, sizeof digest) != 0)
+	if (memcmp(sha256, b->tbs_sha256, sizeof sha256) != 0)
 		return error_set(e, ERROR_INTERNAL,
 		    "the spooled CRL of %s is not what was committed: it is not signed",
 		    b->job.ca_name);
 	return send_end(b, e);
+}
+
+static bool
+digest(struct crl_build *b, struct bytes data, struct error *e)
+{
+	if (EVP_DigestUpdate(b->md, data.p, data.len) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	return true;
+}
+
+/* The next octets of the signed CRL. */
+static bool
+show_gate(struct crl_build *b, struct bytes data, struct error *e)
+{
+	return digest(b, data, e) && crl_gate_push(b->gate, data, e);
 }
 
 /* Takes a chunk's row; *full when the signer's channel has no room for it now. */
@@ -549,9 +566,7 @@ use_chunk(struct crl_build *b, struct db_result *result, bool *full, struct erro
 		*full = e->code == ERROR_LIMIT;
 		return false;
 	}
-	if (EVP_DigestUpdate(b->md, data.p, data.len) != 1)
-		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
-	return true;
+	return b->stage == SIGNING ? digest(b, data, e) : show_gate(b, data, e);
 }
 
 static void
@@ -630,8 +645,9 @@ crl_build_drain(struct crl_build *b)
 		give_back(b, &b->last);
 }
 
+/* Reads the chunks once more, for the digest of the whole CRL and for the gate. */
 static bool
-start_digesting(struct crl_build *b, struct error *e)
+start_gating(struct crl_build *b, struct error *e)
 {
 	const struct bytes signature = {b->signature, b->signature_len};
 	uint64_t list_len;
@@ -641,9 +657,11 @@ start_digesting(struct crl_build *b, struct error *e)
 	    !crl_list_tail(
 		b->ca->policy.sig_alg, signature, b->tail_buf, sizeof b->tail_buf, &b->tail, e))
 		return false;
-	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1 ||
-	    EVP_DigestUpdate(b->md, b->head, b->head_len) != 1)
+	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	b->gate = crl_gate_new(b->ca, &b->job, list_len, e);
+	if (b->gate == NULL || !show_gate(b, (struct bytes){b->head, b->head_len}, e))
+		return false;
 	b->position = 1;
 	read_chunk(b);
 	return true;
@@ -662,9 +680,9 @@ on_signed(const struct signer_answer *answer, const struct error *failure, void 
 	}
 	b->signature_len = answer->sign.signature.len; /* at most SIGNPROTO_SIGNATURE_MAX */
 	memcpy(b->signature, answer->sign.signature.p, b->signature_len);
-	b->stage = DIGESTING;
-	if (!start_digesting(b, &e))
-		fail_now(b, &e);
+	b->stage = GATING;
+	if (!start_gating(b, &e))
+		fail(b, &e);
 }
 
 static bool
@@ -739,6 +757,20 @@ on_completed(const struct crl_job *together, const struct error *err, void *arg)
 	finish(b, together, NULL);
 }
 
+/* Of the delta that goes with this CRL; 0: there is none. Where the CA's end cut
+ * the one's life, it cuts the other's. */
+static int64_t
+life_of_delta(const struct crl_build *b)
+{
+	const struct capolicy *policy = &b->ca->policy;
+	int64_t own_s = b->job.next_update - b->job.this_update;
+	int64_t life_s = policy->delta_period_s + policy->delta_overlap_s;
+
+	if (policy->delta_period_s == 0)
+		return 0;
+	return life_s < own_s ? life_s : own_s;
+}
+
 static void
 ask_completion(struct crl_build *b)
 {
@@ -750,9 +782,7 @@ ask_completion(struct crl_build *b)
 	    .tail_len = b->tail.len,
 	    .period_s = policy->crl_period_s,
 	    .delta_period_s = policy->delta_period_s,
-	    .delta_life_s = policy->delta_period_s > 0
-				? policy->delta_period_s + policy->delta_overlap_s
-				: 0,
+	    .delta_life_s = life_of_delta(b),
 	};
 	struct error e = ERROR_INIT;
 
@@ -763,18 +793,29 @@ ask_completion(struct crl_build *b)
 }
 
 static void
-complete(struct crl_build *b)
+on_judged(const struct error *err, void *arg)
 {
-	struct error e = ERROR_INIT;
+	struct crl_build *b = arg;
 
-	if (EVP_DigestUpdate(b->md, b->tail.p, b->tail.len) != 1 ||
-	    EVP_DigestFinal_ex(b->md, b->sha256, NULL) != 1) {
-		error_set_openssl(&e, ERROR_INTERNAL, "digesting a CRL");
-		fail_now(b, &e);
+	if (err != NULL) {
+		fail(b, err);
 		return;
 	}
+	crl_gate_free(b->gate);
+	b->gate = NULL;
 	b->stage = COMPLETING;
 	ask_completion(b);
+}
+
+/* All octets but the last ones went past. */
+static bool
+judge(struct crl_build *b, struct error *e)
+{
+	if (!show_gate(b, b->tail, e))
+		return false;
+	if (EVP_DigestFinal_ex(b->md, b->sha256, NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	return crl_gate_judge(b->gate, b->env->base, b->env->conninfo, on_judged, b, e);
 }
 
 /* ------------------------------------------------------------------ timers */
@@ -788,10 +829,10 @@ on_retry(evutil_socket_t fd, short what, void *arg)
 
 	if (b->stage == COMPLETING)
 		ask_completion(b);
-	else if (b->stage != DIGESTING)
+	else if (b->stage != GATING)
 		start_signing(b);
-	else if (!start_digesting(b, &e))
-		fail_now(b, &e);
+	else if (!start_gating(b, &e))
+		fail(b, &e);
 }
 
 static void

@@ -11,7 +11,8 @@
  *              this number has this content and no other
  *   signing    the chunks are read back, compared with the digest and streamed
  *              to the signer; while the token is away this is tried again
- *   digesting  they are read once more for the digest of the whole CRL
+ *   gating     they are read once more, for the digest of the whole CRL and
+ *              for the gate (crl_gate.h), which lets it pass or not
  *   completing the artifact gets its ends, is published, the calendar goes on
  *
  * From signing on, whatever is away (database, signer, token) is waited for, and

@@ -14,6 +14,8 @@
 #define REST_MIN_S 2
 #define REST_MAX_S 300
 #define RESTS_MAX 64
+/* The database takes thisUpdate from its own clock. */
+#define CLOCKS_DIFFER_S 2
 
 /* A scope whose last CRL failed. */
 struct rest {
@@ -177,15 +179,31 @@ on_begun(const struct crl_job *job, const struct error *err, void *arg)
 	free(begin);
 }
 
-static bool
-begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool delta,
-    const struct decision_key *decision, crl_ordered_fn *begun, void *arg, struct error *e)
+/* From thisUpdate to nextUpdate. Nothing says what is revoked once the CA's own
+ * certificate has ended, so no CRL outlives it. */
+static int64_t
+life_of(const struct issuing_ca *ca, bool delta)
 {
 	const struct capolicy *p = &ca->policy;
 	int64_t life_s = delta ? p->delta_period_s + p->delta_overlap_s
 			       : p->crl_period_s + p->crl_overlap_s;
-	struct beginning *begin = calloc(1, sizeof *begin);
+	int64_t left_s = ca->context->not_after - (int64_t)time(NULL) - CLOCKS_DIFFER_S;
 
+	return life_s < left_s ? life_s : left_s;
+}
+
+static bool
+begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool delta,
+    const struct decision_key *decision, crl_ordered_fn *begun, void *arg, struct error *e)
+{
+	struct beginning *begin;
+	int64_t life_s = life_of(ca, delta);
+
+	if (life_s <= 0)
+		return error_set(e, ERROR_CONFLICT,
+		    "the certificate of CA %s has ended or is about to: it signs no more CRLs",
+		    ca->row.name);
+	begin = calloc(1, sizeof *begin);
 	if (begin == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating the beginning of a CRL");
 	*begin = (struct beginning){
@@ -253,6 +271,7 @@ begin_due(struct crl_calendar *c, const struct crl_due *due)
 		note_outcome(c, due->scope_id, &e);
 	} else if (!begin_crl(c, ca, due->scope_id, due->delta, NULL, NULL, NULL, &e)) {
 		log_failure(LOG_LEVEL_WARNING, ca->row.name, &e);
+		note_outcome(c, due->scope_id, &e);
 	}
 }
 

@@ -164,6 +164,7 @@ class SqlIssuer:
         delta that goes with it)."""
         snapshot = self.snapshot(job)
         entries = snapshot.entries()
+        assert entries == snapshot.expected()  # what the gate would say
         snapshot.close()
         assert self.spool(job, snapshot.upto, entries)
         return entries, self.issued(job, deltas)
@@ -188,19 +189,27 @@ class Snapshot:
         if job.upto_seq is not None:
             self.upto = job.upto_seq
 
-    def entries(self):
+    def _dropped(self):
+        """As the builder passes them: an absent one is 1970, and no event."""
         j = self.job
+        return (j.scope_id, j.drop_expired_before or datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc),
+                j.drop_upto_seq if j.drop_upto_seq is not None else -1)
+
+    def _reasons(self, sql, *args):
         with self.connection.cursor() as cursor:
-            if j.delta:
-                cursor.execute("SELECT serial, reason FROM crl_delta_entries(%s, %s, %s)",
-                               (j.scope_id, j.base_seq, self.upto))
-            else:
-                # As the builder passes them: an absent one is 1970, and no event.
-                cursor.execute(
-                    "SELECT serial, reason FROM crl_complete_entries(%s, %s, %s)",
-                    (j.scope_id, j.drop_expired_before or datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc),
-                     j.drop_upto_seq if j.drop_upto_seq is not None else -1))
+            cursor.execute("SELECT serial, reason FROM " + sql, args)
             return {bytes(serial): reason for serial, reason in cursor.fetchall()}
+
+    def entries(self):
+        if self.job.delta:
+            return self._reasons("crl_delta_entries(%s, %s, %s)", self.job.scope_id, self.job.base_seq, self.upto)
+        return self._reasons("crl_complete_entries(%s, %s, %s)", *self._dropped())
+
+    def expected(self):
+        """What the gate compares them with."""
+        if self.job.delta:
+            return self._reasons("crl_delta_expected(%s, %s, %s)", self.job.scope_id, self.job.base_seq, self.upto)
+        return self._reasons("crl_complete_expected(%s, %s, %s, %s)", *self._dropped(), self.upto)
 
     def close(self):
         self.connection.close()

@@ -1,0 +1,178 @@
+#include "daemon/issuer/crl_gate.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/x509/crl_read.h"
+
+/* thisUpdate was taken from the database's clock, which may run ahead of ours. */
+#define SKEW_MAX_S 60
+
+struct crl_gate {
+	const struct issuing_ca *ca;
+	struct crl_job job;
+	struct spki key;
+	struct crl_reader *reader;
+	struct crl_contents contents;
+	uint64_t entries; /* in the signed octets */
+	struct crl_tally expected;
+	struct db_stream *stream;
+	crl_gate_fn *done;
+	void *arg;
+};
+
+static bool
+closed(const struct crl_gate *g, struct error *e, const char *why)
+{
+	return error_set(e, ERROR_INTERNAL,
+	    "the signed %s of %s is kept back and the one before stays in place: %s",
+	    g->job.delta ? "delta CRL" : "CRL", g->job.ca_name, why);
+}
+
+struct crl_gate *
+crl_gate_new(
+    const struct issuing_ca *ca, const struct crl_job *job, uint64_t total_len, struct error *e)
+{
+	struct crl_gate *g = calloc(1, sizeof *g);
+	const struct crl_rules rules = {
+	    .issuer = ca->row.subject,
+	    .key_id = ca->context->key_id,
+	    .sig_alg = ca->policy.sig_alg,
+	};
+
+	if (g == NULL) {
+		(void)error_set_errno(e, ERROR_SYSTEM, "allocating the gate of a CRL");
+		return NULL;
+	}
+	g->ca = ca;
+	g->job = *job;
+	if (spki_parse(ca->context->spki, &g->key, e) &&
+	    (g->reader = crl_reader_new(&rules, &g->key, total_len, e)) != NULL)
+		return g;
+	crl_gate_free(g);
+	return NULL;
+}
+
+void
+crl_gate_free(struct crl_gate *g)
+{
+	if (g == NULL)
+		return;
+	db_stream_close(g->stream);
+	crl_reader_free(g->reader);
+	crl_tally_free(&g->expected);
+	free(g);
+}
+
+bool
+crl_gate_push(struct crl_gate *g, struct bytes piece, struct error *e)
+{
+	struct error why = ERROR_INIT;
+
+	return crl_reader_push(g->reader, piece, &why) || closed(g, e, why.text);
+}
+
+/* ---- what it says of itself */
+
+static bool
+check_facts(const struct crl_gate *g, const struct crl_summary *s, struct error *e)
+{
+	const struct crl_job *job = &g->job;
+	int64_t now = (int64_t)time(NULL);
+
+	if (s->delta != job->delta ||
+	    !bytes_equal((struct bytes){s->number, s->number_len},
+		(struct bytes){job->number, job->number_len}) ||
+	    !bytes_equal((struct bytes){s->base_number, s->base_number_len},
+		(struct bytes){job->base_number, job->base_number_len}))
+		return closed(g, e, "it has another number or base than was committed");
+	if (s->this_update != job->this_update || s->next_update != job->next_update)
+		return closed(g, e, "it has other times than were committed");
+	if (!bytes_equal(s->idp, g->ca->row.idp))
+		return closed(g, e,
+		    "its issuingDistributionPoint is not that of its certificates (RFC 5280 "
+		    "5.2.5)");
+	if (s->this_update > now + SKEW_MAX_S)
+		return closed(g, e, "its thisUpdate lies ahead of this host's clock");
+	if (s->next_update <= now)
+		return closed(g, e, "its nextUpdate has passed");
+	if (s->next_update > g->ca->context->not_after)
+		return closed(g, e, "its nextUpdate lies behind the end of the CA's certificate");
+	return true;
+}
+
+/* ---- what the events say */
+
+static void
+end(struct crl_gate *g, const struct error *err)
+{
+	g->done(err, g->arg);
+}
+
+static void
+on_rows_end(struct db_stream *s, const struct error *err, void *arg)
+{
+	struct crl_gate *g = arg;
+	struct error e = ERROR_INIT;
+	uint8_t digest[32];
+
+	if (err != NULL) {
+		end(g, err);
+		return;
+	}
+	if (crl_tally_end(&g->expected, digest, &e)) {
+		if (g->expected.count != g->entries)
+			(void)closed(g, &e, "it has more or fewer entries than the events say");
+		else if (memcmp(digest, g->contents.entries_sha256, sizeof digest) != 0)
+			(void)closed(g, &e, "its entries are not those that the events say");
+	}
+	end(g, error_is_set(&e) ? &e : NULL);
+}
+
+static bool
+on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *err)
+{
+	struct crl_gate *g = arg;
+	struct crl_row from;
+
+	return crl_get_entry(row, &from, err) &&
+	       crl_tally_add(&g->expected,
+		   &(struct crl_entry){
+		       .serial = from.serial,
+		       .revoked_at = from.revoked_at,
+		       .reason = (uint8_t)from.reason,
+		       .has_invalidity_date = from.invalidity_date >= 0,
+		       .invalidity_date = from.invalidity_date,
+		   },
+		   err);
+}
+
+static void
+on_stream_ready(struct db_stream *s, const struct error *err, void *arg)
+{
+	struct crl_gate *g = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL)
+		end(g, err);
+	else if (!crl_stream_expected(g->stream, &g->job, on_row, on_rows_end, g, &e))
+		end(g, &e);
+}
+
+bool
+crl_gate_judge(struct crl_gate *g, struct event_base *base, const char *conninfo, crl_gate_fn *done,
+    void *arg, struct error *e)
+{
+	struct error why = ERROR_INIT;
+
+	g->done = done;
+	g->arg = arg;
+	if (!crl_reader_finish(g->reader, &g->contents, &why))
+		return closed(g, e, why.text);
+	g->entries = g->contents.summary->entries;
+	if (!check_facts(g, g->contents.summary, e) || !crl_tally_begin(&g->expected, e))
+		return false;
+	g->stream = db_stream_open(base, conninfo, on_stream_ready, g, e);
+	return g->stream != NULL;
+}

@@ -1,0 +1,294 @@
+"""The gate of CRLs: what is signed is compared with the events once more before
+anybody gets to see it. Random histories against a model that knows no SQL; and a
+database in which something went wrong, under the running daemon."""
+
+import datetime
+import os
+import random
+
+import pytest
+from cryptography import x509
+
+from harness.issuer_sql import SqlIssuer, Store, plain
+from harness.process import wait_until
+from test_crl import at_rest, one, serial_of, sql
+
+HISTORIES = int(os.environ.get("GATE_HISTORIES", "40"))
+HOLD, REMOVE = 6, 8
+HOUR = 3600
+
+
+class Model:
+    """What a CA's CRLs have to say, from RFC 5280 3.3, 5.2.4 and 5.3.1 alone."""
+
+    def __init__(self):
+        self.now = 0
+        self.events = []     # (serial, reason), REMOVE for a release
+        self.ends = {}       # serial: end of its certificate
+        self.complete = []   # (number, upto, entries)
+        self.regular = None  # (time, upto) of the last regularly scheduled one
+
+    def state(self, upto):
+        now = {}
+        for seq, (serial, reason) in enumerate(self.events[:upto], 1):
+            now[serial] = (reason, seq)
+        return {serial: value for serial, value in now.items() if value[0] != REMOVE}
+
+    def may_leave(self, serial, seq):
+        return self.regular is not None and self.ends[serial] < self.regular[0] and seq <= self.regular[1]
+
+    def full(self):
+        return {serial: reason for serial, (reason, seq) in self.state(len(self.events)).items()
+                if not self.may_leave(serial, seq)}
+
+    def revoke(self, serial, reason):
+        """Whether it is legal."""
+        before = self.state(len(self.events)).get(serial)
+        legal = before is None if reason == HOLD else \
+            before is not None and before[0] == HOLD if reason == REMOVE else \
+            before is None or before[0] == HOLD
+        if legal:
+            self.events.append((serial, reason))
+        return legal
+
+
+def apply_delta(complete, delta):
+    result = dict(complete)
+    for serial, reason in delta.items():
+        if reason == REMOVE:
+            result.pop(serial, None)
+        else:
+            result[serial] = reason
+    return result
+
+
+class QuickStore(Store):
+    """With one connection for all it does."""
+
+    def __init__(self, database):
+        super().__init__(database)
+        self.connection = database.connect()
+        self.execute("SET search_path = chancery_store")
+        self.execute("SET synchronous_commit = off")
+
+    def _run(self, query, args):
+        cursor = self.connection.cursor()
+        cursor.execute(query, args)
+        return cursor
+
+    def one(self, query, *args):
+        return self._run(query, args).fetchone()[0]
+
+    def rows(self, query, *args):
+        return [tuple(plain(v) for v in row) for row in self._run(query, args).fetchall()]
+
+    def execute(self, query, *args):
+        self._run(query, args)
+
+
+class History:
+    def __init__(self, store, issuer, seed):
+        self.choice = random.Random(seed)
+        self.store, self.issuer = store, issuer
+        self.ca = store.ca(f"history-{seed}")
+        self.model = Model()
+        self.certificates = []
+        for _ in range(self.choice.randint(2, 6)):
+            end = self.choice.choice([1, 2, 5, 1000])
+            certificate = store.certificate(self.ca, f"{end - 0.5} hours")  # never on the hour
+            self.model.ends[certificate.serial] = (end - 0.5) * HOUR
+            self.certificates.append(certificate)
+
+    def act(self):
+        certificate = self.choice.choice(self.certificates)
+        action = self.choice.choices(["revoke", "hold", "release"], [2, 5, 4])[0]
+        reason = {"hold": HOLD, "release": REMOVE}.get(action) or self.choice.choice([1, 4, 9])
+        legal = self.model.revoke(certificate.serial, reason)
+        decision = self.issuer.revoke(certificate, reason, action)
+        assert (self.store.decision_state(decision)[0] == "applied") == legal
+
+    def pass_time(self):
+        hours = self.choice.choice([1, 1, 3])
+        self.store.age(self.ca, f"{hours} hours")
+        self.model.now += hours * HOUR
+
+    def crl(self, scheduled):
+        """A complete one; base and delta of any age give the same list."""
+        m = self.model
+        if scheduled:
+            self.store.execute("UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE id = %s", self.ca.scope)
+        decision = None if scheduled else self.store.decision("crl-issue", ca=self.ca)
+        job = self.issuer.begin(self.ca.scope, False, decision)
+        entries, together = self.issuer.build(job)
+        assert entries == m.full()
+        m.complete.append((int.from_bytes(job.number, "big"), len(m.events), entries))
+        self.check_delta(self.issuer.build(together)[0], together)
+        if scheduled:
+            m.regular = (m.now, len(m.events))
+        self.store.age(self.ca, "2 seconds")
+
+    def delta(self):
+        if not self.model.complete:
+            return
+        job = self.issuer.begin(self.ca.scope, True, self.store.decision("crl-issue", ca=self.ca))
+        self.check_delta(self.issuer.build(job)[0], job)
+        self.store.age(self.ca, "2 seconds")
+
+    def check_delta(self, entries, job):
+        """RFC 5280 5.2.4: with any complete CRL from its base on it gives the list
+        as it is now, but for what has expired: that may stay or not."""
+        m = self.model
+        base = int.from_bytes(job.base_number, "big")
+        now = {serial: reason for serial, (reason, _) in m.state(len(m.events)).items()}
+        for number, _, complete in m.complete:
+            if base <= number <= int.from_bytes(job.number, "big"):
+                got = apply_delta(complete, entries)
+                assert {s: r for s, r in got.items() if m.ends[s] >= m.now} == \
+                    {s: r for s, r in now.items() if m.ends[s] >= m.now}
+                assert all(now[s] == r for s, r in got.items())
+        since = {serial for serial, _ in m.events[next(u for n, u, _ in m.complete if n == base):]}
+        assert set(entries) == since
+
+    def burn(self):
+        """One that came to nothing releases nothing."""
+        self.store.execute("UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE id = %s", self.ca.scope)
+        job = self.issuer.begin(self.ca.scope)
+        self.issuer.burn(job)
+
+    def run(self, steps):
+        for _ in range(steps):
+            self.choice.choices(
+                [self.act, self.pass_time, lambda: self.crl(True), lambda: self.crl(False), self.delta, self.burn],
+                [10, 3, 3, 1, 3, 1])[0]()
+
+
+def test_random_histories(database):
+    store = QuickStore(database)
+    issuer = SqlIssuer(store)
+    issuer.call("SET synchronous_commit = off")
+    first = random.randrange(1 << 30)
+    print(f"histories from seed {first}")
+    kinds = set()
+    try:
+        for seed in range(first, first + HISTORIES):
+            history = History(store, issuer, seed)
+            try:
+                history.run(20)
+            except AssertionError as e:
+                raise AssertionError(f"history of seed {seed}") from e
+            kinds |= {reason for _, reason in history.model.events}
+    finally:
+        issuer.close()
+        store.connection.close()
+    assert {HOLD, REMOVE, 1} <= kinds
+
+
+# ------------------------------------------------------- the daemon at the gate
+
+
+@pytest.fixture(scope="module")
+def gated(shared_instance):
+    """An issuing CA at rest with two revoked certificates and one on hold."""
+    a = shared_instance
+    a.scope = at_rest(a)
+    a.serials = []
+    for number in range(3):
+        _, pem = a.certificate(f"gate-{number}")
+        a.serials.append(serial_of(pem).to_bytes(20, "big"))
+        a.cli("cert", *(["hold"] if number == 2 else ["revoke"]), a.serials[number].hex(),
+              *([] if number == 2 else ["--reason", "superseded"]))
+    a.issue_crl()
+    return a
+
+
+def number_of(a, delta=False):
+    return x509.load_der_x509_crl(a.crl(delta=delta)).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+BREAK = {
+    "lost": "DELETE FROM revocation WHERE serial = %(s)s",
+    "unknown": "INSERT INTO revocation SELECT scope_id, '\\x0badcafe', revoked_at, not_after, seq, 1 FROM revocation WHERE serial = %(s)s",
+    "reason": "UPDATE revocation SET reason = 3 WHERE serial = %(s)s",
+    "time": "UPDATE revocation SET revoked_at = revoked_at - interval '1 s' WHERE serial = %(s)s",
+    "invalidity": "UPDATE revocation SET invalidity_date = revoked_at WHERE serial = %(s)s",
+    "serial": "UPDATE revocation SET serial = '\\x0badcafe' WHERE serial = %(s)s",
+}
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_what_the_events_do_not_say_stays_inside(gated, fault):
+    a = gated
+    served, number = a.crl(), number_of(a)
+    rows = sql(a, "SELECT * FROM revocation WHERE scope_id = %s", a.scope)
+    a.database.execute("SET search_path = chancery_store; " + BREAK[fault], {"s": a.serials[0]})
+    words = a.cli.fails("crl", "issue", a.issuing)
+    assert "is kept back and the one before stays in place" in words
+    assert ("more or fewer entries" in words) == (fault in ("lost", "unknown"))
+    assert a.crl() == served
+    alarm, since = sql(a, "SELECT alarm, alarm_since FROM crl_scope WHERE id = %s", a.scope)[0]
+    assert "kept back" in alarm and since <= datetime.datetime.now(datetime.timezone.utc)
+    assert one(a, "SELECT count(*) FROM audit WHERE action = 'crl.burnt' AND detail->>'reason' = %s", alarm) >= 1
+
+    sql(a, "DELETE FROM revocation WHERE scope_id = %s", a.scope)
+    for row in rows:
+        sql(a, "INSERT INTO revocation VALUES (%s, %s, %s, %s, %s, %s, %s)", *row)
+    a.issue_crl()
+    assert number_of(a) > number + 1  # the one in between is used up
+    assert sql(a, "SELECT alarm, alarm_since FROM crl_scope WHERE id = %s", a.scope) == [(None, None)]
+
+
+def test_a_delta_that_leaves_something_out(gated):
+    """As if the query that deltas are built from had a mistake."""
+    a = gated
+    source = one(a, "SELECT pg_get_functiondef('crl_delta_entries'::regproc)")
+    a.cli("cert", "release", a.serials[2].hex())
+    served = a.crl(delta=True)
+    a.database.execute(STORE_PATH + source.replace("e.seq <= p_upto", "e.seq <= p_upto AND e.kind <> 'release'"))
+    try:
+        assert "more or fewer entries" in a.cli.fails("crl", "issue", a.issuing, "--delta")
+        assert a.crl(delta=True) == served
+    finally:
+        a.database.execute(STORE_PATH + source)
+    a.issue_crl(delta=True)
+    wait_until(lambda: a.crl(delta=True) != served, what="the delta CRL")
+    assert a.serials[2] in {r.serial_number.to_bytes(20, "big") for r in x509.load_der_x509_crl(a.crl(delta=True))}
+
+
+STORE_PATH = "SET search_path = chancery_store; "
+
+
+def test_an_older_list_never_follows(gated):
+    """Numbers, times and events of what is issued only rise (RFC 5280 5.2.3)."""
+    a = gated
+    served = a.crl()
+    for column, value in (("number", "number + 1000"), ("upto_seq", "upto_seq + 1000"),
+                          ("this_update", "this_update + interval '10 s'")):
+        saved = sql(a, f"SELECT id, {column} FROM crl WHERE scope_id = %s AND NOT delta AND state = 'issued' "
+                    "ORDER BY number DESC LIMIT 1", a.scope)[0]
+        sql(a, f"UPDATE crl SET {column} = {value} WHERE id = %s", saved[0])
+        words = a.cli.fails("crl", "issue", a.issuing)
+        sql(a, f"UPDATE crl SET {column} = %s WHERE id = %s", saved[1], saved[0])
+        assert "which is newer (RFC 5280 5.2.3)" in words
+        assert a.crl() == served
+    a.issue_crl()
+    assert a.crl() != served
+
+
+def test_every_question_of_the_gate_has_its_index(gated):
+    """A delta of a few against a long list touches the few."""
+    a = gated
+    ca = Store(a.database).ca("long-history")
+    sql(a, "INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at) "
+        "SELECT %s, i, %s, sha256(i::text::bytea), 'revoke', 1, now() FROM generate_series(1, 20000) i", ca.id, ca.scope)
+    sql(a, "INSERT INTO revocation SELECT scope_id, serial, revoked_at, now(), seq, reason FROM revocation_event "
+        "WHERE scope_id = %s", ca.scope)
+    a.database.execute("VACUUM ANALYZE chancery_store.revocation_event, chancery_store.revocation")
+
+    def plan(query, *args):
+        return "\n".join(r[0] for r in sql(a, "EXPLAIN " + query, *args))
+
+    complete = plan("SELECT * FROM crl_complete_expected(%s, now(), 5, 20000) ORDER BY serial", ca.scope)
+    assert "Index Only Scan using revocation_history" in complete, complete
+    delta = plan("SELECT * FROM crl_delta_expected(%s, 19990, 20000) ORDER BY serial", ca.scope)
+    assert "Index Only Scan using revocation_history" in delta, delta
+    assert "Index Only Scan using revocation_event_scope_id_seq" in delta and "Seq Scan" not in delta, delta
