@@ -11,7 +11,11 @@
 #include "daemon/issuer/issue_item.h"
 #include "db/request.h"
 
-#define BATCHES 2
+/* While a backlog waits, more batches are on their way, so that the token always has
+ * one: of a quick token with many sessions commits take longer than signatures.
+ * Otherwise two, so that few requests do not come in ever smaller batches. */
+#define BATCHES 4
+#define BATCHES_WITHOUT_BACKLOG 2
 #define LEASE_S 60
 #define SIGN_DEADLINE_MS 30000
 /* A batch whose signatures have not come by then is given back; its lease has
@@ -40,6 +44,7 @@
 struct batch {
 	struct issuance *s;
 	bool busy;
+	unsigned limit;		       /* of its claim */
 	struct request_batch *claimed; /* owned */
 	struct issue_item *items;
 	size_t count;
@@ -59,6 +64,7 @@ struct issuance {
 	struct batch batches[BATCHES];
 	bool claiming; /* one claim at a time */
 	bool again;    /* a hint came while nobody could claim */
+	bool backlog;  /* the last claim was full */
 	bool draining;
 	unsigned limit; /* of the next claim */
 	int64_t crowd;	/* requests found lately, less one each CROWD_DRAIN_MS */
@@ -603,6 +609,7 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 		abandon(b, err);
 		return;
 	}
+	s->backlog = batch->count >= b->limit;
 	b->claimed = batch;
 	b->items = calloc(batch->count > 0 ? batch->count : 1, sizeof *b->items);
 	if (b->items == NULL || batch->count == 0) {
@@ -619,8 +626,8 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 	b->count = batch->count;
 	for (size_t i = 0; i < b->count; i++)
 		b->items[i] = (struct issue_item){.claim = &b->claimed->claims[i], .batch = b};
-	/* A full batch means a backlog: the other slot goes for more. */
-	if (b->count >= s->limit)
+	/* The other slots go for more. */
+	if (s->backlog)
 		s->again = true;
 	load(b);
 	if (s->again)
@@ -641,19 +648,32 @@ is_crowded(struct issuance *s)
 	return s->crowd > CROWD;
 }
 
+/* NULL: enough are on their way. */
+static struct batch *
+free_batch(struct issuance *s)
+{
+	struct batch *b = NULL;
+	size_t busy = 0;
+
+	for (size_t i = 0; i < BATCHES; i++) {
+		if (s->batches[i].busy)
+			busy++;
+		else
+			b = &s->batches[i];
+	}
+	return busy < BATCHES_WITHOUT_BACKLOG || s->backlog ? b : NULL;
+}
+
 void
 issuance_poke(struct issuance *s)
 {
-	struct batch *b = NULL;
+	struct batch *b;
 	struct error e = ERROR_INIT;
 
 	s->again = true;
 	if (s->claiming || s->draining || !db_is_up(s->env.db))
 		return;
-	for (size_t i = 0; i < BATCHES && b == NULL; i++) {
-		if (!s->batches[i].busy)
-			b = &s->batches[i];
-	}
+	b = free_batch(s);
 	if (b == NULL)
 		return;
 	s->again = false;
@@ -664,6 +684,7 @@ issuance_poke(struct issuance *s)
 		return;
 	}
 	b->busy = true;
+	b->limit = s->limit;
 	b->holds = 1;
 	s->claiming = true;
 }

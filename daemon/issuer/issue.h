@@ -9,8 +9,9 @@
  *
  * Serial and bytes are committed (begin) before the token is asked, so that no
  * signature exists that the database has not heard of. A request that was left
- * in between goes on with the very same bytes. Two batches are in flight: while
- * one is being signed, the other is checked or committed.
+ * in between goes on with the very same bytes. Two batches are in flight, while a
+ * backlog waits up to four: one is being signed, the others are checked or
+ * committed.
  */
 
 #include <stdbool.h>
