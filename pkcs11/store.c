@@ -9,6 +9,17 @@
 #include "daemon/core/config.h"
 
 bool
+store_signer_dir(
+    const struct config *config, const char *token, char *out, size_t size, struct error *e)
+{
+	int n = snprintf(out, size, "%s/signer-%s", config->state_dir, token);
+
+	if (n < 0 || (size_t)n >= size)
+		return error_set(e, ERROR_CONFIG, "state_dir is too long");
+	return true;
+}
+
+bool
 store_make_dir(const char *dir, struct error *e)
 {
 	struct stat st;

@@ -14,6 +14,12 @@
 
 #define STORE_FILE_MAX 16384
 
+struct config;
+
+/* The signer's directory for a token: STATE_DIR/signer-NAME. */
+bool store_signer_dir(const struct config *config, const char *token, char *out, size_t size,
+    struct error *e) MUST_CHECK;
+
 /* Makes dir (0700) when it is missing; refuses one that others can enter. */
 bool store_make_dir(const char *dir, struct error *e) MUST_CHECK;
 

@@ -174,6 +174,8 @@ decode_answer(uint16_t type, struct bytes payload, struct signer_answer *answer,
 	case SIGNPROTO_STATUS_OK:
 		answer->status = status;
 		return signproto_get_status_ok(payload, status, e);
+	case SIGNPROTO_DONE:
+		return signproto_get_done(payload, e);
 	default:
 		return error_set(e, ERROR_INTERNAL, "no decoder for the signer's message %u", type);
 	}
@@ -327,6 +329,40 @@ signer_ask_generate(struct signer_client *c, const char *token,
 	wire_writer_init(&w, CHANNEL_FRAME_MAX);
 	signproto_put_key_generate(&w, m);
 	return ask(c, token, SIGNPROTO_KEY_GENERATE, &w, SIGNPROTO_KEY_OK, answer, arg, id, e);
+}
+
+bool
+signer_ask_limits_set(struct signer_client *c, const char *token,
+    const struct signproto_limits_set *m, signer_answer_fn *answer, void *arg, uint64_t *id,
+    struct error *e)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_limits_set(&w, m);
+	return ask(c, token, SIGNPROTO_LIMITS_SET, &w, SIGNPROTO_DONE, answer, arg, id, e);
+}
+
+bool
+signer_ask_install(struct signer_client *c, const char *token, const struct signproto_install *m,
+    signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_install(&w, m);
+	return ask(c, token, SIGNPROTO_INSTALL, &w, SIGNPROTO_DONE, answer, arg, id, e);
+}
+
+bool
+signer_ask_reseed(struct signer_client *c, const char *token, const struct signproto_reseed *m,
+    signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_reseed(&w, m);
+	return ask(c, token, SIGNPROTO_RESEED, &w, SIGNPROTO_DONE, answer, arg, id, e);
 }
 
 bool

@@ -66,6 +66,15 @@ bool signer_ask_status(struct signer_client *c, const char *token, signer_answer
 bool signer_ask_generate(struct signer_client *c, const char *token,
     const struct signproto_key_generate *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e) MUST_CHECK;
+/* These three are answered without contents: the order was carried out. */
+bool signer_ask_limits_set(struct signer_client *c, const char *token,
+    const struct signproto_limits_set *m, signer_answer_fn *answer, void *arg, uint64_t *id,
+    struct error *e) MUST_CHECK;
+bool signer_ask_install(struct signer_client *c, const char *token,
+    const struct signproto_install *m, signer_answer_fn *answer, void *arg, uint64_t *id,
+    struct error *e) MUST_CHECK;
+bool signer_ask_reseed(struct signer_client *c, const char *token, const struct signproto_reseed *m,
+    signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
 bool signer_ask_sign(struct signer_client *c, const char *token, const struct signproto_sign *m,
     signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
 

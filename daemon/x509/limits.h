@@ -165,6 +165,13 @@ void limits_sha256(const char *text, size_t len, uint8_t digest[32]);
 bool limits_name_from_text(
     const char *text, struct limits_name *name, struct error *err) MUST_CHECK;
 
+/* "dns:example.com" */
+#define LIMITS_NAME_TEXT_SIZE (LIMITS_NAME_MAX + 8)
+void limits_name_text(const struct limits_name *name, char out[LIMITS_NAME_TEXT_SIZE]);
+
+/* "serverAuth", or dotted when it has no name here. */
+void limits_purpose_text(const struct limits_purpose *purpose, char out[OID_TEXT_MAX]);
+
 /* NULL when there is none; points into l. */
 const struct limits_template *limits_find_template(const struct limits *l, const char *name);
 const struct limits_operator *limits_find_operator(const struct limits *l, struct bytes spki);
