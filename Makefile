@@ -52,7 +52,7 @@ MAIN_chancery-signer := pkcs11/main.c
 
 # What each program links, most dependent first.
 NEEDS_chanceryd       := supervisor front issuer publish db x509 core
-NEEDS_chancery        := cli x509 core
+NEEDS_chancery        := cli publish x509 core
 NEEDS_chancery-signer := pkcs11 x509 core
 PROGRAMS := chanceryd chancery chancery-signer
 
@@ -108,7 +108,7 @@ TEST_NEEDS_front      := front db x509 core
 TEST_NEEDS_issuer     := issuer publish db x509 core
 TEST_NEEDS_publish    := publish db x509 core
 TEST_NEEDS_supervisor := supervisor core
-TEST_NEEDS_cli        := cli x509 core
+TEST_NEEDS_cli        := cli publish x509 core
 TEST_NEEDS_pkcs11     := pkcs11 x509 core
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*_test.c))
 

@@ -128,7 +128,8 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
         || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
             'policy', a.policy,
             'crls', (SELECT coalesce(jsonb_agg(jsonb_build_object('last_number', s.last_number::text,
-                'next_full_at', api_time(s.next_full_at), 'next_delta_at', api_time(s.next_delta_at)) ORDER BY s.id), '[]')
+                'next_full_at', api_time(s.next_full_at), 'next_delta_at', api_time(s.next_delta_at),
+                'alarm', s.alarm, 'alarm_since', api_time(s.alarm_since)) ORDER BY s.id), '[]')
                 FROM crl_scope s WHERE s.ca_id = a.id)) END
     FROM issuer_name n,
         (SELECT * FROM generation g WHERE g.ca_id = a.id ORDER BY certificate_index DESC LIMIT 1) g

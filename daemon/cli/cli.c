@@ -56,6 +56,8 @@ const struct cli_command cli_commands[] = {
     {"template", "show", "NAME", 1, 1, "a template's newest version", NO_OWN, cmd_template_show},
     {"token", "status", "", 0, 0, "the tokens that CAs sign with", NO_OWN, cmd_token_status},
     {"status", NULL, "", 0, 0, "the service at a glance", NO_OWN, cmd_status},
+    {"doctor", NULL, "[CA]", 0, 1, "what is wrong, here and where clients look", NO_OWN,
+	cmd_doctor},
 };
 const size_t cli_command_count = COUNT_OF(cli_commands);
 

@@ -70,6 +70,40 @@ crl_tally_free(struct crl_tally *t)
 	*t = (struct crl_tally){0};
 }
 
+/* ---- peek */
+
+/* Steps over tag and length of a SEQUENCE whose content need not all be there. */
+static bool
+step_in(struct bytes *b)
+{
+	size_t header = b->len >= 2 && b->p[1] >= 0x80 ? 2 + (size_t)(b->p[1] & 0x7f) : 2;
+
+	if (b->len < header || b->p[0] != DER_SEQUENCE || header > HEADER_MAX)
+		return false;
+	*b = (struct bytes){b->p + header, b->len - header};
+	return true;
+}
+
+bool
+crl_peek_algorithm(struct bytes head, enum sig_alg *alg, struct error *err)
+{
+	unsigned salt_len;
+	struct bytes whole;
+	uint32_t version;
+	struct der d;
+
+	if (!step_in(&head) || !step_in(&head))
+		goto bad;
+	der_init(&d, head);
+	if (der_read_small(&d, 1, &version) && der_read_whole(&d, DER_SEQUENCE, &whole) &&
+	    sig_alg_parse(whole, alg, &salt_len))
+		return true;
+bad:
+	return error_set(err, ERROR_INPUT,
+	    "it is no CRL in DER, or not signed with an algorithm "
+	    "that is known here");
+}
+
 /* ---- reader */
 
 enum part {

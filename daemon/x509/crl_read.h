@@ -27,6 +27,10 @@ bool crl_tally_add(
 bool crl_tally_end(struct crl_tally *t, uint8_t digest[32], struct error *err) MUST_CHECK;
 void crl_tally_free(struct crl_tally *t); /* legal on a zeroed one, and twice */
 
+/* The algorithm that a CRL says it is signed with, from its first octets (256 do),
+ * for who does not know what its CA uses. */
+bool crl_peek_algorithm(struct bytes head, enum sig_alg *alg, struct error *err) MUST_CHECK;
+
 struct crl_reader;
 
 /* What the CRL is; borrowed from the reader. */

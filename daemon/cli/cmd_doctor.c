@@ -1,0 +1,490 @@
+/* chancery doctor: what it looks at, and in which order. */
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <curl/curl.h>
+
+#include "daemon/cli/doctor.h"
+#include "daemon/x509/capolicy.h"
+#include "daemon/x509/pem.h"
+
+#define CLOCK_WARNING_S 5
+#define CLOCK_CRITICAL_S 60
+#define CRLS_LOOKED_AT 50 /* newest ones, among which the last complete and delta CRL are */
+
+/* A CA and what the service says of it. */
+struct ca_view {
+	const char *name;
+	json_t *detail;				    /* owned */
+	json_t *crls;				    /* owned: newest first */
+	struct capolicy *policy;		    /* owned */
+	uint8_t *der[DOCTOR_CHAIN_MAX];		    /* owned */
+	struct certificate chain[DOCTOR_CHAIN_MAX]; /* its own first */
+	size_t chain_len;
+};
+
+/* ---- findings */
+
+static const char *const words[] = {"ok", "warning", "critical"};
+
+void
+doctor_note(struct doctor *d, enum finding state, const char *object, const char *check,
+    const char *fmt, ...)
+{
+	char text[2 * ERROR_TEXT_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	if (state > d->worst)
+		d->worst = state;
+	(void)json_array_append_new(
+	    d->findings, json_pack("{s:s, s:s, s:s, s:s}", "state", words[state], "object", object,
+			     "check", check, "detail", text));
+}
+
+const char *
+doctor_span(int64_t seconds, char out[DOCTOR_SPAN_MAX])
+{
+	int64_t s = seconds < 0 ? -seconds : seconds;
+
+	if (s >= 2 * 86400)
+		(void)snprintf(out, DOCTOR_SPAN_MAX, "%lld d", (long long)(s / 86400));
+	else if (s >= 2 * 3600)
+		(void)snprintf(out, DOCTOR_SPAN_MAX, "%lld h", (long long)(s / 3600));
+	else
+		(void)snprintf(out, DOCTOR_SPAN_MAX, "%lld min", (long long)(s / 60));
+	return out;
+}
+
+static const char *
+text_of(json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text != NULL ? text : "";
+}
+
+/* "2026-11-22T12:00:00Z", or -1. */
+static int64_t
+time_of(json_t *object, const char *key)
+{
+	struct tm tm = {0};
+	const char *end = strptime(text_of(object, key), "%Y-%m-%dT%H:%M:%S", &tm);
+
+	return end != NULL ? (int64_t)timegm(&tm) : -1;
+}
+
+/* ---- the service */
+
+static bool
+look_at_service(struct doctor *d, struct error *e)
+{
+	json_t *status = NULL;
+	int64_t theirs, apart;
+
+	if (!http_get(d->cli->http, "/v1/status", &status, e))
+		return false;
+	theirs = time_of(status, "database_time");
+	apart = theirs > d->now ? theirs - d->now : d->now - theirs;
+	doctor_note(d,
+	    apart > CLOCK_CRITICAL_S  ? FINDING_CRITICAL
+	    : apart > CLOCK_WARNING_S ? FINDING_WARNING
+				      : FINDING_OK,
+	    "service", "clock", "the database's clock and this host's are %lld s apart",
+	    (long long)apart);
+	json_decref(status);
+	return true;
+}
+
+static bool
+look_at_tokens(struct doctor *d, struct error *e)
+{
+	json_t *answer = NULL, *token;
+	size_t i;
+
+	if (!http_get(d->cli->http, "/v1/tokens", &answer, e))
+		return false;
+	json_array_foreach(json_object_get(answer, "tokens"), i, token)
+	{
+		bool stale = json_is_true(json_object_get(token, "stale"));
+		bool ready = strcmp(text_of(token, "state"), "ready") == 0;
+
+		doctor_note(d, ready && !stale ? FINDING_OK : FINDING_CRITICAL,
+		    text_of(token, "token"), "token", "%s: %s", text_of(token, "state"),
+		    stale ? "its issuer has not reported for a minute"
+			  : text_of(token, "sentence"));
+	}
+	if (i == 0)
+		doctor_note(
+		    d, FINDING_WARNING, "service", "token", "no issuer has reported a token yet");
+	json_decref(answer);
+	return true;
+}
+
+/* What waits to be published, page by page. */
+static bool
+look_at_outbox(struct doctor *d, const char *ca, struct error *e)
+{
+	char path[CLI_PATH_MAX], after[32] = "";
+	size_t waiting = 0;
+	bool more = true;
+
+	while (more) {
+		json_t *answer = NULL, *row;
+		const char *next;
+		size_t i;
+
+		(void)snprintf(path, sizeof path, "/v1/publications?limit=1000");
+		if ((ca != NULL && !cli_path_add(path, "ca", ca, e)) ||
+		    (after[0] != '\0' && !cli_path_add(path, "after", after, e)) ||
+		    !http_get(d->cli->http, path, &answer, e))
+			return false;
+		json_array_foreach(json_object_get(answer, "publications"), i, row)
+		{
+			if (strcmp(text_of(row, "state"), "done") == 0)
+				continue;
+			waiting++;
+			doctor_note(d, FINDING_WARNING, text_of(row, "ca"), "publication",
+			    "%s waits for %s: %s", text_of(row, "artifact"), text_of(row, "target"),
+			    text_of(row, "last_error"));
+		}
+		next = text_of(answer, "next");
+		more = next[0] != '\0' && strlen(next) < sizeof after;
+		if (more)
+			memcpy(after, next, strlen(next) + 1);
+		json_decref(answer);
+	}
+	if (waiting == 0)
+		doctor_note(d, FINDING_OK, ca != NULL ? ca : "service", "publication",
+		    "everything is published and was read back");
+	return true;
+}
+
+/* ---- a CA: what the service says */
+
+static void
+view_free(struct ca_view *v)
+{
+	if (v->policy != NULL)
+		capolicy_free(v->policy);
+	free(v->policy);
+	for (size_t i = 0; i < v->chain_len; i++)
+		free(v->der[i]);
+	json_decref(v->detail);
+	json_decref(v->crls);
+	*v = (struct ca_view){0};
+}
+
+static bool
+read_chain(struct ca_view *v, const char *pem, struct error *e)
+{
+	struct bytes text = {(const uint8_t *)pem, strlen(pem)};
+	struct error why = ERROR_INIT;
+
+	while (v->chain_len < DOCTOR_CHAIN_MAX) {
+		uint8_t *der = malloc(CERTIFICATE_MAX);
+		size_t len = 0;
+
+		if (der == NULL)
+			return error_set_errno(e, ERROR_SYSTEM, "allocating a certificate");
+		v->der[v->chain_len] = der;
+		if (!pem_decode(&text, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, &why)) {
+			free(der);
+			if (why.code == ERROR_NOT_FOUND && v->chain_len > 0)
+				return true;
+			*e = why;
+			return false;
+		}
+		v->chain_len++;
+		if (!certificate_parse((struct bytes){der, len}, &v->chain[v->chain_len - 1], e))
+			return false;
+	}
+	return error_set(
+	    e, ERROR_LIMIT, "the chain has more than %d certificates", DOCTOR_CHAIN_MAX);
+}
+
+static bool
+read_view(struct doctor *d, const char *name, struct ca_view *v, struct error *e)
+{
+	char path[CLI_PATH_MAX], rest[32], *pem = NULL;
+	const char *policy;
+	bool ok;
+
+	v->name = name;
+	v->policy = calloc(1, sizeof *v->policy);
+	if (v->policy == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a CA's policy");
+	if (!cli_path(path, "/v1/cas/", name, "", e) ||
+	    !cli_get_object(d->cli, path, "name", name, &v->detail, e))
+		return false;
+	if (strcmp(text_of(v->detail, "state"), "active") != 0)
+		return true;
+	policy = text_of(v->detail, "policy");
+	if (!capolicy_parse(policy, strlen(policy), name, v->policy, e) ||
+	    !cli_path(path, "/v1/cas/", name, "/chain", e) ||
+	    !http_get_text(d->cli->http, path, &pem, e))
+		return false;
+	ok = read_chain(v, pem, e);
+	free(pem);
+	(void)snprintf(rest, sizeof rest, "/crls?limit=%d", CRLS_LOOKED_AT);
+	return ok && cli_path(path, "/v1/cas/", name, rest, e) &&
+	       http_get(d->cli->http, path, &v->crls, e);
+}
+
+static json_t *
+last_crl(const struct ca_view *v, bool delta)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(json_object_get(v->crls, "crls"), i, row)
+	{
+		if (json_is_true(json_object_get(row, "delta")) == delta &&
+		    strcmp(text_of(row, "state"), "issued") == 0)
+			return row;
+	}
+	return NULL;
+}
+
+/* ---- a CA: its certificate and those above it */
+
+static void
+judge_validity(struct doctor *d, const struct ca_view *v)
+{
+	const struct certificate *c = &v->chain[0];
+	int64_t left = c->not_after - d->now, whole = c->not_after - c->not_before;
+	char span[DOCTOR_SPAN_MAX];
+
+	(void)doctor_span(left, span);
+	if (left <= 0)
+		doctor_note(d, FINDING_CRITICAL, v->name, "certificate", "ended %s ago", span);
+	else
+		doctor_note(d, left < whole / 2 ? FINDING_WARNING : FINDING_OK, v->name,
+		    "certificate", "valid for %s%s", span,
+		    left < whole / 2 ? "; less than half of its life is left: renew the CA" : "");
+}
+
+static void
+judge_chain(struct doctor *d, const struct ca_view *v)
+{
+	for (size_t i = 0; i < v->chain_len; i++) {
+		const struct certificate *c = &v->chain[i];
+		const struct certificate *above = i + 1 < v->chain_len ? c + 1 : c;
+		struct error why = ERROR_INIT;
+
+		if (!bytes_equal(c->issuer, above->subject))
+			(void)error_set(&why, ERROR_INPUT, "the next one has another name");
+		else if (d->now > c->not_after || d->now < c->not_before)
+			(void)error_set(&why, ERROR_INPUT, "it is not valid now");
+		else if (certificate_verify(c, &above->spki, &why))
+			continue;
+		doctor_note(d, FINDING_CRITICAL, v->name, "chain", "certificate %zu of %zu: %s",
+		    i + 1, v->chain_len, why.text);
+		return;
+	}
+	doctor_note(d, FINDING_OK, v->name, "chain", "%zu certificates up to a root", v->chain_len);
+}
+
+static void
+judge_alarms(struct doctor *d, const struct ca_view *v)
+{
+	json_t *scope;
+	size_t i;
+
+	json_array_foreach(json_object_get(v->detail, "crls"), i, scope)
+	{
+		if (json_is_string(json_object_get(scope, "alarm")))
+			doctor_note(d, FINDING_CRITICAL, v->name, "calendar", "since %s: %s",
+			    text_of(scope, "alarm_since"), text_of(scope, "alarm"));
+	}
+}
+
+/* ---- a CA: the places */
+
+static bool
+is_seen(struct doctor *d, const char *url)
+{
+	char *copy;
+
+	for (size_t i = 0; i < d->seen_count; i++)
+		if (strcmp(d->seen[i], url) == 0)
+			return true;
+	copy = strdup(url);
+	if (copy == NULL || d->seen_count == COUNT_OF(d->seen)) {
+		free(copy);
+		return false;
+	}
+	d->seen[d->seen_count++] = copy;
+	return false;
+}
+
+/* A delta is of use only with a complete CRL from its base on. */
+static void
+judge_pair(struct doctor *d, const struct ca_view *v, const char *full, const char *base)
+{
+	size_t lf = strlen(full), lb = strlen(base);
+
+	if (lf == 0 || lb == 0)
+		return;
+	if (lb > lf || (lb == lf && strcmp(base, full) > 0))
+		doctor_note(d, FINDING_CRITICAL, v->name, "delta-crl",
+		    "the delta CRL needs the complete CRL %s, and clients find number %s", base,
+		    full);
+}
+
+static void
+look_at_own_places(struct doctor *d, const struct ca_view *v)
+{
+	const struct capolicy *p = v->policy;
+	json_t *full = last_crl(v, false), *delta = last_crl(v, true);
+	char number[DOCTOR_NUMBER_MAX] = "", base[DOCTOR_NUMBER_MAX] = "";
+	struct doctor_place place = {.object = v->name, .issuer = &v->chain[0]};
+
+	place.kind = ARTIFACT_CA_CERTIFICATE;
+	for (size_t i = 0; i < p->aia_count; i++) {
+		place.url = p->aia[i];
+		if (!is_seen(d, place.url))
+			doctor_look(d, &place, NULL);
+	}
+	place.kind = ARTIFACT_CRL;
+	place.number = full != NULL ? text_of(full, "number") : NULL;
+	place.sha256 = full != NULL ? text_of(full, "sha256") : "";
+	place.overlap_s = p->crl_overlap_s;
+	for (size_t i = 0; i < p->cdp_count; i++) {
+		place.url = p->cdp[i];
+		if (!is_seen(d, place.url))
+			doctor_look(d, &place, number);
+	}
+	place.kind = ARTIFACT_DELTA_CRL;
+	place.number = delta != NULL ? text_of(delta, "number") : NULL;
+	place.sha256 = delta != NULL ? text_of(delta, "sha256") : "";
+	place.overlap_s = p->delta_overlap_s;
+	for (size_t i = 0; i < p->freshest_count; i++) {
+		place.url = p->freshest[i];
+		if (!is_seen(d, place.url))
+			doctor_look(d, &place, base);
+	}
+	judge_pair(d, v, number, base);
+}
+
+struct chain_look {
+	struct doctor *d;
+	char object[CLI_PATH_MAX];
+	const struct certificate *issuer;
+};
+
+static void
+look_at_chain_url(const char *url, enum artifact_kind kind, void *arg)
+{
+	struct chain_look *look = arg;
+	const struct doctor_place place = {
+	    .object = look->object, .url = url, .kind = kind, .issuer = look->issuer};
+
+	if (!is_seen(look->d, url))
+		doctor_look(look->d, &place, NULL);
+}
+
+/* Where a client that has the chain looks for what is above the CA. */
+static void
+look_at_places_above(struct doctor *d, const struct ca_view *v)
+{
+	for (size_t i = 0; i + 1 < v->chain_len; i++) {
+		struct chain_look look = {.d = d, .issuer = &v->chain[i + 1]};
+
+		(void)snprintf(look.object, sizeof look.object, "%s (above, %zu)", v->name, i + 1);
+		doctor_each_url(&v->chain[i], look_at_chain_url, &look);
+	}
+}
+
+static bool
+look_at_ca(struct doctor *d, const char *name, struct error *e)
+{
+	struct ca_view v = {0};
+	bool ok = read_view(d, name, &v, e);
+
+	if (ok && v.chain_len == 0) {
+		doctor_note(d, FINDING_WARNING, name, "certificate",
+		    "the CA waits for its certificate; see \"chancery ca csr\" and \"ca install\"");
+	} else if (ok) {
+		judge_validity(d, &v);
+		judge_chain(d, &v);
+		judge_alarms(d, &v);
+		look_at_own_places(d, &v);
+		look_at_places_above(d, &v);
+	}
+	view_free(&v);
+	return ok;
+}
+
+static bool
+look_at_all_cas(struct doctor *d, struct error *e)
+{
+	json_t *answer = NULL, *ca;
+	bool ok = true;
+	size_t i;
+
+	if (!http_get(d->cli->http, "/v1/cas?limit=1000", &answer, e))
+		return false;
+	json_array_foreach(json_object_get(answer, "cas"), i, ca)
+	{
+		ok = ok && look_at_ca(d, text_of(ca, "name"), e);
+	}
+	json_decref(answer);
+	return ok;
+}
+
+/* ---- the whole */
+
+static bool
+examine(struct doctor *d, struct error *e)
+{
+	const char *ca = d->cli->word_count > 0 ? d->cli->words[0] : NULL;
+
+	return look_at_service(d, e) && look_at_tokens(d, e) &&
+	       (ca != NULL ? look_at_ca(d, ca, e) : look_at_all_cas(d, e)) &&
+	       look_at_outbox(d, ca, e);
+}
+
+static void
+report(const struct doctor *d)
+{
+	json_t *answer, *f;
+	size_t i;
+
+	if (d->cli->json) {
+		answer = json_pack("{s:s, s:O}", "state", words[d->worst], "findings", d->findings);
+		cli_print_json(answer);
+		json_decref(answer);
+		return;
+	}
+	json_array_foreach(d->findings, i, f)
+	{
+		cli_say(d->cli, "%-8s  %s, %s: %s", text_of(f, "state"), text_of(f, "object"),
+		    text_of(f, "check"), text_of(f, "detail"));
+	}
+}
+
+bool
+cmd_doctor(struct cli *cli, struct error *e)
+{
+	struct doctor d = {.cli = cli, .findings = json_array(), .now = (int64_t)time(NULL)};
+	bool ok;
+
+	if (d.findings == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return error_set(e, ERROR_SYSTEM, "no memory for an examination");
+	ok = examine(&d, e);
+	if (ok)
+		report(&d);
+	if (ok && d.worst == FINDING_CRITICAL)
+		ok = error_set(e, ERROR_CONFLICT, "something is wrong: see what is critical above");
+	for (size_t i = 0; i < d.seen_count; i++)
+		free((char *)(uintptr_t)d.seen[i]);
+	json_decref(d.findings);
+	return ok;
+}

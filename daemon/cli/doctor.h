@@ -1,0 +1,60 @@
+#ifndef CHANCERY_CLI_DOCTOR_H
+#define CHANCERY_CLI_DOCTOR_H
+
+/*
+ * chancery doctor: looks at the service and at every place where the relying
+ * parties of its CAs look, as they would, and says what is wrong there.
+ *
+ * Each look is a finding: what was looked at, how it is, and one sentence.
+ */
+
+#include "daemon/cli/cli.h"
+#include "daemon/publish/job.h"
+#include "daemon/x509/cert.h"
+
+#define DOCTOR_CHAIN_MAX 12 /* certificates from a CA to its root */
+
+enum finding {
+	FINDING_OK,
+	FINDING_WARNING,  /* will be wrong if nobody does anything */
+	FINDING_CRITICAL, /* is wrong now */
+};
+
+struct doctor {
+	struct cli *cli;
+	json_t *findings; /* array of objects: state, object, check, detail */
+	enum finding worst;
+	int64_t now;	       /* of this host's clock, seconds since 1970 */
+	const char *seen[256]; /* places that were looked at, owned */
+	size_t seen_count;
+};
+
+/* Adds a finding. */
+void doctor_note(struct doctor *d, enum finding state, const char *object, const char *check,
+    const char *fmt, ...) PRINTF(5, 6);
+
+/* "3 d 4 h" until or since; for sentences. */
+#define DOCTOR_SPAN_MAX 32
+const char *doctor_span(int64_t seconds, char out[DOCTOR_SPAN_MAX]);
+
+/* What a place is to hold. Everything is borrowed. */
+struct doctor_place {
+	const char *object; /* whose place it is, for findings */
+	const char *url;
+	enum artifact_kind kind;
+	const struct certificate *issuer; /* of the CRL; or the certificate itself */
+	const char *number, *sha256;	  /* of what the service issued last; NULL: not known */
+	int64_t overlap_s; /* of the calendar: later than this is late; 0: not known */
+};
+
+/* Fetches it as a client would and adds what it finds. *number (CRL_NUMBER_TEXT
+ * octets, may be NULL) is that of the CRL, "" for none. */
+#define DOCTOR_NUMBER_MAX 64
+void doctor_look(
+    struct doctor *d, const struct doctor_place *place, char number[DOCTOR_NUMBER_MAX]);
+
+/* Calls look for each URI that the certificate names: caIssuers, CRL, delta CRL. */
+typedef void doctor_url_fn(const char *url, enum artifact_kind kind, void *arg);
+void doctor_each_url(const struct certificate *c, doctor_url_fn *look, void *arg);
+
+#endif

@@ -1,0 +1,228 @@
+"""chancery doctor: what it finds in a service that is well, and in each thing that
+can be wrong with it, or with a place where clients look."""
+
+import http.server
+import json
+import os
+import threading
+
+import pytest
+
+from harness.process import wait_until
+from harness.slapd import Slapd
+
+STORE = "SET search_path = chancery_store; "
+
+
+class Place(http.server.ThreadingHTTPServer):
+    """A web server that serves what a test puts there."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.files = {}
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            body = self.server.files.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+
+@pytest.fixture(scope="module")
+def place():
+    server = Place()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def directory(new_dir):
+    server = Slapd(new_dir("slapd")).create().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def clinic(shared_instance, place, directory):
+    """A CA whose CRLs are looked for in the service, on a web server that nobody
+    keeps up to date, and in a directory."""
+    a = shared_instance
+    with open(os.path.join(a.daemon.credentials_dir, "directory"), "w", encoding="ascii") as f:
+        f.write(directory.password)
+    os.chmod(f.name, 0o600)
+
+    def ldap(attribute):
+        return f"{directory.url}/cn=clinic,{directory.suffix}?{attribute};binary"
+
+    targets = [{"name": f"dir-{artifact}", "artifact": artifact, "kind": "ldap", "write": ldap(attribute),
+                "read": ldap(attribute), "bind_dn": directory.root_dn, "credential": "directory"}
+               for artifact, attribute in (("crl", "certificateRevocationList"), ("delta-crl", "deltaRevocationList"),
+                                           ("ca-certificate", "cACertificate"))]
+    a.clinic = "clinic"
+    a.create_issuing(a.clinic, targets=targets, locations={
+        "cdp": [a.daemon.crl_url(a.clinic), place.url + "/clinic.crl", ldap("certificateRevocationList")],
+        "freshest": [a.daemon.crl_url(a.clinic, delta=True), ldap("deltaRevocationList")],
+        "aia": [a.daemon.aia_url(a.clinic), ldap("cACertificate")]})
+    well(a, place)
+    return a
+
+
+def published(a):
+    return a.database.one(STORE + "SELECT count(*) FROM publication WHERE state <> 'done'") == 0
+
+
+def well(a, place):
+    """Everything in its place."""
+    place.files["/clinic.crl"] = a.crl(a.clinic)
+    wait_until(lambda: published(a), what="publication")
+
+
+def examine(a, *words, status=0):
+    result = a.cli.result("--json", "doctor", *words)
+    assert result.returncode == status, result.stdout + result.stderr
+    answer = json.loads(result.stdout)
+    assert status == (answer["state"] == "critical")
+    return answer["findings"]
+
+
+def wrong(findings):
+    return {(f["state"], f["object"], f["check"], f["detail"]) for f in findings if f["state"] != "ok"}
+
+
+def only(findings, check, *words, state="critical", of="clinic"):
+    """Exactly one thing is wrong, this one."""
+    found = wrong(findings)
+    assert len(found) == 1, found
+    one = found.pop()
+    assert one[:3] == (state, of, check), one
+    for word in words:
+        assert word in one[3], one
+
+
+def test_all_is_well(clinic):
+    a = clinic
+    findings = examine(a)
+    assert wrong(findings) == set()
+    looked = [f["detail"].split(": ")[0] for f in findings if "://" in f["detail"]]
+    assert len(looked) == len(set(looked)) >= 7
+    for url in (a.daemon.crl_url(a.root), a.daemon.aia_url(a.root), a.daemon.crl_url("clinic", delta=True)):
+        assert url in looked
+    said = a.cli("doctor", "clinic")
+    assert said.count("ok        clinic, crl: ") == 3 and "critical" not in said
+    assert a.root not in said.replace(a.daemon.crl_url(a.root), "").replace(a.daemon.aia_url(a.root), "")
+
+
+def test_a_place_that_does_not_answer(clinic, place):
+    saved = place.files.pop("/clinic.crl")
+    try:
+        only(examine(clinic, "clinic", status=1), "crl", place.url, "404")
+    finally:
+        place.files["/clinic.crl"] = saved
+
+
+def test_a_place_that_is_behind(clinic, place):
+    clinic.issue_crl("clinic")
+    wait_until(lambda: published(clinic), what="publication")
+    only(examine(clinic, "clinic"), "crl", place.url, "the service has issued number", state="warning")
+    well(clinic, place)
+
+
+@pytest.mark.parametrize("what, words", [
+    ("delta", ["a delta CRL stands where clients expect a complete one"]),
+    ("other", ["issuer is not the CA's subject"]),
+    ("cut", ["is another than the number of its octets"]),
+    ("flipped", [""]),
+    ("html", ["no CRL in DER"]),
+    ("empty", ["empty"]),
+])
+def test_a_place_that_has_something_else(clinic, place, what, words):
+    a = clinic
+    good = a.crl("clinic")
+    flipped = bytearray(good)
+    flipped[-3] ^= 1
+    place.files["/clinic.crl"] = {
+        "delta": a.crl("clinic", delta=True), "other": a.crl(a.issuing), "cut": good[:-1], "flipped": bytes(flipped),
+        "html": b"<html>It works!</html>", "empty": b""}[what]
+    try:
+        only(examine(a, "clinic", status=1), "crl", place.url, *words)
+    finally:
+        place.files["/clinic.crl"] = good
+
+
+def test_a_number_that_the_service_does_not_know(clinic, place):
+    """The database was put back behind what is published."""
+    a = clinic
+    row = a.database.execute(STORE + "SELECT c.id FROM crl c JOIN crl_scope s ON s.id = c.scope_id JOIN ca ON ca.id = "
+                             "s.ca_id WHERE ca.name = 'clinic' AND NOT delta AND c.state = 'issued' ORDER BY c.id DESC "
+                             "LIMIT 1")[0][0]
+    a.database.execute(STORE + "UPDATE crl SET state = 'burnt' WHERE id = %s", (row,))
+    try:
+        found = wrong(examine(a, "clinic", status=1))
+        assert {(state, check) for state, _, check, _ in found} == {("critical", "crl")}
+        assert all("is unknown to the service" in detail for *_, detail in found) and len(found) == 3
+    finally:
+        a.database.execute(STORE + "UPDATE crl SET state = 'issued' WHERE id = %s", (row,))
+
+
+def test_a_directory_that_is_away(clinic, directory, place):
+    a = clinic
+    directory.stop()
+    try:
+        found = wrong(examine(a, "clinic", status=1))
+        assert {check for _, _, check, _ in found} == {"crl", "delta-crl", "ca-certificate"}
+        a.issue_crl("clinic")
+        place.files["/clinic.crl"] = a.crl("clinic")
+        found = wrong(examine(a, status=1))
+        assert {("warning", "publication")} <= {(state, check) for state, _, check, _ in found}
+    finally:
+        directory.start()
+    a.database.execute(STORE + "UPDATE publication SET next_at = now() WHERE state <> 'done'")
+    well(a, place)
+    assert wrong(examine(a)) == set()
+
+
+def test_an_alarm_of_the_calendar(clinic, place):
+    a = clinic
+    a.database.execute(STORE + "UPDATE crl_scope SET alarm = 'kept back', alarm_since = now() WHERE ca_id = "
+                       "(SELECT id FROM ca WHERE name = 'clinic')")
+    only(examine(a, "clinic", status=1), "calendar", "kept back")
+    a.issue_crl("clinic")
+    well(a, place)
+    assert wrong(examine(a, "clinic")) == set()
+
+
+def test_a_crl_that_ended(clinic, place):
+    """Its place is not kept up to date, and clients refuse what stands there."""
+    a = clinic
+    a.create_issuing("brief", deltas=False, crl={"period": "2s", "overlap": "1s"},
+                     locations={"cdp": [place.url + "/brief.crl"], "aia": [a.daemon.aia_url("brief")]})
+    place.files["/brief.crl"] = a.crl("brief")
+
+    def ended():
+        result = a.cli.result("--json", "doctor", "brief")
+        return result.returncode == 1 and [f for f in json.loads(result.stdout)["findings"] if "ended" in f["detail"]]
+
+    found = wait_until(ended, what="the end of a CRL")
+    assert found[0]["check"] == "crl" and "clients refuse it" in found[0]["detail"]
+
+
+def test_a_ca_without_a_certificate(clinic):
+    a = clinic
+    a.cli("ca", "create", "waiting", "--policy", a.issuing_policy("waiting"))
+    only(examine(a, "waiting"), "certificate", "waits for its certificate", state="warning", of="waiting")
+
+
+def test_wrong_words(clinic):
+    assert 'CA "nobody" is not known' in clinic.cli.fails("doctor", "nobody")
+    clinic.cli.fails("doctor", "clinic", "other", status=2)
+    assert "there is no such socket" in clinic.cli.fails("--socket", "/nowhere", "doctor")
