@@ -63,6 +63,10 @@ bool spki_encode_rsa(struct bytes modulus, struct bytes exponent, void *buf, siz
 bool spki_encode_ec(enum key_alg curve, struct bytes point, void *buf, size_t size,
     struct bytes *spki, struct error *err) MUST_CHECK;
 
+/* Checks that an EC key lies on its curve; all other keys pass. A tenth of what
+ * spki_to_pkey costs, which checks it too. */
+bool spki_check_point(const struct spki *spki, struct error *err) MUST_CHECK;
+
 /* OpenSSL's key object; the caller frees it with EVP_PKEY_free. NULL with an
  * error when the numbers are no key (a point off the curve). */
 EVP_PKEY *spki_to_pkey(const struct spki *spki, struct error *err) MUST_CHECK;

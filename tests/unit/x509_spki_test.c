@@ -482,6 +482,39 @@ wrong_pem(void **state)
 	}
 }
 
+/* As OpenSSL sees it, for every curve: a point, and the same with a bit changed. */
+static void
+points(void **state)
+{
+	static const char *const names[] = {"p256", "p384", "p521"};
+	uint8_t der[SPKI_MAX];
+	struct spki spki;
+
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
+		for (int round = 0; round < 64; round++) {
+			struct bytes good = TO_DER(PUBKEY, shared_key(names[i]));
+			struct error e = ERROR_INIT;
+			EVP_PKEY *key;
+
+			memcpy(der, good.p, good.len);
+			assert_ok(spki_parse((struct bytes){der, good.len}, &spki, &e), e);
+			if (round > 0) {
+				size_t at = 1 + random_below((unsigned)spki.key.len - 1);
+
+				der[(size_t)(spki.key.p - der) + at] ^= (uint8_t)(1 << random_below(
+										      8));
+			}
+			key = spki_to_pkey(&spki, &(struct error){0});
+			assert_int_equal(spki_check_point(&spki, &e), key != NULL);
+			assert_int_equal(key != NULL, round == 0);
+			if (key == NULL)
+				assert_error(e, "no point of P-");
+			EVP_PKEY_free(key);
+			free_bytes(good);
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -498,6 +531,7 @@ main(void)
 	    cmocka_unit_test(digest_info),
 	    cmocka_unit_test(pem),
 	    cmocka_unit_test(wrong_pem),
+	    cmocka_unit_test(points),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
