@@ -399,8 +399,8 @@ limits_parse(const char *text, size_t len, struct limits *out, struct error *err
 	if (len > LIMITS_TEXT_MAX)
 		return error_set(err, ERROR_LIMIT, "limits of %zu bytes; allowed: at most %d", len,
 		    LIMITS_TEXT_MAX);
-	if (memchr(text, '\0', len) != NULL)
-		return error_set(err, ERROR_INPUT, "limits with a NUL byte");
+	if (len == 0 || memchr(text, '\0', len) != NULL)
+		return error_set(err, ERROR_INPUT, "limits that are empty, or with a NUL byte");
 	memcpy(copy, text, len);
 	copy[len] = '\0';
 	memset(out, 0, sizeof *out);
@@ -424,7 +424,8 @@ limits_body_parse(struct bytes body, struct limits_body *parts, struct limits *l
 	if (body.len > LIMITS_BODY_MAX)
 		return error_set(err, ERROR_LIMIT, "a body of %zu bytes; allowed: at most %d",
 		    body.len, LIMITS_BODY_MAX);
-	separator = memmem(text, body.len, "\n" SEPARATOR, strlen("\n" SEPARATOR));
+	separator = body.len > 0 ? memmem(text, body.len, "\n" SEPARATOR, strlen("\n" SEPARATOR))
+				 : NULL;
 	if (separator == NULL)
 		return error_set(err, ERROR_INPUT,
 		    "the body must be a limits document, a line '---' and the CA's policy");
