@@ -25,8 +25,8 @@ static const struct db_statement stmt_note_key = {
     "ca_note_key", "SELECT ca_note_key($1, $2, $3, $6, $4, $5, $7), $6::bytea, $7::bytea", 7};
 static const struct db_statement stmt_begin = {"ca_begin",
     "SELECT ca_id, generation_id, serial, tbs "
-    "FROM ca_begin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-    14};
+    "FROM ca_begin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    15};
 static const struct db_statement stmt_activate = {
     "ca_activate", "SELECT ca_activate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", 10};
 
@@ -355,6 +355,7 @@ ca_make(
 	db_param_text(&p, targets);
 	param_optional(&p, begin->serial);
 	param_optional(&p, begin->tbs);
+	db_param_text(&p, begin->limits);
 	pending = db_call(db, &stmt_begin, &p, on_begun, (db_call_fn *)answer, arg, err);
 	free(targets);
 	return pending;

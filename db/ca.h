@@ -85,6 +85,7 @@ struct ca_begin {
 	int64_t decision_id;
 	int epoch;
 	const char *name, *policy, *readable;
+	const char *limits; /* of its key: the document, version 1 */
 	bool root;
 	struct bytes subject;
 	int64_t token_key_id;

@@ -8,7 +8,8 @@
 static const struct db_statement stmt_claim = {"decision_claim",
     "SELECT id, epoch, public_id, action, statement, signature, body, received_via, received_at, "
     "nonce, credential_spki, credential_live, person, roles, first_operator, "
-    "request_public_id, request_csr_sha256, request_template, certificate_sha256, ca_name "
+    "request_public_id, request_csr_sha256, request_template, certificate_sha256, ca_name, "
+    "more_spkis, more_signatures, more_received, limits "
     "FROM claim_decisions($1, $2)",
     2};
 static const struct db_statement stmt_keep = {
@@ -17,6 +18,7 @@ static const struct db_statement stmt_refuse = {
     "decision_refuse", "SELECT refuse_decision($1, $2, $3)", 3};
 static const struct db_statement stmt_retry = {
     "decision_retry", "SELECT retry_decision($1, $2, $3, $4, NULL)", 4};
+static const struct db_statement stmt_expire = {"decision_expire", "SELECT expire_decisions()", 0};
 static const struct db_statement stmt_request = {
     "decision_apply_request", "SELECT apply_request_decision($1, $2)", 2};
 static const struct db_statement stmt_revocation = {
@@ -40,6 +42,30 @@ read_roles(struct db_result *r, size_t i, struct decision_row *row)
 		memcpy(to, role.p, role.len);
 		to[role.len] = '\0';
 		row->role_count++;
+	}
+}
+
+/* What a ceremony has beside the first signature. */
+static void
+read_ceremony(struct db_result *r, size_t i, struct decision_row *row)
+{
+	struct db_array spkis = db_get_array(r, i, 20), signatures = db_get_array(r, i, 21);
+	struct db_array times = db_get_array(r, i, 22), limits = db_get_array(r, i, 23);
+	struct decision_signature s;
+	struct bytes document;
+
+	while (db_array_next(&spkis, &s.spki) && db_array_next(&signatures, &s.signature) &&
+	       db_array_next_int64(&times, &s.received_at)) {
+		if (row->more_count == COUNT_OF(row->more))
+			row->overfull = true;
+		else
+			row->more[row->more_count++] = s;
+	}
+	while (db_array_next(&limits, &document)) {
+		if (row->limits_count == COUNT_OF(row->limits))
+			row->overfull = true;
+		else
+			row->limits[row->limits_count++] = document;
 	}
 }
 
@@ -67,6 +93,7 @@ read_row(struct db_result *r, size_t i, struct decision_row *row)
 	db_get_uuid(r, i, 2, row->public_id);
 	db_get_uuid(r, i, 15, row->request_public_id);
 	read_roles(r, i, row);
+	read_ceremony(r, i, row);
 }
 
 static void
@@ -163,6 +190,14 @@ decision_retry(struct db *db, struct decision_key key, int after_s, const char *
 	db_param_int64(&p, after_s);
 	db_param_text(&p, outcome);
 	return ask(db, &stmt_retry, &p, answer, arg, err);
+}
+
+struct db_pending *
+decision_expire(struct db *db, decision_done_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	return ask(db, &stmt_expire, &p, answer, arg, err);
 }
 
 struct db_pending *

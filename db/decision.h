@@ -17,10 +17,18 @@
 
 #define DECISION_BATCH_MAX 32
 #define DECISION_ROLES_MAX 8
+#define DECISION_SIGNATURES_MAX 16 /* of one ceremony */
+#define DECISION_LIMITS_MAX 64	   /* documents that one decision depends on */
 
 struct decision_key {
 	int64_t id;
 	int epoch;
+};
+
+/* Somebody's signature of a decision's statement. */
+struct decision_signature {
+	struct bytes spki, signature;
+	int64_t received_at;
 };
 
 /* A decision and what it is about; borrowed for the callback, copied by who
@@ -43,6 +51,14 @@ struct decision_row {
 	const char *request_template; /* "name/version" */
 	struct bytes certificate_sha256;
 	const char *ca_name;
+	/* Of a ceremony: what others than the first signed, with keys that are valid;
+	 * and the limits that say who counts and how many it takes, those in force
+	 * (none for ca-create, which brings its own). */
+	struct decision_signature more[DECISION_SIGNATURES_MAX - 1];
+	size_t more_count;
+	struct bytes limits[DECISION_LIMITS_MAX]; /* text */
+	size_t limits_count;
+	bool overfull; /* there are more than fit here */
 };
 
 typedef void decisions_fn(
@@ -62,6 +78,10 @@ struct db_pending *decision_refuse(struct db *db, struct decision_key key, const
 /* Back into the queue for after_s seconds. */
 struct db_pending *decision_retry(struct db *db, struct decision_key key, int after_s,
     const char *outcome, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+/* Closes the ceremonies that did not get their signatures in time. */
+struct db_pending *decision_expire(
+    struct db *db, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
 /* approve, deny */
 struct db_pending *decision_apply_request(struct db *db, struct decision_key key,

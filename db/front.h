@@ -27,6 +27,7 @@ enum front_query {
 	FRONT_CA_CSR,		   /* identity, name -> JSON string of PEM */
 	FRONT_CA_CHAIN,		   /* identity, name -> JSON string of PEM */
 	FRONT_CA_CRLS,		   /* identity, name, limit, after: number */
+	FRONT_CA_LIMITS,	   /* identity, name, version */
 	FRONT_TEMPLATES,	   /* identity, limit, after: name */
 	FRONT_TEMPLATE,		   /* identity, name, version */
 	FRONT_OPERATORS,	   /* identity, limit, after: name */
@@ -42,6 +43,10 @@ enum front_query {
 			       reason, body-sha256 bytea, nonce bytea, issued time, expires time,
 			       statement, signature bytea, credential bytea, body */
 	FRONT_DECISION,	    /* identity, id */
+	FRONT_DECISIONS,    /* identity, state, limit, after: id */
+	FRONT_SIGNER,	    /* identity, decision's id or NULL, credential bytea ->
+			       {statement, spki} */
+	FRONT_SIGN,	    /* identity, id, signature bytea, credential bytea */
 	FRONT_PUBLICATIONS, /* identity, ca, limit, after: number */
 	FRONT_PUBLICATION_RETRY, /* identity, number */
 	FRONT_QUERY_COUNT,

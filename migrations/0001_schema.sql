@@ -293,7 +293,8 @@ CREATE TABLE decision (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     public_id     uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     action        text NOT NULL CHECK (action IN ('approve', 'deny', 'revoke', 'hold', 'release',
-                      'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add')),
+                      'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add',
+                      'ca-limits', 'signer-reseed')),
     request_id    bigint REFERENCES request,     -- approve, deny
     certificate_id bigint,                       -- revoke, hold, release
     ca_id         bigint REFERENCES ca,
@@ -303,7 +304,8 @@ CREATE TABLE decision (
     body          text CHECK (length(body) <= 262144), -- what the statement's digest covers (policy, template, chain)
     nonce         bytea NOT NULL CHECK (length(nonce) = 16),
     expires_at    timestamptz NOT NULL,
-    state         text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'working', 'applied', 'refused')),
+    state         text NOT NULL DEFAULT 'queued'
+                      CHECK (state IN ('collecting', 'queued', 'working', 'applied', 'refused', 'expired')),
     epoch         int NOT NULL DEFAULT 0,
     lease_until   timestamptz,
     retry_at      timestamptz,
@@ -321,6 +323,31 @@ CREATE UNIQUE INDEX decision_one_open_per_certificate ON decision (certificate_i
     WHERE state IN ('queued', 'working') AND certificate_id IS NOT NULL;
 CREATE INDEX ON decision (request_id);
 CREATE INDEX ON decision (certificate_id);
+CREATE INDEX decision_unapplied ON decision (state, id) WHERE state IN ('collecting', 'refused', 'expired');
+
+-- The same statement signed by others: what the limits of a CA say takes several
+-- persons collects here (migrations/0009_ceremony.sql). The first signature
+-- stands in the decision itself.
+CREATE TABLE decision_signature (
+    decision_id   bigint NOT NULL REFERENCES decision,
+    credential_id bigint NOT NULL REFERENCES credential,
+    signature     bytea NOT NULL CHECK (length(signature) <= 1024),
+    received_via  text NOT NULL,
+    received_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (decision_id, credential_id)
+);
+
+-- The limits of a CA's key, each version as it was signed (daemon/x509/limits.h).
+-- The signer has its own copy and believes no other.
+CREATE TABLE ca_limits (
+    ca_id        bigint NOT NULL REFERENCES ca,
+    version      int NOT NULL CHECK (version > 0),
+    document     text NOT NULL CHECK (length(document) <= 32768),
+    sha256       bytea NOT NULL CHECK (sha256 = sha256(convert_to(document, 'UTF8'))),
+    decision_id  bigint NOT NULL REFERENCES decision,
+    applied_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (ca_id, version)
+);
 
 -- ------------------------------------------------- serials, certificates
 
@@ -537,6 +564,10 @@ CREATE TRIGGER serial_intent_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON 
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER template_version_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON template_version
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER decision_signature_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decision_signature
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER ca_limits_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ca_limits
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- ------------------------------------------------------ row-level security
 
@@ -565,14 +596,15 @@ CREATE POLICY submits ON request_content FOR INSERT TO chancery_api WITH CHECK (
 
 -- Functions of schema chancery run as chancery_api: just what they need.
 GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_api;
-GRANT INSERT ON request, request_content, decision TO chancery_api;
+GRANT INSERT ON request, request_content, decision, decision_signature TO chancery_api;
 GRANT UPDATE (state, reason) ON request TO chancery_api;
+GRANT UPDATE (state) ON decision TO chancery_api; -- collecting to queued
 GRANT UPDATE (next_at, changed_at) ON publication TO chancery_api;
 
 -- The issuer works on the tables, but can rewrite no history.
 GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
 GRANT INSERT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
-REVOKE INSERT ON role, request_state, request_move, audit FROM chancery_issuer;
+REVOKE INSERT ON role, request_state, request_move, audit, decision_signature FROM chancery_issuer;
 -- Number, time and writer of an entry are the server's to say.
 GRANT INSERT (actor, action, object, detail) ON audit TO chancery_api, chancery_issuer;
 GRANT UPDATE (state, cleared, epoch, lease_until, retry_at, attempts, reason, certificate_id, changed_at)

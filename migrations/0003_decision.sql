@@ -4,6 +4,121 @@
 
 SET search_path = chancery_store, pg_temp;
 
+-- ------------------------------------------------------------- ceremonies
+-- Some decisions take the signatures of several persons: the limits of a CA's key
+-- (daemon/x509/limits.h) say whose and how many. Until they are there a decision
+-- is 'collecting', and nobody works on it. What is counted here decides only when
+-- the issuer looks: issuer and signer count again, and verify.
+--
+-- Of a document only lines are picked out; that it is one was checked by who
+-- stored it.
+
+-- The document at the head of a body "document, line ---, policy".
+CREATE FUNCTION limits_of_body(p_body text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT split_part(p_body, E'\n---\n', 1) || E'\n'
+$$;
+
+-- The value of a line "key: value", of a statement, too.
+CREATE FUNCTION limits_line(p_text text, p_key text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT substring(p_text FROM '(?n)^' || p_key || ': (.*)$')
+$$;
+
+-- The operators: person, rights, and the key as the document has it.
+CREATE FUNCTION limits_operators(p_document text) RETURNS TABLE (person text, rights text[], spki text)
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT split_part(l, ' ', 2), string_to_array(split_part(l, ' ', 3), ','), split_part(l, ' ', 4)
+    FROM string_to_table(p_document, E'\n') l WHERE l LIKE 'operator: %'
+$$;
+
+-- Who has this key with this right; NULL: nobody.
+CREATE FUNCTION limits_person(p_document text, p_spki bytea, p_right text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT o.person FROM limits_operators(p_document) o
+    WHERE o.spki = replace(encode(p_spki, 'base64'), E'\n', '') AND p_right = ANY (o.rights) LIMIT 1
+$$;
+
+CREATE FUNCTION limits_in_force(p_ca bigint) RETURNS ca_limits LANGUAGE sql STABLE AS $$
+    SELECT l FROM ca_limits l WHERE l.ca_id = p_ca ORDER BY l.version DESC LIMIT 1
+$$;
+
+CREATE FUNCTION is_ceremony(p_action text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT p_action IN ('ca-create', 'ca-install', 'ca-limits', 'signer-reseed')
+$$;
+
+-- The limits whose operators have to sign: a new CA's own; of a CA that exists
+-- those in force; for a reseed those of each key that it lists.
+CREATE FUNCTION ceremony_documents(p_action text, p_ca bigint, p_body text) RETURNS SETOF text
+LANGUAGE sql STABLE AS $$
+    SELECT document FROM (
+        SELECT limits_of_body(p_body) WHERE p_action = 'ca-create'
+        UNION ALL
+        SELECT (limits_in_force(p_ca)).document WHERE p_action IN ('ca-install', 'ca-limits')
+        UNION ALL
+        SELECT (limits_in_force(c.ca_id)).document
+        FROM (SELECT DISTINCT g.ca_id FROM string_to_table(p_body, E'\n') l
+              JOIN token_key k ON l LIKE 'key: ' || encode(k.cka_id, 'hex') || '%'
+              JOIN generation g ON g.token_key_id = k.id
+              WHERE p_action = 'signer-reseed' ORDER BY g.ca_id) c) o (document)
+    WHERE document IS NOT NULL
+$$;
+
+-- All signatures of a decision, the first first.
+CREATE FUNCTION ceremony_signers(d decision)
+RETURNS TABLE (credential_id bigint, spki bytea, person text, signature bytea, received_via text, received_at timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT c.id, c.spki, p.name, s.signature, s.received_via, s.received_at
+    FROM (SELECT d.credential_id, d.signature, d.received_via, d.received_at
+          UNION ALL
+          SELECT g.credential_id, g.signature, g.received_via, g.received_at FROM decision_signature g
+          WHERE g.decision_id = d.id) s
+    JOIN credential c ON c.id = s.credential_id JOIN person p ON p.id = c.person_id
+    WHERE c.revoked_at IS NULL
+    ORDER BY s.received_at, c.id
+$$;
+
+-- For each document: how many it takes, who signed (persons, as the document
+-- names them), how many are missing, and who could still sign. A person counts
+-- once, with however many keys.
+CREATE FUNCTION ceremony_state(d decision)
+RETURNS TABLE (document text, ca text, quorum int, signed text[], missing int, may_sign text[])
+LANGUAGE sql STABLE AS $$
+    SELECT o.document, limits_line(o.document, 'ca'), q.quorum, s.persons, greatest(q.quorum - cardinality(s.persons), 0),
+        ARRAY(SELECT DISTINCT p.person FROM limits_operators(o.document) p
+              WHERE 'limits' = ANY (p.rights) AND p.person <> ALL (s.persons) ORDER BY 1)
+    FROM ceremony_documents(d.action, d.ca_id, d.body) o (document)
+    CROSS JOIN LATERAL (SELECT limits_line(o.document, 'quorum')::int AS quorum) q
+    CROSS JOIN LATERAL (SELECT ARRAY(
+        SELECT DISTINCT limits_person(o.document, k.spki, 'limits') FROM ceremony_signers(d) k
+        WHERE limits_person(o.document, k.spki, 'limits') IS NOT NULL ORDER BY 1) AS persons) s
+$$;
+
+-- Why the signer would refuse a certificate that this key approved: a sentence
+-- for the operator, who learns it before he believes that it is issued; or NULL.
+CREATE FUNCTION approval_obstacle(p_request bigint, p_credential bigint) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_limits text;
+    v_ca text;
+    v_template text;
+    k record;
+BEGIN
+    SELECT (limits_in_force(q.ca_id)).document, a.name, t.name INTO v_limits, v_ca, v_template
+    FROM request q JOIN ca a ON a.id = q.ca_id JOIN template_version v ON v.id = q.template_version_id
+    JOIN template t ON t.id = v.template_id WHERE q.id = p_request;
+    SELECT c.spki, p.name INTO k FROM credential c JOIN person p ON p.id = c.person_id WHERE c.id = p_credential;
+    RETURN CASE
+        WHEN limits_person(v_limits, k.spki, 'decide') IS NULL AND v_limits IS NOT NULL THEN
+            format('the limits of CA %1$s do not name this key of operator %2$s with the right "decide", so that the signer '
+                'would refuse the certificate; they are widened by "chancery ca limits change %1$s --add-operator %2$s"',
+                v_ca, k.name)
+        WHEN strpos(v_limits, E'\ntemplate: ' || v_template || ' ') = 0 THEN
+            format('the limits of CA %1$s do not know template %2$s, so that the signer would refuse the certificate; they '
+                'are widened by "chancery ca limits change %1$s --template %2$s"', v_ca, v_template)
+    END;
+END $$;
+
+-- --------------------------------------------------------------- the queue
+
 -- Up to p_limit decisions that wait, under a lease, with all that the issuer
 -- needs to judge them.
 CREATE FUNCTION claim_decisions(p_limit int, p_lease_s int)
@@ -12,7 +127,8 @@ RETURNS TABLE (
     received_via text, received_at timestamptz, nonce bytea,
     credential_spki bytea, credential_live boolean, person text, roles text[], first_operator boolean,
     request_public_id uuid, request_csr_sha256 bytea, request_template text,
-    certificate_sha256 bytea, ca_name text, result jsonb)
+    certificate_sha256 bytea, ca_name text, result jsonb,
+    more_spkis bytea[], more_signatures bytea[], more_received bigint[], limits text[])
 LANGUAGE sql AS $$
     WITH due AS (
         SELECT d.id FROM decision d
@@ -30,7 +146,10 @@ LANGUAGE sql AS $$
         (SELECT array_agg(r.role) FROM person_role r WHERE r.person_id = p.id),
         NOT EXISTS (SELECT FROM person),
         q.public_id, s.csr_sha256, t.name || '/' || v.version,
-        x.sha256, a.name, c.result
+        x.sha256, a.name, c.result,
+        m.spkis, m.signatures, m.received,
+        CASE WHEN c.action IN ('ca-install', 'ca-limits', 'signer-reseed')
+            THEN ARRAY(SELECT ceremony_documents(c.action, c.ca_id, c.body)) END
     FROM claimed c
     LEFT JOIN credential k ON k.id = c.credential_id
     LEFT JOIN person p ON p.id = k.person_id
@@ -40,6 +159,13 @@ LANGUAGE sql AS $$
     LEFT JOIN template t ON t.id = v.template_id
     LEFT JOIN certificate x ON x.id = c.certificate_id
     LEFT JOIN ca a ON a.id = coalesce(c.ca_id, q.ca_id, x.ca_id)
+    -- Those of others, in a ceremony; of keys that are still valid.
+    CROSS JOIN LATERAL (
+        SELECT array_agg(o.spki ORDER BY g.received_at, o.id) AS spkis,
+            array_agg(g.signature ORDER BY g.received_at, o.id) AS signatures,
+            array_agg(floor(extract(epoch FROM g.received_at))::bigint ORDER BY g.received_at, o.id) AS received
+        FROM decision_signature g JOIN credential o ON o.id = g.credential_id
+        WHERE g.decision_id = c.id AND o.kind = 'operator_key' AND o.revoked_at IS NULL) m
     ORDER BY c.id
 $$;
 
@@ -86,6 +212,22 @@ BEGIN
     NOTIFY chancery_done;
 END $$;
 
+-- Ceremonies that did not get their signatures in time; how many.
+CREATE FUNCTION expire_decisions() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    d decision;
+    n bigint := 0;
+BEGIN
+    FOR d IN SELECT * FROM decision WHERE state = 'collecting' AND expires_at <= clock_timestamp()
+             ORDER BY id LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED LOOP
+        PERFORM close_decision(d, 'expired', format('it expired at %s: %s', api_time(d.expires_at),
+            coalesce((SELECT string_agg(format('the limits of CA %s take %s signatures and it had %s', ca, quorum,
+                cardinality(signed)), '; ') FROM ceremony_state(d) WHERE missing > 0), 'too few had signed')), NULL);
+        n := n + 1;
+    END LOOP;
+    RETURN n;
+END $$;
+
 -- The issuer could not verify it, or it does not fit: nothing changes but this row.
 CREATE FUNCTION refuse_decision(p_id bigint, p_epoch int, p_outcome text) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -113,6 +255,7 @@ DECLARE
     v_statement_reason text := substring(d.statement FROM '(?n)^reason: (.*)$');
     v_state text;
     v_public uuid;
+    v_obstacle text;
 BEGIN
     -- Its submitter may hold the row in a transaction that he leaves open: that
     -- must not hold up the issuer.
@@ -125,6 +268,11 @@ BEGIN
     IF v_state <> 'pending' THEN
         PERFORM close_decision(d, 'refused',
             format('request %s is %s and no longer waits for a decision', v_public, v_state), NULL);
+        RETURN;
+    END IF;
+    v_obstacle := CASE WHEN d.action = 'approve' THEN approval_obstacle(d.request_id, d.credential_id) END;
+    IF v_obstacle IS NOT NULL THEN
+        PERFORM close_decision(d, 'refused', v_obstacle, NULL);
         RETURN;
     END IF;
     UPDATE request SET state = CASE d.action WHEN 'approve' THEN 'approved' ELSE 'denied' END,
@@ -268,5 +416,20 @@ GRANT EXECUTE ON FUNCTION
     apply_request_decision,
     apply_revocation,
     apply_operator,
-    apply_template
+    apply_template,
+    expire_decisions
     TO chancery_issuer;
+
+-- And these the functions of the front, too.
+GRANT EXECUTE ON FUNCTION
+    limits_of_body,
+    limits_line,
+    limits_operators,
+    limits_person,
+    limits_in_force,
+    is_ceremony,
+    ceremony_documents,
+    ceremony_signers,
+    ceremony_state,
+    approval_obstacle
+    TO chancery_api, chancery_issuer;

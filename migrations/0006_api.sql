@@ -109,6 +109,7 @@ BEGIN
                 UNION ALL SELECT state FROM request WHERE state IN ('claimed', 'signing')
                 UNION ALL SELECT state FROM request WHERE state IN ('pending', 'awaiting-pin')) o GROUP BY 1) s),
         'open_decisions', (SELECT count(*) FROM decision WHERE state IN ('queued', 'working')),
+        'collecting_decisions', (SELECT count(*) FROM decision WHERE state = 'collecting'),
         'unpublished', (SELECT count(*) FROM publication WHERE state <> 'done'),
         'operators', (SELECT count(*) FROM person));
 END $$;
@@ -274,7 +275,8 @@ BEGIN
     SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.name, 'created_at', api_time(p.created_at),
             'roles', (SELECT coalesce(jsonb_agg(r.role ORDER BY r.role), '[]') FROM person_role r WHERE r.person_id = p.id),
             'credentials', (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', c.kind,
-                'sha256', encode(c.spki_sha256, 'hex'), 'added_at', api_time(c.added_at),
+                'sha256', encode(c.spki_sha256, 'hex'), 'spki', replace(encode(c.spki, 'base64'), E'\n', ''),
+                'added_at', api_time(c.added_at),
                 'revoked_at', api_time(c.revoked_at)) ORDER BY c.id), '[]') FROM credential c WHERE c.person_id = p.id))
             ORDER BY p.name), '[]')
         INTO v_rows
@@ -551,13 +553,14 @@ BEGIN
     RETURN r.id;
 END $$;
 
--- The CA that ca-create, ca-install and crl-issue are about; NULL for ca-create.
+-- The CA that ca-create, ca-install, ca-limits and crl-issue are about; NULL for
+-- ca-create.
 CREATE FUNCTION decide_on_ca(s api_statement) RETURNS bigint
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     a ca;
     v_open boolean := EXISTS (SELECT FROM decision d WHERE d.state IN ('queued', 'working') AND d.action = s.action
-        AND d.action IN ('ca-create', 'ca-install')
+        AND d.action IN ('ca-create', 'ca-install', 'ca-limits')
         AND substring(d.statement FROM '(?n)^object: (.*)$') = s.object);
 BEGIN
     SELECT * INTO a FROM ca WHERE name = s.ca;
@@ -581,7 +584,8 @@ END $$;
 CREATE FUNCTION decide_credential(s api_statement, p_credential bytea, p_local boolean) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
 DECLARE
-    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'template-apply', 'operator-add')
+    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'signer-reseed', 'template-apply',
+            'operator-add')
         THEN 'administrator' ELSE 'manager' END;
     r record;
 BEGIN
@@ -652,7 +656,7 @@ DECLARE
     v_request bigint;
     v_certificate bigint;
     v_ca bigint;
-    v_id uuid;
+    d decision;
     v_repeated jsonb;
 BEGIN
     IF v_caller.decides IS NOT TRUE THEN
@@ -672,47 +676,32 @@ BEGIN
             v_request := decide_on_request(s);
         WHEN s.action IN ('revoke', 'hold', 'release') THEN
             v_certificate := decide_on_certificate(s);
-        WHEN s.action IN ('ca-create', 'ca-install', 'crl-issue') THEN
+        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'crl-issue') THEN
             v_ca := decide_on_ca(s);
         ELSE
-            NULL; -- template-apply, operator-add: the issuer reads the body
+            NULL; -- template-apply, operator-add, signer-reseed: the issuer reads the body
     END CASE;
+    IF s.action = 'approve' THEN
+        PERFORM api_fail('CH409', o) FROM approval_obstacle(v_request, v_credential) o WHERE o IS NOT NULL;
+    END IF;
     INSERT INTO decision (action, request_id, certificate_id, ca_id, credential_id, statement, signature, body,
-        nonce, expires_at, received_via)
+        nonce, expires_at, state, received_via)
     VALUES (s.action, v_request, v_certificate, v_ca, v_credential, p_statement, p_signature, p_body,
-        s.nonce, s.expires, p_identity)
-    RETURNING public_id INTO v_id;
+        s.nonce, s.expires, CASE WHEN is_ceremony(s.action) THEN 'collecting' ELSE 'queued' END, p_identity)
+    RETURNING * INTO d;
     INSERT INTO audit (actor, action, object, detail)
-    VALUES (p_identity, 'decision.received', v_id::text, jsonb_build_object('action', s.action, 'ca', s.ca,
+    VALUES (p_identity, 'decision.received', d.public_id::text, jsonb_build_object('action', s.action, 'ca', s.ca,
         'object', s.object, 'credential', encode(p_credential, 'hex')));
+    IF is_ceremony(s.action) THEN
+        PERFORM ceremony_begin(d, s.ca);
+        RETURN ceremony_go_on(d);
+    END IF;
     NOTIFY chancery_work;
-    RETURN jsonb_build_object('id', v_id, 'action', s.action, 'state', 'queued');
+    RETURN jsonb_build_object('id', d.public_id, 'action', s.action, 'state', d.state);
 EXCEPTION WHEN unique_violation THEN
     -- Two at the same moment: one of the indexes on open decisions, or the nonce.
     PERFORM api_fail('CH409', format('another decision on %s is being carried out already', p_object));
     RETURN NULL;
-END $$;
-
-CREATE FUNCTION chancery.api_decision(p_identity text, p_id text) RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
-DECLARE
-    v_caller api_caller := api_caller(p_identity);
-    v_id uuid := api_uuid('decision', p_id);
-    v jsonb;
-BEGIN
-    SELECT jsonb_build_object('id', d.public_id, 'action', d.action, 'state', d.state, 'outcome', d.outcome,
-            'result', d.result, 'operator', p.name, 'statement', d.statement,
-            'request', r.public_id, 'certificate', encode(x.sha256, 'hex'),
-            'received_via', d.received_via, 'received_at', api_time(d.received_at), 'applied_at', api_time(d.applied_at))
-        INTO v
-    FROM decision d
-    LEFT JOIN credential c ON c.id = d.credential_id LEFT JOIN person p ON p.id = c.person_id
-    LEFT JOIN request r ON r.id = d.request_id LEFT JOIN certificate x ON x.id = d.certificate_id
-    WHERE d.public_id = v_id AND (v_caller.reads OR d.received_via = p_identity);
-    IF v IS NULL THEN
-        PERFORM api_fail('CH404', format('decision %s is not known', v_id));
-    END IF;
-    RETURN v;
 END $$;
 
 -- Which of these need no more waiting: one look for all who wait.

@@ -63,14 +63,14 @@ LANGUAGE sql STABLE AS $$
     WHERE d.id = p_decision
 $$;
 
--- Makes the CA with its first generation, its scope, templates and targets. A
+-- Makes the CA with its first generation, its scope, limits, templates and targets. A
 -- root brings serial and to-be-signed bytes of its own certificate, which are
 -- thereby committed before the token is asked; a subordinate brings its CSR and
 -- then waits for its certificate. Repeating it for the same decision is legal.
 -- p_targets: [{name, artifact, kind, write, read, options}]
 CREATE FUNCTION ca_begin(p_decision bigint, p_epoch int, p_name text, p_kind text, p_policy text,
     p_subject bytea, p_readable text, p_token_key bigint, p_csr bytea, p_idp bytea,
-    p_templates text[], p_targets jsonb, p_serial bytea, p_tbs bytea)
+    p_templates text[], p_targets jsonb, p_serial bytea, p_tbs bytea, p_limits text)
 RETURNS TABLE (ca_id bigint, generation_id bigint, scope_id bigint, issuer_name_id bigint, serial bytea, tbs bytea)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -97,6 +97,8 @@ BEGIN
         INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, csr)
         VALUES (v_ca, 0, 0, p_token_key, 'awaiting-certificate', p_csr) RETURNING id INTO v_generation;
         INSERT INTO crl_scope (ca_id, token_key_id, idp) VALUES (v_ca, p_token_key, p_idp) RETURNING id INTO v_scope;
+        INSERT INTO ca_limits (ca_id, version, document, sha256, decision_id)
+        VALUES (v_ca, 1, p_limits, sha256(convert_to(p_limits, 'UTF8')), d.id);
         INSERT INTO ca_template (ca_id, template) SELECT v_ca, unnest(p_templates);
         INSERT INTO target (ca_id, name, kind, artifact, write_url, read_url, options)
             SELECT v_ca, t->>'name', t->>'kind', t->>'artifact', t->>'write', t->>'read', coalesce(t->'options', '{}')
@@ -170,6 +172,37 @@ BEGIN
     NOTIFY chancery_work;
 END $$;
 
+-- The next version of a CA's limits is in force at the signer. With a new policy
+-- the CA's templates are the policy's.
+CREATE FUNCTION apply_limits(p_id bigint, p_epoch int, p_version int, p_document text, p_policy text, p_templates text[])
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_id, p_epoch);
+    a ca;
+    v_last int;
+BEGIN
+    SELECT * INTO a FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
+    v_last := (limits_in_force(a.id)).version;
+    IF v_last IS DISTINCT FROM p_version - 1 THEN
+        PERFORM close_decision(d, 'refused',
+            format('the limits of CA %s are at version %s meanwhile: this is version %s', a.name, v_last, p_version), NULL);
+        RETURN;
+    END IF;
+    INSERT INTO ca_limits (ca_id, version, document, sha256, decision_id)
+    VALUES (a.id, p_version, p_document, sha256(convert_to(p_document, 'UTF8')), d.id);
+    IF p_policy IS NOT NULL THEN
+        UPDATE ca SET policy = p_policy WHERE id = a.id;
+        DELETE FROM ca_template WHERE ca_id = a.id AND template <> ALL (p_templates);
+        INSERT INTO ca_template (ca_id, template) SELECT a.id, unnest(p_templates) ON CONFLICT DO NOTHING;
+    END IF;
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), 'ca.limits-changed', a.name, jsonb_build_object('decision', d.public_id,
+        'version', p_version, 'sha256', encode(sha256(convert_to(p_document, 'UTF8')), 'hex'),
+        'signed', (SELECT to_jsonb(array_agg(person)) FROM ceremony_signers(d))));
+    PERFORM close_decision(d, 'applied', format('the limits of CA %s are at version %s', a.name, p_version),
+        jsonb_build_object('ca', a.name, 'version', p_version));
+END $$;
+
 -- Only the issuer calls these.
 GRANT EXECUTE ON FUNCTION
     load_cas,
@@ -177,5 +210,6 @@ GRANT EXECUTE ON FUNCTION
     ca_note_key,
     ca_noted_key,
     ca_begin,
-    ca_activate
+    ca_activate,
+    apply_limits
     TO chancery_issuer;

@@ -13,12 +13,12 @@
 
 const struct cli_command cli_commands[] = {
     {"ca", "create", "NAME", 1, 1, "make a CA: key on the token, certificate or CSR",
-	OWN(OPTION_POLICY), cmd_ca_create},
+	OWN(OPTION_POLICY, OPTION_LIMITS_OPERATOR, OPTION_ALSO_SIGN), cmd_ca_create},
     {"ca", "list", "", 0, 0, "CAs by name", OWN(OPTION_LIMIT, OPTION_AFTER), cmd_ca_list},
     {"ca", "show", "NAME", 1, 1, "one CA", NO_OWN, cmd_ca_show},
     {"ca", "csr", "NAME", 1, 1, "its CSR, PEM", OWN(OPTION_OUT), cmd_ca_csr},
-    {"ca", "install", "NAME FILE", 2, 2, "install its certificate with the chain, PEM", NO_OWN,
-	cmd_ca_install},
+    {"ca", "install", "NAME FILE", 2, 2, "install its certificate with the chain, PEM",
+	OWN(OPTION_ALSO_SIGN), cmd_ca_install},
     {"operator", "init", "", 0, 0, "make your operator key", OWN(OPTION_FORCE), cmd_operator_init},
     {"operator", "add", "NAME", 1, 1, "register a person's key and roles",
 	OWN(OPTION_ROLE, OPTION_KEY, OPTION_TLS), cmd_operator_add},

@@ -1,8 +1,11 @@
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "daemon/cli/ceremony.h"
 #include "daemon/cli/cli.h"
-#include "daemon/cli/decision.h"
+#include "daemon/cli/limits_draft.h"
+#include "daemon/cli/limits_show.h"
 #include "daemon/cli/output.h"
 #include "daemon/x509/capolicy.h"
 #include "daemon/x509/pem.h"
@@ -55,20 +58,57 @@ cmd_ca_csr(struct cli *cli, struct error *e)
 }
 
 static bool
-order(struct cli *cli, enum statement_action action, const char *body, struct error *e)
+put_ca(struct statement *s, const char *name, struct error *e)
 {
-	struct statement s = {.action = action};
+	return decision_put(s->ca, sizeof s->ca, "a CA's name", name, e) &&
+	       decision_put(s->object, sizeof s->object, "a CA's name", name, e);
+}
 
-	return decision_put(s.ca, sizeof s.ca, "a CA's name", cli->words[0], e) &&
-	       decision_put(s.object, sizeof s.object, "a CA's name", cli->words[0], e) &&
-	       decision_order(cli, &s, body, false, e);
+/* What the operators compare with the signer's console. */
+static void
+say_limits(struct cli *cli, const char *ca, unsigned version, const char *sha256)
+{
+	struct error ignored = ERROR_INIT;
+	json_t *answer = NULL;
+	char path[CLI_PATH_MAX];
+	const char *key = NULL;
+
+	if (cli_path(path, "/v1/cas/", ca, "", &ignored) &&
+	    cli_get_object(cli, path, "name", ca, &answer, &ignored))
+		key = json_string_value(
+		    json_object_get(json_object_get(answer, "key"), "spki_sha256"));
+	cli_say(cli, "  key SHA-256  %s", key != NULL ? key : "(see \"chancery ca show\")");
+	cli_say(cli, "  limits       version %u, SHA-256 %s", version, sha256);
+	cli_say(
+	    cli, "Compare both with \"chancery-signer --show-limits\" at the signer's console.");
+	json_decref(answer);
+}
+
+static bool
+create(struct cli *cli, const char *ca, struct limits_draft *draft, struct error *e)
+{
+	struct statement s = {.action = STATEMENT_CA_CREATE};
+	json_t *outcome = NULL;
+
+	cli_note("The limits of the key of CA %s, version 1, SHA-256 %s:", ca, draft->sha256);
+	limits_show(stderr, draft->text, (int64_t)time(NULL));
+	if (!put_ca(&s, ca, e) ||
+	    !ceremony_order(cli, &s, draft->body, &draft->limits, &outcome, e))
+		return false;
+	if (outcome != NULL) {
+		decision_print(cli, outcome);
+		say_limits(cli, ca, draft->limits.version, draft->sha256);
+	}
+	json_decref(outcome);
+	return true;
 }
 
 bool
 cmd_ca_create(struct cli *cli, struct error *e)
 {
-	const char *file = cli->options->value[OPTION_POLICY];
+	const char *file = cli->options->value[OPTION_POLICY], *ca = cli->words[0];
 	struct capolicy *policy = calloc(1, sizeof *policy);
+	struct limits_draft *draft = NULL;
 	char *text = NULL;
 	size_t len;
 	bool ok = false;
@@ -78,12 +118,32 @@ cmd_ca_create(struct cli *cli, struct error *e)
 	if (file == NULL)
 		error_set(
 		    e, ERROR_USAGE, "ca create needs --policy FILE; see chancery-ca-policy(5)");
-	else if (output_read_file(file, CAPOLICY_TEXT_MAX, &text, &len, e) &&
-		 capolicy_parse(text, len, file, policy, e))
-		ok = order(cli, STATEMENT_CA_CREATE, text, e);
+	else
+		ok = output_read_file(file, CAPOLICY_TEXT_MAX, &text, &len, e) &&
+		     capolicy_parse(text, len, file, policy, e) &&
+		     limits_draft_new(cli, ca, policy, text, &draft, e) &&
+		     create(cli, ca, draft, e);
+	limits_draft_free(draft);
 	capolicy_free(policy);
 	free(policy);
 	free(text);
+	return ok;
+}
+
+static bool
+install(struct cli *cli, const char *ca, const char *chain, struct error *e)
+{
+	struct statement s = {.action = STATEMENT_CA_INSTALL};
+	struct limits_current *current = NULL;
+	json_t *outcome = NULL;
+	bool ok;
+
+	ok = put_ca(&s, ca, e) && limits_current_load(cli, ca, &current, e) &&
+	     ceremony_order(cli, &s, chain, &current->limits, &outcome, e);
+	if (ok && outcome != NULL)
+		decision_print(cli, outcome);
+	limits_current_free(current);
+	json_decref(outcome);
 	return ok;
 }
 
@@ -102,7 +162,7 @@ cmd_ca_install(struct cli *cli, struct error *e)
 		    "needed",
 		    cli->words[1]);
 	else
-		ok = order(cli, STATEMENT_CA_INSTALL, text, e);
+		ok = install(cli, cli->words[0], text, e);
 	free(text);
 	return ok;
 }

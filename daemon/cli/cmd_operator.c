@@ -1,17 +1,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
 #include <openssl/sha.h>
 
 #include "daemon/cli/cli.h"
 #include "daemon/cli/decision.h"
 #include "daemon/cli/operator_key.h"
 #include "daemon/cli/output.h"
-#include "daemon/x509/cert.h"
-#include "daemon/x509/pem.h"
+#include "daemon/x509/spki.h"
 
-#define PUBLIC_KEY_FILE_MAX 16384
 #define PUBLIC_KEY_MAX 4096    /* octets of DER */
 #define FINGERPRINT_SHOWN "16" /* digits of it in a table */
 
@@ -51,54 +48,6 @@ cmd_operator_init(struct cli *cli, struct error *e)
 
 /* --------------------------------------------------------------------- add */
 
-/* The SubjectPublicKeyInfo in a file: a public key or a certificate, PEM. */
-static bool
-read_public_key(const char *file, uint8_t der[PUBLIC_KEY_MAX], size_t *der_len, struct error *e)
-{
-	struct certificate certificate;
-	struct error why = ERROR_INIT;
-	uint8_t whole[PUBLIC_KEY_FILE_MAX];
-	struct bytes text;
-	char *buf = NULL;
-	size_t len, whole_len;
-	bool ok = false;
-
-	if (!output_read_file(file, PUBLIC_KEY_FILE_MAX, &buf, &len, e))
-		return false;
-	text = (struct bytes){(const uint8_t *)buf, len};
-	ok = pem_decode(&text, PEM_PUBLIC_KEY, der, PUBLIC_KEY_MAX, der_len, &why);
-	if (ok || why.code != ERROR_NOT_FOUND) {
-		if (!ok)
-			error_set(e, why.code, "%s: %s", file, why.text);
-		goto out;
-	}
-	text = (struct bytes){(const uint8_t *)buf, len};
-	if (!pem_decode(&text, PEM_CERTIFICATE, whole, sizeof whole, &whole_len, &why)) {
-		error_set(e, ERROR_INPUT,
-		    "%s holds neither a public key nor a certificate in PEM (\"openssl pkey "
-		    "-pubout\" "
-		    "makes a public key of a private one)",
-		    file);
-		goto out;
-	}
-	if (!certificate_parse((struct bytes){whole, whole_len}, &certificate, e)) {
-		error_wrap(e, "%s", file);
-		goto out;
-	}
-	if (certificate.spki.whole.len > PUBLIC_KEY_MAX) {
-		error_set(e, ERROR_LIMIT, "%s: its public key is too long", file);
-		goto out;
-	}
-	memcpy(der, certificate.spki.whole.p, certificate.spki.whole.len);
-	*der_len = certificate.spki.whole.len;
-	ok = true;
-out:
-	/* Somebody may have named a private key. */
-	OPENSSL_cleanse(buf, len);
-	free(buf);
-	return ok;
-}
-
 /* The public key to register, --key or one's own, as PEM; with its fingerprint. */
 static bool
 public_key(struct cli *cli, char *pem, size_t size, char fingerprint[65], struct error *e)
@@ -114,7 +63,7 @@ public_key(struct cli *cli, char *pem, size_t size, char fingerprint[65], struct
 			return false;
 		len = cli->key->spki_len;
 		memcpy(der, cli->key->spki, len);
-	} else if (!read_public_key(file, der, &len, e)) {
+	} else if (!public_key_read(file, der, sizeof der, &len, e)) {
 		return false;
 	}
 	if (tls ? !spki_parse((struct bytes){der, len}, &spki, e)

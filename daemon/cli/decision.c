@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 
-#include "daemon/cli/operator_key.h"
 #include "daemon/cli/secret.h"
 
 #define POLL_S 20
@@ -49,6 +49,27 @@ decision_lock(struct cli *cli)
 }
 
 bool
+decision_own_key(struct cli *cli, uint8_t *spki, size_t *spki_len, struct error *e)
+{
+	char path[OPERATOR_PATH_MAX], public_path[OPERATOR_PATH_MAX + 8];
+
+	if (cli->key == NULL) {
+		if (!operator_key_path(cli->options, path, sizeof path, e))
+			return false;
+		(void)snprintf(public_path, sizeof public_path, "%s" OPERATOR_KEY_PUBLIC, path);
+		if (access(public_path, R_OK) == 0)
+			return public_key_read(
+				   public_path, spki, STATEMENT_SPKI_MAX, spki_len, e) &&
+			       statement_check_key(spki, *spki_len, e);
+	}
+	if (!decision_unlock(cli, e))
+		return false;
+	memcpy(spki, cli->key->spki, cli->key->spki_len);
+	*spki_len = cli->key->spki_len;
+	return true;
+}
+
+bool
 decision_put(char *to, size_t size, const char *what, const char *from, struct error *e)
 {
 	if (strlen(from) >= size)
@@ -58,10 +79,10 @@ decision_put(char *to, size_t size, const char *what, const char *from, struct e
 }
 
 static bool
-complete(struct statement *s, const char *body, struct error *e)
+complete(struct statement *s, const char *body, int64_t life_s, struct error *e)
 {
 	s->issued = (int64_t)time(NULL);
-	s->expires = s->issued + DECISION_LIFE_S;
+	s->expires = s->issued + life_s;
 	if (RAND_bytes(s->nonce, sizeof s->nonce) != 1)
 		return error_set_openssl(e, ERROR_SYSTEM, "no random octets for a statement");
 	s->has_body = body != NULL;
@@ -70,9 +91,8 @@ complete(struct statement *s, const char *body, struct error *e)
 	return true;
 }
 
-/* Line by line, as it is signed, but harmless for the terminal. */
-static void
-show(const char *text)
+void
+decision_show_text(const char *text)
 {
 	char line[STATEMENT_TEXT_MAX + 1];
 
@@ -86,34 +106,55 @@ show(const char *text)
 	}
 }
 
+static bool
+prepare(struct statement *s, const char *body, int64_t life_s, bool is_unsigned, struct decision *d,
+    struct error *e)
+{
+	*d = (struct decision){.body = body, .is_unsigned = is_unsigned};
+	if (!complete(s, body, life_s, e) || !statement_format(s, d->text, &d->len, e))
+		return false;
+	cli_note(is_unsigned ? "To be handed in, unsigned:" : "To be signed:");
+	decision_show_text(d->text);
+	return true;
+}
+
 bool
 decision_prepare(
     struct statement *s, const char *body, bool is_unsigned, struct decision *d, struct error *e)
 {
-	*d = (struct decision){.body = body, .is_unsigned = is_unsigned};
-	if (!complete(s, body, e) || !statement_format(s, d->text, &d->len, e))
-		return false;
-	cli_note(is_unsigned ? "To be handed in, unsigned:" : "To be signed:");
-	show(d->text);
-	return true;
+	return prepare(s, body, DECISION_LIFE_S, is_unsigned, d, e);
 }
 
-/* Adds the signature and whose it is. */
-static bool
-put_signature(struct cli *cli, const struct decision *d, json_t *json, struct error *e)
+bool
+decision_prepare_for(
+    struct statement *s, const char *body, int64_t life_s, struct decision *d, struct error *e)
+{
+	return prepare(s, body, life_s, false, d, e);
+}
+
+bool
+decision_put_signature(
+    const struct operator_key *key, const char *text, size_t len, json_t *json, struct error *e)
 {
 	uint8_t signature[STATEMENT_SIGNATURE_MAX];
 	char base64[STATEMENT_SIGNATURE_MAX * 2];
-	size_t len;
+	size_t signature_len;
 
-	if (!decision_unlock(cli, e) ||
-	    !statement_sign(d->text, d->len, cli->key->key, signature, &len, e))
+	if (!statement_sign(text, len, key->key, signature, &signature_len, e))
 		return false;
-	EVP_EncodeBlock((unsigned char *)base64, signature, (int)len);
+	EVP_EncodeBlock((unsigned char *)base64, signature, (int)signature_len);
 	if (json_object_set_new(json, "signature", json_string(base64)) != 0 ||
-	    json_object_set_new(json, "credential", json_string(cli->key->sha256)) != 0)
+	    json_object_set_new(json, "credential", json_string(key->sha256)) != 0)
 		return error_set(e, ERROR_SYSTEM, "no memory for a decision");
 	return true;
+}
+
+/* Signs with one's own key. */
+static bool
+put_signature(struct cli *cli, const struct decision *d, json_t *json, struct error *e)
+{
+	return decision_unlock(cli, e) &&
+	       decision_put_signature(cli->key, d->text, d->len, json, e);
 }
 
 bool
@@ -121,7 +162,7 @@ decision_hand_in(struct cli *cli, struct decision *d, struct error *e)
 {
 	json_t *json = json_pack("{s:s, s:s*}", "statement", d->text, "body", d->body);
 	json_t *answer = NULL;
-	const char *id;
+	const char *id, *state;
 	bool ok = false;
 
 	if (json == NULL) {
@@ -132,6 +173,9 @@ decision_hand_in(struct cli *cli, struct decision *d, struct error *e)
 	    !http_post(cli->http, "/v1/decisions", json, &answer, e))
 		goto out;
 	id = cli_id(answer, e);
+	state = json_string_value(json_object_get(answer, "state"));
+	d->is_collecting = state != NULL && strcmp(state, "collecting") == 0;
+	d->missing = (int)json_integer_value(json_object_get(answer, "missing"));
 	ok = id != NULL && decision_put(d->id, sizeof d->id, "the decision's id", id, e);
 out:
 	json_decref(json);
@@ -162,8 +206,8 @@ poll_once(struct cli *cli, const struct decision *d, const char *path, bool *don
 		    d->id);
 		goto out;
 	}
-	if (strcmp(state, "refused") == 0) {
-		error_set(e, ERROR_DENIED, "refused: %s",
+	if (strcmp(state, "refused") == 0 || strcmp(state, "expired") == 0) {
+		error_set(e, ERROR_DENIED, "%s: %s", state,
 		    sentence != NULL ? sentence : "no reason given");
 		goto out;
 	}

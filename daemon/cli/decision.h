@@ -9,6 +9,7 @@
  */
 
 #include "daemon/cli/cli.h"
+#include "daemon/cli/operator_key.h"
 #include "daemon/x509/statement.h"
 
 #define DECISION_LIFE_S 600
@@ -21,11 +22,16 @@ struct decision {
 	const char *body; /* what it covers, borrowed; or NULL */
 	bool is_unsigned; /* of the very first operator, whose key nobody knows yet */
 	char id[DECISION_ID_MAX + 1];
+	/* Handed in: it waits for the signatures of so many others. */
+	bool is_collecting;
+	int missing;
 };
 
-/* Fills in digest of the body, nonce and times, and shows the statement on
- * standard error: whoever is asked for the passphrase then has read it. */
+/* Fills in digest of the body, nonce and times (DECISION_LIFE_S, or life_s), and shows the
+ * statement on standard error: whoever is asked for the passphrase then has read it. */
 bool decision_prepare(struct statement *s, const char *body, bool is_unsigned, struct decision *d,
+    struct error *e) MUST_CHECK;
+bool decision_prepare_for(struct statement *s, const char *body, int64_t life_s, struct decision *d,
     struct error *e) MUST_CHECK;
 
 /* Signs (asks for the passphrase, once for the whole command) and hands in. */
@@ -51,5 +57,17 @@ bool decision_put(
 /* The operator's key, unlocked; belongs to cli. */
 bool decision_unlock(struct cli *cli, struct error *e) MUST_CHECK;
 void decision_lock(struct cli *cli);
+
+/* The public half of the operator's key: from the file beside it, or else unlocked.
+ * spki: STATEMENT_SPKI_MAX octets. */
+bool decision_own_key(struct cli *cli, uint8_t *spki, size_t *spki_len, struct error *e) MUST_CHECK;
+
+/* Adds "signature" of the text and "credential", whose it is, to a JSON object. */
+bool decision_put_signature(const struct operator_key *key, const char *text, size_t len,
+    json_t *json, struct error *e) MUST_CHECK;
+
+/* Prints text on standard error as it is signed, line by line, harmless for the
+ * terminal. */
+void decision_show_text(const char *text);
 
 #endif

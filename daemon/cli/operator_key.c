@@ -14,13 +14,17 @@
 #include <openssl/sha.h>
 #include <openssl/x509.h>
 
+#include "daemon/cli/output.h"
 #include "daemon/core/config.h"
+#include "daemon/x509/cert.h"
 #include "daemon/x509/pem.h"
 
 /* 16 MiB of memory for each guess, within what OpenSSL opens by default. */
 #define SCRYPT_N 16384
 #define SCRYPT_R 8
 #define SCRYPT_P 1
+
+#define PUBLIC_KEY_FILE_MAX 16384
 
 bool
 operator_key_path(const struct options *options, char *out, size_t size, struct error *e)
@@ -246,4 +250,51 @@ public_key_pem(const uint8_t *spki, size_t len, char *out, size_t size, struct e
 	if (pem_encode(PEM_PUBLIC_KEY, (struct bytes){spki, len}, out, size))
 		return true;
 	return error_set(e, ERROR_LIMIT, "the public key is too long");
+}
+
+bool
+public_key_read(const char *file, uint8_t *der, size_t size, size_t *der_len, struct error *e)
+{
+	struct certificate certificate;
+	struct error why = ERROR_INIT;
+	uint8_t whole[PUBLIC_KEY_FILE_MAX];
+	struct bytes text;
+	char *buf = NULL;
+	size_t len, whole_len;
+	bool ok = false;
+
+	if (!output_read_file(file, PUBLIC_KEY_FILE_MAX, &buf, &len, e))
+		return false;
+	text = (struct bytes){(const uint8_t *)buf, len};
+	ok = pem_decode(&text, PEM_PUBLIC_KEY, der, size, der_len, &why);
+	if (ok || why.code != ERROR_NOT_FOUND) {
+		if (!ok)
+			error_set(e, why.code, "%s: %s", file, why.text);
+		goto out;
+	}
+	text = (struct bytes){(const uint8_t *)buf, len};
+	if (!pem_decode(&text, PEM_CERTIFICATE, whole, sizeof whole, &whole_len, &why)) {
+		error_set(e, ERROR_INPUT,
+		    "%s holds neither a public key nor a certificate in PEM (\"openssl pkey "
+		    "-pubout\" "
+		    "makes a public key of a private one)",
+		    file);
+		goto out;
+	}
+	if (!certificate_parse((struct bytes){whole, whole_len}, &certificate, e)) {
+		error_wrap(e, "%s", file);
+		goto out;
+	}
+	if (certificate.spki.whole.len > size) {
+		error_set(e, ERROR_LIMIT, "%s: its public key is too long", file);
+		goto out;
+	}
+	memcpy(der, certificate.spki.whole.p, certificate.spki.whole.len);
+	*der_len = certificate.spki.whole.len;
+	ok = true;
+out:
+	/* Somebody may have named a private key. */
+	OPENSSL_cleanse(buf, len);
+	free(buf);
+	return ok;
 }

@@ -43,6 +43,10 @@ bool operator_key_load(const char *path, const struct secret *passphrase, struct
 
 void operator_key_clear(struct operator_key *k);
 
+/* The SubjectPublicKeyInfo in a file: a public key or a certificate, PEM. */
+bool public_key_read(
+    const char *file, uint8_t *der, size_t size, size_t *der_len, struct error *e) MUST_CHECK;
+
 /* PEM "PUBLIC KEY" of an SPKI into out. */
 bool public_key_pem(
     const uint8_t *spki, size_t len, char *out, size_t size, struct error *e) MUST_CHECK;

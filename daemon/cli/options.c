@@ -6,6 +6,7 @@
 
 static const struct {
 	const char *name, *argument, *help;
+	bool repeatable;
 } options[OPTION_COUNT] = {
     [OPTION_JSON] = {"json", NULL, "write JSON instead of tables and sentences"},
     [OPTION_SOCKET] = {"socket", "PATH", "the service's Unix socket ($CHANCERY_SOCKET)"},
@@ -18,7 +19,11 @@ static const struct {
     [OPTION_PASSPHRASE_FD] = {"passphrase-fd", "N", "its passphrase, from an open descriptor"},
     [OPTION_HELP] = {"help", NULL, "show help"},
     [OPTION_VERSION] = {"version", NULL, "show the version"},
+    [OPTION_ADD_OPERATOR] = {"add-operator", "PERSON[:RIGHTS]",
+	"a person to be named, with limits,decide or one of them (decide); repeatable", true},
     [OPTION_AFTER] = {"after", "ID", "go on behind what the page before ended with"},
+    [OPTION_ALSO_SIGN] = {"also-sign", "FILE",
+	"another operator's key, whose owner signs at this desk; repeatable", true},
     [OPTION_CA] = {"ca", "CA", "the CA's name"},
     [OPTION_CHAIN] = {"chain", NULL, "with the CA certificates above it"},
     [OPTION_DELTA] = {"delta", NULL, "a delta CRL"},
@@ -27,9 +32,14 @@ static const struct {
     [OPTION_IDEMPOTENCY_KEY] = {"idempotency-key", "KEY", "a repeat gets the first answer"},
     [OPTION_KEY] = {"key", "FILE", "public key, PEM (default: your own operator key's)"},
     [OPTION_LIMIT] = {"limit", "N", "at most so many rows, 1 to 1000"},
+    [OPTION_LIMITS_OPERATOR] = {"limits-operator", "PERSON=FILE",
+	"that person's key for the limits, from a file; repeatable", true},
     [OPTION_OUT] = {"out", "FILE", "write there instead of standard output"},
     [OPTION_POLICY] = {"policy", "FILE", "the CA's policy, chancery-ca-policy(5)"},
+    [OPTION_QUORUM] = {"quorum", "N", "how many persons must sign the next change"},
     [OPTION_REASON] = {"reason", "TEXT", "why; of a revocation a CRL reason such as keyCompromise"},
+    [OPTION_REMOVE_OPERATOR] = {"remove-operator", "PERSON",
+	"a person no longer to be named; repeatable", true},
     [OPTION_ROLE] = {"role", "ROLE", "administrator, manager, auditor, submitter; repeatable"},
     [OPTION_STATE] = {"state", "STATE", "only requests in that state"},
     [OPTION_TEMPLATE] = {"template", "NAME", "the template's name"},
@@ -145,6 +155,13 @@ take_value(struct options *out, enum option o, const char *value, struct error *
 			return error_set(e, ERROR_USAGE, "--role is given more than %d times",
 			    OPTIONS_ROLES_MAX);
 		out->roles[out->role_count++] = value;
+	} else if (options[o].repeatable) {
+		if (out->repeat_count == OPTIONS_REPEATS_MAX)
+			return error_set(e, ERROR_USAGE,
+			    "more than %d repeated options on the command line",
+			    OPTIONS_REPEATS_MAX);
+		out->repeats[out->repeat_count].which = o;
+		out->repeats[out->repeat_count++].value = value;
 	} else if (out->value[o] != NULL && options[o].argument != NULL) {
 		return error_set(e, ERROR_USAGE, "--%s is given twice", options[o].name);
 	}
@@ -207,6 +224,18 @@ options_parse(int argc, char **argv, struct options *out, struct error *e)
 		}
 	}
 	return true;
+}
+
+const char *
+option_next(const struct options *o, enum option which, size_t *at)
+{
+	while (*at < o->repeat_count) {
+		size_t i = (*at)++;
+
+		if (o->repeats[i].which == which)
+			return o->repeats[i].value;
+	}
+	return NULL;
 }
 
 bool

@@ -16,6 +16,7 @@
 
 #define OPTIONS_WORDS_MAX 256
 #define OPTIONS_ROLES_MAX 8
+#define OPTIONS_REPEATS_MAX 64 /* of all repeatable options together, but --role */
 
 enum option {
 	OPTION_JSON,
@@ -30,7 +31,9 @@ enum option {
 	OPTION_HELP,
 	OPTION_VERSION,
 	OPTION_GLOBAL_COUNT, /* those above are taken by every command */
-	OPTION_AFTER = OPTION_GLOBAL_COUNT,
+	OPTION_ADD_OPERATOR = OPTION_GLOBAL_COUNT,
+	OPTION_AFTER,
+	OPTION_ALSO_SIGN,
 	OPTION_CA,
 	OPTION_CHAIN,
 	OPTION_DELTA,
@@ -39,9 +42,12 @@ enum option {
 	OPTION_IDEMPOTENCY_KEY,
 	OPTION_KEY,
 	OPTION_LIMIT,
+	OPTION_LIMITS_OPERATOR,
 	OPTION_OUT,
 	OPTION_POLICY,
+	OPTION_QUORUM,
 	OPTION_REASON,
+	OPTION_REMOVE_OPERATOR,
 	OPTION_ROLE,
 	OPTION_STATE,
 	OPTION_TEMPLATE,
@@ -53,6 +59,11 @@ struct options {
 	const char *value[OPTION_COUNT]; /* of a flag: "" when given; NULL: absent */
 	const char *roles[OPTIONS_ROLES_MAX];
 	size_t role_count;
+	struct {
+		enum option which;
+		const char *value;
+	} repeats[OPTIONS_REPEATS_MAX]; /* in the order of the command line */
+	size_t repeat_count;
 	const char *words[OPTIONS_WORDS_MAX];
 	size_t word_count;
 };
@@ -63,6 +74,10 @@ bool options_parse(int argc, char **argv, struct options *out, struct error *e) 
 const char *option_name(enum option o);	    /* "json" */
 const char *option_argument(enum option o); /* "PATH"; NULL for a flag */
 const char *option_help(enum option o);	    /* one phrase */
+
+/* The values of a repeatable option, one by one; *at starts as 0. NULL after the
+ * last. */
+const char *option_next(const struct options *o, enum option which, size_t *at);
 
 /* An option's value as a whole number of min to max; fallback without it. */
 bool option_number(const struct options *o, enum option which, long min, long max, long fallback,

@@ -177,15 +177,30 @@ secret_check_options(const struct options *o, struct error *e)
 	return true;
 }
 
+/* The line of a file, from 0. */
+static bool
+read_file_line(const char *file, unsigned line, struct secret *s, struct error *e)
+{
+	bool ok = true;
+	int fd;
+
+	if (!config_open_secret(file, &fd, e))
+		return error_wrap(e, "--passphrase-file");
+	for (unsigned i = 0; ok && i <= line; i++)
+		ok = read_line(fd, s, file, e);
+	(void)close(fd);
+	if (!ok && line > 0)
+		return error_wrap(e, "the passphrase of key %u, on line %u", line + 1, line + 1);
+	return ok;
+}
+
 /* *asked: it came from a person at a terminal. */
 static bool
-read_somewhere(
-    const struct options *o, const char *words, struct secret *s, bool *asked, struct error *e)
+read_somewhere(const struct options *o, const char *words, unsigned line, struct secret *s,
+    bool *asked, struct error *e)
 {
 	const char *file = o->value[OPTION_PASSPHRASE_FILE],
 		   *number = o->value[OPTION_PASSPHRASE_FD];
-	bool ok;
-	int fd;
 
 	*asked = false;
 	if (!secret_check_options(o, e))
@@ -196,23 +211,25 @@ read_somewhere(
 		*asked = true;
 		return read_terminal(words, s, e);
 	}
-	if (!config_open_secret(file, &fd, e))
-		return error_wrap(e, "--passphrase-file");
-	ok = read_line(fd, s, file, e);
-	(void)close(fd);
-	return ok;
+	return read_file_line(file, line, s, e);
+}
+
+struct secret *
+secret_read_one(const struct options *options, unsigned line, const char *words, struct error *e)
+{
+	struct secret *s = secret_new(e);
+	bool asked;
+
+	if (s != NULL && read_somewhere(options, words, line, s, &asked, e))
+		return s;
+	secret_free(s);
+	return NULL;
 }
 
 struct secret *
 secret_read(const struct options *options, const char *words, struct error *e)
 {
-	struct secret *s = secret_new(e);
-	bool asked;
-
-	if (s != NULL && read_somewhere(options, words, s, &asked, e))
-		return s;
-	secret_free(s);
-	return NULL;
+	return secret_read_one(options, 0, words, e);
 }
 
 struct secret *
@@ -221,7 +238,7 @@ secret_read_new(const struct options *options, const char *words, struct error *
 	struct secret *s = secret_new(e), *again = NULL;
 	bool asked, ok = false;
 
-	if (s == NULL || !read_somewhere(options, words, s, &asked, e))
+	if (s == NULL || !read_somewhere(options, words, 0, s, &asked, e))
 		goto out;
 	if (s->len < SECRET_MIN) {
 		error_set(e, ERROR_INPUT, "a passphrase has at least %d octets", SECRET_MIN);

@@ -29,6 +29,11 @@ bool secret_check_options(const struct options *options, struct error *e) MUST_C
 struct secret *secret_read(
     const struct options *options, const char *words, struct error *e) MUST_CHECK;
 
+/* One of several, of which the first has the number 0: that line of the file, the
+ * next line of the descriptor, or asked for. */
+struct secret *secret_read_one(
+    const struct options *options, unsigned line, const char *words, struct error *e) MUST_CHECK;
+
 /* A new one: at least SECRET_MIN octets, asked for twice on a terminal. */
 struct secret *secret_read_new(
     const struct options *options, const char *words, struct error *e) MUST_CHECK;

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/core/log.h"
 #include "daemon/front/front_int.h"
 #include "daemon/front/http_field.h"
@@ -239,6 +240,43 @@ call_body(struct call *call, const char *const *keys)
 		}
 	}
 	return doc;
+}
+
+void
+call_put_identity(struct call *call, struct db_params *p)
+{
+	db_param_text(p, http_exchange_peer(call->x)->identity);
+}
+
+bool
+call_string(
+    struct call *call, json_t *body, const char *key, bool required, size_t max, const char **out)
+{
+	json_t *v = json_object_get(body, key);
+
+	*out = NULL;
+	if (v == NULL || json_is_null(v)) {
+		if (!required)
+			return true;
+		http_reply_error(call->x, 400, NULL, "The key \"%s\" is missing.", key);
+		return false;
+	}
+	if (!json_is_string(v) || json_string_length(v) == 0 || json_string_length(v) > max) {
+		http_reply_error(
+		    call->x, 400, NULL, "\"%s\" is a string of 1 to %zu octets.", key, max);
+		return false;
+	}
+	*out = json_string_value(v);
+	return true;
+}
+
+bool
+call_base64(const char *text, uint8_t *out, size_t out_size, size_t *len)
+{
+	struct error err = ERROR_INIT;
+
+	return base64_decode(
+	    (struct bytes){(const uint8_t *)text, strlen(text)}, false, out, out_size, len, &err);
 }
 
 /* -------------------------------------------------------------- the query */

@@ -74,6 +74,15 @@ bool call_put_params(struct call *call, struct db_params *p) MUST_CHECK;
  * answered already. An absent body reads as {}. The caller frees it. */
 json_t *call_body(struct call *call, const char *const *keys) MUST_CHECK;
 
+/* The string at key; NULL when it is absent or null. False: answered with 400. */
+bool call_string(struct call *call, json_t *body, const char *key, bool required, size_t max,
+    const char **out) MUST_CHECK;
+/* base64 without white space; out has room for 3/4 of the text. */
+bool call_base64(const char *text, uint8_t *out, size_t out_size, size_t *len) MUST_CHECK;
+
+/* Adds who calls, which every query begins with. */
+void call_put_identity(struct call *call, struct db_params *p);
+
 /* Sends the query and answers with its result, or waits on. */
 void call_ask(struct call *call, struct db_params *p);
 
@@ -83,8 +92,12 @@ void api_ask(struct call *call);      /* a query made of the route's parameters 
 void api_ask_wait(struct call *call); /* the same, with ?wait= */
 void api_post(struct call *call);     /* the same, with a body that says nothing */
 void api_submit(struct call *call);
-void api_decide(struct call *call);
 void api_openapi(struct call *call);
+
+/* -------------------------------------------------------------- decide.c */
+
+void api_decide(struct call *call);
+void api_sign(struct call *call);
 
 /* ---------------------------------------------------------------- wait.c */
 

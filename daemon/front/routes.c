@@ -30,6 +30,8 @@ const struct route routes[] = {
 	{{"name", PARAM_TEXT}}},
     {"GET", "/v1/cas/{name}/crls", DOORS_API, api_ask, FRONT_CA_CRLS, 200, JSON, 0,
 	{{"name", PARAM_TEXT}, {"limit", PARAM_LIMIT}, {"after", PARAM_NUMBER}}},
+    {"GET", "/v1/cas/{name}/limits", DOORS_API, api_ask, FRONT_CA_LIMITS, 200, JSON, 0,
+	{{"name", PARAM_TEXT}, {"version", PARAM_INT}}},
 
     {"GET", "/v1/templates", DOORS_API, api_ask, FRONT_TEMPLATES, 200, JSON, 0,
 	{{"limit", PARAM_LIMIT}, {"after", PARAM_TEXT}}},
@@ -58,6 +60,10 @@ const struct route routes[] = {
 
     {"POST", "/v1/decisions", DOORS_API, api_decide, FRONT_DECIDE, 202, JSON, ROUTE_BODY_MAX,
 	{{0}}},
+    {"GET", "/v1/decisions", DOORS_API, api_ask, FRONT_DECISIONS, 200, JSON, 0,
+	{{"state", PARAM_TEXT}, {"limit", PARAM_LIMIT}, {"after", PARAM_TEXT}}},
+    {"POST", "/v1/decisions/{id}/signatures", DOORS_API, api_sign, FRONT_SIGN, 202, JSON, 8192,
+	{{"id", PARAM_TEXT}}},
     {"GET", "/v1/decisions/{id}", DOORS_API, api_ask_wait, FRONT_DECISION, 200, JSON, 0,
 	{{"id", PARAM_TEXT}, {"wait", PARAM_WAIT}}},
 

@@ -10,6 +10,7 @@
 #include "daemon/core/log.h"
 #include "daemon/issuer/chain.h"
 #include "daemon/x509/csr.h"
+#include "daemon/x509/limits_policy.h"
 #include "daemon/x509/name.h"
 #include "daemon/x509/serial.h"
 #include "db/ca.h"
@@ -23,7 +24,9 @@ struct ca_order {
 	ca_ordered_fn *done;
 	void *arg;
 	char name[STATEMENT_NAME_MAX + 1];
-	char *body; /* owned: the policy, or the chain */
+	char *body;			 /* owned: limits and policy, or the chain */
+	struct limits *limits;		 /* ca-create; owned */
+	char *limits_text, *policy_text; /* the parts of the body; owned */
 	struct capolicy policy;
 	char readable[NAME_TEXT_MAX];
 
@@ -43,6 +46,9 @@ static void
 order_free(struct ca_order *o)
 {
 	capolicy_free(&o->policy);
+	free(o->limits);
+	free(o->limits_text);
+	free(o->policy_text);
 	free(o->body);
 	free(o->tbs);
 	free(o);
@@ -240,7 +246,8 @@ make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes 
 	    .decision_id = o->key.id,
 	    .epoch = o->key.epoch,
 	    .name = o->name,
-	    .policy = o->body,
+	    .policy = o->policy_text,
+	    .limits = o->limits_text,
 	    .readable = o->readable,
 	    .root = p->kind == CA_ROOT,
 	    .subject = p->subject,
@@ -275,8 +282,8 @@ begin_root(struct ca_order *o, struct error *e)
 	if (RAND_bytes(random, sizeof random) != 1)
 		return error_set_openssl(e, ERROR_SYSTEM, "no random octets for a serial");
 	serial_build(o->serial, o->env->config->issuer.signer_id, now, random);
-	return capolicy_build_root(
-		   &o->policy, o->spki, serial, now, buf, sizeof buf, &tbs, NULL, e) &&
+	return capolicy_build_root(&o->policy, o->spki, serial, now, o->limits->not_after, buf,
+		   sizeof buf, &tbs, NULL, e) &&
 	       make_ca(o, (struct bytes){0}, serial, tbs, on_root_begun, e);
 }
 
@@ -403,6 +410,30 @@ on_key_found(const struct ca_key *key, const struct error *err, void *arg)
 	}
 }
 
+/* Limits and policy of the new CA, which must be of one and the same. */
+static bool
+take_body(struct ca_order *o, struct error *e)
+{
+	struct limits_body parts;
+
+	o->limits = malloc(sizeof *o->limits);
+	if (o->limits == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating the limits of CA %s", o->name);
+	if (!limits_body_parse(
+		(struct bytes){(const uint8_t *)o->body, strlen(o->body)}, &parts, o->limits, e))
+		return false;
+	o->limits_text = strndup((const char *)parts.document.p, parts.document.len);
+	o->policy_text = strndup((const char *)parts.policy.p, parts.policy.len);
+	if (o->limits_text == NULL || o->policy_text == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating the limits of CA %s", o->name);
+	if (strcmp(o->limits->ca, o->name) != 0 || o->limits->version != 1)
+		return error_set(e, ERROR_INPUT,
+		    "a new CA %s needs limits of version 1 for it; these are version %u of CA %s",
+		    o->name, (unsigned)o->limits->version, o->limits->ca);
+	return capolicy_parse(o->policy_text, parts.policy.len, o->name, &o->policy, e) &&
+	       limits_check_policy(o->limits, &o->policy, e);
+}
+
 bool
 ca_order_create(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
@@ -411,7 +442,7 @@ ca_order_create(const struct ca_order_env *env, const struct decision_row *row,
 
 	if (o == NULL)
 		return false;
-	if (!capolicy_parse(o->body, strlen(o->body), o->name, &o->policy, e))
+	if (!take_body(o, e))
 		goto fail;
 	if (config_find_token(env->config, o->policy.token) == NULL)
 		error_set(e, ERROR_INPUT,

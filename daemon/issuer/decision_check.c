@@ -7,6 +7,8 @@
 #include <openssl/sha.h>
 
 #include "daemon/core/encode.h"
+#include "daemon/x509/limits.h"
+#include "daemon/x509/order.h"
 #include "daemon/x509/pem.h"
 #include "daemon/x509/spki.h"
 
@@ -170,6 +172,95 @@ check_nonce(const struct decision_row *row, const struct statement *s, struct er
 	    "counts once");
 }
 
+/* --------------------------------------------------------------- ceremonies */
+
+static struct bytes
+text_bytes(const char *text)
+{
+	return (struct bytes){(const uint8_t *)text, text != NULL ? strlen(text) : 0};
+}
+
+void
+decision_order(const struct decision_row *row, struct signproto_order *order)
+{
+	*order = (struct signproto_order){
+	    .statement = text_bytes(row->statement), .body = text_bytes(row->body)};
+	order->signatures[order->signature_count++] = (struct signproto_operator_signature){
+	    row->credential_spki, row->signature};
+	for (size_t i = 0; i < row->more_count; i++)
+		order->signatures[order->signature_count++] = (struct signproto_operator_signature){
+		    row->more[i].spki, row->more[i].signature};
+}
+
+_Static_assert(
+    DECISION_SIGNATURES_MAX <= SIGNPROTO_ORDER_SIGNATURES_MAX, "an order holds them all");
+
+static bool
+check_quorum(const struct decision_row *row, const struct statement *s, const struct limits *l,
+    struct error *e)
+{
+	struct signproto_order order;
+	struct statement ignored;
+	const struct order_rules rules = {
+	    .action = s->action,
+	    .object = s->object,
+	    .limits = l,
+	    .right = LIMITS_RIGHT_LIMITS,
+	    .needed = l->quorum,
+	};
+
+	decision_order(row, &order);
+	return order_verify(&order, &rules, &ignored, e);
+}
+
+/* l: some 60 kB for the document that is looked at. */
+static bool
+check_documents(
+    const struct decision_row *row, const struct statement *s, struct limits *l, struct error *e)
+{
+	struct limits_body parts;
+
+	if (s->action == STATEMENT_CA_CREATE)
+		return limits_body_parse(text_bytes(row->body), &parts, l, e) &&
+		       check_quorum(row, s, l, e);
+	if (row->limits_count == 0)
+		return error_set(e, ERROR_CONFLICT,
+		    "there are no limits of a key that say who may order %s of %s",
+		    statement_action_name(s->action), s->object);
+	for (size_t i = 0; i < row->limits_count; i++) {
+		const struct bytes *text = &row->limits[i];
+
+		if (!limits_parse((const char *)text->p, text->len, l, e) ||
+		    !check_quorum(row, s, l, e))
+			return false;
+	}
+	return true;
+}
+
+static bool
+check_ceremony(const struct decision_row *row, const struct statement *s, struct error *e)
+{
+	struct limits *l;
+	bool ok;
+
+	if (!statement_is_ceremony(s->action))
+		return true;
+	if (row->overfull)
+		return error_set(e, ERROR_LIMIT,
+		    "a decision has at most %d signatures and depends on the limits of at most %d "
+		    "keys",
+		    DECISION_SIGNATURES_MAX, DECISION_LIMITS_MAX);
+	for (size_t i = 0; i < row->more_count; i++)
+		if (!statement_check_time(s, row->more[i].received_at, e))
+			return false;
+	l = malloc(sizeof *l);
+	if (l == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating limits");
+	ok = check_documents(row, s, l, e);
+	free(l);
+	return ok;
+}
+
 bool
 decision_check(
     const struct decision_row *row, uid_t own_uid, struct statement *statement, struct error *e)
@@ -181,7 +272,8 @@ decision_check(
 		    statement_action_name(statement->action), row->action);
 	return check_signer(row, statement, own_uid, e) && check_nonce(row, statement, e) &&
 	       statement_check_time(statement, row->received_at, e) &&
-	       check_body(row, statement, e) && check_object(row, statement, e);
+	       check_body(row, statement, e) && check_object(row, statement, e) &&
+	       check_ceremony(row, statement, e);
 }
 
 /* ------------------------------------------------------------ operator-add */

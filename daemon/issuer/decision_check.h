@@ -12,20 +12,28 @@
 
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
+#include "daemon/core/signproto.h"
 #include "daemon/x509/statement.h"
 #include "db/decision.h"
 
 /*
  * Checks signature, nonce, time of arrival, the person's role, and that the
  * statement is about the very object of the row: request, digest of its CSR, template
- * version, certificate, CA, digest of the body. On success *statement is what
- * was signed. ERROR_DENIED or ERROR_INPUT with a sentence for the operator.
+ * version, certificate, CA, digest of the body. A ceremony must have been signed by
+ * as many persons as the limits in question take, each of whose signatures is
+ * verified: a new CA's own limits, else those in force, and for a signer's reseed
+ * those of every key. On success *statement is what was signed. ERROR_DENIED or
+ * ERROR_INPUT with a sentence for the operator.
  *
  * own_uid: the daemon's. Only while nobody is registered, an operator-add may
  * be unsigned, if it came through the Unix socket from root or from own_uid.
  */
 bool decision_check(const struct decision_row *row, uid_t own_uid, struct statement *statement,
     struct error *e) MUST_CHECK;
+
+/* The statement, what came beside it, and all its signatures, as they go to the
+ * signer; borrowed from the row. Of a decision that decision_check has passed. */
+void decision_order(const struct decision_row *row, struct signproto_order *order);
 
 /* What the body of an operator-add says:
  *

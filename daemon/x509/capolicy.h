@@ -15,6 +15,7 @@
 #include "daemon/x509/algorithm.h"
 #include "daemon/x509/ca_context.h"
 #include "daemon/x509/extension.h"
+#include "daemon/x509/limits.h"
 
 #define CAPOLICY_TEXT_MAX 65536 /* bytes of YAML */
 #define CAPOLICY_NAME_MAX 64	/* bytes of names: tokens, templates, targets, credentials */
@@ -27,6 +28,7 @@
 #define CAPOLICY_PERIOD_MIN_S 2
 #define CAPOLICY_PERIOD_MAX_S (2LL * 365 * 86400)
 #define CAPOLICY_VALIDITY_MAX_S (50LL * 365 * 86400)
+#define CAPOLICY_QUORUM_MAX 16 /* as many signatures go with an order to the signer */
 
 enum ca_kind {
 	CA_ROOT,
@@ -46,6 +48,28 @@ struct capolicy_target {
 	const char *tls;     /* ldap: "none", "starttls", "ldaps"; else NULL */
 	const char *auth;    /* http with a credential: "basic", "bearer"; else NULL */
 	bool webdav;	     /* http: PUT under another name, then MOVE */
+};
+
+struct capolicy_operator {
+	const char *person;
+	unsigned rights; /* enum limits_right */
+};
+
+/* The section `limits`: what the limits of the CA's key are to be, as far as the
+ * policy says (limits_policy.h makes the document). Counts and numbers that are
+ * 0 were not said. */
+struct capolicy_limits {
+	unsigned quorum;
+	struct capolicy_operator operators[LIMITS_OPERATOR_MAX];
+	size_t operator_count;
+	uint16_t signer_ids[LIMITS_SIGNER_MAX];
+	size_t signer_count;
+	const char *permitted[LIMITS_NAME_COUNT_MAX], *excluded[LIMITS_NAME_COUNT_MAX];
+	size_t permitted_count, excluded_count;
+	uint8_t responders[LIMITS_RESPONDER_MAX][32];
+	size_t responder_count;
+	int64_t not_after; /* seconds since 1970, or ... */
+	int64_t life_s;	   /* ... from the ceremony on */
 };
 
 /* All text is borrowed from doc. */
@@ -77,6 +101,7 @@ struct capolicy {
 
 	struct capolicy_target targets[CAPOLICY_TARGET_MAX];
 	size_t target_count;
+	struct capolicy_limits limits;
 	struct yaml_doc *doc; /* owned */
 };
 
@@ -102,10 +127,10 @@ bool capolicy_idp(const struct capolicy *policy, void *buf, size_t size, struct 
  * (RFC 5280 4.2.1.9), keyUsage keyCertSign and cRLSign critical (4.2.1.3),
  * subjectKeyIdentifier (4.2.1.2), policies if given; no AKI, which a
  * self-signed certificate may omit (4.2.1.1). spki: the new key, whole. serial:
- * SERIAL_LEN octets. not_after may be NULL. tbs points to the end of buf
- * (CERTIFICATE_MAX octets do). */
+ * SERIAL_LEN octets. It ends with its validity, or at `until` when that is earlier.
+ * not_after may be NULL. tbs points to the end of buf (CERTIFICATE_MAX octets do). */
 bool capolicy_build_root(const struct capolicy *policy, struct bytes spki, struct bytes serial,
-    int64_t now, void *buf, size_t size, struct bytes *tbs, int64_t *not_after,
+    int64_t now, int64_t until, void *buf, size_t size, struct bytes *tbs, int64_t *not_after,
     struct error *err) MUST_CHECK;
 
 /* The CertificationRequestInfo of a subordinate (RFC 2986 4.1), which asks for

@@ -47,7 +47,8 @@ own_extensions(const struct capolicy *policy, const struct spki *spki, bool with
 
 bool
 capolicy_build_root(const struct capolicy *policy, struct bytes spki, struct bytes serial,
-    int64_t now, void *buf, size_t size, struct bytes *tbs, int64_t *not_after, struct error *err)
+    int64_t now, int64_t until, void *buf, size_t size, struct bytes *tbs, int64_t *not_after,
+    struct error *err)
 {
 	uint8_t extensions[OWN_EXTENSIONS_MAX];
 	struct tbs_certificate t = {
@@ -62,6 +63,8 @@ capolicy_build_root(const struct capolicy *policy, struct bytes spki, struct byt
 	};
 	struct spki key;
 
+	if (t.not_after > until)
+		t.not_after = until;
 	if (policy->kind != CA_ROOT)
 		return error_set(err, ERROR_INPUT,
 		    "the CA's policy says 'kind: subordinate'; only a root signs its own "

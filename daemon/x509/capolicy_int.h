@@ -43,4 +43,8 @@ bool capolicy_is_name(const char *s);
 bool capolicy_read_targets(
     struct capolicy *policy, struct yaml_map *map, struct error *err) MUST_CHECK;
 
+/* Reads `limits`; kind and validity have been read. */
+bool capolicy_read_limits(
+    struct capolicy *policy, struct yaml_map *map, struct error *err) MUST_CHECK;
+
 #endif

@@ -1,6 +1,7 @@
 """The command line against a service that lies: terminal escapes, wrong types,
 huge answers, other objects than were asked for."""
 
+import base64
 import hashlib
 import http.server
 import json
@@ -13,11 +14,12 @@ import urllib.parse
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from harness import clients
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from harness import clients, limits
 from harness.authority import PASSPHRASE
 from harness.chanceryd import program, write_yaml
 from harness.cli import Cli
+from harness.decisions import Key
 
 ID = "2f1c0f5e-6d0e-4b59-8a53-1f2f5f0a6a11"
 OTHER = "00000000-0000-4000-8000-000000000000"
@@ -267,6 +269,7 @@ class Liar:
     def __init__(self, service, lie=lambda kind, answer: answer):
         self.lie = lie
         self.statement = None
+        self.operators = []
         service.answer = self.answer
 
     def answer(self, method, path, query, body):
@@ -277,7 +280,11 @@ class Liar:
             return self.lie("decision", {"id": path.split("/")[3], "state": "applied", "outcome": "done" + EVIL,
                                          "statement": self.statement})
         if path == "/v1/operators":
-            return {"operators": []}
+            return {"operators": self.operators}
+        if path == "/v1/tokens":
+            return {"tokens": [{"token": "main", "signer_id": 7}, {"token": "other", "signer_id": 8}]}
+        if path.startswith("/v1/templates/"):
+            return 404, {"error": {"code": "not-found", "message": "no such template"}}
         return self.lie("object", None)
 
 
@@ -428,10 +435,23 @@ def test_what_is_handed_in(service, cli, work_dir):
     policy = write_yaml(os.path.join(work_dir, "p.yaml"), {
         "subject": "CN=x", "kind": "root", "token": "main", "key": "p256", "validity": "10y", "templates": ["sub-ca"],
         "crl": {"period": "7d", "overlap": "1d"}, "locations": {"cdp": ["http://127.0.0.1/x.crl"]}})
-    cli("ca", "create", "x", "--policy", policy)
+    with open(os.path.join(work_dir, "me.pem"), "rb") as f:
+        key = Key(load_pem_private_key(f.read(), PASSPHRASE.encode()))
+    liar.operators = [{"name": "alice", "roles": ["administrator"], "credentials": [
+        {"kind": "operator_key", "sha256": key.sha256.hex(), "spki": base64.b64encode(key.spki).decode()}]}]
+    said = cli.result("ca", "create", "x", "--policy", policy)
     posted = service.posted("/v1/decisions")[-1]
     assert set(posted) == {"statement", "body", "signature", "credential"}
-    assert posted["body"] == open(policy, encoding="utf-8").read()
+    document, yaml = posted["body"].split("---\n", 1)
+    assert yaml == open(policy, encoding="utf-8").read()
+    assert limits.field(document, "policy-sha256") == hashlib.sha256(yaml.encode()).hexdigest()
+    assert limits.field(document, "operator") == [limits.operator("alice", key)]
+    assert limits.field(document, "signer-ids") == "7" and limits.field(document, "template") == []
+    assert f"SHA-256 {hashlib.sha256(document.encode()).hexdigest()}" in said.stdout
+    # What is signed was shown, line by line, and what was left out was said.
+    assert all(f"  {line}\n" in said.stderr for line in document.splitlines())
+    assert f"key SHA-256 {key.sha256.hex()}" in said.stderr and "# CN=x\n" in said.stderr
+    assert "Template sub-ca is not applied yet" in said.stderr
     cli("crl", "issue", "x")
     posted = service.posted("/v1/decisions")[-1]
     assert set(posted) == {"statement", "signature", "credential"}

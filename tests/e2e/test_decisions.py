@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from harness import clients
+from harness import clients, limits
 from harness.authority import PASSPHRASE
 from harness.decisions import Front, Key, Statement, timestamp
 from harness.process import wait_until
@@ -60,6 +60,14 @@ def bob(a, front, alice):
     s = Statement("operator-add", object="bob", body=body)
     state, sentence = front.outcome(front.decide(s, signature=alice.sign(s.text), credential=alice.sha256, body=body))
     assert state == "applied", sentence
+    # The limits of the issuing CA are older than he.
+    text = a.database.one("SELECT document FROM chancery_store.ca_limits l JOIN chancery_store.ca c ON c.id = ca_id "
+                          "WHERE c.name = %s", (a.issuing,))
+    text = text.replace("\noperator: ", f"\noperator: {limits.operator('bob', key, 'decide')}\noperator: ", 1)
+    a.database.execute(
+        "INSERT INTO chancery_store.ca_limits SELECT ca_id, 2, %s, sha256(convert_to(%s, 'UTF8')), decision_id "
+        "FROM chancery_store.ca_limits l JOIN chancery_store.ca c ON c.id = ca_id WHERE c.name = %s",
+        (text, text, a.issuing))
     return key
 
 
@@ -273,7 +281,9 @@ def test_body_left_away(front, unchanged, alice):
 
 
 def test_altered_policy_of_a_ca(a, front, unchanged, alice):
-    shown = "subject: \"CN=Good\"\nkind: root\n"
+    policy = "subject: \"CN=Good\"\nkind: root\n"
+    shown = limits.body(limits.document("forged-ca", [limits.operator("alice", alice)], limits.name_der("Good"), policy),
+                        policy)
     forged = shown.replace("Good", "Evil")
     s = Statement("ca-create", "forged-ca", "forged-ca", body=shown)
     row = s.but(body_sha256=hashlib.sha256(forged.encode()).hexdigest())

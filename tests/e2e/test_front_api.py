@@ -8,7 +8,9 @@ import threading
 
 import psycopg2
 import pytest
+from harness import limits
 from harness.clients import openssl_csr, self_signed
+from harness.decisions import Key
 from harness.front import Front, Rows, decision, statement
 
 
@@ -220,24 +222,33 @@ def test_revoke_hold_release(front, keys):
 
 
 def test_orders_for_cas(front, keys):
-    administrator = keys["administrator"]
+    administrator = Key()
+    front.rows.person("ceremonious", ["administrator"], "operator_key", administrator.spki)
 
-    def order(action, expect=202, **fields):
-        body = "kind: root"
+    def order(action, expect=202, body="chain", **fields):
         text = statement(action, body=hashlib.sha256(body.encode()).hexdigest(), **fields)
         answer = front.api.post("/v1/decisions", decision(text, administrator, body))
         assert answer.status == expect, answer
         return answer
 
-    order("ca-create", 409, ca="demo", object="demo")
-    first = order("ca-create", ca="new", object="new")
-    order("ca-create", 409, ca="new", object="new")
+    def create(name, expect=202, key=administrator):
+        made = limits.document(name, [limits.operator("ceremonious", key)], limits.name_der(name), policy="kind: root")
+        return order("ca-create", expect, limits.body(made, "kind: root"), ca=name, object=name)
+
+    create("demo", 409)
+    first = create("new")
+    assert first.json()["state"] == "queued" and first.json()["missing"] == 0
+    create("new", 409)
     settle(front, first)
+    assert "is not named in the limits" in create("newer", 403, Key()).error_message
     order("ca-install", 404, ca="nobody", object="nobody")
     order("ca-install", 409, ca="demo", object="demo")
     hand_in(front, keys["manager"], "crl-issue", ca="nobody", object="full", expect=404)
     front.database.execute("UPDATE chancery_store.ca SET state = 'awaiting-certificate' WHERE name = 'demo'")
     hand_in(front, keys["manager"], "crl-issue", ca="demo", object="full", expect=409)
+    assert order("ca-install", 409, ca="demo", object="demo").error_message == 'CA "demo" has no limits'
+    front.rows.limits(front.demo, limits.document("demo", [limits.operator("ceremonious", administrator)],
+                                                  limits.name_der("demo")))
     settle(front, order("ca-install", ca="demo", object="demo"))
     front.database.execute("UPDATE chancery_store.ca SET state = 'active' WHERE name = 'demo'")
 

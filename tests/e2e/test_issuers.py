@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from harness import clients
+from harness import clients, limits
 from harness.authority import PASSPHRASE
 from harness.chanceryd import sanitized
 from harness.decisions import Front, Key, Statement
@@ -189,7 +189,9 @@ def test_supervisor_gone_with_work_in_flight(resting, new_issuer):
     crl = r.order(Statement("crl-issue", "many", "full"))
     policy = "subject: CN=never made\nkind: root\ntoken: main\nkey: p256\nvalidity: 10y\ntemplates: [sub-ca]\n" \
              "crl: {period: 30d, overlap: 3d}\n"
-    create = r.order(Statement("ca-create", "never-made", "never-made", body=policy), policy)
+    made = limits.document("never-made", [limits.operator("alice", r.key)], limits.name_der("never made"), policy)
+    body = limits.body(made, policy)
+    create = r.order(Statement("ca-create", "never-made", "never-made", body=body), body)
 
     def state():
         return (r.one("SELECT state FROM request WHERE public_id = %s", request),

@@ -1,12 +1,15 @@
 """The OpenAPI document against the running server: every path and method in it
 answers as it says, with the bodies it says."""
 
+import base64
 import hashlib
 import re
 
 import pytest
 import yaml
+from harness import limits
 from harness.clients import openssl_csr, self_signed
+from harness.decisions import Key
 from harness.front import Front, Rows, decision, statement
 
 FORMATS = {
@@ -98,8 +101,11 @@ def world(front, new_dir):
     """One row of everything, so that lists are not empty."""
     rows, demo = front.rows, front.demo
     csr = openssl_csr(new_dir("c"), "a", dns=["a.example"]).pem
-    key = b"an operator's key"
-    rows.person("alice", ["administrator", "manager"], "operator_key", key)
+    alice, bob = Key(), Key()
+    rows.person("alice", ["administrator", "manager"], "operator_key", alice.spki)
+    rows.person("bob", ["administrator"], "operator_key", bob.spki)
+    rows.limits(demo, limits.document("demo", [limits.operator("alice", alice)], limits.name_der("demo"), templates=[
+        "tls-server manual ca=no key-usage=digitalSignature eku=serverAuth validity=34300800 path-length=-"]))
     issued, pending, fresh = (front.api.submit("demo", "tls-server", csr) for _ in range(3))
     for request in (issued, pending):
         rows.checked(request)
@@ -117,6 +123,8 @@ def world(front, new_dir):
         "SET search_path = chancery_store; SELECT report_token(1, 'main', 'ready', 'ready', 'l', 's', 'm', 2, 3, now())"
     )
     return {
+        "key": alice,
+        "bob": bob,
         "ca": "demo",
         "name": {"/v1/templates/{name}": "tls-server"},
         "request": issued,
@@ -126,7 +134,6 @@ def world(front, new_dir):
         "serial": serial,
         "publication": str(rows.publication(demo, crl)),
         "csr": csr,
-        "key": key,
         "operator": "alice",
     }
 
@@ -141,9 +148,25 @@ def identifier(path, world):
         return world["publication"]
     if path.startswith("/v1/requests"):
         return world["fresh"] if path.endswith("withdraw") else world["request"]
+    if path.endswith("/signatures"):
+        return world["ceremony"]
     if path.startswith("/v1/decisions"):
         return world["decision"]
     return "demo"
+
+
+def ceremony(world, name, quorum=2):
+    """The order to create a CA that alice signed and bob has to, too."""
+    document = limits.document(name, [limits.operator("alice", world["key"]), limits.operator("bob", world["bob"])],
+                               limits.name_der(name), quorum=quorum)
+    body = limits.body(document)
+    text = statement("ca-create", ca=name, object=name, body=hashlib.sha256(body.encode()).hexdigest())
+    return decision(text, world["key"], body)
+
+
+def signature(world, key):
+    """What POST /v1/decisions/{id}/signatures takes."""
+    return {"signature": base64.b64encode(key.sign(world["to_sign"])).decode(), "credential": key.sha256.hex()}
 
 
 def approve(world, front, **changes):
@@ -163,6 +186,8 @@ def call(front, api, path, method, world, query=""):
         return api.post(target, {"ca": "demo", "template": "tls-server", "csr": world["csr"]})
     if path == "/v1/decisions":
         return api.post(target, approve(world, front))
+    if path.endswith("/signatures"):
+        return api.post(target, signature(world, world["bob"]))
     return api.post(target)
 
 
@@ -176,10 +201,15 @@ def operations(document):
 
 @pytest.mark.smoke
 def test_every_operation_succeeds(front, document, world):
+    begun = ceremony(world, "new")
+    answer = front.api.post("/v1/decisions", begun)
+    assert answer.json()["state"] == "collecting", answer
+    document.check("/v1/decisions", "POST", answer)
+    world["ceremony"], world["to_sign"] = answer.json()["id"], begun["statement"]
     for path, method in operations(document):
         answer = call(front, front.api, path, method, world)
         assert answer.status in (200, 201, 202), (method, path, answer)
-        if path == "/v1/decisions":
+        if (path, method) == ("/v1/decisions", "POST"):
             world["decision"] = answer.json()["id"]
         document.check(path, method, answer)
         if method == "GET":
@@ -217,11 +247,12 @@ def test_documented_refusals(front, document, world, new_dir):
             document.check(path, method, api.call(method, re.sub(r"\{[^}]*\}", missing, path)))
         if "404" in responses and "?" not in path and "{" not in path and method == "GET":
             document.check(path, method, api.get(path, ca="nobody"))
+        real = re.sub(r"\{[^}]*\}", lambda _: identifier(path, world), path)
         if "415" in responses:
-            document.check(path, method, api.call(method, path, "x"))
+            document.check(path, method, api.call(method, real, "x"))
         if "413" in responses:
             big = "A" * 600_000
-            document.check(path, method, api.call(method, path, big, {"Content-Type": "application/json"}))
+            document.check(path, method, api.call(method, real, big, {"Content-Type": "application/json"}))
         if "304" in responses:
             document.check(path, method, api.call(method, path.replace("{ca}", "demo"), headers={"If-None-Match": "*"}))
         if "206" in responses:
@@ -236,6 +267,13 @@ def test_documented_refusals(front, document, world, new_dir):
     assert answer.status == 409
     document.check("/v1/decisions", "POST", api.post("/v1/decisions", {"statement": "x"}))
     document.check("/v1/decisions", "POST", api.post("/v1/decisions", approve(world, front)))  # being decided: 409
+    path = "/v1/decisions/{id}/signatures"
+    to_sign = path.replace("{id}", world["ceremony"])
+    document.check(path, "POST", api.post(to_sign, {}))
+    document.check(path, "POST", api.post(to_sign, signature(world, world["bob"]) | {"credential": "00" * 32}))
+    document.check(path, "POST", api.post(to_sign, signature(world, world["bob"])))  # has signed: 409
+    document.check(path, "POST", api.post(path.replace("{id}", nobody), signature(world, world["bob"])))
+    document.check("/v1/decisions", "GET", api.get("/v1/decisions", after=nobody))
     gone = decision(statement("crl-issue", ca="nobody", object="full"), world["key"])
     document.check("/v1/decisions", "POST", api.post("/v1/decisions", gone))
     assert "chancery-statement: 1" in text

@@ -6,6 +6,7 @@
 #include <openssl/sha.h>
 
 #include "daemon/issuer/decision_check.h"
+#include "daemon/x509/limits.h"
 
 #define UUID "2f1c0f5e-6d0e-4b59-8a53-1f2f5f0a6a11"
 #define OTHER_UUID "00000000-6d0e-4b59-8a53-1f2f5f0a6a11"
@@ -57,6 +58,61 @@ sign(struct decided *d, const char *key)
 
 static const char body[] = "what the operator was shown\n";
 
+/* ---- limits: who counts in a ceremony */
+
+static void
+add_operator(struct limits *l, const char *person, EVP_PKEY *key, unsigned rights)
+{
+	struct limits_operator *o = &l->operators[l->operator_count++];
+	struct error e = ERROR_INIT;
+
+	o->rights = rights;
+	set(o->person, person);
+	assert_ok(statement_public_key(key, o->spki, &o->spki_len, &e), e);
+}
+
+/* alice with two keys, bob with one; carol may only decide. The text and behind it
+ * a line "---", as a body has it. */
+static const char *
+limits_text(unsigned quorum)
+{
+	static const uint8_t subject[] = {
+	    0x30, 0x0c, 0x31, 0x0a, 0x30, 0x08, 0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0x01, 'x'};
+	static char text[LIMITS_TEXT_MAX + 8];
+	struct limits *l = calloc(1, sizeof *l);
+	struct error e = ERROR_INIT;
+	size_t len;
+
+	assert_non_null(l);
+	set(l->ca, "demo-issuing");
+	set(l->token, "main");
+	l->version = 1;
+	l->algorithm = KEY_P256;
+	l->signatures[l->signature_count++] = SIG_ECDSA_SHA256;
+	memcpy(l->subject, subject, sizeof subject);
+	l->subject_len = sizeof subject;
+	l->not_after = NOON + 86400;
+	l->path_length = -1;
+	l->signer_ids[l->signer_count++] = 1;
+	l->quorum = quorum;
+	add_operator(l, "alice", shared_key("p256"), LIMITS_RIGHT_LIMITS);
+	add_operator(l, "alice", shared_key("ed25519"), LIMITS_RIGHT_LIMITS | LIMITS_RIGHT_DECIDE);
+	add_operator(l, "bob", shared_key("p256-bob"), LIMITS_RIGHT_LIMITS);
+	add_operator(l, "carol", shared_key("p256-carol"), LIMITS_RIGHT_DECIDE);
+	limits_sort(l);
+	assert_ok(limits_format(l, text, &len, &e), e);
+	set(text + len, "---\n");
+	free(l);
+	return text;
+}
+
+/* The document alone. */
+static struct bytes
+limits_of(const char *text)
+{
+	return (struct bytes){(const uint8_t *)text, strlen(text) - strlen("---\n")};
+}
+
 /* A decision of that action that is in order: alice may do everything. */
 static void
 make(struct decided *d, enum statement_action action)
@@ -94,8 +150,12 @@ make(struct decided *d, enum statement_action action)
 		set(d->s.object, "full");
 	} else {
 		d->s.has_body = true;
-		SHA256((const unsigned char *)body, strlen(body), d->s.body_sha256);
 		d->row.body = body;
+		if (action == STATEMENT_CA_CREATE || action == STATEMENT_CA_LIMITS)
+			d->row.body = limits_text(1);
+		if (statement_is_ceremony(action) && action != STATEMENT_CA_CREATE)
+			d->row.limits[d->row.limits_count++] = limits_of(limits_text(1));
+		SHA256((const unsigned char *)d->row.body, strlen(d->row.body), d->s.body_sha256);
 		set(d->s.object, action == STATEMENT_OPERATOR_ADD     ? "bob"
 				 : action == STATEMENT_TEMPLATE_APPLY ? "tls-server"
 				 : action == STATEMENT_SIGNER_RESEED  ? "main"
@@ -329,6 +389,146 @@ test_bodies(void **state)
 	assert_refused(&d, ERROR_INPUT, "do not belong together");
 }
 
+/* ---- ceremonies */
+
+/* Signs d's statement as somebody else. */
+static void
+sign_also(struct decided *d, EVP_PKEY *key, int64_t when)
+{
+	static uint8_t octets[8][STATEMENT_SIGNATURE_MAX + STATEMENT_SPKI_MAX];
+	static unsigned turn;
+	struct decision_signature *more = &d->row.more[d->row.more_count++];
+	uint8_t *to = octets[turn++ % 8];
+	size_t len, spki_len;
+	struct error e = ERROR_INIT;
+
+	assert_ok(statement_sign(d->text, strlen(d->text), key, to, &len, &e), e);
+	assert_ok(statement_public_key(key, to + STATEMENT_SIGNATURE_MAX, &spki_len, &e), e);
+	*more = (struct decision_signature){
+	    {to + STATEMENT_SIGNATURE_MAX, spki_len}, {to, len}, when};
+}
+
+/* A ceremony that takes two persons, signed by alice. */
+static void
+make_for_two(struct decided *d, enum statement_action action)
+{
+	const char *text;
+
+	make(d, action);
+	text = limits_text(2);
+	if (action == STATEMENT_CA_CREATE) {
+		d->row.body = text;
+		SHA256((const unsigned char *)text, strlen(text), d->s.body_sha256);
+	} else {
+		d->row.limits[0] = limits_of(text);
+		d->row.body = body;
+		SHA256((const unsigned char *)body, strlen(body), d->s.body_sha256);
+	}
+	d->s.expires = d->s.issued + STATEMENT_LIFE_CEREMONY_S;
+	sign(d, "p256");
+}
+
+static const enum statement_action ceremonies[] = {
+    STATEMENT_CA_CREATE, STATEMENT_CA_INSTALL, STATEMENT_CA_LIMITS, STATEMENT_SIGNER_RESEED};
+
+static void
+test_quorum(void **state)
+{
+	for (size_t i = 0; i < COUNT_OF(ceremonies); i++) {
+		struct decided d;
+		struct error e;
+
+		make_for_two(&d, ceremonies[i]);
+		assert_refused(&d, ERROR_DENIED, "needs 2 of the operators");
+		assert_refused(&d, ERROR_DENIED, "signed: alice; could also sign: bob");
+		/* Her other key is no other person. */
+		sign_also(&d, shared_key("ed25519"), NOON + 2);
+		assert_refused(&d, ERROR_DENIED, "signed: alice; could also sign: bob");
+		/* carol has not the right, and mallory is nobody. */
+		sign_also(&d, shared_key("p256-carol"), NOON + 3);
+		sign_also(&d, shared_key("p256-mallory"), NOON + 3);
+		assert_refused(&d, ERROR_DENIED, "signed: alice; could also sign: bob");
+		sign_also(&d, shared_key("p256-bob"), NOON + 6 * 86400);
+		assert_ok(check(&d, &e), e);
+	}
+}
+
+/* Every signature is verified, and each must have come in time. */
+static void
+test_signatures_of_others(void **state)
+{
+	static uint8_t forged[STATEMENT_SIGNATURE_MAX];
+	struct signproto_order order;
+	struct decided d;
+	struct error e;
+
+	make_for_two(&d, STATEMENT_CA_LIMITS);
+	sign_also(&d, shared_key("p256-bob"), NOON + 2);
+	assert_ok(check(&d, &e), e);
+	decision_order(&d.row, &order);
+	assert_int_equal(order.signature_count, 2);
+	assert_true(bytes_equal(order.signatures[0].spki, d.row.credential_spki));
+	assert_true(bytes_equal(order.signatures[1].signature, d.row.more[0].signature));
+	assert_int_equal(order.body.len, strlen(body));
+	assert_int_equal(order.statement.len, strlen(d.text));
+
+	memcpy(forged, d.row.more[0].signature.p, d.row.more[0].signature.len);
+	forged[d.row.more[0].signature.len - 1] ^= 1;
+	d.row.more[0].signature.p = forged;
+	assert_refused(&d, ERROR_DENIED, "signature of bob");
+	/* alice's signature under bob's name */
+	d.row.more[0].signature = d.row.signature;
+	assert_refused(&d, ERROR_DENIED, "signature of bob");
+
+	make_for_two(&d, STATEMENT_CA_LIMITS);
+	sign_also(&d, shared_key("p256-bob"), d.s.expires);
+	assert_refused(&d, ERROR_DENIED, "statement expired at 2026-11-29T12:00:00Z");
+	d.row.more[0].received_at = d.s.expires - 1;
+	assert_ok(check(&d, &e), e);
+	d.row.overfull = true;
+	assert_refused(&d, ERROR_LIMIT, "at most 16 signatures");
+}
+
+/* A reseed takes the quorum of every key that it is about. */
+static void
+test_several_documents(void **state)
+{
+	static char second[LIMITS_TEXT_MAX + 8];
+	struct decided d;
+	struct error e;
+
+	make(&d, STATEMENT_SIGNER_RESEED);
+	set(second, limits_text(1));
+	d.row.limits[0] = limits_of(second);
+	d.row.limits[d.row.limits_count++] = limits_of(limits_text(2));
+	assert_refused(&d, ERROR_DENIED, "needs 2 of the operators");
+	sign_also(&d, shared_key("p256-bob"), NOON + 2);
+	assert_ok(check(&d, &e), e);
+	d.row.limits[0].len--;
+	assert_refused(&d, ERROR_INPUT, "limits");
+	d.row.limits_count = 0;
+	assert_refused(&d, ERROR_CONFLICT, "there are no limits of a key");
+}
+
+/* The body of a new CA is its limits, whatever else it may be. */
+static void
+test_limits_that_are_none(void **state)
+{
+	struct decided d;
+
+	make(&d, STATEMENT_CA_CREATE);
+	d.row.body = body;
+	SHA256((const unsigned char *)body, strlen(body), d.s.body_sha256);
+	sign(&d, "p256");
+	assert_refused(&d, ERROR_INPUT, "a limits document, a line '---'");
+	/* Signed by somebody whom they do not name. */
+	make(&d, STATEMENT_CA_CREATE);
+	sign(&d, "p256-mallory");
+	assert_refused(&d, ERROR_DENIED, "signed: nobody; could also sign: alice, bob");
+	sign(&d, "p256-carol");
+	assert_refused(&d, ERROR_DENIED, "signed: nobody; could also sign: alice, bob");
+}
+
 /* When it came in counts, not when it is looked at. */
 static void
 test_times(void **state)
@@ -507,6 +707,10 @@ main(void)
 	    cmocka_unit_test(test_row_against_statement),
 	    cmocka_unit_test(test_deny),
 	    cmocka_unit_test(test_bodies),
+	    cmocka_unit_test(test_quorum),
+	    cmocka_unit_test(test_signatures_of_others),
+	    cmocka_unit_test(test_several_documents),
+	    cmocka_unit_test(test_limits_that_are_none),
 	    cmocka_unit_test(test_times),
 	    cmocka_unit_test(test_no_statement),
 	    cmocka_unit_test(test_first_operator),

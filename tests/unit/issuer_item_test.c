@@ -73,8 +73,8 @@ make_ca(void)
 
 	assert_non_null(ca);
 	assert_ok(capolicy_parse(policy, strlen(policy), "test", &ca->policy, &e), e);
-	assert_ok(capolicy_build_root(
-		      &ca->policy, spki, BYTES(serial), NOW - DAY, buf, sizeof buf, &tbs, NULL, &e),
+	assert_ok(capolicy_build_root(&ca->policy, spki, BYTES(serial), NOW - DAY, INT64_MAX, buf,
+		      sizeof buf, &tbs, NULL, &e),
 	    e);
 	sign_tbs(tbs, signature, &signature_len);
 	assert_ok(certificate_assemble(tbs, ca->policy.sig_alg,

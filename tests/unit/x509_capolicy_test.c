@@ -26,6 +26,8 @@
 #define MANUAL "daemon/man/chancery-ca-policy.5"
 #define NOW 1795348800LL /* 2026-11-22T12:00:00Z */
 
+#define HASH "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
 static const char good[] =
     "subject: \"CN=Demo Issuing CA,O=Example,C=DE\"\n"
     "kind: subordinate\n"
@@ -54,7 +56,10 @@ static const char good[] =
     "  - {name: ldap-ca, artifact: ca-certificate, kind: ldap, "
     "write: \"ldap://ds.example/cn=demo,o=x?cACertificate;binary\", "
     "read: \"ldap://ds.example/cn=demo,o=x?cacertificate;BINARY\", "
-    "bind_dn: \"cn=w,o=x\", credential: ds, tls: starttls}\n";
+    "bind_dn: \"cn=w,o=x\", credential: ds, tls: starttls}\n"
+    "limits: {quorum: 2, operators: [{person: alice, rights: [limits, decide]}, {person: bob@x, "
+    "rights: [limits]}], signer_ids: [2, 1], permitted: [\"dns:example.com\", \"ip:10.0.0.0/8\"], "
+    "excluded: [\"dns:secret.example.com\"], responders: [" HASH "], not_after: 12y}\n";
 
 static void
 test_reads_everything(void **state)
@@ -94,6 +99,19 @@ test_reads_everything(void **state)
 	assert_null(p.targets[1].credential);
 	assert_string_equal(p.targets[2].tls, "starttls");
 	assert_string_equal(p.targets[2].bind_dn, "cn=w,o=x");
+	assert_int_equal(p.limits.quorum, 2);
+	assert_int_equal(p.limits.operator_count, 2);
+	assert_string_equal(p.limits.operators[1].person, "bob@x");
+	assert_int_equal(p.limits.operators[0].rights, LIMITS_RIGHT_LIMITS | LIMITS_RIGHT_DECIDE);
+	assert_int_equal(p.limits.operators[1].rights, LIMITS_RIGHT_LIMITS);
+	assert_int_equal(p.limits.signer_count, 2);
+	assert_int_equal(p.limits.signer_ids[0], 2);
+	assert_int_equal(p.limits.permitted_count, 2);
+	assert_string_equal(p.limits.excluded[0], "dns:secret.example.com");
+	assert_int_equal(p.limits.responder_count, 1);
+	assert_int_equal(p.limits.responders[0][1], 0x11);
+	assert_int_equal(p.limits.life_s, 12LL * 365 * 86400);
+	assert_int_equal(p.limits.not_after, 0);
 	capolicy_free(&p);
 	capolicy_free(&p);
 }
@@ -112,6 +130,8 @@ test_least_policy(void **state)
 	assert_int_equal(p.path_length, -1);
 	assert_int_equal(p.delta_period_s, 0);
 	assert_int_equal(p.target_count, 0);
+	assert_int_equal(p.limits.quorum, 0);
+	assert_int_equal(p.limits.operator_count, 0);
 	capolicy_free(&p);
 }
 
@@ -136,6 +156,32 @@ static const struct {
     {"key: rsa2048\nsignature: sha256\npss: false", "key: p256\nsignature: sha256\npss: true",
 	"p.yaml:6:6: key 'pss': is for RSA keys only (RFC 4055); 'key' is p256"},
     {"pss: false", "pss: no", "p.yaml:6:6: key 'pss': 'no' is not allowed; allowed: true, false"},
+    {"quorum: 2", "quorum: 0", "key 'limits.quorum': '0' is not allowed"},
+    {"quorum: 2", "quorum: 17", "key 'limits.quorum': '17' is not allowed"},
+    {"quorum: 2", "quorum: 3",
+	"key 'limits.quorum': is 3, but 'operators' names only 2 persons with the right 'limits'"},
+    {"rights: [limits]}]", "rights: [decide]}]",
+	"key 'limits.quorum': is 2, but 'operators' names only 1 person with the right 'limits'"},
+    {"[{person: alice, rights: [limits, decide]}, {person: bob@x, rights: [limits]}]",
+	"[{person: alice, rights: [decide]}]",
+	"key 'limits.operators': names nobody with the right 'limits'"},
+    {"operators: [{person: alice, rights: [limits, decide]}, {person: bob@x, rights: [limits]}], ",
+	"", "key 'limits.quorum': is 2, but 'operators' is not given"},
+    {"person: bob@x", "person: alice", "'alice' stands twice"},
+    {"person: bob@x", "person: \"bob x\"", "'bob x' is no person's name"},
+    {"rights: [limits, decide]", "rights: [limits, limits]", "'limits' stands twice"},
+    {"rights: [limits, decide]", "rights: [sign]",
+	"'sign' is not allowed; allowed: limits, decide"},
+    {"rights: [limits, decide]", "rights: []", "key 'limits.operators[0].rights'"},
+    {"signer_ids: [2, 1]", "signer_ids: [2, 2]", "stands twice"},
+    {"signer_ids: [2, 1]", "signer_ids: [65536]", "key 'limits.signer_ids[0]'"},
+    {"dns:example.com", "dns:.example.com", "key 'limits.permitted[0]'"},
+    {"dns:example.com", "example.com", "key 'limits.permitted[0]'"},
+    {"ip:10.0.0.0/8", "ip:10.0.0.1/8", "key 'limits.permitted[1]'"},
+    {"ip:10.0.0.0/8", "dns:example.com", "key 'limits.permitted[1]': stands twice"},
+    {HASH, "00", "key 'limits.responders[0]': '00' is no key"},
+    {"not_after: 12y", "not_after: 12", "key 'limits.not_after': '12' is not allowed"},
+    {"not_after: 12y", "not_after: 2026-11-31T00:00:00Z", "key 'limits.not_after'"},
     {"validity: 10y", "validity: 60y", "p.yaml:7:11: key 'validity': '60y' is not allowed"},
     {"kind: subordinate\ntoken: main\nkey: rsa2048\nsignature: sha256\npss: false\nvalidity: 10y",
 	"kind: root\ntoken: main\nkey: rsa2048\nsignature: sha256\npss: false",
@@ -395,10 +441,15 @@ test_root_certificate(void **state)
 	X509 *x;
 
 	assert_true(capolicy_parse(root_policy, strlen(root_policy), "r", &p, &err));
-	if (!capolicy_build_root(&p, k.spki, (struct bytes){serial, sizeof serial}, NOW, buf,
-		sizeof buf, &tbs, &not_after, &err))
+	if (!capolicy_build_root(&p, k.spki, (struct bytes){serial, sizeof serial}, NOW, INT64_MAX,
+		buf, sizeof buf, &tbs, &not_after, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(not_after, NOW + 20LL * 365 * 86400 - 1);
+	assert_true(capolicy_build_root(&p, k.spki, (struct bytes){serial, sizeof serial}, NOW,
+	    NOW + 86400, buf, sizeof buf, &tbs, &not_after, &err));
+	assert_int_equal(not_after, NOW + 86400);
+	assert_true(capolicy_build_root(&p, k.spki, (struct bytes){serial, sizeof serial}, NOW,
+	    INT64_MAX, buf, sizeof buf, &tbs, &not_after, &err));
 	assert_true(certificate_assemble(
 	    tbs, p.sig_alg, sign(&k, "SHA384", tbs, sig), out, sizeof out, &der, &err));
 	at = der.p;
@@ -432,7 +483,7 @@ test_root_certificate(void **state)
 	ca_context_free(ctx);
 
 	assert_false(capolicy_build_root(&p, other.spki, (struct bytes){serial, sizeof serial}, NOW,
-	    buf, sizeof buf, &tbs, NULL, &err));
+	    INT64_MAX, buf, sizeof buf, &tbs, NULL, &err));
 	assert_string_equal(err.text, "the CA's key is none of type p384, as its policy says");
 	capolicy_free(&p);
 	key_free(&k);
@@ -461,8 +512,8 @@ test_request_of_subordinate(void **state)
 	assert_int_equal(csr.key_usage, KU_KEY_CERT_SIGN | KU_CRL_SIGN);
 	assert_true(bytes_equal(csr.subject, p.subject));
 
-	assert_false(capolicy_build_root(
-	    &p, k.spki, (struct bytes){sig, 20}, NOW, buf, sizeof buf, &info, NULL, &err));
+	assert_false(capolicy_build_root(&p, k.spki, (struct bytes){sig, 20}, NOW, INT64_MAX, buf,
+	    sizeof buf, &info, NULL, &err));
 	assert_non_null(strstr(err.text, "only a root signs its own certificate"));
 
 	err = ERROR_INIT;
@@ -497,6 +548,8 @@ static const struct {
     {"{period: ", "{zzz: 1, period: ", "crl."},
     {"  cdp: ", "  zzz: 1\n  cdp: ", "locations."},
     {"{name: web-crl", "{zzz: 1, name: web-crl", "targets[]."},
+    {"limits: {", "limits: {zzz: 1, ", "limits."},
+    {"{person: alice", "{zzz: 1, person: alice", "limits.operators[]."},
 };
 
 static void

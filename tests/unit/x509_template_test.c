@@ -325,8 +325,8 @@ ca_new(const char *validity, const char *more)
 		fail_msg("%s", err.text);
 	spki.len = (size_t)i2d_PUBKEY(keys[CA_KEY], &der);
 	spki.p = der;
-	if (!capolicy_build_root(&ca->policy, spki, (struct bytes){serial, 20}, NOW - 10 * DAY, buf,
-		sizeof buf, &tbs, NULL, &err))
+	if (!capolicy_build_root(&ca->policy, spki, (struct bytes){serial, 20}, NOW - 10 * DAY,
+		INT64_MAX, buf, sizeof buf, &tbs, NULL, &err))
 		fail_msg("%s", err.text);
 	ca->x = assemble(
 	    CA_KEY, ca->policy.sig_alg, tbs, ca->der, sizeof ca->der, &ca->certificate);

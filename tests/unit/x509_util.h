@@ -119,7 +119,7 @@ make_key(const char *kind)
 
 	if (strncmp(kind, "rsa", 3) == 0)
 		key = EVP_RSA_gen((unsigned)atoi(kind + 3));
-	else if (strcmp(kind, "p256") == 0)
+	else if (strncmp(kind, "p256", 4) == 0) /* also "p256-bob": another one */
 		key = EVP_EC_gen("P-256");
 	else if (strcmp(kind, "p384") == 0)
 		key = EVP_EC_gen("P-384");

@@ -169,6 +169,16 @@ class Rows:
             id=ca, name=name, issuer_name=name_id, generation=generation, scope=scope, der=der
         )
 
+    def limits(self, ca, text, version=1):
+        """The limits of a CA's key, signed by nobody."""
+        self.database.execute(
+            "WITH d AS (INSERT INTO chancery_store.decision (action, ca_id, statement, nonce, expires_at, state, "
+            "received_via) VALUES ('ca-limits', %s, %s, %s, now(), 'applied', 'uid:0') RETURNING id) "
+            "INSERT INTO chancery_store.ca_limits (ca_id, version, document, sha256, decision_id) "
+            "SELECT %s, %s, %s, sha256(convert_to(%s, 'UTF8')), id FROM d",
+            (ca.id, f"ca: {ca.name}\nobject: {ca.name}\n", os.urandom(16), ca.id, version, text, text),
+        )
+
     def template(self, name):
         template = self.one(
             "INSERT INTO chancery_store.template (name) VALUES (%s) ON CONFLICT (name) DO UPDATE SET name = %s RETURNING id",
@@ -280,12 +290,14 @@ def statement(action, ca="-", object="-", csr="-", template="-", reason="-", bod
     )
 
 
-def decision(text, spki, body=None):
-    """What POST /v1/decisions takes; the front does not look into the signature."""
+def decision(text, key, body=None):
+    """What POST /v1/decisions takes. key: harness.decisions.Key, or just the octets of one: the front looks into
+    the signature only of what several persons sign."""
+    octets = key if isinstance(key, bytes) else key.spki
     document = {
         "statement": text,
-        "signature": base64.b64encode(b"0" * 70).decode(),
-        "credential": hashlib.sha256(spki).hexdigest(),
+        "signature": base64.b64encode(b"0" * 70 if isinstance(key, bytes) else key.sign(text)).decode(),
+        "credential": hashlib.sha256(octets).hexdigest(),
     }
     if body is not None:
         document["body"] = body

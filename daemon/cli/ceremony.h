@@ -1,0 +1,30 @@
+#ifndef CHANCERY_CLI_CEREMONY_H
+#define CHANCERY_CLI_CEREMONY_H
+
+/*
+ * Orders that several persons sign: the first one hands the statement in, the
+ * others add their signatures, at the same desk (--also-sign) or later from their
+ * own ("chancery decision sign").
+ */
+
+#include "daemon/cli/cli.h"
+#include "daemon/cli/decision.h"
+#include "daemon/x509/limits.h"
+
+#define CEREMONY_DESK_MAX 15 /* keys of --also-sign */
+
+/*
+ * Shows the statement, signs it with one's own key and those of --also-sign, and
+ * hands it in. limits: those that say who counts. Where enough have signed, waits for
+ * the outcome (*outcome, the caller's); otherwise says who is missing and what they
+ * type, and *outcome is NULL.
+ */
+bool ceremony_order(struct cli *cli, struct statement *s, const char *body,
+    const struct limits *limits, json_t **outcome, struct error *e) MUST_CHECK;
+
+/* The same for the others: adds signatures to a decision that was handed in, whose
+ * text, length and id d has. */
+bool ceremony_sign(struct cli *cli, struct decision *d, const struct limits *limits,
+    json_t **outcome, struct error *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,241 @@
+-- What the front may ask about decisions: what they say, who signed and who is
+-- missing, and the way to sign them after others.
+
+SET search_path = chancery_store, pg_temp;
+
+-- ------------------------------------------------------------------ signing
+
+-- Refuses the first signature when it would not count, or when what is signed
+-- could not be carried out anyway.
+CREATE FUNCTION ceremony_begin(d decision, p_ca text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_person text := (SELECT p.name FROM credential c JOIN person p ON p.id = c.person_id WHERE c.id = d.credential_id);
+    v_version int := (limits_in_force(d.ca_id)).version;
+    v_new text := CASE WHEN d.action = 'ca-limits' THEN limits_line(limits_of_body(d.body), 'version') END;
+BEGIN
+    IF v_new <> (v_version + 1)::text THEN
+        PERFORM api_fail('CH409', format('the limits of CA "%s" are at version %s: a change of them is version %s and not %s',
+            p_ca, v_version, v_version + 1, left(v_new, 20)));
+    ELSIF NOT EXISTS (SELECT FROM ceremony_state(d)) THEN
+        PERFORM api_fail('CH409', CASE WHEN d.action = 'signer-reseed' THEN 'the document lists no key of a CA'
+            ELSE format('CA "%s" has no limits', p_ca) END);
+    ELSIF NOT EXISTS (SELECT FROM ceremony_state(d) WHERE cardinality(signed) > 0) THEN
+        PERFORM api_fail('CH403', format('this key of operator %s is not named in the limits of CA "%s" with the right '
+            '"limits", so that its signature would not count; those who may sign: %s', v_person,
+            (SELECT string_agg(ca, '", "') FROM ceremony_state(d)),
+            (SELECT string_agg(DISTINCT m, ', ') FROM ceremony_state(d), unnest(may_sign) m)));
+    END IF;
+END $$;
+
+-- Hands the decision to the issuer when nobody is missing any more.
+CREATE FUNCTION ceremony_go_on(d decision) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    v_missing int := (SELECT max(missing) FROM ceremony_state(d));
+BEGIN
+    IF d.state = 'collecting' AND v_missing = 0 THEN
+        UPDATE decision SET state = 'queued' WHERE id = d.id RETURNING * INTO d;
+        NOTIFY chancery_work;
+    END IF;
+    NOTIFY chancery_done;
+    RETURN jsonb_build_object('id', d.public_id, 'action', d.action, 'state', d.state, 'missing', v_missing);
+END $$;
+
+-- The statement that a key is to sign, or signed, and the key: what the front
+-- needs to verify a signature before it is counted.
+CREATE FUNCTION chancery.api_signer(p_identity text, p_decision text, p_credential bytea) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_statement text;
+    v_spki bytea;
+BEGIN
+    IF v_caller.decides IS NOT TRUE THEN
+        PERFORM api_fail('CH403', format('%s has no role that decides', v_caller.name));
+    END IF;
+    IF p_decision IS NOT NULL THEN
+        SELECT statement INTO v_statement FROM decision WHERE public_id = api_uuid('decision', p_decision);
+        IF v_statement IS NULL THEN
+            PERFORM api_fail('CH404', format('decision %s is not known', p_decision));
+        END IF;
+    END IF;
+    SELECT spki INTO v_spki FROM credential
+    WHERE kind = 'operator_key' AND spki_sha256 = p_credential AND revoked_at IS NULL;
+    IF v_spki IS NULL THEN
+        PERFORM api_fail('CH403', format('the operator''s key %s is not registered, or no longer valid',
+            encode(p_credential, 'hex')));
+    END IF;
+    RETURN jsonb_build_object('statement', v_statement, 'spki', replace(encode(v_spki, 'base64'), E'\n', ''));
+END $$;
+
+-- Why this key cannot sign that decision (any more); a sentence, or NULL.
+CREATE FUNCTION signature_obstacle(d decision, p_spki bytea, p_person text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN CASE
+        WHEN d.state = 'expired' OR d.state = 'collecting' AND d.expires_at <= clock_timestamp() THEN
+            format('decision %s expired at %s before enough operators had signed it: the statement has to be made and '
+                'signed anew', d.public_id, api_time(d.expires_at))
+        WHEN NOT is_ceremony(d.action) THEN format('a decision %s takes one signature only', d.action)
+        WHEN d.state IN ('queued', 'working') THEN
+            format('decision %s has all signatures that it needs and is being carried out', d.public_id)
+        WHEN d.state = 'applied' THEN format('decision %s is carried out already', d.public_id)
+        WHEN d.state = 'refused' THEN format('decision %s was refused: %s', d.public_id, d.outcome)
+        WHEN NOT EXISTS (SELECT FROM ceremony_state(d) s WHERE limits_person(s.document, p_spki, 'limits') IS NOT NULL) THEN
+            format('this key of operator %s is not named in the limits of CA "%s" with the right "limits", so that its '
+                'signature would not count; those who may sign: %s', p_person,
+                (SELECT string_agg(ca, '", "') FROM ceremony_state(d)),
+                (SELECT string_agg(DISTINCT m, ', ') FROM ceremony_state(d), unnest(may_sign) m))
+        WHEN NOT EXISTS (SELECT FROM ceremony_state(d) s WHERE limits_person(s.document, p_spki, 'limits') <> ALL (s.signed)) THEN
+            format('%s has signed decision %s already: each person counts once, and another one has to sign: %s',
+                p_person, d.public_id,
+                (SELECT string_agg(DISTINCT m, ', ') FROM ceremony_state(d), unnest(may_sign) m WHERE missing > 0))
+    END;
+END $$;
+
+CREATE FUNCTION chancery.api_sign(p_identity text, p_id text, p_signature bytea, p_credential bytea) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_id uuid := api_uuid('decision', p_id);
+    v_words text;
+    d decision;
+    k record;
+BEGIN
+    IF v_caller.decides IS NOT TRUE THEN
+        PERFORM api_fail('CH403', format('%s has no role that decides', v_caller.name));
+    END IF;
+    -- One signature after the other, so that none finds itself the last but one.
+    SELECT * INTO d FROM decision WHERE public_id = v_id FOR NO KEY UPDATE;
+    IF d.id IS NULL THEN
+        PERFORM api_fail('CH404', format('decision %s is not known', v_id));
+    END IF;
+    SELECT c.id, c.spki, p.name INTO k FROM credential c JOIN person p ON p.id = c.person_id
+    WHERE c.kind = 'operator_key' AND c.spki_sha256 = p_credential AND c.revoked_at IS NULL;
+    IF k.id IS NULL THEN
+        PERFORM api_fail('CH403', format('the operator''s key %s is not registered, or no longer valid',
+            encode(p_credential, 'hex')));
+    END IF;
+    -- Handing in the same again, because the answer was lost, gives the same answer.
+    IF EXISTS (SELECT FROM decision_signature WHERE decision_id = d.id AND credential_id = k.id AND signature = p_signature) THEN
+        RETURN ceremony_go_on(d);
+    END IF;
+    v_words := signature_obstacle(d, k.spki, k.name);
+    IF v_words IS NOT NULL THEN
+        PERFORM api_fail('CH409', v_words);
+    END IF;
+    INSERT INTO decision_signature (decision_id, credential_id, signature, received_via)
+    VALUES (d.id, k.id, p_signature, p_identity);
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (p_identity, 'decision.signed', d.public_id::text, jsonb_build_object('action', d.action, 'operator', k.name,
+        'credential', encode(p_credential, 'hex')));
+    RETURN ceremony_go_on(d);
+END $$;
+
+-- -------------------------------------------------------------------- shown
+
+CREATE FUNCTION ceremony_needs(d decision) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN is_ceremony(d.action) THEN coalesce((
+        SELECT jsonb_agg(jsonb_build_object('ca', s.ca, 'quorum', s.quorum, 'signed', to_jsonb(s.signed),
+            'missing', s.missing, 'may_sign', to_jsonb(s.may_sign)) ORDER BY s.ca)
+        FROM ceremony_state(d) s), '[]') ELSE '[]' END
+$$;
+
+CREATE FUNCTION ceremony_signatures(d decision) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('operator', s.person, 'sha256', encode(sha256(s.spki), 'hex'),
+        'spki', replace(encode(s.spki, 'base64'), E'\n', ''),
+        'signature', replace(encode(s.signature, 'base64'), E'\n', ''),
+        'received_at', api_time(s.received_at)) ORDER BY s.received_at, s.credential_id), '[]')
+    FROM ceremony_signers(d) s
+$$;
+
+CREATE FUNCTION decision_json(d decision, p_detail boolean) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT jsonb_build_object('id', d.public_id, 'action', d.action, 'state', d.state, 'outcome', d.outcome,
+            'ca', nullif(limits_line(d.statement, 'ca'), '-'), 'object', limits_line(d.statement, 'object'),
+            'operator', (SELECT p.name FROM credential c JOIN person p ON p.id = c.person_id WHERE c.id = d.credential_id),
+            'received_via', d.received_via, 'received_at', api_time(d.received_at), 'applied_at', api_time(d.applied_at),
+            'expires_at', api_time(d.expires_at), 'needs', ceremony_needs(d))
+        || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
+            'statement', d.statement, 'body', d.body, 'result', d.result, 'signatures', ceremony_signatures(d),
+            'request', (SELECT r.public_id FROM request r WHERE r.id = d.request_id),
+            'certificate', (SELECT encode(x.sha256, 'hex') FROM certificate x WHERE x.id = d.certificate_id)) END
+$$;
+
+CREATE FUNCTION chancery.api_decision(p_identity text, p_id text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_id uuid := api_uuid('decision', p_id);
+    v jsonb;
+BEGIN
+    SELECT decision_json(d, true) INTO v FROM decision d
+    WHERE d.public_id = v_id AND (v_caller.reads OR d.received_via = p_identity);
+    IF v IS NULL THEN
+        PERFORM api_fail('CH404', format('decision %s is not known', v_id));
+    END IF;
+    RETURN v;
+END $$;
+
+CREATE FUNCTION chancery.api_decisions(p_identity text, p_state text, p_limit int, p_after text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
+SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    v_limit int := api_limit(p_limit);
+    v_after bigint;
+    v_rows jsonb;
+BEGIN
+    PERFORM api_reader(p_identity);
+    IF p_state NOT IN ('collecting', 'queued', 'working', 'applied', 'refused', 'expired') THEN
+        PERFORM api_fail('CH400', format('"%s" is no state of a decision; the states are collecting, queued, working, '
+            'applied, refused, expired', left(p_state, 32)));
+    END IF;
+    IF p_after IS NOT NULL THEN
+        SELECT id INTO v_after FROM decision WHERE public_id = api_uuid('decision', p_after);
+        IF v_after IS NULL THEN
+            PERFORM api_fail('CH404', format('decision %s is not known', p_after));
+        END IF;
+    END IF;
+    SELECT coalesce(jsonb_agg(decision_json(d::decision, false) ORDER BY d.id DESC), '[]') INTO v_rows
+    FROM (SELECT * FROM decision
+          WHERE (p_state IS NULL OR state = p_state) AND (v_after IS NULL OR id < v_after)
+          ORDER BY id DESC LIMIT v_limit) d;
+    RETURN jsonb_build_object('decisions', v_rows,
+        'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
+END $$;
+
+-- p_version NULL: those in force.
+CREATE FUNCTION chancery.api_ca_limits(p_identity text, p_name text, p_version int) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    a ca := api_find_ca(p_identity, p_name);
+    v jsonb;
+BEGIN
+    SELECT jsonb_build_object('ca', a.name, 'version', l.version, 'sha256', encode(l.sha256, 'hex'),
+            'document', l.document, 'applied_at', api_time(l.applied_at), 'decision', d.public_id,
+            'key_sha256', (SELECT encode(k.spki_sha256, 'hex') FROM generation g JOIN token_key k ON k.id = g.token_key_id
+                           WHERE g.ca_id = a.id ORDER BY g.certificate_index DESC LIMIT 1))
+        INTO v
+    FROM ca_limits l JOIN decision d ON d.id = l.decision_id
+    WHERE l.ca_id = a.id AND (p_version IS NULL OR l.version = p_version) ORDER BY l.version DESC LIMIT 1;
+    IF v IS NULL THEN
+        PERFORM api_fail('CH404', format('CA "%s" has no limits%s', a.name, coalesce(' of version ' || p_version, '')));
+    END IF;
+    RETURN v;
+END $$;
+
+-- ------------------------------------------------------------------- rights
+
+GRANT EXECUTE ON FUNCTION ceremony_needs, ceremony_signatures, ceremony_begin, ceremony_go_on, signature_obstacle,
+    decision_json TO chancery_api;
+
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT unnest(ARRAY['chancery.api_signer(text,text,bytea)', 'chancery.api_sign(text,text,bytea,bytea)',
+                 'chancery.api_decision(text,text)', 'chancery.api_decisions(text,text,int,text)', 'chancery.api_ca_limits(text,text,int)'])::regprocedure LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO chancery_api', f);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO chancery_front', f);
+    END LOOP;
+END $$;
