@@ -22,7 +22,7 @@ static const struct db_statement stmt_expire = {"decision_expire", "SELECT expir
 static const struct db_statement stmt_request = {
     "decision_apply_request", "SELECT apply_request_decision($1, $2)", 2};
 static const struct db_statement stmt_revocation = {
-    "decision_apply_revocation", "SELECT apply_revocation($1, $2, $3::smallint)", 3};
+    "decision_apply_revocation", "SELECT apply_revocation($1, $2, $3::smallint, $4)", 4};
 static const struct db_statement stmt_operator = {
     "decision_apply_operator", "SELECT apply_operator($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_template = {
@@ -212,12 +212,16 @@ decision_apply_request(
 
 struct db_pending *
 decision_apply_revocation(struct db *db, struct decision_key key, unsigned reason,
-    decision_done_fn *answer, void *arg, struct error *err)
+    int64_t publish_s, decision_done_fn *answer, void *arg, struct error *err)
 {
 	struct db_params p;
 
 	begin_params(&p, key);
 	db_param_int64(&p, reason);
+	if (publish_s < 0)
+		db_param_null(&p);
+	else
+		db_param_int64(&p, publish_s);
 	return ask(db, &stmt_revocation, &p, answer, arg, err);
 }
 

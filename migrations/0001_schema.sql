@@ -158,6 +158,8 @@ CREATE TABLE crl_scope (
     last_number    numeric(49) NOT NULL DEFAULT 0,  -- CRL numbers take 20 octets
     next_full_at   timestamptz,
     next_delta_at  timestamptz,
+    wanted_at      timestamptz,          -- a CRL is wanted by then, because of ...
+    wanted_seq     bigint,               -- ... events up to this one
     alarm          text,                 -- why no CRL could be issued; cleared by the next one
     alarm_since    timestamptz,
     CHECK (shard >= 0 AND shard < shards)
@@ -166,6 +168,7 @@ CREATE UNIQUE INDEX ON crl_scope (token_key_id, kind, shard, shards, coalesce(sh
 CREATE INDEX ON crl_scope (ca_id);
 CREATE INDEX ON crl_scope (next_full_at);
 CREATE INDEX ON crl_scope (next_delta_at);
+CREATE INDEX ON crl_scope (wanted_at);
 
 -- ---------------------------------------------------------------- requests
 

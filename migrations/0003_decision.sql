@@ -292,7 +292,9 @@ END $$;
 -- Revoke, hold or release. The CA's row is locked before anything is looked at
 -- and until the commit, so that the numbers' order is the order of commits and no
 -- CRL that records "up to N" can miss an event with a lower number.
-CREATE FUNCTION apply_revocation(p_id bigint, p_epoch int, p_reason smallint) RETURNS void
+-- p_publish_s: a CRL that says so is wanted within so many seconds; NULL: by the
+-- calendar.
+CREATE FUNCTION apply_revocation(p_id bigint, p_epoch int, p_reason smallint, p_publish_s int) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     d decision := hold_decision(p_id, p_epoch);
@@ -333,6 +335,11 @@ BEGIN
     END IF;
     INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, decision_id)
     VALUES (x.ca_id, v_seq, x.scope_id, x.serial, v_kind, v_reason, v_at, d.id);
+    IF p_publish_s IS NOT NULL THEN
+        UPDATE crl_scope SET wanted_seq = v_seq,
+            wanted_at = least(coalesce(wanted_at, 'infinity'), clock_timestamp() + make_interval(secs => p_publish_s))
+        WHERE id = x.scope_id;
+    END IF;
     INSERT INTO audit (actor, action, object, detail)
     VALUES (decision_actor(d), 'certificate.' || CASE v_kind WHEN 'revoke' THEN 'revoked' WHEN 'hold' THEN 'held' ELSE 'released' END,
         encode(x.serial, 'hex'), jsonb_build_object('decision', d.public_id, 'reason', v_reason, 'seq', v_seq));

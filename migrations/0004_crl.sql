@@ -83,18 +83,22 @@ $$;
 CREATE FUNCTION due_scopes(p_limit int, p_not bigint[])
 RETURNS TABLE (scope_id bigint, ca_id bigint, delta boolean)
 LANGUAGE sql AS $$
-    SELECT s.id, s.ca_id, s.next_full_at IS NULL OR s.next_full_at > clock_timestamp()
+    -- A CRL that is only wanted is a delta, where the CA has them.
+    SELECT s.id, s.ca_id, (s.next_full_at IS NULL OR s.next_full_at > clock_timestamp())
+        AND (s.next_delta_at IS NOT NULL OR (s.wanted_at <= clock_timestamp()) IS NOT TRUE)
     FROM crl_scope s
     WHERE s.id IN (
             SELECT id FROM crl_scope WHERE next_full_at <= clock_timestamp()
             UNION ALL
             SELECT id FROM crl_scope WHERE next_delta_at <= clock_timestamp()
             UNION ALL
+            SELECT id FROM crl_scope WHERE wanted_at <= clock_timestamp()
+            UNION ALL
             SELECT c.scope_id FROM crl c WHERE c.state IN ('building', 'signing') AND c.lease_until < clock_timestamp())
         AND NOT EXISTS (SELECT FROM crl c WHERE c.scope_id = s.id AND c.state IN ('building', 'signing')
                             AND c.lease_until >= clock_timestamp())
         AND s.id <> ALL (p_not)
-    ORDER BY least(s.next_full_at, s.next_delta_at) NULLS LAST LIMIT p_limit
+    ORDER BY least(s.next_full_at, s.next_delta_at, s.wanted_at) NULLS LAST LIMIT p_limit
 $$;
 
 CREATE TYPE crl_job AS (
@@ -205,8 +209,8 @@ BEGIN
 END $$;
 
 -- Begins a CRL, or takes over one that was left behind. Returns no row when
--- another issuer works on the scope, when the calendar is not due (any more), or
--- when the scope has a CRL of this very second: CRLs that a client must take as
+-- another issuer works on the scope, when the calendar is not due and no CRL
+-- wanted (any more), or when the scope has a CRL of this very second: CRLs that a client must take as
 -- issued at the same time have one number (RFC 5280 5.2.3). p_decision: who
 -- ordered it, NULL for the calendar; from here on the CRL carries the decision,
 -- whose lease no longer ends by itself. p_life_s: nextUpdate - thisUpdate.
@@ -220,9 +224,11 @@ DECLARE
     v_this timestamptz;
     v_last timestamptz;
     v_number numeric;
+    v_due boolean;  -- by the calendar
 BEGIN
     SELECT * INTO s FROM crl_scope WHERE id = p_scope FOR NO KEY UPDATE;
     v_this := date_trunc('second', clock_timestamp());
+    v_due := coalesce(CASE WHEN p_delta THEN s.next_delta_at ELSE s.next_full_at END, 'infinity') <= clock_timestamp();
     SELECT * INTO c FROM crl WHERE scope_id = p_scope AND state IN ('building', 'signing') FOR UPDATE;
     IF c.id IS NOT NULL THEN
         IF c.lease_until >= clock_timestamp() THEN
@@ -239,8 +245,8 @@ BEGIN
             ELSE 'the issuer that built it is gone' END, false);
     END IF;
     SELECT this_update INTO v_last FROM crl WHERE scope_id = p_scope AND state = 'issued' ORDER BY id DESC LIMIT 1;
-    IF v_last = v_this OR p_decision IS NULL
-            AND coalesce(CASE WHEN p_delta THEN s.next_delta_at ELSE s.next_full_at END, 'infinity') > clock_timestamp() THEN
+    IF v_last = v_this OR p_decision IS NULL AND NOT v_due
+            AND coalesce(s.wanted_at, 'infinity') > clock_timestamp() THEN
         RETURN;
     END IF;
     IF p_delta THEN
@@ -255,7 +261,7 @@ BEGIN
         UPDATE decision SET lease_until = 'infinity' WHERE id = p_decision;
     END IF;
     UPDATE crl_scope SET last_number = last_number + 1 WHERE id = p_scope RETURNING last_number INTO v_number;
-    RETURN NEXT crl_job_of(open_crl(p_scope, v_number, p_delta, b.id, p_decision IS NULL, v_this,
+    RETURN NEXT crl_job_of(open_crl(p_scope, v_number, p_delta, b.id, p_decision IS NULL AND v_due, v_this,
         v_this + make_interval(secs => p_life_s), NULL, p_decision, p_lease_s));
 END $$;
 
@@ -327,6 +333,7 @@ BEGIN
         next_delta_at = CASE WHEN p_delta_period_s IS NULL THEN NULL
             WHEN c.scheduled OR next_delta_at IS NULL THEN c.this_update + make_interval(secs => p_delta_period_s)
             ELSE next_delta_at END,
+        wanted_at = CASE WHEN c.upto_seq < wanted_seq THEN wanted_at END,
         alarm = NULL, alarm_since = NULL
     WHERE id = c.scope_id;
     IF p_delta_life_s IS NOT NULL AND NOT c.delta THEN

@@ -8,6 +8,7 @@
 
 #include "daemon/core/log.h"
 #include "daemon/issuer/decision_check.h"
+#include "daemon/x509/crl.h"
 #include "daemon/x509/template.h"
 #include "db/decision.h"
 
@@ -135,6 +136,32 @@ on_applied(const struct error *err, void *arg)
  * true somebody ends the task.
  */
 
+/* Whoever fetches a CRL after it must learn of it soon: a CRL that was made
+ * because of it may be looked for at once. */
+static void
+on_revoked(const struct error *err, void *arg)
+{
+	struct task *t = arg;
+	struct crl_calendar *calendar = t->d->env.calendar;
+
+	on_applied(err, t);
+	if (err == NULL)
+		crl_calendar_poke(calendar);
+}
+
+/* Seconds until a CRL is wanted that says so; -1: when the calendar makes one. */
+static int64_t
+publish_after(const struct decider *d, const struct statement *s, unsigned reason)
+{
+	const struct issuing_ca *ca = ca_cache_find_name(d->env.cache, s->ca);
+
+	if (ca == NULL)
+		return -1;
+	return reason == CRL_KEY_COMPROMISE || reason == CRL_CA_COMPROMISE
+		   ? ca->policy.on_compromise_s
+		   : ca->policy.on_revocation_s;
+}
+
 static bool
 apply_revocation(
     struct task *t, const struct decision_row *row, const struct statement *s, struct error *e)
@@ -144,7 +171,8 @@ apply_revocation(
 	if (s->action == STATEMENT_REVOKE && !statement_reason_code(s->reason, &reason))
 		return error_set(
 		    e, ERROR_INPUT, "RFC 5280 5.3.1: %s is no reason for a revocation", s->reason);
-	return decision_apply_revocation(t->d->env.db, row->key, reason, on_applied, t, e) != NULL;
+	return decision_apply_revocation(t->d->env.db, row->key, reason,
+		   publish_after(t->d, s, reason), on_revoked, t, e) != NULL;
 }
 
 static void

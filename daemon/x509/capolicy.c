@@ -162,6 +162,24 @@ read_policies(struct capolicy *p, struct yaml_map *map, struct error *err)
 
 /* ---- its CRLs */
 
+/* A key that was compromised is at least as urgent as any other. */
+static bool
+read_on_revocation(struct capolicy *p, struct yaml_map *crl, struct error *err)
+{
+	const int64_t max = CAPOLICY_ON_REVOCATION_MAX_S;
+
+	p->on_revocation_s = p->on_compromise_s = -1;
+	if (yaml_get_duration(
+		crl, "on_revocation", YAML_OPTIONAL, 0, max, &p->on_revocation_s, err))
+		p->on_compromise_s = p->on_revocation_s;
+	(void)yaml_get_duration(
+	    crl, "on_compromise", YAML_OPTIONAL, 0, max, &p->on_compromise_s, err);
+	if (error_is_set(err))
+		return false;
+	return p->on_revocation_s < 0 || p->on_compromise_s <= p->on_revocation_s ||
+	       yaml_fail_key(crl, "on_compromise", err, "is longer than 'on_revocation'");
+}
+
 static bool
 read_crl(struct capolicy *p, struct yaml_map *map, struct error *err)
 {
@@ -177,7 +195,7 @@ read_crl(struct capolicy *p, struct yaml_map *map, struct error *err)
 	    &crl, "delta_period", YAML_OPTIONAL, min, max, &p->delta_period_s, err);
 	(void)yaml_get_duration(&crl, "delta_overlap", delta ? YAML_REQUIRED : YAML_OPTIONAL, 1,
 	    max, &p->delta_overlap_s, err);
-	if (!yaml_map_end(&crl, err))
+	if (!read_on_revocation(p, &crl, err) || !yaml_map_end(&crl, err))
 		return false;
 	if (p->crl_overlap_s >= p->crl_period_s)
 		return yaml_fail_key(&crl, "overlap", err, "is not shorter than 'period'");

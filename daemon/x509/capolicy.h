@@ -26,6 +26,7 @@
 #define CAPOLICY_PATH_LENGTH_MAX 16
 #define CAPOLICY_PATH_MAX 1023 /* bytes of a file's path */
 #define CAPOLICY_PERIOD_MIN_S 2
+#define CAPOLICY_ON_REVOCATION_MAX_S 86400
 #define CAPOLICY_PERIOD_MAX_S (2LL * 365 * 86400)
 #define CAPOLICY_VALIDITY_MAX_S (50LL * 365 * 86400)
 #define CAPOLICY_QUORUM_MAX 16 /* as many signatures go with an order to the signer */
@@ -93,6 +94,9 @@ struct capolicy {
 	int64_t crl_overlap_s;	/* ... and lives this much longer */
 	int64_t delta_period_s; /* 0: no delta CRLs */
 	int64_t delta_overlap_s;
+	/* A CRL is made at most so long after a revocation; -1: it waits for the
+	 * calendar. The second is for keyCompromise and cACompromise. */
+	int64_t on_revocation_s, on_compromise_s;
 	bool idp; /* IssuingDistributionPoint in CRLs */
 	bool freshest_in_certificates;
 	const char *cdp[CAPOLICY_URL_MAX], *freshest[CAPOLICY_URL_MAX];

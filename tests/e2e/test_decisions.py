@@ -144,7 +144,7 @@ def refused(front, decision, words):
     "UPDATE chancery_store.credential SET revoked_at = NULL",
     "SELECT * FROM chancery_store.decision",
     "SELECT chancery_store.apply_request_decision(1, 1)",
-    "SELECT chancery_store.apply_revocation(1, 1, 1::smallint)",
+    "SELECT chancery_store.apply_revocation(1, 1, 1::smallint, NULL)",
     "SELECT chancery_store.claim_decisions(1, 1)",
     "SELECT chancery_store.apply_operator(1, 1, 'mallory', '{manager}', 'operator_key', '\\x00')",
     "SELECT chancery_store.begin_crl(1, false, NULL, NULL, 60, 60)",

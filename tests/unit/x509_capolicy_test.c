@@ -39,7 +39,8 @@ static const char good[] =
     "path_length: 0\n"
     "templates: [tls-server, tls-client]\n"
     "policies: [{oid: 1.3.6.1.4.1.99999.1, cps: \"http://example.com/cps\"}]\n"
-    "crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h}\n"
+    "crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h, "
+    "on_revocation: 1h, on_compromise: 0s}\n"
     "idp: true\n"
     "freshest_in_certificates: true\n"
     "locations:\n"
@@ -86,6 +87,8 @@ test_reads_everything(void **state)
 	assert_int_equal(p.crl_overlap_s, 12 * 3600);
 	assert_int_equal(p.delta_period_s, 86400);
 	assert_int_equal(p.delta_overlap_s, 3600);
+	assert_int_equal(p.on_revocation_s, 3600);
+	assert_int_equal(p.on_compromise_s, 0);
 	assert_true(p.idp);
 	assert_int_equal(p.cdp_count, 2);
 	assert_int_equal(p.freshest_count, 1);
@@ -129,6 +132,8 @@ test_least_policy(void **state)
 	assert_int_equal(p.sig_alg, SIG_ECDSA_SHA384);
 	assert_int_equal(p.path_length, -1);
 	assert_int_equal(p.delta_period_s, 0);
+	assert_int_equal(p.on_revocation_s, -1);
+	assert_int_equal(p.on_compromise_s, -1);
 	assert_int_equal(p.target_count, 0);
 	assert_int_equal(p.limits.quorum, 0);
 	assert_int_equal(p.limits.operator_count, 0);
@@ -200,11 +205,15 @@ static const struct {
 	"key 'crl.delta_overlap': is not shorter than 'delta_period'"},
     {", delta_overlap: 1h", "", "key 'crl.delta_overlap': is missing"},
     {"delta_period: 1d, ", "", "key 'crl.delta_overlap': is given without 'delta_period'"},
-    {"delta_period: 1d, delta_overlap: 1h", "",
+    {"delta_period: 1d, delta_overlap: 1h, ", "",
 	"key 'locations.freshest': is given, but 'crl' has "
 	"no 'delta_period'"},
-    {"crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h}\n", "",
-	"key 'crl': is missing"},
+    {"crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h, "
+     "on_revocation: 1h, on_compromise: 0s}\n",
+	"", "key 'crl': is missing"},
+    {"on_compromise: 0s", "on_compromise: 61m",
+	"key 'crl.on_compromise': is longer than 'on_revocation'"},
+    {"on_revocation: 1h", "on_revocation: 25h", "key 'crl.on_revocation': '25h' is not allowed"},
     {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"https://x/a.crl\", ",
 	"p.yaml:15:9: key 'locations.cdp[0]': 'https://x/a.crl' has the scheme https: to fetch it "
 	"a "

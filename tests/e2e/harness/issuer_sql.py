@@ -113,12 +113,12 @@ class SqlIssuer:
 
     # ---------------------------------------------------------- revocations
 
-    def apply(self, decision, reason=1, epoch=1):
-        self.call("SELECT apply_revocation(%s, %s, %s::smallint)", decision, epoch, reason)
+    def apply(self, decision, reason=1, epoch=1, publish_s=None):
+        self.call("SELECT apply_revocation(%s, %s, %s::smallint, %s)", decision, epoch, reason, publish_s)
 
-    def revoke(self, certificate, reason=1, action="revoke"):
+    def revoke(self, certificate, reason=1, action="revoke", publish_s=None):
         decision = self.store.decision(action, certificate, one=lambda *query: self.call(*query)[0][0])
-        self.apply(decision, reason)
+        self.apply(decision, reason, publish_s=publish_s)
         return decision
 
     def hold(self, certificate):
