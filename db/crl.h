@@ -106,10 +106,10 @@ struct db_pending *crl_burn(struct db *db, const struct crl_job *job, const char
  * entries in the order of their serials.
  */
 struct crl_shape {
-	int64_t serial_len; /* octets of the INTEGER */
-	bool generalized;   /* revocation date from 2050 on */
+	bool generalized; /* revocation date from 2050 on */
 	bool with_reason, with_invalidity;
 	int64_t count;
+	int64_t serial_octets; /* of the INTEGERs of all of them */
 };
 
 bool crl_stream_seq(struct db_stream *s, const struct crl_job *job, db_stream_answer_fn *fn,

@@ -29,7 +29,7 @@ END $$;
 -- event number of at most p_upto, in the CRL of that time (RFC 5280 3.3).
 CREATE FUNCTION crl_complete_entries(p_scope bigint, p_expired_before timestamptz, p_upto bigint)
 RETURNS TABLE (serial bytea, revoked_at timestamptz, reason smallint, invalidity_date timestamptz)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT r.serial, r.revoked_at, r.reason, r.invalidity_date FROM revocation r
     WHERE r.scope_id = p_scope AND NOT (r.not_after < p_expired_before AND r.seq <= p_upto)
 $$;

@@ -390,27 +390,28 @@ on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *
 	return true;
 }
 
-/* The size of an entry depends on its shape only. */
+/* The size of an entry depends on its shape, and on its serial octet by octet. */
 static bool
 add_shape(struct crl_build *b, const struct crl_shape *shape, uint64_t *total, struct error *e)
 {
 	static const uint8_t serial[20] = {1};
 	const int64_t y2050 = 2524608000;
 	struct crl_entry entry = {
-	    .serial = {serial, (size_t)shape->serial_len},
+	    .serial = {serial, sizeof serial},
 	    .revoked_at = shape->generalized ? y2050 : y2050 - 1,
 	    .reason = shape->with_reason ? CRL_KEY_COMPROMISE : CRL_UNSPECIFIED,
 	    .has_invalidity_date = shape->with_invalidity,
 	};
+	int64_t short_of = shape->count * (int64_t)sizeof serial - shape->serial_octets;
 	size_t size;
 
-	if (shape->serial_len < 1 || shape->serial_len > (int64_t)sizeof serial)
-		return error_set(e, ERROR_INTERNAL, "a revoked serial has %lld octets",
-		    (long long)shape->serial_len);
+	if (short_of < 0 || shape->serial_octets < shape->count)
+		return error_set(e, ERROR_INTERNAL, "%lld revoked serials have %lld octets",
+		    (long long)shape->count, (long long)shape->serial_octets);
 	if (!crl_entry_size(&entry, b->job.delta, &size, e))
 		return false;
 	b->entries += shape->count;
-	*total += size * (uint64_t)shape->count;
+	*total += size * (uint64_t)shape->count - (uint64_t)short_of;
 	return true;
 }
 

@@ -135,7 +135,7 @@ add_shape(const struct crl_shape *shape)
 {
 	static const uint8_t serial[20] = {1};
 	struct crl_entry entry = {
-	    .serial = {serial, (size_t)shape->serial_len},
+	    .serial = {serial, sizeof serial},
 	    .reason = shape->with_reason ? CRL_KEY_COMPROMISE : CRL_UNSPECIFIED,
 	    .has_invalidity_date = shape->with_invalidity,
 	};
@@ -144,7 +144,8 @@ add_shape(const struct crl_shape *shape)
 
 	must(crl_entry_size(&entry, job.delta, &size, &e), &e);
 	entries += (uint64_t)shape->count;
-	entries_len += size * (uint64_t)shape->count;
+	entries_len += size * (uint64_t)shape->count -
+		       (sizeof serial * (uint64_t)shape->count - (uint64_t)shape->serial_octets);
 }
 
 static void
