@@ -143,7 +143,7 @@ stop:                           ## stop what `make demo` left running
 .PHONY: check
 check:                          ## install what is missing, run all tests
 	@scripts/bootstrap.sh build demo check
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all faults unit-build
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all faults unit-build bench-build
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory asan
 	@$(MAKE) --no-print-directory tsan
@@ -185,7 +185,7 @@ $(BUILD)/faults/%.so: tests/faults/%.c $(BUILD)/flags
 	$(CC) -std=gnu11 -O2 -g $(WARN) -fPIC -shared -Wl,-z,nodelete $(PKG_CFLAGS) -o $@ $< -lcrypto -lpthread -ldl
 
 .PHONY: e2e e2e-asan
-e2e: all faults                        ## end-to-end tests (E2E=tests/e2e/test_x.py for one file)
+e2e: all faults bench-build     ## end-to-end tests (E2E=tests/e2e/test_x.py for one file)
 	@CHANCERY_BUILD=$(BUILD) $(PYTEST) -n $(E2E_WORKERS) --dist loadfile $(E2E)
 
 e2e-asan:                       ## the smoke subset of them under AddressSanitizer and UBSan
