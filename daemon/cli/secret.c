@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,18 +69,37 @@ note_signal(int number)
 	interrupted = number;
 }
 
+/* One octet, as read does it. With a mask fd does not block, and signals are let
+ * in only while nothing is there to read: none is missed. */
+static ssize_t
+read_octet(int fd, char *c, const sigset_t *mask)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	for (;;) {
+		ssize_t n = read(fd, c, 1);
+
+		if (n >= 0 || (errno != EINTR && (errno != EAGAIN || mask == NULL)))
+			return n;
+		if (errno == EAGAIN)
+			(void)ppoll(&p, 1, NULL, mask);
+		if (interrupted != 0) {
+			errno = EINTR;
+			return -1;
+		}
+	}
+}
+
 /* Reads one line; what follows it is not looked at. */
 static bool
-read_line(int fd, struct secret *s, const char *what, struct error *e)
+read_line(int fd, const sigset_t *mask, struct secret *s, const char *what, struct error *e)
 {
 	char c = '\0';
 
 	s->len = 0;
 	for (;;) {
-		ssize_t n = read(fd, &c, 1);
+		ssize_t n = read_octet(fd, &c, mask);
 
-		if (n < 0 && errno == EINTR && interrupted == 0)
-			continue;
 		if (n < 0)
 			return error_set_errno(
 			    e, ERROR_SYSTEM, "reading the passphrase from %s", what);
@@ -100,36 +120,68 @@ read_line(int fd, struct secret *s, const char *what, struct error *e)
 
 static const int fatal_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 
+/* Signals, while the terminal is not as it was. */
+struct held_signals {
+	struct sigaction old[COUNT_OF(fatal_signals)];
+	sigset_t before;
+	sigset_t reading; /* the mask that lets in those that end the program */
+};
+
+/* They are noted from now on, and let in by `reading` alone; the program cannot
+ * be stopped (SIGTSTP) at all. */
+static void
+hold_signals(struct held_signals *h)
+{
+	struct sigaction note = {.sa_handler = note_signal};
+	sigset_t block;
+
+	(void)sigemptyset(&block);
+	(void)sigaddset(&block, SIGTSTP);
+	for (size_t i = 0; i < COUNT_OF(fatal_signals); i++)
+		(void)sigaddset(&block, fatal_signals[i]);
+	(void)sigprocmask(SIG_BLOCK, &block, &h->before);
+	h->reading = h->before;
+	(void)sigaddset(&h->reading, SIGTSTP);
+	interrupted = 0;
+	for (size_t i = 0; i < COUNT_OF(fatal_signals); i++)
+		(void)sigaction(fatal_signals[i], &note, &h->old[i]);
+}
+
+/* What came too late to be noted ends the program here. */
+static void
+release_signals(const struct held_signals *h)
+{
+	for (size_t i = 0; i < COUNT_OF(fatal_signals); i++)
+		(void)sigaction(fatal_signals[i], &h->old[i], NULL);
+	(void)sigprocmask(SIG_SETMASK, &h->before, NULL);
+}
+
 /* Asks with the echo off. A signal that ends the program finds the terminal as
- * it was; it cannot be stopped (SIGTSTP) meanwhile. */
+ * it was. */
 static bool
 ask(int fd, const char *words, struct secret *s, struct error *e)
 {
-	struct sigaction note = {.sa_handler = note_signal}, old[COUNT_OF(fatal_signals)];
 	struct termios before, quiet;
-	sigset_t block, mask;
+	struct held_signals held;
+	int flags;
 	bool ok;
 
 	if (tcgetattr(fd, &before) != 0)
 		return error_set_errno(e, ERROR_SYSTEM, "reading the terminal's settings");
-	(void)sigemptyset(&block);
-	(void)sigaddset(&block, SIGTSTP);
-	(void)sigprocmask(SIG_BLOCK, &block, &mask);
-	interrupted = 0;
-	for (size_t i = 0; i < COUNT_OF(fatal_signals); i++)
-		(void)sigaction(fatal_signals[i], &note, &old[i]);
+	hold_signals(&held);
 	quiet = before;
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
 	quiet.c_lflag |= ECHONL;
-	ok = tcsetattr(fd, TCSAFLUSH, &quiet) == 0 && dprintf(fd, "%s: ", words) > 0;
+	flags = fcntl(fd, F_GETFL);
+	ok = tcsetattr(fd, TCSAFLUSH, &quiet) == 0 && dprintf(fd, "%s: ", words) > 0 &&
+	     fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 	if (!ok)
 		error_set_errno(e, ERROR_SYSTEM, "writing to the terminal");
 	else
-		ok = read_line(fd, s, "the terminal", e);
+		ok = read_line(fd, &held.reading, s, "the terminal", e);
+	(void)fcntl(fd, F_SETFL, flags);
 	(void)tcsetattr(fd, TCSAFLUSH, &before);
-	for (size_t i = 0; i < COUNT_OF(fatal_signals); i++)
-		(void)sigaction(fatal_signals[i], &old[i], NULL);
-	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
+	release_signals(&held);
 	if (interrupted != 0) {
 		(void)dprintf(fd, "\n");
 		OPENSSL_cleanse(s, sizeof *s);
@@ -187,7 +239,7 @@ read_file_line(const char *file, unsigned line, struct secret *s, struct error *
 	if (!config_open_secret(file, &fd, e))
 		return error_wrap(e, "--passphrase-file");
 	for (unsigned i = 0; ok && i <= line; i++)
-		ok = read_line(fd, s, file, e);
+		ok = read_line(fd, NULL, s, file, e);
 	(void)close(fd);
 	if (!ok && line > 0)
 		return error_wrap(e, "the passphrase of key %u, on line %u", line + 1, line + 1);
@@ -206,7 +258,7 @@ read_somewhere(const struct options *o, const char *words, unsigned line, struct
 	if (!secret_check_options(o, e))
 		return false;
 	if (number != NULL)
-		return read_line(descriptor(number), s, "--passphrase-fd", e);
+		return read_line(descriptor(number), NULL, s, "--passphrase-fd", e);
 	if (file == NULL) {
 		*asked = true;
 		return read_terminal(words, s, e);

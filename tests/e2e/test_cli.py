@@ -191,7 +191,8 @@ def test_https_door(office, work_dir):
     said = bob.fails(*way, "request", "approve", request, "--reason", "from afar")
     assert f"the limits of CA {a.issuing} do not name this key of operator bob" in said
     assert f"chancery ca limits change {a.issuing} --add-operator bob" in said
-    a.cli("request", "approve", request, "--reason", "from afar")
+    a.cli("ca", "limits", "change", a.issuing, "--add-operator", "bob")
+    bob(*way, "request", "approve", request, "--reason", "from afar")
     a.wait_state(request, "issued")
     pem = bob(*way, "cert", "get", request)
     assert "far.example" in clients.openssl_text(clients.write(work_dir, "far.pem", pem))
@@ -547,13 +548,14 @@ def test_interrupt_at_the_passphrase(office):
     a = office
     request = submit(a, "interrupt")
     cli = a.cli.as_operator(a.operator_key, None)
-    t = Terminal(cli, "request", "approve", request).wait_for("Passphrase of your operator key: ")
-    assert not termios.tcgetattr(t.fd)[3] & termios.ECHO
-    t.type("half a passphr\x03")
-    wait_until(lambda: termios.tcgetattr(t.fd)[3] & termios.ECHO, what="the echo")
-    status = t.end()
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT
-    assert "passphr" not in t.said.split("operator key: ")[1]
+    for _ in range(5):  # as soon as the question is there: the key is missed at no moment
+        t = Terminal(cli, "request", "approve", request).wait_for("Passphrase of your operator key: ")
+        assert not termios.tcgetattr(t.fd)[3] & termios.ECHO
+        t.type("half a passphr\x03")
+        wait_until(lambda fd=t.fd: termios.tcgetattr(fd)[3] & termios.ECHO, what="the echo")
+        status = t.end()
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT
+        assert "passphr" not in t.said.split("operator key: ")[1]
     assert a.api.get(f"/v1/requests/{request}").json()["state"] == "pending"
 
 
