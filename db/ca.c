@@ -27,6 +27,8 @@ static const struct db_statement stmt_begin = {"ca_begin",
     "SELECT ca_id, generation_id, serial, tbs "
     "FROM ca_begin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     15};
+static const struct db_statement stmt_limits = {
+    "ca_limits", "SELECT apply_limits($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_activate = {
     "ca_activate", "SELECT ca_activate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", 10};
 
@@ -362,11 +364,29 @@ ca_make(
 }
 
 static void
-on_activated(struct db *db, struct db_result *result, const struct error *err, void *arg)
+on_done(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
 	struct db_call call = db_call_take(arg);
 
 	((ca_done_fn *)call.fn)(err, call.arg);
+}
+
+struct db_pending *
+ca_change_limits(struct db *db, const struct ca_limits_change *change, ca_done_fn *answer,
+    void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, change->decision_id);
+	db_param_int64(&p, change->epoch);
+	db_param_int64(&p, change->version);
+	db_param_text(&p, change->document);
+	db_param_text(&p, change->policy);
+	db_array_begin(&p, DB_TEXT);
+	for (size_t i = 0; i < change->template_count; i++)
+		db_element_text(&p, change->templates[i]);
+	db_array_end(&p);
+	return db_call(db, &stmt_limits, &p, on_done, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *
@@ -388,5 +408,5 @@ ca_activate(struct db *db, const struct ca_activation *activation, ca_done_fn *a
 	db_param_unixtime(&p, activation->not_after);
 	param_optional(&p, activation->own_serial);
 	db_param_text(&p, activation->readable);
-	return db_call(db, &stmt_activate, &p, on_activated, (db_call_fn *)answer, arg, err);
+	return db_call(db, &stmt_activate, &p, on_done, (db_call_fn *)answer, arg, err);
 }

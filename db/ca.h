@@ -107,6 +107,19 @@ typedef void ca_begun_fn(const struct ca_begun *begun, const struct error *err, 
 struct db_pending *ca_make(struct db *db, const struct ca_begin *begin, ca_begun_fn *answer,
     void *arg, struct error *err) MUST_CHECK;
 
+/* The next version of a CA's limits, which the signer has by now. policy NULL: it
+ * stays; otherwise templates are the new policy's. */
+struct ca_limits_change {
+	int64_t decision_id;
+	int epoch, version;
+	const char *document, *policy;
+	const char *const *templates;
+	size_t template_count;
+};
+typedef void ca_done_fn(const struct error *err, void *arg);
+struct db_pending *ca_change_limits(struct db *db, const struct ca_limits_change *change,
+    ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
 struct ca_activation {
 	int64_t decision_id, generation_id;
 	int epoch;
@@ -117,7 +130,6 @@ struct ca_activation {
 	struct bytes own_serial; /* root: the certificate's serial; else empty */
 	const char *readable;
 };
-typedef void ca_done_fn(const struct error *err, void *arg);
 struct db_pending *ca_activate(struct db *db, const struct ca_activation *activation,
     ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 

@@ -227,6 +227,7 @@ END $$;
 
 GRANT EXECUTE ON FUNCTION ceremony_needs, ceremony_signatures, ceremony_begin, ceremony_go_on, signature_obstacle,
     decision_json TO chancery_api;
+GRANT EXECUTE ON FUNCTION api_time TO chancery_issuer; -- for expire_decisions
 
 DO $$
 DECLARE

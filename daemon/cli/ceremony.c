@@ -140,8 +140,8 @@ say_missing(struct cli *cli, const struct decision *d, json_t *decision)
 	json_t *need;
 	size_t i;
 
-	cli_say(cli, "Decision %s waits for the signature%s of %d more.", d->id,
-	    d->missing == 1 ? "" : "s", d->missing);
+	cli_say(cli, "Decision %s waits for %d more signature%s.", d->id, d->missing,
+	    d->missing == 1 ? "" : "s");
 	json_array_foreach(json_object_get(decision, "needs"), i, need)
 	{
 		json_t *names = json_object_get(need, "may_sign"), *name;
@@ -227,4 +227,23 @@ ceremony_sign(
 	     end(cli, d, outcome, e);
 	desk_clear(&desk);
 	return ok;
+}
+
+void
+ceremony_say_limits(struct cli *cli, const char *ca, unsigned version, const char *sha256)
+{
+	struct error ignored = ERROR_INIT;
+	json_t *answer = NULL;
+	char path[CLI_PATH_MAX];
+	const char *key = NULL;
+
+	if (cli_path(path, "/v1/cas/", ca, "", &ignored) &&
+	    cli_get_object(cli, path, "name", ca, &answer, &ignored))
+		key = json_string_value(
+		    json_object_get(json_object_get(answer, "key"), "spki_sha256"));
+	cli_say(cli, "  key SHA-256  %s", key != NULL ? key : "(see \"chancery ca show\")");
+	cli_say(cli, "  limits       version %u, SHA-256 %s", version, sha256);
+	cli_say(
+	    cli, "Compare both with \"chancery-signer --show-limits\" at the signer's console.");
+	json_decref(answer);
 }

@@ -27,4 +27,8 @@ bool ceremony_order(struct cli *cli, struct statement *s, const char *body,
 bool ceremony_sign(struct cli *cli, struct decision *d, const struct limits *limits,
     json_t **outcome, struct error *e) MUST_CHECK;
 
+/* What the operators compare with the signer's console: the fingerprints of the
+ * CA's key and of its limits. */
+void ceremony_say_limits(struct cli *cli, const char *ca, unsigned version, const char *sha256);
+
 #endif

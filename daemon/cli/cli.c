@@ -19,6 +19,18 @@ const struct cli_command cli_commands[] = {
     {"ca", "csr", "NAME", 1, 1, "its CSR, PEM", OWN(OPTION_OUT), cmd_ca_csr},
     {"ca", "install", "NAME FILE", 2, 2, "install its certificate with the chain, PEM",
 	OWN(OPTION_ALSO_SIGN), cmd_ca_install},
+    {"ca", "limits show", "NAME", 1, 1, "the limits of its key, as operators signed them", NO_OWN,
+	cmd_ca_limits_show},
+    {"ca", "limits change", "NAME", 1, 1, "change them; shows the difference before it is signed",
+	OWN(OPTION_POLICY, OPTION_TEMPLATE, OPTION_ADD_OPERATOR, OPTION_REMOVE_OPERATOR,
+	    OPTION_LIMITS_OPERATOR, OPTION_QUORUM, OPTION_ALSO_SIGN),
+	cmd_ca_limits_change},
+    {"decision", "list", "", 0, 0, "decisions, newest first",
+	OWN(OPTION_STATE, OPTION_LIMIT, OPTION_AFTER), cmd_decision_list},
+    {"decision", "show", "ID", 1, 1, "one decision: what it says, who signed, who is missing",
+	NO_OWN, cmd_decision_show},
+    {"decision", "sign", "ID", 1, 1, "sign what others signed", OWN(OPTION_ALSO_SIGN),
+	cmd_decision_sign},
     {"operator", "init", "", 0, 0, "make your operator key", OWN(OPTION_FORCE), cmd_operator_init},
     {"operator", "add", "NAME", 1, 1, "register a person's key and roles",
 	OWN(OPTION_ROLE, OPTION_KEY, OPTION_TLS), cmd_operator_add},
@@ -65,6 +77,27 @@ const size_t cli_command_count = COUNT_OF(cli_commands);
 
 #define WORDS_MAX 64
 
+/* How many words the command's verb is ("limits show" is two), if the words
+ * behind its group are those; otherwise 0. */
+static size_t
+match_verb(const struct cli_command *c, const char *const *words, size_t count)
+{
+	const char *at = c->verb;
+	size_t used = 0;
+
+	for (;;) {
+		size_t len = strcspn(at, " ");
+
+		if (used == count || strlen(words[used]) != len ||
+		    strncmp(words[used], at, len) != 0)
+			return 0;
+		used++;
+		if (at[len] == '\0')
+			return used;
+		at += len + 1;
+	}
+}
+
 /* What the word might have been: another command's group, or a verb of the group. */
 static const char *
 near_word(const char *group, const char *word)
@@ -85,20 +118,24 @@ near_word(const char *group, const char *word)
 	return nearest_word(word, known, n);
 }
 
-/* "list, show": all verbs of a group. */
-static void
-list_verbs(const char *group, char *out, size_t size)
+/* "list, show": all verbs of a group, or what stands behind the first word of
+ * those that have two. False: none. */
+static bool
+list_verbs(const char *group, const char *first, char *out, size_t size)
 {
-	size_t at = 0;
+	size_t at = 0, len = strlen(first);
 
 	out[0] = '\0';
 	for (size_t i = 0; i < cli_command_count && at < size; i++) {
 		const struct cli_command *c = &cli_commands[i];
 
-		if (strcmp(c->group, group) == 0 && c->verb != NULL)
-			at += (size_t)snprintf(
-			    out + at, size - at, "%s%s", at > 0 ? ", " : "", c->verb);
+		if (strcmp(c->group, group) != 0 || c->verb == NULL ||
+		    strncmp(c->verb, first, len) != 0 || (len > 0 && c->verb[len] != ' '))
+			continue;
+		at += (size_t)snprintf(
+		    out + at, size - at, "%s%s", at > 0 ? ", " : "", c->verb + len + (len > 0));
 	}
+	return at > 0;
 }
 
 static void
@@ -106,10 +143,15 @@ unknown_command(const char *group, const char *verb, bool group_known, struct er
 {
 	const char *near = group_known ? (verb != NULL ? near_word(group, verb) : NULL)
 				       : near_word(NULL, group);
-	char verbs[160];
+	char verbs[240];
 
+	if (group_known && verb != NULL && verb[0] != '\0' &&
+	    list_verbs(group, verb, verbs, sizeof verbs)) {
+		error_set(e, ERROR_USAGE, "\"%s %s\" needs a further word: %s", group, verb, verbs);
+		return;
+	}
 	if (group_known) {
-		list_verbs(group, verbs, sizeof verbs);
+		(void)list_verbs(group, "", verbs, sizeof verbs);
 		if (verb == NULL)
 			error_set(e, ERROR_USAGE, "\"%s\" needs a further word: %s", group, verbs);
 		else if (near != NULL)
@@ -139,10 +181,9 @@ cli_find_command(const char *const *words, size_t count, size_t *used, struct er
 		if (strcmp(c->group, words[0]) != 0)
 			continue;
 		group_known = true;
-		if (c->verb == NULL || (count > 1 && strcmp(c->verb, words[1]) == 0)) {
-			*used = c->verb == NULL ? 1 : 2;
+		*used = 1 + (c->verb != NULL ? match_verb(c, words + 1, count - 1) : 0);
+		if (c->verb == NULL || *used > 1)
 			return c;
-		}
 	}
 	unknown_command(words[0], count > 1 ? words[1] : NULL, group_known, e);
 	return NULL;

@@ -34,11 +34,11 @@ struct cli {
 typedef bool cli_handler(struct cli *cli, struct error *e);
 
 struct cli_command {
-	const char *group, *verb; /* verb NULL: the group is the whole command */
+	const char *group, *verb; /* one or more words; NULL: the group is the whole command */
 	const char *words;	  /* "NAME FILE"; "" for none */
 	size_t words_min, words_max;
 	const char *help;	/* one phrase */
-	enum option options[6]; /* its own */
+	enum option options[8]; /* its own */
 	size_t option_count;
 	cli_handler *run;
 };
@@ -111,6 +111,8 @@ bool cli_path_add(
 /* ---- commands */
 
 cli_handler cmd_ca_create, cmd_ca_list, cmd_ca_show, cmd_ca_csr, cmd_ca_install;
+cli_handler cmd_ca_limits_show, cmd_ca_limits_change;
+cli_handler cmd_decision_list, cmd_decision_show, cmd_decision_sign;
 cli_handler cmd_operator_init, cmd_operator_add, cmd_operator_list;
 cli_handler cmd_request_submit, cmd_request_list, cmd_request_show, cmd_request_approve,
     cmd_request_deny, cmd_request_withdraw;

@@ -64,26 +64,6 @@ put_ca(struct statement *s, const char *name, struct error *e)
 	       decision_put(s->object, sizeof s->object, "a CA's name", name, e);
 }
 
-/* What the operators compare with the signer's console. */
-static void
-say_limits(struct cli *cli, const char *ca, unsigned version, const char *sha256)
-{
-	struct error ignored = ERROR_INIT;
-	json_t *answer = NULL;
-	char path[CLI_PATH_MAX];
-	const char *key = NULL;
-
-	if (cli_path(path, "/v1/cas/", ca, "", &ignored) &&
-	    cli_get_object(cli, path, "name", ca, &answer, &ignored))
-		key = json_string_value(
-		    json_object_get(json_object_get(answer, "key"), "spki_sha256"));
-	cli_say(cli, "  key SHA-256  %s", key != NULL ? key : "(see \"chancery ca show\")");
-	cli_say(cli, "  limits       version %u, SHA-256 %s", version, sha256);
-	cli_say(
-	    cli, "Compare both with \"chancery-signer --show-limits\" at the signer's console.");
-	json_decref(answer);
-}
-
 static bool
 create(struct cli *cli, const char *ca, struct limits_draft *draft, struct error *e)
 {
@@ -97,7 +77,7 @@ create(struct cli *cli, const char *ca, struct limits_draft *draft, struct error
 		return false;
 	if (outcome != NULL) {
 		decision_print(cli, outcome);
-		say_limits(cli, ca, draft->limits.version, draft->sha256);
+		ceremony_say_limits(cli, ca, draft->limits.version, draft->sha256);
 	}
 	json_decref(outcome);
 	return true;

@@ -5,8 +5,10 @@
 
 #include "daemon/cli/cli.h"
 #include "daemon/cli/decision.h"
+#include "daemon/cli/limits_note.h"
 #include "daemon/cli/operator_key.h"
 #include "daemon/cli/output.h"
+#include "daemon/core/encode.h"
 #include "daemon/x509/spki.h"
 
 #define PUBLIC_KEY_MAX 4096    /* octets of DER */
@@ -48,31 +50,35 @@ cmd_operator_init(struct cli *cli, struct error *e)
 
 /* --------------------------------------------------------------------- add */
 
-/* The public key to register, --key or one's own, as PEM; with its fingerprint. */
+struct new_key {
+	uint8_t der[PUBLIC_KEY_MAX];
+	size_t len;
+	char pem[8192], fingerprint[65];
+};
+
+/* The public key to register, --key or one's own. */
 static bool
-public_key(struct cli *cli, char *pem, size_t size, char fingerprint[65], struct error *e)
+public_key(struct cli *cli, struct new_key *key, struct error *e)
 {
 	const char *file = cli->options->value[OPTION_KEY];
 	bool tls = cli->options->value[OPTION_TLS] != NULL;
-	uint8_t der[PUBLIC_KEY_MAX], digest[SHA256_DIGEST_LENGTH];
+	uint8_t digest[SHA256_DIGEST_LENGTH];
 	struct spki spki;
-	size_t len;
 
 	if (file == NULL) {
 		if (!decision_unlock(cli, e))
 			return false;
-		len = cli->key->spki_len;
-		memcpy(der, cli->key->spki, len);
-	} else if (!public_key_read(file, der, sizeof der, &len, e)) {
+		key->len = cli->key->spki_len;
+		memcpy(key->der, cli->key->spki, key->len);
+	} else if (!public_key_read(file, key->der, sizeof key->der, &key->len, e)) {
 		return false;
 	}
-	if (tls ? !spki_parse((struct bytes){der, len}, &spki, e)
-		: !statement_check_key(der, len, e))
+	if (tls ? !spki_parse((struct bytes){key->der, key->len}, &spki, e)
+		: !statement_check_key(key->der, key->len, e))
 		return file != NULL ? error_wrap(e, "%s", file) : false;
-	SHA256(der, len, digest);
-	for (size_t i = 0; i < sizeof digest; i++)
-		(void)snprintf(fingerprint + 2 * i, 3, "%02x", digest[i]);
-	return public_key_pem(der, len, pem, size, e);
+	SHA256(key->der, key->len, digest);
+	hex_encode(digest, sizeof digest, key->fingerprint);
+	return public_key_pem(key->der, key->len, key->pem, sizeof key->pem, e);
 }
 
 static bool
@@ -128,26 +134,31 @@ cmd_operator_add(struct cli *cli, struct error *e)
 	struct statement s = {.action = STATEMENT_OPERATOR_ADD};
 	const char *name = cli->words[0];
 	bool tls = cli->options->value[OPTION_TLS] != NULL, first;
-	char pem[8192], body[16384], roles[128], fingerprint[65];
+	char body[16384], roles[128];
+	struct new_key key;
 
 	if (tls && cli->options->value[OPTION_KEY] == NULL)
 		return error_set(e, ERROR_USAGE,
 		    "--tls needs --key FILE: the client certificate, or its public key");
 	if (!join_roles(cli->options, roles, sizeof roles, e) ||
 	    !decision_put(s.object, sizeof s.object, "a person's name", name, e) ||
-	    !is_first_operator(cli, &first, e) || !public_key(cli, pem, sizeof pem, fingerprint, e))
+	    !is_first_operator(cli, &first, e) || !public_key(cli, &key, e))
 		return false;
 	if (first && tls)
 		return error_set(e, ERROR_CONFLICT,
 		    "nobody is registered yet: the first needs an operator's key (without --tls)");
 	if ((size_t)snprintf(body, sizeof body, "person: %s\nroles: %s\nkind: %s\n%s", name, roles,
-		tls ? "tls_client" : "operator_key", pem) >= sizeof body)
+		tls ? "tls_client" : "operator_key", key.pem) >= sizeof body)
 		return error_set(e, ERROR_LIMIT, "the public key is too long");
 	cli_note("To be registered:");
 	cli_note("  person  %s", name);
 	cli_note("  roles   %s", roles);
-	cli_note("  key     %s, SHA-256 %s", tls ? "TLS client" : "operator's", fingerprint);
-	return decision_order(cli, &s, body, first, e);
+	cli_note("  key     %s, SHA-256 %s", tls ? "TLS client" : "operator's", key.fingerprint);
+	if (!decision_order(cli, &s, body, first, e))
+		return false;
+	if (!tls && strstr(roles, "manager") != NULL)
+		limits_note_operator(cli, name, (struct bytes){key.der, key.len});
+	return true;
 }
 
 /* -------------------------------------------------------------------- list */

@@ -4,6 +4,7 @@
 
 #include "daemon/cli/cli.h"
 #include "daemon/cli/decision.h"
+#include "daemon/cli/limits_note.h"
 #include "daemon/cli/output.h"
 #include "daemon/x509/template.h"
 
@@ -58,6 +59,8 @@ cmd_template_apply(struct cli *cli, struct error *e)
 	ok = template_parse(text, len, cli->words[0], &t, e) &&
 	     decision_put(s.object, sizeof s.object, "a template's name", template_name(t), e) &&
 	     decision_order(cli, &s, text, false, e);
+	if (ok)
+		limits_note_template(cli, t);
 	template_free(t);
 	free(text);
 	return ok;

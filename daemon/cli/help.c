@@ -59,6 +59,34 @@ print_with_options(const struct cli_command *c)
 		print_option(stdout, 4, c->options[i]);
 }
 
+/* "ca limits": the first word of verbs that have two. */
+static bool
+begins_verb(const struct cli_command *c, const char *const *words)
+{
+	size_t len = strlen(words[1]);
+
+	return strcmp(c->group, words[0]) == 0 && c->verb != NULL &&
+	       strncmp(c->verb, words[1], len) == 0 && c->verb[len] == ' ';
+}
+
+static bool
+help_begun(const char *const *words)
+{
+	size_t shown = 0;
+
+	for (size_t i = 0; i < cli_command_count; i++) {
+		if (!begins_verb(&cli_commands[i], words))
+			continue;
+		if (shown++ == 0)
+			(void)printf(
+			    "usage: chancery [options] %s %s COMMAND\n\n", words[0], words[1]);
+		print_with_options(&cli_commands[i]);
+	}
+	if (shown > 0)
+		print_global_options(stdout);
+	return shown > 0;
+}
+
 bool
 cli_help(const char *const *words, size_t count, struct error *e)
 {
@@ -73,6 +101,8 @@ cli_help(const char *const *words, size_t count, struct error *e)
 		if (strcmp(cli_commands[i].group, words[0]) == 0)
 			first = &cli_commands[i];
 	}
+	if (count == 2 && help_begun(words))
+		return true;
 	/* Words behind the command's own do not matter: "ca show x --help". */
 	if (first == NULL || count > 1)
 		only = cli_find_command(words, count, &used, e);

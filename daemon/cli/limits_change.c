@@ -2,10 +2,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon/cli/decision.h"
-#include "daemon/cli/limits_draft.h"
+#include "daemon/cli/limits_draft_int.h"
+#include "daemon/cli/output.h"
 #include "daemon/core/encode.h"
+#include "daemon/x509/limits_policy.h"
 
 static bool
 take_answer(const char *ca, struct limits_current *c, struct error *e)
@@ -56,4 +59,280 @@ limits_current_free(struct limits_current *current)
 	json_decref(current->answer);
 	free(current->text);
 	free(current);
+}
+
+/* ------------------------------------------------------------------ changes */
+
+/* A policy as text and read. */
+struct read_policy {
+	char *text; /* owned; NULL: none */
+	struct capolicy policy;
+};
+
+static void
+policy_clear(struct read_policy *p)
+{
+	capolicy_free(&p->policy);
+	free(p->text);
+	p->text = NULL;
+}
+
+/* The CA's own, as the service has it. */
+static bool
+load_policy(struct cli *cli, const char *ca, struct read_policy *p, struct error *e)
+{
+	json_t *answer = NULL;
+	char path[CLI_PATH_MAX];
+	const char *text;
+	bool ok = false;
+
+	if (!cli_path(path, "/v1/cas/", ca, "", e) ||
+	    !cli_get_object(cli, path, "name", ca, &answer, e))
+		return false;
+	text = cli_member(answer, "policy", e);
+	if (text == NULL)
+		goto out;
+	p->text = strdup(text);
+	if (p->text == NULL)
+		error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
+	else
+		ok = capolicy_parse(p->text, strlen(p->text), ca, &p->policy, e) ||
+		     error_wrap(e, "the policy of CA %s", ca);
+out:
+	json_decref(answer);
+	return ok;
+}
+
+/* What a new policy says counts; what it does not say stays. */
+static bool
+apply_policy(struct cli *cli, struct limits *l, const struct limits *old,
+    const struct read_policy *own, struct read_policy *fresh, struct error *e)
+{
+	const char *file = cli->options->value[OPTION_POLICY];
+	const struct capolicy_limits *said = &fresh->policy.limits;
+	size_t len;
+
+	if (!output_read_file(file, CAPOLICY_TEXT_MAX, &fresh->text, &len, e) ||
+	    !capolicy_parse(fresh->text, len, file, &fresh->policy, e) ||
+	    !limits_check_next_policy(&own->policy, &fresh->policy, e) ||
+	    !limits_from_policy(&fresh->policy, old->ca,
+		(struct bytes){(const uint8_t *)fresh->text, len}, (int64_t)time(NULL), l, e))
+		return false;
+	if (said->not_after == 0 && said->life_s == 0)
+		l->not_after = old->not_after;
+	if (said->quorum == 0)
+		l->quorum = old->quorum;
+	if (said->signer_count == 0) {
+		memcpy(l->signer_ids, old->signer_ids, sizeof l->signer_ids);
+		l->signer_count = old->signer_count;
+	}
+	if (said->operator_count == 0) {
+		memcpy(l->operators, old->operators, sizeof l->operators);
+		l->operator_count = old->operator_count;
+	} else if (!limits_find_operators(cli, &fresh->policy, l, e)) {
+		return false;
+	}
+	return limits_find_templates(cli, &fresh->policy, l, e);
+}
+
+/* --template: one after the other, in their newest versions. */
+static bool
+apply_templates(struct cli *cli, const struct capolicy *policy, struct limits *l, struct error *e)
+{
+	const char *at = cli->options->value[OPTION_TEMPLATE];
+	struct limits_template t;
+	char name[STATEMENT_NAME_MAX + 1];
+	bool found;
+
+	while (at != NULL && *at != '\0') {
+		size_t len = strcspn(at, ",");
+
+		if (len == 0 || len >= sizeof name)
+			return error_set(
+			    e, ERROR_USAGE, "--template is NAME, or several separated by commas");
+		memcpy(name, at, len);
+		name[len] = '\0';
+		at += len + (at[len] == ',');
+		if (!capolicy_allows_template(policy, name))
+			return error_set(e, ERROR_INPUT,
+			    "the policy of CA %s does not name template %s: give a policy that "
+			    "does "
+			    "with --policy",
+			    l->ca, name);
+		if (!limits_ask_template(cli, name, &t, &found, e))
+			return false;
+		if (!found)
+			return error_set(e, ERROR_NOT_FOUND,
+			    "template %s is not applied: \"chancery template apply\" it first",
+			    name);
+		if (!limits_put_template(l, &t, e))
+			return false;
+	}
+	return true;
+}
+
+/* How many lines were a person's. */
+static size_t
+remove_person(struct limits *l, const char *person)
+{
+	size_t kept = 0, had = l->operator_count;
+
+	for (size_t i = 0; i < had; i++) {
+		if (strcmp(l->operators[i].person, person) != 0)
+			l->operators[kept++] = l->operators[i];
+	}
+	l->operator_count = kept;
+	return had - kept;
+}
+
+/* "bob", "bob:limits", "bob:limits,decide" */
+static bool
+read_person(
+    const char *value, char person[STATEMENT_NAME_MAX + 1], unsigned *rights, struct error *e)
+{
+	static const struct {
+		const char *words;
+		unsigned rights;
+	} known[] = {
+	    {"", LIMITS_RIGHT_DECIDE},
+	    {":decide", LIMITS_RIGHT_DECIDE},
+	    {":limits", LIMITS_RIGHT_LIMITS},
+	    {":limits,decide", LIMITS_RIGHT_LIMITS | LIMITS_RIGHT_DECIDE},
+	    {":decide,limits", LIMITS_RIGHT_LIMITS | LIMITS_RIGHT_DECIDE},
+	};
+	size_t len = strcspn(value, ":");
+
+	for (size_t i = 0; i < COUNT_OF(known) && len > 0 && len <= STATEMENT_NAME_MAX; i++) {
+		if (strcmp(value + len, known[i].words) == 0) {
+			memcpy(person, value, len);
+			person[len] = '\0';
+			*rights = known[i].rights;
+			return true;
+		}
+	}
+	return error_set(e, ERROR_USAGE,
+	    "--add-operator is PERSON, PERSON:limits, PERSON:decide or PERSON:limits,decide, not "
+	    "\"%.80s\"",
+	    value);
+}
+
+static bool
+apply_people(struct cli *cli, struct limits *l, struct error *e)
+{
+	char person[STATEMENT_NAME_MAX + 1];
+	struct people people;
+	const char *value;
+	unsigned rights = 0;
+	size_t at = 0;
+	bool ok = true;
+
+	while ((value = option_next(cli->options, OPTION_REMOVE_OPERATOR, &at)) != NULL) {
+		if (remove_person(l, value) == 0)
+			return error_set(e, ERROR_NOT_FOUND,
+			    "the limits of CA %s do not name %.80s", l->ca, value);
+	}
+	at = 0;
+	if (option_next(cli->options, OPTION_ADD_OPERATOR, &at) == NULL)
+		return true;
+	if (!people_load(cli, &people, e))
+		return false;
+	at = 0;
+	while (ok && (value = option_next(cli->options, OPTION_ADD_OPERATOR, &at)) != NULL) {
+		ok = read_person(value, person, &rights, e);
+		if (ok) {
+			(void)remove_person(l, person);
+			ok = limits_add_person(cli, &people, l, person, rights, e);
+		}
+	}
+	people_free(&people);
+	return ok;
+}
+
+/* Everything but what must differ anyway. */
+static bool
+is_unchanged(const struct limits *old, const struct limits *fresh, struct error *e)
+{
+	struct limits *copy = malloc(sizeof *copy);
+	char *a = malloc(LIMITS_TEXT_MAX + 1), *b = malloc(LIMITS_TEXT_MAX + 1);
+	struct error ignored = ERROR_INIT;
+	size_t a_len = 0, b_len = 0;
+	bool same = false;
+
+	if (copy != NULL && a != NULL && b != NULL) {
+		*copy = *fresh;
+		copy->version = old->version;
+		memcpy(copy->previous, old->previous, sizeof copy->previous);
+		memcpy(copy->key, old->key, sizeof copy->key);
+		memcpy(copy->nonce, old->nonce, sizeof copy->nonce);
+		copy->has_policy = old->has_policy;
+		memcpy(copy->policy_sha256, old->policy_sha256, sizeof copy->policy_sha256);
+		limits_sort(copy);
+		same = limits_format(copy, a, &a_len, &ignored) &&
+		       limits_format(old, b, &b_len, &ignored) && strcmp(a, b) == 0;
+	}
+	free(copy);
+	free(a);
+	free(b);
+	if (same)
+		error_set(e, ERROR_INPUT, "nothing of the limits of CA %s would change", old->ca);
+	return same;
+}
+
+static bool
+change(struct cli *cli, const struct limits_current *current, struct read_policy *own,
+    struct read_policy *fresh, struct limits_draft *d, struct error *e)
+{
+	struct limits *l = &d->limits;
+	const struct capolicy *policy = &own->policy;
+	long quorum;
+
+	if (!limits_check_myself(cli, &current->limits, e))
+		return false;
+	*l = current->limits;
+	l->has_policy = false;
+	if (cli->options->value[OPTION_POLICY] != NULL) {
+		if (!apply_policy(cli, l, &current->limits, own, fresh, e))
+			return false;
+		policy = &fresh->policy;
+	}
+	if (!apply_templates(cli, policy, l, e) || !apply_people(cli, l, e) ||
+	    !limits_check_key_files(cli, l, e) ||
+	    !option_number(
+		cli->options, OPTION_QUORUM, 1, CAPOLICY_QUORUM_MAX, (long)l->quorum, &quorum, e))
+		return false;
+	l->quorum = (unsigned)quorum;
+	/* A policy that changes counts, also when the limits stay. */
+	if (fresh->text == NULL && is_unchanged(&current->limits, l, e))
+		return false;
+	l->version = current->limits.version + 1;
+	memcpy(l->previous, current->sha256, sizeof l->previous);
+	memcpy(l->key, current->key, sizeof l->key);
+	return limits_draft_finish(d, fresh->text != NULL ? fresh->text : "", e) &&
+	       limits_check_policy(l, policy, e) &&
+	       limits_check_change(&current->limits, current->sha256, current->key, l, e);
+}
+
+bool
+limits_draft_change(struct cli *cli, const char *ca, const struct limits_current *current,
+    struct limits_draft **draft, struct error *e)
+{
+	struct read_policy *own = calloc(1, sizeof *own), *fresh = calloc(1, sizeof *fresh);
+	struct limits_draft *d = limits_draft_alloc(e);
+	bool ok = false;
+
+	if (own == NULL || fresh == NULL)
+		error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
+	else if (d != NULL)
+		ok = load_policy(cli, ca, own, e) && change(cli, current, own, fresh, d, e);
+	if (own != NULL)
+		policy_clear(own);
+	if (fresh != NULL)
+		policy_clear(fresh);
+	free(own);
+	free(fresh);
+	if (ok)
+		*draft = d;
+	else
+		limits_draft_free(d);
+	return ok;
 }

@@ -1,4 +1,4 @@
-#include "daemon/cli/limits_draft.h"
+#include "daemon/cli/limits_draft_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,8 +61,8 @@ ask_signers(struct cli *cli, struct limits *l, struct error *e)
 
 /* Which signers may use the key, unless the policy says it: those that have its
  * token. */
-static bool
-find_signers(struct cli *cli, struct limits *l, struct error *e)
+bool
+limits_find_signers(struct cli *cli, struct limits *l, struct error *e)
 {
 	const struct timespec pause = {0, SIGNER_PAUSE_NS};
 	time_t end = time(NULL) + SIGNER_WAIT_S;
@@ -130,10 +130,9 @@ key_file_of(const struct options *o, const char *person)
 	return NULL;
 }
 
-/* All keys of a person: those of a file, or those that are registered. */
-static bool
-add_person(struct cli *cli, const struct people *people, struct limits *l, const char *person,
-    unsigned rights, struct error *e)
+bool
+limits_add_person(struct cli *cli, const struct people *people, struct limits *l,
+    const char *person, unsigned rights, struct error *e)
 {
 	const char *file = key_file_of(cli->options, person);
 	uint8_t spki[STATEMENT_SPKI_MAX];
@@ -191,7 +190,7 @@ add_usual(struct cli *cli, const struct people *people, const struct person_key 
 		if (value[len] == '\0' || len >= sizeof person)
 			return error_set(e, ERROR_USAGE, "--limits-operator is PERSON=FILE");
 		memcpy(person, value, len);
-		if (!add_person(
+		if (!limits_add_person(
 			cli, people, l, person, LIMITS_RIGHT_LIMITS | LIMITS_RIGHT_DECIDE, e))
 			return false;
 	}
@@ -231,43 +230,38 @@ limits_check_signer(const struct limits *l, struct bytes spki, struct error *e)
 	    l->ca, people);
 }
 
-static bool
-find_operators(struct cli *cli, const struct capolicy *policy, struct limits *l, struct error *e)
+bool
+limits_find_operators(
+    struct cli *cli, const struct capolicy *policy, struct limits *l, struct error *e)
 {
 	uint8_t spki[STATEMENT_SPKI_MAX];
 	const struct person_key *me;
 	struct people people;
 	size_t len;
-	bool ok = false;
+	bool ok = true;
 
 	if (!decision_own_key(cli, spki, &len, e) || !people_load(cli, &people, e))
 		return false;
 	me = people_find_key(&people, (struct bytes){spki, len});
-	if (me == NULL) {
-		error_set(e, ERROR_DENIED,
+	if (me == NULL)
+		ok = error_set(e, ERROR_DENIED,
 		    "your operator's key is not registered; an administrator registers its public "
 		    "key with \"chancery operator add\"");
-		goto out;
-	}
-	if (policy->limits.operator_count == 0 && !add_usual(cli, &people, me, l, e))
-		goto out;
-	for (size_t i = 0; i < policy->limits.operator_count; i++) {
+	else if (policy->limits.operator_count == 0)
+		ok = add_usual(cli, &people, me, l, e);
+	for (size_t i = 0; ok && i < policy->limits.operator_count; i++) {
 		const struct capolicy_operator *o = &policy->limits.operators[i];
 
-		if (!add_person(cli, &people, l, o->person, o->rights, e))
-			goto out;
+		ok = limits_add_person(cli, &people, l, o->person, o->rights, e);
 	}
-	ok = limits_check_signer(l, (struct bytes){spki, len}, e);
-out:
 	people_free(&people);
 	return ok;
 }
 
 /* --------------------------------------------------------------- templates */
 
-/* *found: it is applied. */
-static bool
-ask_template(
+bool
+limits_ask_template(
     struct cli *cli, const char *name, struct limits_template *out, bool *found, struct error *e)
 {
 	struct template *t = NULL;
@@ -300,8 +294,8 @@ out:
 	return ok;
 }
 
-static bool
-put_template(struct limits *l, const struct limits_template *t, struct error *e)
+bool
+limits_put_template(struct limits *l, const struct limits_template *t, struct error *e)
 {
 	for (size_t i = 0; i < l->template_count; i++) {
 		if (strcmp(l->templates[i].name, t->name) == 0) {
@@ -316,8 +310,9 @@ put_template(struct limits *l, const struct limits_template *t, struct error *e)
 	return true;
 }
 
-static bool
-find_templates(struct cli *cli, const struct capolicy *policy, struct limits *l, struct error *e)
+bool
+limits_find_templates(
+    struct cli *cli, const struct capolicy *policy, struct limits *l, struct error *e)
 {
 	struct limits_template t;
 	bool found;
@@ -325,7 +320,7 @@ find_templates(struct cli *cli, const struct capolicy *policy, struct limits *l,
 	for (size_t i = 0; i < policy->template_count; i++) {
 		const char *name = policy->templates[i];
 
-		if (!ask_template(cli, name, &t, &found, e))
+		if (!limits_ask_template(cli, name, &t, &found, e))
 			return false;
 		if (!found)
 			cli_note(
@@ -333,7 +328,7 @@ find_templates(struct cli *cli, const struct capolicy *policy, struct limits *l,
 			    "after it is applied, \"chancery ca limits change %s --template %s\" "
 			    "makes them know it.",
 			    name, l->ca, name);
-		else if (!put_template(l, &t, e))
+		else if (!limits_put_template(l, &t, e))
 			return false;
 	}
 	return true;
@@ -341,8 +336,8 @@ find_templates(struct cli *cli, const struct capolicy *policy, struct limits *l,
 
 /* ---------------------------------------------------------------- the draft */
 
-static bool
-finish(struct limits_draft *d, const char *policy_text, struct error *e)
+bool
+limits_draft_finish(struct limits_draft *d, const char *policy_text, struct error *e)
 {
 	uint8_t digest[32];
 
@@ -360,8 +355,8 @@ finish(struct limits_draft *d, const char *policy_text, struct error *e)
 	return true;
 }
 
-static struct limits_draft *
-draft_new(struct error *e)
+struct limits_draft *
+limits_draft_alloc(struct error *e)
 {
 	struct limits_draft *d = calloc(1, sizeof *d);
 
@@ -371,17 +366,54 @@ draft_new(struct error *e)
 }
 
 bool
+limits_check_key_files(struct cli *cli, const struct limits *l, struct error *e)
+{
+	const char *value;
+	size_t at = 0;
+
+	while ((value = option_next(cli->options, OPTION_LIMITS_OPERATOR, &at)) != NULL) {
+		size_t len = strcspn(value, "="), i = 0;
+
+		if (len == 0 || value[len] == '\0' || value[len + 1] == '\0')
+			return error_set(e, ERROR_USAGE,
+			    "--limits-operator is PERSON=FILE, not \"%.80s\"", value);
+		while (
+		    i < l->operator_count && (strlen(l->operators[i].person) != len ||
+						 strncmp(l->operators[i].person, value, len) != 0))
+			i++;
+		if (i == l->operator_count)
+			return error_set(e, ERROR_USAGE,
+			    "--limits-operator gives a key of %.*s, whom the limits do not name",
+			    (int)(len < 80 ? len : 80), value);
+	}
+	return true;
+}
+
+bool
+limits_check_myself(struct cli *cli, const struct limits *l, struct error *e)
+{
+	uint8_t spki[STATEMENT_SPKI_MAX];
+	size_t len;
+
+	return decision_own_key(cli, spki, &len, e) &&
+	       limits_check_signer(l, (struct bytes){spki, len}, e);
+}
+
+bool
 limits_draft_new(struct cli *cli, const char *ca, const struct capolicy *policy,
     const char *policy_text, struct limits_draft **draft, struct error *e)
 {
 	const struct bytes text = {(const uint8_t *)policy_text, strlen(policy_text)};
-	struct limits_draft *d = draft_new(e);
+	struct limits_draft *d = limits_draft_alloc(e);
 
 	if (d == NULL)
 		return false;
 	if (limits_from_policy(policy, ca, text, (int64_t)time(NULL), &d->limits, e) &&
-	    find_signers(cli, &d->limits, e) && find_operators(cli, policy, &d->limits, e) &&
-	    find_templates(cli, policy, &d->limits, e) && finish(d, policy_text, e)) {
+	    limits_find_signers(cli, &d->limits, e) &&
+	    limits_find_operators(cli, policy, &d->limits, e) &&
+	    limits_check_key_files(cli, &d->limits, e) && limits_check_myself(cli, &d->limits, e) &&
+	    limits_find_templates(cli, policy, &d->limits, e) &&
+	    limits_draft_finish(d, policy_text, e)) {
 		*draft = d;
 		return true;
 	}

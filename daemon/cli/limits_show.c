@@ -37,7 +37,7 @@ explain_end(const char *time, int64_t now, char *out, size_t size)
 	if (canon_time(time, &t))
 		(void)snprintf(out, size, "nothing that the key signs lives longer; %s %lld days",
 		    t >= now ? "in" : "passed since",
-		    (long long)((t >= now ? t - now : now - t) / DAY));
+		    (long long)((llabs((long long)(t - now)) + DAY - 1) / DAY));
 }
 
 /* "alice limits,decide BASE64" */

@@ -8,6 +8,7 @@
 
 #include "daemon/core/log.h"
 #include "daemon/issuer/decision_check.h"
+#include "daemon/issuer/limits_order.h"
 #include "daemon/x509/crl.h"
 #include "daemon/x509/template.h"
 #include "db/decision.h"
@@ -288,6 +289,7 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 	case STATEMENT_OPERATOR_ADD:
 		return apply_operator(t, row, s, e);
 	case STATEMENT_CA_LIMITS:
+		return limits_order_change(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_SIGNER_RESEED:
 		break;
 	}
@@ -307,8 +309,9 @@ decide(struct task *t, const struct decision_row *row)
 		return;
 	}
 	if (row->key.epoch == 1)
-		log_info(row->public_id, "%s of %s by %s", row->action, statement.object,
-		    row->person != NULL ? row->person : row->received_via);
+		log_info(row->public_id, "%s of %s by %s%s", row->action, statement.object,
+		    row->person != NULL ? row->person : row->received_via,
+		    row->more_count > 0 ? " and others" : "");
 	if (!apply(t, row, &statement, &e)) {
 		log_failure(LOG_LEVEL_WARNING, row->public_id, &e);
 		settle(t, &e);
@@ -382,6 +385,25 @@ on_kept(const struct error *err, void *arg)
 }
 
 static void
+on_expired(const struct error *err, void *arg)
+{
+	if (err != NULL)
+		log_failure(
+		    error_is_retryable(err) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "decision", err);
+}
+
+/* Ceremonies that nobody came to the end of. */
+static void
+expire(struct decider *d)
+{
+	struct error e = ERROR_INIT;
+
+	if (!d->draining && db_is_up(d->env.db) &&
+	    decision_expire(d->env.db, on_expired, d, &e) == NULL)
+		log_failure(LOG_LEVEL_DEBUG, "decision", &e);
+}
+
+static void
 on_lease(evutil_socket_t fd, short what, void *arg)
 {
 	struct decider *d = arg;
@@ -397,6 +419,7 @@ on_lease(evutil_socket_t fd, short what, void *arg)
 	}
 	if (n > 0 && decision_keep(d->env.db, keys, n, LEASE_S, on_kept, d, &e) == NULL)
 		log_failure(LOG_LEVEL_DEBUG, "decision", &e);
+	expire(d);
 }
 
 static void

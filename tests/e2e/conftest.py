@@ -167,6 +167,16 @@ def shared_instance(postgres, migrated, new_dir):
         authority.close()
 
 
+@pytest.fixture(scope="module")
+def bare_authority(postgres, migrated, new_dir):
+    """An Authority that was not started and made nothing, for all tests of a module."""
+    authority = Authority(new_dir("i"), postgres.database(migrated))
+    try:
+        yield authority
+    finally:
+        authority.close()
+
+
 @pytest.fixture
 def bare_instance(database, token, new_dir):
     """A daemon on a fresh database and token, not started and without CAs."""

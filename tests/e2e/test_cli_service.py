@@ -19,7 +19,7 @@ from harness import clients, limits
 from harness.authority import PASSPHRASE
 from harness.chanceryd import program, write_yaml
 from harness.cli import Cli
-from harness.decisions import Key
+from harness.decisions import Key, Statement
 
 ID = "2f1c0f5e-6d0e-4b59-8a53-1f2f5f0a6a11"
 OTHER = "00000000-0000-4000-8000-000000000000"
@@ -110,6 +110,14 @@ def harmless(text):
 READING = {
     "ca list": {"cas": [{"name": EVIL, "subject": EVIL, "key": {"algorithm": EVIL}, "state": [EVIL]}], "next": EVIL},
     "ca show x": {"name": "x", "subject": EVIL, "templates": [EVIL, EVIL], "key": {"label": EVIL}},
+    "decision list": {"decisions": [
+        {"id": EVIL, "action": EVIL, "object": EVIL, "state": "collecting", "expires_at": EVIL,
+         "needs": [{"signed": [EVIL], "missing": 1, "may_sign": [EVIL]}]},
+        {"id": EVIL, "state": "refused", "outcome": EVIL, "operator": EVIL, "needs": []}], "next": EVIL},
+    f"decision show {ID}": {
+        "id": ID, "state": EVIL, "outcome": EVIL, "body": None, "needs": [{"ca": EVIL, "may_sign": [EVIL, None]}],
+        "signatures": [{"operator": EVIL, "received_at": EVIL, "spki": EVIL, "signature": EVIL}],
+        "statement": Statement("crl-issue", "x", "full").text},
     "operator list": {"operators": [{"name": EVIL, "roles": [EVIL], "credentials": [{"kind": EVIL, "sha256": EVIL}]}]},
     "request list": {"requests": [{"id": EVIL, "subject": EVIL, "reason": EVIL}], "next": EVIL},
     f"request show {ID}": {"id": ID, "subject": EVIL, "reason": EVIL, "names": [EVIL]},

@@ -61,13 +61,7 @@ def bob(a, front, alice):
     state, sentence = front.outcome(front.decide(s, signature=alice.sign(s.text), credential=alice.sha256, body=body))
     assert state == "applied", sentence
     # The limits of the issuing CA are older than he.
-    text = a.database.one("SELECT document FROM chancery_store.ca_limits l JOIN chancery_store.ca c ON c.id = ca_id "
-                          "WHERE c.name = %s", (a.issuing,))
-    text = text.replace("\noperator: ", f"\noperator: {limits.operator('bob', key, 'decide')}\noperator: ", 1)
-    a.database.execute(
-        "INSERT INTO chancery_store.ca_limits SELECT ca_id, 2, %s, sha256(convert_to(%s, 'UTF8')), decision_id "
-        "FROM chancery_store.ca_limits l JOIN chancery_store.ca c ON c.id = ca_id WHERE c.name = %s",
-        (text, text, a.issuing))
+    a.cli("ca", "limits", "change", a.issuing, "--add-operator", "bob")
     return key
 
 

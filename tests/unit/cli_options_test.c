@@ -101,6 +101,27 @@ test_roles_repeat(void **state)
 }
 
 static void
+test_other_options_repeat(void **state)
+{
+	char line[2048] = "ca limits change x";
+	size_t at = 0;
+
+	assert_true(parse("ca create x --also-sign b --limits-operator=c=f --also-sign=d"));
+	assert_string_equal(option_next(&options, OPTION_ALSO_SIGN, &at), "b");
+	assert_string_equal(option_next(&options, OPTION_ALSO_SIGN, &at), "d");
+	assert_null(option_next(&options, OPTION_ALSO_SIGN, &at));
+	at = 0;
+	assert_string_equal(option_next(&options, OPTION_LIMITS_OPERATOR, &at), "c=f");
+	assert_null(option_next(&options, OPTION_LIMITS_OPERATOR, &at));
+	at = 0;
+	assert_null(option_next(&options, OPTION_ADD_OPERATOR, &at));
+	for (int i = 0; i <= OPTIONS_REPEATS_MAX; i++)
+		strcat(line, " --add-operator=x");
+	expect_refused(line, "more than 64 repeated options");
+	expect_refused("ca create x --template a --template b", "given twice");
+}
+
+static void
 test_refusals(void **state)
 {
 	static const struct {
@@ -219,7 +240,7 @@ test_commands_are_found(void **state)
 		assert_true(parse(line));
 		c = cli_find_command(options.words, options.word_count, &used, &err);
 		assert_ptr_equal(c, &cli_commands[i]);
-		assert_int_equal(used, c->verb != NULL ? 2 : 1);
+		assert_int_equal(used, c->verb == NULL ? 1 : strchr(c->verb, ' ') != NULL ? 3 : 2);
 	}
 }
 
@@ -233,6 +254,8 @@ test_mistyped_commands(void **state)
 	expect_no_command("ca", "\"ca\" needs a further word: create, list, show, csr, install");
 	expect_no_command("ca lst", "did you mean \"ca list\"?");
 	expect_no_command("ca frobnicate", "one of create, list, show, csr, install");
+	expect_no_command("ca limits", "\"ca limits\" needs a further word: show, change");
+	expect_no_command("ca limits chnge", "\"ca limits\" needs a further word: show, change");
 }
 
 /* The handler of each command is called with as many words as it looks at. */
@@ -373,6 +396,7 @@ main(void)
 	    cmocka_unit_test(test_words_and_options_in_any_order),
 	    cmocka_unit_test(test_values),
 	    cmocka_unit_test(test_roles_repeat),
+	    cmocka_unit_test(test_other_options_repeat),
 	    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_too_many_words),
 	    cmocka_unit_test(test_numbers),

@@ -1,0 +1,171 @@
+#include "daemon/issuer/limits_order.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/sha.h>
+
+#include "daemon/core/log.h"
+#include "daemon/issuer/kept_order.h"
+#include "daemon/x509/limits_policy.h"
+#include "db/ca.h"
+
+struct limits_order {
+	const struct ca_order_env *env;
+	struct decision_key key;
+	ca_ordered_fn *done;
+	void *arg;
+	char name[STATEMENT_NAME_MAX + 1];
+	struct kept_order kept;
+	struct limits old, fresh;
+	uint8_t old_sha256[32];	      /* of the document in force */
+	char *document, *policy_text; /* of the body; policy_text NULL: it stays */
+	struct capolicy policy;
+};
+
+/* ---------------------------------------------------------------- the end */
+
+static void
+order_free(struct limits_order *o)
+{
+	kept_order_drop(&o->kept);
+	capolicy_free(&o->policy);
+	free(o->document);
+	free(o->policy_text);
+	free(o);
+}
+
+/* why: NULL when the decision is closed. */
+static void
+order_end(struct limits_order *o, const struct error *why)
+{
+	ca_ordered_fn *done = o->done;
+	void *arg = o->arg;
+
+	order_free(o);
+	done(why, arg);
+}
+
+/* What was done is done, also when the cache could not be read again. */
+static void
+on_reloaded(const struct error *err, void *arg)
+{
+	if (err != NULL)
+		log_failure(LOG_LEVEL_DEBUG, "-", err);
+	order_end(arg, NULL);
+}
+
+static void
+on_applied(const struct error *err, void *arg)
+{
+	struct limits_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		order_end(o, err);
+		return;
+	}
+	log_info(o->name, "its limits are at version %u", (unsigned)o->fresh.version);
+	if (!ca_cache_load(o->env->cache, on_reloaded, o, &e))
+		order_end(o, NULL);
+}
+
+static bool
+apply(struct limits_order *o, struct error *e)
+{
+	const struct ca_limits_change change = {
+	    .decision_id = o->key.id,
+	    .epoch = o->key.epoch,
+	    .version = (int)o->fresh.version,
+	    .document = o->document,
+	    .policy = o->policy_text,
+	    .templates = o->policy.templates,
+	    .template_count = o->policy.template_count,
+	};
+
+	return ca_change_limits(o->env->db, &change, on_applied, o, e) != NULL;
+}
+
+/* ------------------------------------------------------------- the beginning */
+
+/* The policy that came with the limits, or the CA's own, must allow them. */
+static bool
+check_policy(const struct limits_order *o, const struct issuing_ca *ca, struct error *e)
+{
+	if (o->policy_text == NULL)
+		return limits_check_policy(&o->fresh, &ca->policy, e);
+	return limits_check_next_policy(&ca->policy, &o->policy, e) &&
+	       limits_check_policy(&o->fresh, &o->policy, e);
+}
+
+static bool
+check(struct limits_order *o, const struct issuing_ca *ca, struct error *e)
+{
+	uint8_t key[SHA256_DIGEST_LENGTH];
+
+	SHA256(ca->row.spki.p, ca->row.spki.len, key);
+	return limits_check_change(&o->old, o->old_sha256, key, &o->fresh, e) &&
+	       check_policy(o, ca, e);
+}
+
+static void
+on_loaded(const struct error *err, void *arg)
+{
+	struct limits_order *o = arg;
+	const struct issuing_ca *ca;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		order_end(o, err);
+		return;
+	}
+	ca = ca_cache_find_name(o->env->cache, o->name);
+	if (ca == NULL)
+		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
+	else if (check(o, ca, &e) && apply(o, &e))
+		return;
+	order_end(o, &e);
+}
+
+static bool
+take_body(struct limits_order *o, const struct decision_row *row, struct error *e)
+{
+	struct limits_body parts;
+
+	if (!limits_parse((const char *)row->limits[0].p, row->limits[0].len, &o->old, e) ||
+	    !limits_body_parse((struct bytes){(const uint8_t *)row->body, strlen(row->body)},
+		&parts, &o->fresh, e))
+		return false;
+	limits_sha256((const char *)row->limits[0].p, row->limits[0].len, o->old_sha256);
+	o->document = strndup((const char *)parts.document.p, parts.document.len);
+	if (o->document == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating limits");
+	if (!o->fresh.has_policy)
+		return true;
+	o->policy_text = strndup((const char *)parts.policy.p, parts.policy.len);
+	if (o->policy_text == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating limits");
+	return capolicy_parse(o->policy_text, parts.policy.len, o->name, &o->policy, e);
+}
+
+bool
+limits_order_change(const struct ca_order_env *env, const struct decision_row *row,
+    const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
+{
+	struct limits_order *o = calloc(1, sizeof *o);
+
+	if (o == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating an order about limits");
+	o->env = env;
+	o->key = row->key;
+	o->done = done;
+	o->arg = arg;
+	memcpy(o->name, statement->object, sizeof o->name);
+	if (row->limits_count != 1 || row->body == NULL)
+		error_set(e, ERROR_CONFLICT, "CA %s has no limits that could change", o->name);
+	else if (kept_order_take(&o->kept, row, e) && take_body(o, row, e) &&
+		 ca_cache_load(env->cache, on_loaded, o, e))
+		return true;
+	order_free(o);
+	return false;
+}
