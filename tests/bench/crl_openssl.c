@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include <arpa/inet.h>
@@ -21,6 +20,8 @@
 #include <openssl/ec.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+
+#include "tests/bench/peak.h"
 
 #define COPY_HEADER_LEN 19 /* signature, flags, length of the extension */
 #define POSTGRES_EPOCH 946684800
@@ -171,7 +172,6 @@ make_query(char *sql, size_t size, long scope, long after)
 int
 main(int argc, char **argv)
 {
-	struct rusage usage;
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	double start = now();
 	unsigned long count;
@@ -194,8 +194,7 @@ main(int argc, char **argv)
 	if (out == NULL || i2d_X509_CRL_fp(out, crl) != 1 || (len = ftell(out)) < 0 ||
 	    fclose(out) != 0)
 		err(1, "%s", argv[4]);
-	getrusage(RUSAGE_SELF, &usage);
-	printf("%lu %ld %.6f %ld\n", count, len, now() - start, usage.ru_maxrss);
+	printf("%lu %ld %.6f %ld\n", count, len, now() - start, peak_kib());
 	X509_CRL_free(crl);
 	EVP_PKEY_free(key);
 	PQfinish(conn);

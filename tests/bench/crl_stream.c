@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include <event2/event.h>
@@ -24,6 +23,7 @@
 #include "daemon/x509/crl.h"
 #include "daemon/x509/name.h"
 #include "db/crl.h"
+#include "tests/bench/peak.h"
 
 #define SIGNATURE_LEN 256
 #define FILE_BUFFER (256 * 1024)
@@ -194,7 +194,6 @@ int
 main(int argc, char **argv)
 {
 	struct error e = ERROR_INIT;
-	struct rusage usage;
 	double start = now();
 
 	if (argc != 5)
@@ -218,9 +217,8 @@ main(int argc, char **argv)
 	(void)event_base_dispatch(base);
 	if (fclose(out) != 0)
 		err(1, "%s", argv[4]);
-	getrusage(RUSAGE_SELF, &usage);
 	printf("%llu %llu %.6f %ld\n", (unsigned long long)entries, (unsigned long long)tbs_len,
-	    now() - start, usage.ru_maxrss);
+	    now() - start, peak_kib());
 	db_stream_close(stream);
 	event_base_free(base);
 	EVP_MD_CTX_free(digest);

@@ -2,9 +2,11 @@
 same rows; and the whole way of the issuer, with spool, signer, digest and gates."""
 
 import os
+import resource
 import subprocess
 import time
 
+import measure
 from harness.process import wait_until
 from results import heading, line
 from world import program
@@ -53,12 +55,20 @@ class List:
         self.database.execute("VACUUM ANALYZE chancery_store.revocation, chancery_store.revocation_event")
 
     def make(self, tool, after=-1):
-        """(entries, octets, seconds, MiB resident)"""
+        """(entries, octets, seconds, MiB resident, seconds of CPU with the database's)"""
         out = self.world.path("crl.der")
+        postmaster = self.world.cluster.process.pid
+        before = self._ended_s(postmaster)
         said = subprocess.run([program(tool), self.database.dsn("chancery_issuer"), str(self.scope), str(after), out],
                               check=True, stdout=subprocess.PIPE, text=True).stdout.split()
         os.unlink(out)
-        return int(said[0]), int(said[1]), float(said[2]), int(said[3]) / 1024
+        time.sleep(0.1)  # until the server has seen its session's end
+        return int(said[0]), int(said[1]), float(said[2]), int(said[3]) / 1024, self._ended_s(postmaster) - before
+
+    @staticmethod
+    def _ended_s(postmaster):
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime + measure.ended_children_s(postmaster)
 
     def order(self, delta=False):
         """Seconds from the issuer's beginning until the CRL is issued."""
@@ -75,6 +85,7 @@ def show(bench, name, text, ours, theirs, way):
     results = bench.results
     results.put(f"{name}.s", min(o[2] for o in ours))
     results.put(f"{name}.peak_mib", max(o[3] for o in ours))
+    results.put(f"{name}.cpu_s", min(o[4] for o in ours))
     results.put(f"{name}.issuer_s", way)
     results.put(f"{name}.octets", ours[0][1])
     columns = [(text, -22), (f"{results[name + '.s'] * 1e3:.0f} ms", 9), (f"{results[name + '.peak_mib']:.0f} MiB", 8)]
@@ -82,12 +93,13 @@ def show(bench, name, text, ours, theirs, way):
         assert theirs[0][0] == ours[0][0], "the two lists differ"
         results.put(f"{name}.openssl_s", min(t[2] for t in theirs))
         results.put(f"{name}.openssl_peak_mib", max(t[3] for t in theirs))
-        ratios = [t[2] / o[2] for o, t in zip(ours, theirs)]
-        results.spread(f"{name}.openssl_by_ours", ratios)
+        results.put(f"{name}.openssl_cpu_s", min(t[4] for t in theirs))
+        results.spread(f"{name}.openssl_by_ours", [t[2] / o[2] for o, t in zip(ours, theirs)])
         columns += [(f"{results[name + '.openssl_s'] * 1e3:.0f} ms", 9), (f"{results[name + '.openssl_peak_mib']:.0f} MiB", 8),
-                    (results.range(f"{name}.openssl_by_ours", 1), 18)]
+                    (results.range(f"{name}.openssl_by_ours", 1), 18),
+                    (f"{results[name + '.cpu_s'] * 1e3:.0f}/{results[name + '.openssl_cpu_s'] * 1e3:.0f} ms", 14)]
     else:
-        columns += [("", 9), ("", 8), ("", 18)]
+        columns += [("", 9), ("", 8), ("", 18), (f"{results[name + '.cpu_s'] * 1e3:.0f} ms", 14)]
     line(*columns, (f"{way * 1e3:.0f} ms", 9))
 
 
@@ -99,7 +111,7 @@ def crl(bench):
     bench.world.wake()
     made = List(bench)
     heading("CRLs: encoder and database alone, OpenSSL's X509_CRL on the same rows, and the issuer's whole way")
-    line(("entries", -22), ("here", 9), ("resident", 8), ("OpenSSL", 9), ("resident", 8), ("OpenSSL / here", 18), ("issuer", 9))
+    line(("entries", -22), ("here", 9), ("resident", 8), ("OpenSSL", 9), ("resident", 8), ("OpenSSL / here", 18), ("CPU", 14), ("issuer", 9))
     for size in sizes:
         made.revoke(size)
         rounds = bench.rounds if size <= SIZES[1] else 2

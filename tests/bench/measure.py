@@ -35,6 +35,14 @@ def cpu_us(pid):
     return total / 1000
 
 
+def ended_children_s(pid):
+    """Seconds of CPU that the ended children of a process had: for PostgreSQL, its
+    sessions and parallel workers. In ticks, and a moment late."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
 def machine_ticks():
     """(busy, all) of the whole machine so far."""
     with open("/proc/stat", encoding="ascii") as f:
