@@ -84,6 +84,18 @@ chancery()
 	"$BUILD/chancery" --passphrase-file "$D/operator/passphrase" "$@"
 }
 
+# The second operator, at his own desk.
+bob()
+{
+	CHANCERY_OPERATOR_KEY="$D/operator/bob.pem" chancery "$@"
+}
+
+# The decision that waits for further signatures.
+collecting()
+{
+	field '.decisions[0].id' decision list --state collecting
+}
+
 # A field of `chancery --json ...`.
 field()
 {
@@ -158,10 +170,12 @@ main_job=$(date +%s%N)
 
 # -------------------------------------------------------------- 1. authorities
 
-heading "1. An operator, a root CA and an issuing CA; their keys are made on the token"
+heading "1. Two operators, a root CA and an issuing CA; their keys are made on the token"
 quiet chancery operator init
 quiet chancery operator add alice --role administrator --role manager
-say "operator alice: her own key signs each decision; the issuer verifies it"
+quiet bob operator init
+quiet chancery operator add bob --role administrator --key "$D/operator/bob.pem.pub"
+say "operators alice and bob: their own keys sign each decision; the issuer verifies it"
 for template in daemon/templates/*.yaml; do
 	quiet chancery template apply "$template"
 done
@@ -185,6 +199,11 @@ token: main
 key: rsa2048
 path_length: 0
 templates: [tls-server, tls-client, user, device]
+limits:
+  quorum: 2
+  operators:
+    - {person: alice, rights: [limits, decide]}
+    - {person: bob, rights: [limits]}
 crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h}
 locations:
   cdp: ["$URL/crl/demo-issuing.crl", "$LDAP/$DN?certificateRevocationList;binary"]
@@ -198,6 +217,9 @@ EOT
 quiet chancery ca create demo-root --policy "$D/work/demo-root.yaml"
 say "demo-root: RSA-3072 key on the token (sensitive, not extractable), self-signed"
 quiet chancery ca create demo-issuing --policy "$D/work/demo-issuing.yaml"
+quiet bob decision sign "$(collecting)"
+say "ceremony: alice ordered demo-issuing and the limits of its key, bob saw the same and signed it, too:"
+say "  $(chancery ca limits show demo-issuing | sed -n 's/^limits SHA-256 */limits version 1, SHA-256 /p')"
 chancery ca csr demo-issuing >"$D/work/demo-issuing.csr"
 id=$(field .id request submit --ca demo-root --template sub-ca "$D/work/demo-issuing.csr")
 wait_state "$id" pending
@@ -205,6 +227,7 @@ quiet chancery request approve "$id" --reason "the demo's issuing CA"
 wait_state "$id" issued
 rest "http://localhost/v1/requests/$id/certificate" >"$D/work/demo-issuing-chain.pem"
 quiet chancery ca install demo-issuing "$D/work/demo-issuing-chain.pem"
+quiet bob decision sign "$(collecting)"
 rest "http://localhost/v1/cas/demo-root/chain" >"$D/work/root.pem"
 say "demo-issuing: RSA-2048 key on the token, its CSR approved and signed by demo-root"
 show "chancery ca list" chancery ca list
@@ -340,6 +363,7 @@ cat <<EOT
      chancery request list     # also: cert list, ca show demo-issuing, crl show demo-issuing
      chancery request submit --ca demo-issuing --template tls-server FILE.csr
      chancery request approve ID
+     chancery ca limits show demo-issuing
      less var/demo/chanceryd.log
      make stop                 # stops it; var/demo can then be removed
 EOT
