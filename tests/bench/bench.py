@@ -41,6 +41,7 @@ from world import World  # noqa: E402
 # The daemon runs in the first ones and rests in the last.
 SERIES = [issue.raw, issue.issue, issue.shapes, issue.latency, peers.peers, crls.crl, scale.scale]
 AT_REST = [machines.queue, machines.signers, machines.machines]
+KINDS = ["raw", "issue", "backlog", "shape", "latency", "peers", "crl", "scale", "queue", "signers", "machines"]
 
 TINY_COUNT = 12
 
@@ -133,6 +134,9 @@ def end_in_order():
 
 def main():
     chosen = options()
+    unknown = [o for o in chosen.only.split(",") if o and o.partition(".")[0] not in KINDS]
+    if unknown:
+        sys.exit(f"bench: no series begins with {', '.join(unknown)}; there are {', '.join(KINDS)}")
     end_in_order()
     os.umask(0o022)
     results = Results()
