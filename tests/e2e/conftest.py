@@ -4,9 +4,11 @@
 worker); databases, tokens and instances are fresh for each test or module.
 """
 
+import faulthandler
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -24,6 +26,11 @@ from harness.nginx import Nginx  # noqa: E402
 from harness.postgres import Database, Postgres  # noqa: E402
 from harness.slapd import Slapd  # noqa: E402
 from harness.softhsm import RecordedToken, Token  # noqa: E402
+
+# A test that takes longer hangs. The first limit ends what it does just then; the
+# second one, for what no exception reaches, ends the whole worker.
+TEST_LIMIT_S = 600
+WORKER_LIMIT_S = TEST_LIMIT_S + 300
 
 
 @pytest.fixture(scope="session")
@@ -185,6 +192,21 @@ def bare_instance(database, token, new_dir):
     if made.process.alive():
         made.stop()
     made.check_logs()
+
+
+def took_too_long(*_):
+    signal.alarm(120)  # for the clearing up
+    raise AssertionError(f"the test hangs: it took longer than {TEST_LIMIT_S} s")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol():
+    signal.signal(signal.SIGALRM, took_too_long)
+    signal.alarm(TEST_LIMIT_S)
+    faulthandler.dump_traceback_later(WORKER_LIMIT_S, exit=True, file=sys.__stderr__)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    signal.alarm(0)
 
 
 @pytest.hookimpl(hookwrapper=True)

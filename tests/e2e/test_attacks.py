@@ -63,6 +63,11 @@ def refused(code, call, *args, **kwargs):
     return caught.value.diag.message_primary
 
 
+# Far more than what is meant to come at once takes on a busy machine, far less
+# than what would have to wait for the attacker: he lets go of nothing.
+AT_ONCE_S = 60
+
+
 class Clock:
     def __enter__(self):
         self.start = time.monotonic()
@@ -70,6 +75,27 @@ class Clock:
 
     def __exit__(self, *exc):
         self.seconds = time.monotonic() - self.start
+
+
+def cpu_seconds(pid):
+    """What a process has computed so far, however busy the machine is."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def refused_cheaply(database, sql, args, user, limit_s):
+    """Refused with CH400 at the cost of so many seconds of a backend's time; what it said."""
+    connection = database.connect(user)
+    try:
+        pid = connection.info.backend_pid
+        before = cpu_seconds(pid)
+        with connection.cursor() as cursor:
+            words = refused("CH400", cursor.execute, sql, args)
+        assert cpu_seconds(pid) - before < limit_s
+        return words
+    finally:
+        connection.close()
 
 
 def pending(queue, issuer):
@@ -88,7 +114,7 @@ def queue_decision(queue, request, action="approve"):
                     "ON id = request_id WHERE public_id = %s", (request,))
     front = queue.connect("chancery_front")
     with front.cursor() as cursor:
-        cursor.execute("SET statement_timeout = '3s'")
+        cursor.execute("SET statement_timeout = '30s'")
         cursor.execute(
             "SELECT chancery.api_decide('uid:0', true, %s, 'demo', %s, decode(%s, 'hex'), 'manual/1', '-', NULL, %s, "
             "now(), now() + interval '5 min', 'text', 'signature', sha256(%s), NULL)",
@@ -112,11 +138,11 @@ def test_open_transaction_holds_nobody_up(queue):
         held = queue_decision(queue, request)  # the front's INSERT has a foreign key to the row
         as_issuer(queue, "SELECT apply_request_decision(%s, %s)", held)
         assert queue.one("SELECT state FROM chancery_store.decision WHERE id = %s", held[:1]) == "queued"
-    assert clock.seconds < 2
+    assert clock.seconds < AT_ONCE_S
     with Clock() as clock:
         words = refused("CH503", queue.one, "SELECT chancery.front_withdraw_request('uid:0', %s, true)", (request,),
                         user="chancery_front")
-    assert "another session" in words and clock.seconds < 3
+    assert "another session" in words and clock.seconds < AT_ONCE_S
     service.rollback()
     service.close()
 
@@ -141,7 +167,7 @@ def test_a_lock_is_not_waited_for_long(postgres, migrated, new_dir):
             cursor.execute("LOCK TABLE chancery_store.template IN ACCESS EXCLUSIVE MODE")
         with Clock() as clock:
             assert front.api.get("/v1/templates").status == 503
-        assert 4 < clock.seconds < 15
+        assert 4 < clock.seconds < AT_ONCE_S
         locker.rollback()
         locker.close()
         assert front.api.get("/v1/templates").status == 200
@@ -179,15 +205,16 @@ def test_audit_entries_are_dated_and_signed_by_the_server(queue, column, value):
     assert queue.one("SELECT writer FROM chancery_store.audit WHERE object = 'c'") == "chancery_issuer"
 
 
+SUBMIT = "SELECT chancery.submit_request('demo', 'auto', %s::bytea, %s::jsonb)"
+
+
 def submit_with(queue, attributes="{}", csr=b"\x30\x00", user="service_one"):
-    return queue.one("SELECT chancery.submit_request('demo', 'auto', %s::bytea, %s::jsonb)", (csr, attributes), user=user)
+    return queue.one(SUBMIT, (csr, attributes), user=user)
 
 
 def test_attributes_that_blow_up(queue):
     bomb = '{"a": [%s]}' % ",".join(["1e131071"] * 60_000)
-    with Clock() as clock:
-        assert "16384" in refused("CH400", submit_with, queue, bomb)
-    assert clock.seconds < 5
+    assert "16384" in refused_cheaply(queue, SUBMIT, (b"\x30\x00", bomb), "service_one", 5)
     assert "16 levels" in refused("CH400", submit_with, queue, '{"a":' + "[" * 4000 + "]" * 4000 + "}")
     assert "16 levels" in refused("CH400", submit_with, queue, '{"a":' * 17 + "1" + "}" * 17)
     submit_with(queue, '{"a":' * 16 + "1" + "}" * 16)
@@ -200,9 +227,7 @@ def test_attributes_that_blow_up(queue):
     b"-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----" * 1800,
 ], ids=["begins", "no end", "dashes", "empty blocks"])
 def test_pem_that_sends_the_expression_astray(queue, csr):
-    with Clock() as clock:
-        refused("CH400", submit_with, queue, csr=csr)
-    assert clock.seconds < 3
+    refused_cheaply(queue, SUBMIT, (csr, "{}"), "service_one", 3)
 
 
 def test_services_speak_for_themselves(queue):
@@ -339,10 +364,10 @@ def test_notify_by_the_thousand(front):
             if n % 10 == 0:
                 with Clock() as clock:
                     assert front.api.get("/v1/status").status == 200
-                assert clock.seconds < 5
+                assert clock.seconds < AT_ONCE_S
     service.close()
     front.rows.checked(request)
-    waiter.join(20)
+    waiter.join(AT_ONCE_S)
     assert not waiter.is_alive()
 
 
@@ -353,22 +378,20 @@ def test_distribution_and_api_do_not_wait_for_each_other(front):
     stuck = [threading.Thread(target=front.web.get, args=(f"/crl/nothing-{i}.crl",)) for i in range(30)]
     for thread in stuck:
         thread.start()
-    with Clock() as clock:
-        assert front.api.get("/v1/status").status == 200
-    assert clock.seconds < 2
+    assert front.api.get("/v1/status").status == 200
+    assert any(thread.is_alive() for thread in stuck)  # they wait still: nobody waited for them
     locker.rollback()
     for thread in stuck:
-        thread.join(30)
+        thread.join(AT_ONCE_S)
     with locker.cursor() as cursor:
         cursor.execute("LOCK TABLE chancery_store.template IN ACCESS EXCLUSIVE MODE")
     stuck = threading.Thread(target=front.api.get, args=("/v1/templates",))
     stuck.start()
-    with Clock() as clock:
-        assert front.web.get("/crl/demo.crl").body == b"a CRL"
-    assert clock.seconds < 2
+    assert front.web.get("/crl/demo.crl").body == b"a CRL"
+    assert stuck.is_alive()
     locker.rollback()
     locker.close()
-    stuck.join(30)
+    stuck.join(AT_ONCE_S)
 
 
 def test_waiting_at_every_connection(front):
@@ -390,9 +413,8 @@ def test_waiting_at_every_connection(front):
                         answered.add(s)
             return len(answered) >= 32
 
-        with Clock() as clock:
-            wait_until(some, what="those beyond the limit")
-        assert clock.seconds < 15 and len(answered) == 32
+        wait_until(some, what="those beyond the limit")
+        assert len(answered) == 32  # the others wait their half minute
         assert front.api.get("/v1/status").status == 200
     finally:
         for s in crowd:
@@ -414,7 +436,7 @@ def test_half_bodies_of_many(front):
     try:
         for _ in range(230):
             s = socket.socket(socket.AF_UNIX)
-            s.settimeout(10)
+            s.settimeout(AT_ONCE_S)
             s.connect(front.socket_path)
             crowd.append(s)
             s.sendall(head)
@@ -451,14 +473,26 @@ def test_few_descriptors_and_slow_clients(few_descriptors, postgres, migrated, n
                 return front.web.get("/crl/demo.crl").body == b"a CRL"
             return False
 
+        def out_of_time():
+            """Whether one of the crowd heard that its 10 s for a head are over."""
+            for s in crowd:
+                s.setblocking(False)
+                with contextlib.suppress(OSError):
+                    if b" 408 " in s.recv(100):
+                        return True
+            return False
+
         try:
-            with Clock() as clock:
+            for _ in range(5):  # a busy machine may not come to it within those 10 s
                 slow(90)
                 assert front.api.get("/v1/status").status == 200  # the other door is open
-                wait_until(served, 6, what="a CRL in spite of the crowd")
-            assert clock.seconds < 6  # and not only when the slow heads' 10 s are over
+                wait_until(served, what="a CRL in spite of the crowd")
+                if not out_of_time():
+                    break
+            else:
+                raise AssertionError("a CRL only when the time of the slow heads was over")
             slow(90)
-            wait_until(served, 6, what="a CRL, again")
+            wait_until(served, what="a CRL, again")
         finally:
             for s in crowd:
                 s.close()
@@ -551,7 +585,7 @@ def test_stopped_child_does_not_stop_the_end(bare_instance):
         os.kill(pid, signal.SIGSTOP)
     with Clock() as clock:
         assert bare_instance.stop() == 1  # it says that it had to kill
-    assert clock.seconds < 15
+    assert clock.seconds < AT_ONCE_S
     assert not os.path.exists(bare_instance.socket_path)
 
 
@@ -580,7 +614,7 @@ def test_thrown_out_of_the_database_under_load(new_authority):
                 assert answer.status in (201, 503), answer
                 return answer.json().get("id")
 
-            ids.append(wait_until(sent, 60, what="a request taken"))
+            ids.append(wait_until(sent, what="a request taken"))
     finally:
         stop.set()
         thrower.join()
@@ -671,7 +705,7 @@ def test_full_disk_of_the_database(small_disk, postgres, migrated, new_dir):
                     taken.append(answer.json()["id"])
                 return answer.status == 503
 
-            wait_until(full, 60, what="a full disk")
+            wait_until(full, what="a full disk")
             assert front.web.get("/crl/demo.crl").body == b"a CRL"
             os.unlink(filler)
             wait_until(lambda: front.api.post("/v1/requests", body).status == 201, what="room again")

@@ -463,7 +463,7 @@ def test_token_fails_for_a_while(new_authority, recorded_token, work_dir):
     a.approve(request)
     wait_until(lambda: ["0x30"] in [c[:1] for c in recorded_token.calls("sign")], what="the failure")
     recorded_token.fail()
-    a.wait_state(request, "issued", timeout=60)
+    a.wait_state(request, "issued")
 
 
 # --------------------------------------------------------------- configuration

@@ -18,7 +18,7 @@ from harness import clients
 from harness.authority import PASSPHRASE, Authority
 from harness.chanceryd import program
 from harness.cli import Cli
-from harness.process import free_port, run, wait_until
+from harness.process import PATIENCE_S, free_port, run, wait_until
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -501,7 +501,7 @@ class Terminal:
             os.execve(cli.program, cli.argv(*words), cli.environment())
         self.said = ""
 
-    def wait_for(self, text, timeout=30):
+    def wait_for(self, text, timeout=PATIENCE_S):
         deadline = time.monotonic() + timeout
         while text not in self.said:
             assert time.monotonic() < deadline, self.said

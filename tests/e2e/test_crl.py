@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from harness import clients
 from harness.chanceryd import sanitized
 from harness.issuer_sql import Store
-from harness.process import run, wait_until
+from harness.process import PATIENCE_S, run, wait_until
 
 STORE = "SET search_path = chancery_store; "
 
@@ -262,7 +262,7 @@ def test_calendar_by_itself(shared_instance, read):
     a.create_issuing("ticking", crl={"period": "6s", "overlap": "5s", "delta_period": "2s", "delta_overlap": "1s"})
     scope = scope_of(a, "ticking")
     wait_until(lambda: one(a, "SELECT count(*) FROM crl WHERE scope_id = %s AND NOT delta AND state = 'issued'", scope) >= 3,
-               timeout=40, what="three complete CRLs")
+               what="three complete CRLs")
     rows = sql(a, "SELECT number::int, delta, this_update, scheduled, state FROM crl WHERE scope_id = %s AND "
                "state = 'issued' ORDER BY id", scope)
     assert all(scheduled for _, _, _, scheduled, _ in rows)
@@ -431,19 +431,24 @@ def newest(a):
     return rows[0] if rows else None
 
 
-def wait_state(a, state, number=None, timeout=30):
+def wait_state(a, state, number=None):
     def reached():
         row = newest(a)
         return row if row and row[1] == state and number in (None, row[0]) else None
 
-    return wait_until(reached, timeout, what=f"a CRL that is {state}", alive=a.daemon.process)
+    return wait_until(reached, what=f"a CRL that is {state}", alive=a.daemon.process)
 
 
 def kill_issuer(a):
     """kill -9, and its lease is at its end: nobody waits half a minute here."""
     old = a.daemon.pids("issuer")
+    sessions = [pid for pid, in sql(a, "SELECT pid FROM pg_stat_activity WHERE usename = 'chancery_issuer' AND "
+                                    "datname = current_database()")]
     assert a.daemon.kill_role("issuer") == 1
     wait_until(lambda: not set(old) & set(a.daemon.pids("issuer")), what="the issuer's end")
+    # The server finishes what it was asked for before it notices; what waits for a Stall does not.
+    wait_until(lambda: one(a, "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s) AND "
+                           "wait_event_type IS DISTINCT FROM 'Lock'", sessions) == 0, what="the end of its sessions")
     end_leases(a)
 
 
@@ -455,7 +460,7 @@ def end_leases(a):
 def check_numbers(a):
     """Each number has one complete and one delta CRL at most, what is issued is
     what was committed, and nothing is left open."""
-    wait_until(lambda: one(a, "SELECT count(*) FROM crl WHERE state IN ('building', 'signing')") == 0, timeout=60,
+    wait_until(lambda: one(a, "SELECT count(*) FROM crl WHERE state IN ('building', 'signing')") == 0,
                what="an end of all CRLs")
     for number, delta, committed, artifact in sql(
             a, "SELECT number, delta, tbs_sha256, artifact_id FROM crl WHERE state = 'issued' ORDER BY id"):
@@ -480,7 +485,7 @@ def test_killed_while_building(long_ca, ordering, read):
     end_leases(a)  # what was on its way when it died
     row = wait_state(a, "issued", number + 1)
     assert sql(a, "SELECT state, tbs_sha256 FROM crl WHERE number = %s AND scope_id = %s", number, a.scope) == [("burnt", None)]
-    assert order.wait(30) == 0
+    assert order.wait(PATIENCE_S) == 0
     assert len(read(a).revoked) == 100 and read(a).number == row[0]
     check_numbers(a)
 
@@ -497,7 +502,7 @@ def test_killed_while_signing(long_ca, ordering, read):
     a.daemon.kill_role("signer", signal.SIGCONT)
     row = wait_state(a, "issued", number)
     assert bytes(row[2]) == bytes(digest) and row[3] == epoch + 1
-    assert order.wait(30) == 0
+    assert order.wait(PATIENCE_S) == 0
     assert len(read(a).revoked) == 100
     a.issue_crl()
     assert len(read(a).revoked) == 150
@@ -542,7 +547,7 @@ def test_connection_lost_while_completing(long_ca, ordering, read):
     stall.end()
     row = wait_state(a, "issued", number)
     assert row[3] == epoch
-    assert order.wait(30) == 0
+    assert order.wait(PATIENCE_S) == 0
     assert one(a, "SELECT count(*) FROM audit WHERE action = 'crl.issued'") == before + 1
     # The delta that goes with it, too.
     wait_until(lambda: read(a, delta=True).number == number, what="the delta beside it")
@@ -559,8 +564,8 @@ def test_database_lost_while_building(long_ca, ordering, read):
         "datname = current_database()")
     stall.end()
     end_leases(a)
-    wait_until(lambda: newest(a)[0] > number and newest(a)[1] == "issued", timeout=60, what="the next CRL")
-    assert order.wait(60) == 0
+    wait_until(lambda: newest(a)[0] > number and newest(a)[1] == "issued", what="the next CRL")
+    assert order.wait(PATIENCE_S) == 0
     assert len(read(a).revoked) == 100
     check_numbers(a)
 
@@ -574,7 +579,7 @@ def test_signer_killed_while_signing(long_ca, ordering, read):
     a.daemon.kill_role("signer")
     row = wait_state(a, "issued", number)
     assert bytes(row[2]) == bytes(digest) and row[3] == epoch  # the issuer never let go of it
-    assert order.wait(30) == 0
+    assert order.wait(PATIENCE_S) == 0
     assert len(read(a).revoked) == 100
     check_numbers(a)
 
@@ -590,18 +595,17 @@ def test_stopped_while_the_token_is_away(new_authority, recorded_token, read):
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         number, _, digest, _, _ = wait_state(a, "signing")
-        began = time.monotonic()
-        assert a.daemon.stop() == 0
-        assert time.monotonic() - began < 10
+        assert a.daemon.stop() == 0  # and nothing had to be killed
     finally:
         order.kill()
         order.wait()
+    # Nobody has to wait for the end of a lease.
+    assert sql(a, "SELECT state, lease_until <= now() FROM crl WHERE number = %s AND NOT delta AND scope_id = %s",
+               number, a.scope) == [("signing", True)]
     a.token.fail()
-    began = time.monotonic()
     a.daemon.start()
     row = wait_state(a, "issued", number)
     assert bytes(row[2]) == bytes(digest)
-    assert time.monotonic() - began < 20  # not the half minute of a lease
     assert len(read(a).revoked) == 20
     check_numbers(a)
 
@@ -635,7 +639,7 @@ def test_killed_at_random(new_authority, recorded_token):
             order.wait()
     end_leases(a)
     # The supervisor lets roles that die so often rest for up to half a minute.
-    wait_until(lambda: one(a, "SELECT count(*) FROM decision WHERE state IN ('queued', 'working')") == 0, timeout=180,
+    wait_until(lambda: one(a, "SELECT count(*) FROM decision WHERE state IN ('queued', 'working')") == 0, timeout=400,
                what="an end of all orders", alive=a.daemon.process)
     a.issue_crl()
     crl = x509.load_der_x509_crl(a.crl())

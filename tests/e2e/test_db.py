@@ -7,13 +7,14 @@ import subprocess
 import pytest
 
 from harness.postgres import MIGRATIONS
+from harness.process import PATIENCE_S
 from harness.programs import unit_program
 from harness.rows import seed, submit
 
 
 def run_program(path, **environment):
     done = subprocess.run([path], env=dict(os.environ, **environment), text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=300, check=False)
+                          stderr=subprocess.STDOUT, timeout=2 * PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout
     assert "PASSED" in done.stdout and "Sanitizer" not in done.stdout
 
@@ -30,7 +31,7 @@ def test_against_a_server(postgres, name):
 def test_calls_of_the_queue(empty_database):
     """Migrated by the program itself, which works on no other schema."""
     migrate = [unit_program("db_server_test"), "migrate", empty_database.dsn("chancery_owner"), MIGRATIONS]
-    subprocess.run(migrate, check=True, timeout=60)
+    subprocess.run(migrate, check=True, timeout=PATIENCE_S)
     seed(empty_database)
     submit(empty_database, count=3)
     run_program(unit_program("db_request_test"), CHANCERY_TEST_QUEUE=empty_database.dsn("chancery_issuer"))

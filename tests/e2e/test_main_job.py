@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID
 
 from harness import clients
-from harness.process import run, wait_until
+from harness.process import PATIENCE_S, run, wait_until
 
 
 def load(pem):
@@ -283,10 +283,10 @@ def test_waiting_service_learns_at_once(shared_instance, work_dir):
     try:
         connection.cursor().execute("LISTEN chancery_done")
         a.cli("request", "approve", request)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while a.api.get(f"/v1/requests/{request}").json()["state"] != "issued":
             assert time.monotonic() < deadline
-            assert select.select([connection], [], [], 5)[0], "no notification"
+            assert select.select([connection], [], [], PATIENCE_S)[0], "no notification"
             connection.poll()
             connection.notifies.clear()
     finally:

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from harness.postgres import MIGRATIONS
-from harness.process import wait_until
+from harness.process import PATIENCE_S, wait_until
 from harness.programs import unit_program
 
 LOCK = 7238129047158  # MIGRATION_LOCK
@@ -25,7 +25,7 @@ def migrate(program, empty_database):
 
     def run(directory=MIGRATIONS, user="chancery_owner"):
         done = subprocess.run([program, "migrate", empty_database.dsn(user), directory], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE_S, check=False)
         return done.returncode, done.stdout
 
     return run
@@ -35,7 +35,7 @@ def migrate(program, empty_database):
 def check(program, empty_database):
     def run(user="chancery_front"):
         done = subprocess.run([program, "check", empty_database.dsn(user)], text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=60, check=False)
+                              stderr=subprocess.STDOUT, timeout=PATIENCE_S, check=False)
         return done.returncode, done.stdout
 
     return run
@@ -98,7 +98,7 @@ def test_two_at_once_are_safe(program, empty_database, own):
         wait_until(lambda: empty_database.one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
                                               " AND NOT granted") == 4, what="four that wait")
         cursor.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
-    outputs = sorted(p.communicate(timeout=60)[0] for p in running)
+    outputs = sorted(p.communicate(timeout=PATIENCE_S)[0] for p in running)
     assert [p.returncode for p in running] == [0] * 4 and outputs == ["0\n", "0\n", "0\n", "2\n"]
     holder.close()
 

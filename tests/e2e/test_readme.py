@@ -17,7 +17,7 @@ from harness import clients
 from harness.chanceryd import SANITIZER_ENVIRONMENT, Chanceryd, build_dir, program
 from harness.postgres import REPO, Database, Postgres
 from harness.process import SANITIZER, run, wait_until
-from harness.programs import build_flags
+from harness.programs import make
 from harness.softhsm import Token
 
 UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
@@ -258,7 +258,7 @@ class Story:
     def run(self, number, command):
         """Runs one command; its output. Both tell where it stands."""
         typed = self.typed(command)
-        result = run(["sh", "-c", typed], check=False, text=True, cwd=self.directory, env=self.environment, timeout=90)
+        result = run(["sh", "-c", typed], check=False, text=True, cwd=self.directory, env=self.environment)
         said = f"README.md:{number}: {command}\n{typed}\nexit {result.returncode}\n{result.stdout}\n{result.stderr}"
         assert result.returncode == 0, f"{said}\n{self.daemon.process.log_tail()}"
         assert not SANITIZER.search(result.stderr), said
@@ -273,7 +273,7 @@ class Story:
 def installed(new_dir):
     """`make install` into a directory of its own: what stands there as /usr/local."""
     directory = new_dir("installed")
-    run(["make", "-s", "-C", REPO, *build_flags(), "install", f"DESTDIR={directory}"], timeout=600)
+    make("install", f"DESTDIR={directory}")
     return os.path.join(directory, "usr/local")
 
 

@@ -43,7 +43,7 @@ class Answer:
 class Api:
     """One connection for each call, as curl does it."""
 
-    def __init__(self, socket_path=None, port=None, client=None, ca_file=None, plain=False, timeout=60):
+    def __init__(self, socket_path=None, port=None, client=None, ca_file=None, plain=False, timeout=120):
         """socket_path, or port on loopback with client=(certificate, key) and
         ca_file; plain: HTTP without TLS (the distribution listener)."""
         self.socket_path = socket_path

@@ -10,7 +10,7 @@ from . import clients
 from .chanceryd import Chanceryd, program, write_yaml
 from .cli import Cli
 from .postgres import REPO
-from .process import wait_until
+from .process import PATIENCE_S, wait_until
 from .softhsm import Token
 
 PASSPHRASE = "correct horse battery staple"
@@ -129,7 +129,7 @@ class Authority:
         path = csr.path if isinstance(csr, clients.Csr) else csr
         return self.cli.json("request", "submit", "--ca", ca or self.issuing, "--template", template, path)["id"]
 
-    def wait_state(self, request, *states, timeout=30):
+    def wait_state(self, request, *states, timeout=PATIENCE_S):
         def reached():
             answer = self.api.wait_request(request, 5)
             return answer if answer["state"] in states else None
@@ -166,7 +166,7 @@ class Authority:
         assert answer.status == 200, answer
         return clients.split_pem(answer.body.decode())[0]
 
-    def crl(self, ca=None, delta=False, timeout=20):
+    def crl(self, ca=None, delta=False, timeout=PATIENCE_S):
         """The DER bytes that the distribution listener serves."""
         ca = ca or self.issuing
         path = f"/crl/{ca}{'-delta' if delta else ''}.crl"

@@ -8,7 +8,7 @@ import yaml
 
 from .api import Api
 from .postgres import MIGRATIONS, REPO
-from .process import SANITIZER, Process, free_port, run, wait_until
+from .process import PATIENCE_S, SANITIZER, Process, free_port, run, wait_until
 
 
 def build_dir():
@@ -76,7 +76,7 @@ class Chanceryd:
         self.config = {
             "state_dir": self.state_dir,
             "log_level": "debug",
-            "drain_timeout": "20s",
+            "drain_timeout": "60s",
             "database": {
                 "owner": database.dsn("chancery_owner"),
                 "issuer": database.dsn("chancery_issuer"),
@@ -116,7 +116,7 @@ class Chanceryd:
     def write_config(self):
         return write_yaml(self.config_path, self.config, 0o600)
 
-    def run(self, *args, check=True, timeout=60):
+    def run(self, *args, check=True, timeout=PATIENCE_S):
         """Runs chanceryd with arguments to its end (--migrate, --check-config)."""
         return run(
             [program("chanceryd"), "--config", self.config_path, *args],
@@ -130,7 +130,7 @@ class Chanceryd:
         self.write_config()
         return self.run("--migrate", "--migrations", MIGRATIONS)
 
-    def start(self, wait=True, timeout=30):
+    def start(self, wait=True, timeout=PATIENCE_S):
         self.write_config()
         try:
             os.unlink(self.run_file)  # of an earlier life: it would look ready at once
@@ -153,7 +153,7 @@ class Chanceryd:
         except (FileNotFoundError, ValueError):
             return None
 
-    def wait_ready(self, timeout=30):
+    def wait_ready(self, timeout=PATIENCE_S):
         """Until the supervisor says that all roles are ready, and the API answers."""
 
         def ready():
@@ -166,7 +166,7 @@ class Chanceryd:
 
         wait_until(ready, timeout, what="chanceryd", alive=self.process)
 
-    def stop(self, timeout=40):
+    def stop(self, timeout=PATIENCE_S):
         """SIGTERM: drains and ends with status 0."""
         status = self.process.stop(timeout=timeout)
         self.check_logs()

@@ -3,7 +3,7 @@
 import json
 import os
 
-from .process import SANITIZER, run
+from .process import PATIENCE_S, SANITIZER, run
 
 
 class CommandFailed(AssertionError):
@@ -46,7 +46,7 @@ class Cli:
             env["CHANCERY_OPERATOR_KEY"] = self.operator_key
         return env
 
-    def result(self, *args, timeout=90, **kwargs):
+    def result(self, *args, timeout=PATIENCE_S, **kwargs):
         """Runs the command whatever its end."""
         result = run(
             self.argv(*args), check=False, text=True, timeout=timeout, env=self.environment(), **kwargs

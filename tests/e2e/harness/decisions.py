@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from .process import wait_until
+from .process import PATIENCE_S, wait_until
 
 FIELDS = ("action", "ca", "object", "csr-sha256", "template", "reason", "body-sha256", "nonce", "issued", "expires")
 
@@ -104,7 +104,7 @@ class Front:
             return e.pgcode, e.diag.message_primary
         raise AssertionError(f"taken as {taken}")
 
-    def outcome(self, decision, timeout=20):
+    def outcome(self, decision, timeout=PATIENCE_S):
         """(state, sentence) when the issuer has closed it."""
 
         def closed():

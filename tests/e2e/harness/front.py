@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from .api import Api
 from .chanceryd import SANITIZER_ENVIRONMENT, Chanceryd, program
 from .clients import self_signed
-from .process import Process, wait_until
+from .process import PATIENCE_S, Process, wait_until
 
 CONTROL_FD = 3
 CONTROL_LISTENER, CONTROL_RELOAD, CONTROL_DRAIN, CONTROL_READY = 2, 3, 4, 5
@@ -91,7 +91,7 @@ class Front:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tcp.bind(("127.0.0.1", port))
             self._listen(kind, tcp)
-        self.control.settimeout(30)
+        self.control.settimeout(PATIENCE_S)
         while self.control.recv(512)[0] != CONTROL_READY:
             pass
 
@@ -118,7 +118,7 @@ class Front:
         """Drains it; returns its exit status."""
         if self.process.alive():
             self.drain()
-            self.process.wait(30)
+            self.process.wait()
         self.settings.process.log_path = self.process.log_path
         self.settings.check_logs()
         return self.process.popen.returncode

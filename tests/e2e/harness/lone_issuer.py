@@ -9,7 +9,7 @@ import struct
 import subprocess
 
 from .chanceryd import SANITIZER_ENVIRONMENT, Chanceryd, program
-from .process import SANITIZER, Process
+from .process import PATIENCE_S, SANITIZER, Process
 
 CONTROL_FD = 3
 CONTROL_SIGNER_CHANNEL, CONTROL_DRAIN, CONTROL_READY = 1, 4, 5
@@ -45,7 +45,7 @@ class Child(Process):
         else:
             socket.send_fds(self.control, [message], [descriptor])
 
-    def wait_ready(self, timeout=30):
+    def wait_ready(self, timeout=PATIENCE_S):
         self.control.settimeout(timeout)
         while self.control.recv(512)[0] != CONTROL_READY:
             pass

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from .chanceryd import SANITIZER_ENVIRONMENT, build_dir
 from .postgres import REPO
-from .process import SANITIZER, Process, run, wait_until
+from .process import PATIENCE_S, SANITIZER, Process, run, wait_until
 from .programs import make_build_dir
 
 CHUNK = 1 << 20
@@ -158,12 +158,12 @@ class Outbox:
                         "JOIN publication p ON p.id = x.publication_id JOIN target t ON t.id = p.target_id "
                         "WHERE t.name = %s ORDER BY x.id", (target,))
 
-    def wait_done(self, *targets, timeout=20):
+    def wait_done(self, *targets, timeout=PATIENCE_S):
         for target in targets:
             wait_until(lambda t=target: self.row(t)["state"] == "done", timeout,
                        what=f"publication to {target}", alive=self.process)
 
-    def wait_failed(self, target, word, timeout=20):
+    def wait_failed(self, target, word, timeout=PATIENCE_S):
         """Until an attempt failed for a reason that holds the word; returns it."""
         def found():
             return [e for o, e in self.attempts(target) if o == "failed" and word in e]

@@ -10,7 +10,7 @@ import subprocess
 
 import psycopg2
 
-from .process import Process, command_as, run, wait_until
+from .process import PATIENCE_S, Process, command_as, run, wait_until
 
 REPO = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 MIGRATIONS = os.path.join(REPO, "migrations")
@@ -134,7 +134,9 @@ class Postgres:
         return f"host={self.socket_dir} dbname={dbname} user={user}"
 
     def connect(self, dbname, user="postgres", autocommit=True):
-        connection = psycopg2.connect(self.dsn(dbname, user), connect_timeout=10)
+        # Nothing that a test asks for takes that long: a lock held by mistake ends it.
+        connection = psycopg2.connect(
+            self.dsn(dbname, user), connect_timeout=60, options=f"-c statement_timeout={PATIENCE_S}s")
         connection.autocommit = autocommit
         return connection
 

@@ -19,6 +19,11 @@ SANITIZER = re.compile(
 _running = set()
 
 
+# How long the tests wait for what comes by itself: patience, for a busy machine,
+# and never the thing that is tested.
+PATIENCE_S = 180
+
+
 def _kill_all():
     for process in list(_running):
         process.kill()
@@ -76,10 +81,10 @@ class Process:
     def send_signal(self, number):
         self.popen.send_signal(number)
 
-    def wait(self, timeout=30):
+    def wait(self, timeout=PATIENCE_S):
         return self.popen.wait(timeout)
 
-    def stop(self, number=signal.SIGTERM, timeout=40):
+    def stop(self, number=signal.SIGTERM, timeout=PATIENCE_S):
         """Asks to end, waits, kills what is left; returns the exit status."""
         if self.popen is None:
             return None
@@ -120,7 +125,7 @@ class Process:
         return f"--- {self.log_path}\n" + "\n".join(self.log().splitlines()[-lines:])
 
 
-def wait_until(condition, timeout=60, interval=0.02, what="condition", alive=None):
+def wait_until(condition, timeout=PATIENCE_S, interval=0.02, what="condition", alive=None):
     """Calls condition until it returns something true, and returns that.
 
     alive: a Process whose end also ends the waiting.
@@ -151,25 +156,28 @@ def has_ended(pid):
         return True
 
 
-_given = set()
+_reserved = {}
 
 
 def free_port():
-    """A TCP port on loopback that nobody listens on.
+    """A TCP port on loopback that nobody listens on, and that no other test gets
+    while this process lives.
 
     Below the kernel's ephemeral range, so that no outgoing connection takes it
-    between the answer and its use; random, so that parallel workers differ.
+    between the answer and its use. Reserved for all tests on this machine by a
+    name in the abstract namespace, which goes away with the process.
     """
     while True:
         port = random.randrange(20000, 32000)
-        if port in _given:
-            continue
-        with socket.socket() as s:
-            try:
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0chancery-test-port-{port}")
+            with socket.socket() as s:
                 s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _given.add(port)
+        except OSError:
+            reservation.close()
+            continue
+        _reserved[port] = reservation
         return port
 
 
@@ -188,7 +196,7 @@ def find_program(name):
     raise FileNotFoundError(f"{name} is not installed: run scripts/bootstrap.sh check")
 
 
-def run(argv, check=True, timeout=60, **kwargs):
+def run(argv, check=True, timeout=PATIENCE_S, **kwargs):
     """Runs a program to its end; on failure the message holds its output."""
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     if "input" in kwargs:

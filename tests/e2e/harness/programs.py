@@ -1,6 +1,7 @@
 """make with the flags of the build under test; test programs in C that need a
 service which only these tests start."""
 
+import fcntl
 import os
 import re
 
@@ -26,7 +27,14 @@ def build_flags():
     return [f"BUILD={make_build_dir()}", f"SANITIZE={found.group(1) if found else ''}"]
 
 
+def make(*targets):
+    """One make at a time: the workers share the directory."""
+    with open(os.path.join(build_dir(), "tests.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(["make", "-s", "-C", REPO, *build_flags(), *targets], timeout=600)
+
+
 def unit_program(name):
     """The path of tests/unit/<name>.c as a program of the build under test."""
-    run(["make", "-s", "-C", REPO, *build_flags(), os.path.join(make_build_dir(), "unit", name)])
+    make(os.path.join(make_build_dir(), "unit", name))
     return os.path.join(build_dir(), "unit", name)

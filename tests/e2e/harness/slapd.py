@@ -90,8 +90,8 @@ class Slapd:
             return False
 
     def connect(self):
-        server = ldap3.Server("127.0.0.1", port=self.port, connect_timeout=5)
-        return ldap3.Connection(server, self.root_dn, self.password, auto_bind=True)
+        server = ldap3.Server("127.0.0.1", port=self.port, connect_timeout=60)
+        return ldap3.Connection(server, self.root_dn, self.password, auto_bind=True, receive_timeout=60)
 
     def _add_suffix(self):
         with self.connect() as connection:
