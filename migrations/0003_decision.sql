@@ -76,9 +76,10 @@ LANGUAGE sql STABLE AS $$
     ORDER BY s.received_at, c.id
 $$;
 
--- For each document: how many it takes, who signed (persons, as the document
--- names them), how many are missing, and who could still sign. A person counts
--- once, with however many keys.
+-- For each document: how many it takes, who signed, how many are missing, and who
+-- could still sign. A person counts once, with however many keys, and only under the
+-- name by which he is registered: otherwise two names in a document could be one
+-- person.
 CREATE FUNCTION ceremony_state(d decision)
 RETURNS TABLE (document text, ca text, quorum int, signed text[], missing int, may_sign text[])
 LANGUAGE sql STABLE AS $$
@@ -88,8 +89,8 @@ LANGUAGE sql STABLE AS $$
     FROM ceremony_documents(d.action, d.ca_id, d.body) o (document)
     CROSS JOIN LATERAL (SELECT limits_line(o.document, 'quorum')::int AS quorum) q
     CROSS JOIN LATERAL (SELECT ARRAY(
-        SELECT DISTINCT limits_person(o.document, k.spki, 'limits') FROM ceremony_signers(d) k
-        WHERE limits_person(o.document, k.spki, 'limits') IS NOT NULL ORDER BY 1) AS persons) s
+        SELECT DISTINCT k.person FROM ceremony_signers(d) k
+        WHERE limits_person(o.document, k.spki, 'limits') = k.person ORDER BY 1) AS persons) s
 $$;
 
 -- Why the signer would refuse a certificate that this key approved: a sentence

@@ -629,7 +629,7 @@ END $$;
 -- Handing in the same statement again, because the answer was lost, gives the
 -- same answer.
 CREATE FUNCTION decide_repeated(s api_statement, p_credential_id bigint, p_statement text) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     d decision;
 BEGIN
@@ -639,6 +639,8 @@ BEGIN
         RETURN NULL;
     ELSIF d.statement <> p_statement THEN
         PERFORM api_fail('CH409', 'the statement''s nonce was used for another one: make and sign a new one');
+    ELSIF is_ceremony(d.action) THEN
+        RETURN ceremony_go_on(d);
     END IF;
     RETURN jsonb_build_object('id', d.public_id, 'action', d.action, 'state', d.state);
 END $$;

@@ -5,6 +5,12 @@ SET search_path = chancery_store, pg_temp;
 
 -- ------------------------------------------------------------------ signing
 
+CREATE FUNCTION unnamed_sentence(d decision, p_person text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT format('the limits of CA "%s" do not name this key as that of operator %s with the right "limits", so that its '
+        'signature would not count; those who may sign: %s', (SELECT string_agg(ca, '", "') FROM ceremony_state(d)), p_person,
+        (SELECT string_agg(DISTINCT m, ', ') FROM ceremony_state(d), unnest(may_sign) m))
+$$;
+
 -- Refuses the first signature when it would not count, or when what is signed
 -- could not be carried out anyway.
 CREATE FUNCTION ceremony_begin(d decision, p_ca text) RETURNS void LANGUAGE plpgsql AS $$
@@ -20,10 +26,7 @@ BEGIN
         PERFORM api_fail('CH409', CASE WHEN d.action = 'signer-reseed' THEN 'the document lists no key of a CA'
             ELSE format('CA "%s" has no limits', p_ca) END);
     ELSIF NOT EXISTS (SELECT FROM ceremony_state(d) WHERE cardinality(signed) > 0) THEN
-        PERFORM api_fail('CH403', format('this key of operator %s is not named in the limits of CA "%s" with the right '
-            '"limits", so that its signature would not count; those who may sign: %s', v_person,
-            (SELECT string_agg(ca, '", "') FROM ceremony_state(d)),
-            (SELECT string_agg(DISTINCT m, ', ') FROM ceremony_state(d), unnest(may_sign) m)));
+        PERFORM api_fail('CH403', unnamed_sentence(d, v_person));
     END IF;
 END $$;
 
@@ -80,12 +83,10 @@ BEGIN
             format('decision %s has all signatures that it needs and is being carried out', d.public_id)
         WHEN d.state = 'applied' THEN format('decision %s is carried out already', d.public_id)
         WHEN d.state = 'refused' THEN format('decision %s was refused: %s', d.public_id, d.outcome)
-        WHEN NOT EXISTS (SELECT FROM ceremony_state(d) s WHERE limits_person(s.document, p_spki, 'limits') IS NOT NULL) THEN
-            format('this key of operator %s is not named in the limits of CA "%s" with the right "limits", so that its '
-                'signature would not count; those who may sign: %s', p_person,
-                (SELECT string_agg(ca, '", "') FROM ceremony_state(d)),
-                (SELECT string_agg(DISTINCT m, ', ') FROM ceremony_state(d), unnest(may_sign) m))
-        WHEN NOT EXISTS (SELECT FROM ceremony_state(d) s WHERE limits_person(s.document, p_spki, 'limits') <> ALL (s.signed)) THEN
+        WHEN NOT EXISTS (SELECT FROM ceremony_state(d) s WHERE limits_person(s.document, p_spki, 'limits') = p_person) THEN
+            unnamed_sentence(d, p_person)
+        WHEN NOT EXISTS (SELECT FROM ceremony_state(d) s WHERE limits_person(s.document, p_spki, 'limits') = p_person
+                AND p_person <> ALL (s.signed)) THEN
             format('%s has signed decision %s already: each person counts once, and another one has to sign: %s',
                 p_person, d.public_id,
                 (SELECT string_agg(DISTINCT m, ', ') FROM ceremony_state(d), unnest(may_sign) m WHERE missing > 0))
@@ -225,7 +226,7 @@ END $$;
 
 -- ------------------------------------------------------------------- rights
 
-GRANT EXECUTE ON FUNCTION ceremony_needs, ceremony_signatures, ceremony_begin, ceremony_go_on, signature_obstacle,
+GRANT EXECUTE ON FUNCTION ceremony_needs, ceremony_signatures, unnamed_sentence, ceremony_begin, ceremony_go_on, signature_obstacle,
     decision_json TO chancery_api;
 GRANT EXECUTE ON FUNCTION api_time TO chancery_issuer; -- for expire_decisions
 

@@ -239,8 +239,8 @@ decision_await(struct cli *cli, const struct decision *d, json_t **outcome, stru
 		if (time(NULL) >= end)
 			return error_set(e, ERROR_TIMEOUT,
 			    "decision %s still waits; it stays in the queue, and \"chancery "
-			    "status\" shows when none is open any more",
-			    d->id);
+			    "decision show %s\" shows how it stands",
+			    d->id, d->id);
 		/* A service that does not wait is not asked in a tight loop. */
 		(void)nanosleep(&pause, NULL);
 	}

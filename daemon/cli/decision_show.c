@@ -53,7 +53,7 @@ check_policy(const struct limits_body *parts, const struct limits *l, struct err
 }
 
 static bool
-read_limits(struct shown_decision *d, struct error *e)
+read_limits(struct cli *cli, struct shown_decision *d, struct error *e)
 {
 	struct limits_body parts;
 
@@ -64,6 +64,8 @@ read_limits(struct shown_decision *d, struct error *e)
 		(struct bytes){(const uint8_t *)d->body, strlen(d->body)}, &parts, d->fresh, e) ||
 	    !check_policy(&parts, d->fresh, e))
 		return error_wrap(e, "what is to be signed");
+	if (!people_load(cli, &d->people, e))
+		return false;
 	if (strcmp(d->fresh->ca, d->statement.ca) != 0)
 		return error_set(e, ERROR_INPUT,
 		    "the statement is about CA %s, but the limits are of CA %s", d->statement.ca,
@@ -82,13 +84,13 @@ read_subject(struct cli *cli, struct shown_decision *d, struct error *e)
 	switch (d->statement.action) {
 	case STATEMENT_CA_CREATE:
 		d->counts = NULL;
-		if (!read_limits(d, e))
+		if (!read_limits(cli, d, e))
 			return false;
 		d->counts = d->fresh;
 		return true;
 	case STATEMENT_CA_LIMITS:
 		if (!limits_current_load(cli, d->statement.ca, &d->current, e) ||
-		    !read_limits(d, e))
+		    !read_limits(cli, d, e))
 			return false;
 		d->counts = &d->current->limits;
 		return !open || limits_check_change(&d->current->limits, d->current->sha256,
@@ -128,6 +130,7 @@ void
 shown_decision_clear(struct shown_decision *d)
 {
 	limits_current_free(d->current);
+	people_free(&d->people);
 	free(d->fresh);
 	json_decref(d->answer);
 	*d = (struct shown_decision){0};
@@ -164,8 +167,26 @@ put_policy(const struct shown_decision *d, FILE *out)
 
 	if (policy == NULL || policy[5] == '\0')
 		return;
-	(void)fprintf(out, "Its policy:\n");
+	(void)fprintf(out, "The policy of CA %s:\n", d->fresh->ca);
 	put_text(out, "  ", policy + 5);
+}
+
+/* Keys that stand under another name than that by which they are registered. */
+static void
+put_strangers(const struct shown_decision *d, FILE *out)
+{
+	for (size_t i = 0; i < d->fresh->operator_count; i++) {
+		const struct limits_operator *o = &d->fresh->operators[i];
+		const struct person_key *known = people_find_key(
+		    &d->people, (struct bytes){o->spki, o->spki_len});
+
+		if (known != NULL && strcmp(known->person, o->person) == 0)
+			continue;
+		(void)fprintf(out, "! the key of %s is %s", o->person,
+		    known != NULL ? "registered as that of " : "not registered");
+		table_write_escaped(out, known != NULL ? known->person : "", false);
+		(void)fputc('\n', out);
+	}
 }
 
 static void
@@ -178,6 +199,8 @@ put_limits(const struct shown_decision *d, FILE *out)
 
 	if (end == NULL)
 		return;
+	/* First, so that a long one does not push what counts off the screen. */
+	put_policy(d, out);
 	document = strndup(d->body, (size_t)(end + 1 - d->body));
 	if (document == NULL)
 		return;
@@ -193,7 +216,7 @@ put_limits(const struct shown_decision *d, FILE *out)
 		limits_show(out, document, now);
 	}
 	free(document);
-	put_policy(d, out);
+	put_strangers(d, out);
 }
 
 static bool

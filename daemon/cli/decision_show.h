@@ -9,6 +9,7 @@
 
 #include "daemon/cli/cli.h"
 #include "daemon/cli/limits_draft.h"
+#include "daemon/cli/people.h"
 #include "daemon/x509/limits.h"
 #include "daemon/x509/statement.h"
 
@@ -19,6 +20,7 @@ struct shown_decision {
 	struct limits_current *current; /* owned; in force for the CA; NULL: none */
 	struct limits *fresh;		/* owned; of the body; NULL: none in it */
 	const struct limits *counts;	/* whose operators sign; NULL: no ceremony */
+	struct people people;		/* who is registered; owned */
 };
 
 /* Fetches and checks. ERROR_INTERNAL where the service contradicts itself. */

@@ -135,6 +135,7 @@ limits_add_person(struct cli *cli, const struct people *people, struct limits *l
     const char *person, unsigned rights, struct error *e)
 {
 	const char *file = key_file_of(cli->options, person);
+	const struct person_key *known;
 	uint8_t spki[STATEMENT_SPKI_MAX];
 	size_t len;
 
@@ -143,10 +144,15 @@ limits_add_person(struct cli *cli, const struct people *people, struct limits *l
 			return false;
 		if (!statement_check_key(spki, len, e))
 			return error_wrap(e, "%s", file);
-		if (people_find_key(people, (struct bytes){spki, len}) == NULL)
+		known = people_find_key(people, (struct bytes){spki, len});
+		if (known == NULL)
 			cli_note(
 			    "The key in %s is not registered; %s can sign nothing before it is.",
 			    file, person);
+		else if (strcmp(known->person, person) != 0)
+			cli_note("The key in %s is registered as that of %s, and not of %s: its "
+				 "signatures will not count.",
+			    file, known->person, person);
 		return add_operator(l, person, rights, spki, len, e);
 	}
 	if (!people_has(people, person))

@@ -223,7 +223,7 @@ def test_change_by_a_policy(a, shared):
     assert "Template not-yet is not applied yet" in said.stderr and "+ permitted: dns:example.com\n" in said.stderr
     decision = decision_of(said.stdout)
     shown = a.bob.cli("decision", "show", decision)
-    assert "+ template: device " in shown and "Its policy:\n" in shown and "    - not-yet\n" not in shown
+    assert "+ template: device " in shown and f"The policy of CA {shared}:\n" in shown and "    - not-yet\n" not in shown
     a.bob.cli("decision", "sign", decision)
     after = limits_of(a, shared)
     for field in ("operator", "quorum", "not-after", "signer-ids"):
@@ -299,7 +299,7 @@ def test_signatures_that_are_none(a):
     assert add_signature(a, decision, bob, signature="AAAA").status == 403
     assert add_signature(a, decision, bob, signature="A" * 110).status == 400
     answer = add_signature(a, decision, dave)
-    assert answer.status == 409 and "this key of operator dave is not named" in answer.error_message
+    assert answer.status == 409 and "do not name this key as that of operator dave" in answer.error_message
     assert answer.error_message.endswith("those who may sign: bob, carol")
     assert add_signature(a, decision, Key()).status == 403
     shown = a.cli.json("decision", "show", decision)
@@ -315,6 +315,36 @@ def test_signatures_that_are_none(a):
     assert "is carried out already" in add_signature(a, decision, carol).error_message
 
 
+def hand_in(a, name, operators, quorum):
+    """Limits made by hand, handed in by alice."""
+    key = Key.load(a.operator_key, PASSPHRASE)
+    body = limits.body(limits.document(name, operators, limits.name_der(name), quorum=quorum))
+    s = Statement("ca-create", name, name, body=body)
+    return a.api.post("/v1/decisions", {
+        "statement": s.text, "signature": base64.b64encode(key.sign(s.text)).decode(), "credential": key.sha256.hex(),
+        "body": body})
+
+
+def test_one_person_under_two_names(a):
+    """What alice registered as her second key cannot stand in the limits as somebody else's."""
+    other = os.path.join(a.files, "alise.pem")
+    a.cli.as_operator(other, a.passphrase_file)("operator", "init")
+    a.cli("operator", "add", "alice", "--role", "manager", "--key", other + ".pub")
+    said = a.cli.fails("ca", "create", "names", "--policy", policy(a, "names", operators=["alice", "alise"]),
+                       "--limits-operator", f"alise={other}.pub")
+    assert f"The key in {other}.pub is registered as that of alice, and not of alise" in said
+    assert "alise and alice have one and the same key" in said
+    alice, alise = Key.load(a.operator_key, PASSPHRASE), Key.load(other, PASSPHRASE)
+    answer = hand_in(a, "names", [limits.operator("alice", alice), limits.operator("alise", alise),
+                                  limits.operator("bob", a.bob.key), limits.operator("nobody", Key())], 2)
+    decision = answer.json()["id"]
+    answer = add_signature(a, decision, alise)
+    assert answer.status == 409 and "do not name this key as that of operator alice" in answer.error_message
+    assert a.cli.json("decision", "show", decision)["needs"][0]["missing"] == 1
+    shown = a.bob.cli("decision", "show", decision)
+    assert "! the key of alise is registered as that of alice\n! the key of nobody is not registered\n" in shown
+
+
 def test_quorum_beyond_the_operators(a):
     said = a.cli.fails("ca", "create", "beyond", "--policy", policy(a, "beyond", quorum=3, operators=["alice", "bob"]))
     assert "key 'limits.quorum': is 3, but 'operators' names only 2 persons with the right 'limits'" in said
@@ -322,12 +352,7 @@ def test_quorum_beyond_the_operators(a):
     assert "'operators' is not given, and then only the operator who creates the CA" in a.cli.fails(
         "ca", "create", "beyond", "--policy", path)
     # A document made by hand is refused by the front.
-    key = Key.load(a.operator_key, PASSPHRASE)
-    body = limits.body(limits.document("beyond", [limits.operator("alice", key)], limits.name_der("beyond"), quorum=2))
-    s = Statement("ca-create", "beyond", "beyond", body=body)
-    answer = a.api.post("/v1/decisions", {
-        "statement": s.text, "signature": base64.b64encode(key.sign(s.text)).decode(), "credential": key.sha256.hex(),
-        "body": body})
+    answer = hand_in(a, "beyond", [limits.operator("alice", Key.load(a.operator_key, PASSPHRASE))], 2)
     assert answer.status == 400 and "limits, field 'quorum': must be from 1 to 1" in answer.error_message
 
 

@@ -240,7 +240,7 @@ def test_orders_for_cas(front, keys):
     assert first.json()["state"] == "queued" and first.json()["missing"] == 0
     create("new", 409)
     settle(front, first)
-    assert "is not named in the limits" in create("newer", 403, Key()).error_message
+    assert "do not name this key as that of operator" in create("newer", 403, Key()).error_message
     order("ca-install", 404, ca="nobody", object="nobody")
     order("ca-install", 409, ca="demo", object="demo")
     hand_in(front, keys["manager"], "crl-issue", ca="nobody", object="full", expect=404)
