@@ -43,6 +43,8 @@ static const struct db_statement queries[FRONT_QUERY_COUNT] = {
 
 static const struct db_statement settled_statement = {
     "front_settled", "SELECT chancery.api_settled($1, $2)", 2};
+static const struct db_statement public_cas_statement = {
+    "front_public_cas", "SELECT chancery.api_public_cas($1)", 1};
 static const struct db_statement artifact_statement = {"front_artifact",
     "SELECT id, size, sha256, not_before, not_after FROM chancery.api_artifact($1, $2, $3)", 3};
 static const struct db_statement piece_statement = {
@@ -111,6 +113,19 @@ front_ask(struct db *db, enum front_query query, struct db_params *params, front
     void *arg, struct error *err)
 {
 	return send(db, &queries[query], params, on_json,
+	    &(struct front_asked){.json = answer, .arg = arg}, err);
+}
+
+struct front_asked *
+front_public_cas(struct db *db, const char *ca, front_json_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	if (ca != NULL)
+		db_param_text(&p, ca);
+	else
+		db_param_null(&p);
+	return send(db, &public_cas_statement, &p, on_json,
 	    &(struct front_asked){.json = answer, .arg = arg}, err);
 }
 

@@ -85,7 +85,13 @@ bool front_ask_settled(struct db *db, const struct front_wait_ids *ids, front_se
 bool front_listen(
     struct db *db, void (*hint)(struct db *db, void *arg), void *arg, struct error *err) MUST_CHECK;
 
-/* ------------------------------------------------------------- artifacts */
+/* ---------------------------------------------------------- distribution */
+
+/* The CAs that have a certificate, as a JSON array of objects with name, subject,
+ * sha256, not_after, crl and delta (number, next_update; or null); ca: only that
+ * one, and with its chain, DER in base64. NULL: all of them. */
+struct front_asked *front_public_cas(
+    struct db *db, const char *ca, front_json_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
 struct front_artifact {
 	int64_t id;

@@ -769,6 +769,29 @@ END $$;
 -- ------------------------------------------------------------ distribution
 -- Public: CRLs and CA certificates are for everybody.
 
+-- The CAs that have a certificate: what everybody may know of them. p_ca: one, with
+-- its chain.
+CREATE FUNCTION chancery.api_public_cas(p_ca text) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('name', a.name, 'subject', n.readable,
+            'sha256', encode(g.sha256, 'hex'), 'not_after', api_time(g.not_after),
+            'crl', (SELECT jsonb_build_object('number', c.number::text, 'next_update', api_time(c.next_update))
+                FROM crl c WHERE c.scope_id = s.id AND NOT c.delta AND c.state = 'issued' ORDER BY c.number DESC LIMIT 1),
+            'delta', (SELECT jsonb_build_object('number', c.number::text, 'next_update', api_time(c.next_update))
+                FROM crl c WHERE c.scope_id = s.id AND c.delta AND c.state = 'issued' ORDER BY c.number DESC LIMIT 1),
+            'chain', CASE WHEN p_ca IS NOT NULL THEN (
+                SELECT jsonb_agg(translate(encode(d.der, 'base64'), E'\n', '') ORDER BY d.i)
+                FROM unnest(g.certificate || g.chain) WITH ORDINALITY d (der, i)) END)
+        ORDER BY a.name), '[]')
+    FROM ca a
+    JOIN issuer_name n ON n.id = a.issuer_name_id
+    CROSS JOIN LATERAL (SELECT * FROM generation x WHERE x.ca_id = a.id AND x.certificate IS NOT NULL
+        ORDER BY x.certificate_index DESC LIMIT 1) g
+    LEFT JOIN LATERAL (SELECT x.id FROM crl_scope x WHERE x.token_key_id = g.token_key_id AND x.kind = 'all' AND x.shard = 0
+        ORDER BY x.id DESC LIMIT 1) s ON true
+    WHERE p_ca IS NULL OR a.name = p_ca
+$$;
+
 -- The newest complete artifact of a CA, or of one of its generations: key index
 -- for CRLs, certificate index for certificates. No row: there is none.
 CREATE FUNCTION chancery.api_artifact(p_ca text, p_kind text, p_index int)

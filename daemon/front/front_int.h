@@ -121,4 +121,10 @@ void distribution_crl(struct call *call);
 void distribution_delta(struct call *call);
 void distribution_certificate(struct call *call);
 
+/* ----------------------------------------------------------- public_ca.c */
+
+void distribution_index(struct call *call);	/* a page for people */
+void distribution_chain_pem(struct call *call); /* the CA's own certificate first */
+void distribution_chain_cms(struct call *call);
+
 #endif

@@ -16,6 +16,11 @@ const struct route routes[] = {
 	{{"ca", PARAM_TEXT}}},
     {"GET", "/aia/{ca}.cer", DOORS_ALL, distribution_certificate, 0, 200, "application/pkix-cert",
 	0, {{"ca", PARAM_TEXT}}},
+    {"GET", "/aia/{ca}.pem", DOORS_ALL, distribution_chain_pem, 0, 200, PEM, 0,
+	{{"ca", PARAM_TEXT}}},
+    {"GET", "/aia/{ca}.p7c", DOORS_ALL, distribution_chain_cms, 0, 200,
+	"application/pkcs7-mime; smime-type=certs-only", 0, {{"ca", PARAM_TEXT}}},
+    {"GET", "/", DOORS_ALL, distribution_index, 0, 200, "text/html; charset=utf-8", 0, {{0}}},
 
     {"GET", "/v1/status", DOORS_API, api_ask, FRONT_STATUS, 200, JSON, 0, {{0}}},
     {"GET", "/v1/tokens", DOORS_API, api_ask, FRONT_TOKENS, 200, JSON, 0, {{0}}},

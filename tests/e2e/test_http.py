@@ -273,7 +273,7 @@ def test_methods_and_paths(front):
     assert answer.status == 405 and answer.headers["Allow"] == "GET, HEAD"
     answer = front.api.call("GET", "/v1/requests/x/withdraw")
     assert answer.status == 405 and answer.headers["Allow"] == "POST"
-    for path in ("/", "/v1", "/v1/", "/v1/cas/", "/v1/cas/demo/", "//v1/cas", "/v1/../v1/cas", "/V1/cas", "/crl/.crl"):
+    for path in ("/x", "/v1", "/v1/", "/v1/cas/", "/v1/cas/demo/", "//v1/cas", "/v1/../v1/cas", "/V1/cas", "/crl/.crl"):
         assert front.api.get(path).status == 404, path
     assert front.api.get("/v1/cas/%64emo").json()["name"] == "demo"
     assert front.api.get("/v1/cas/demo%2Fcsr").status == 404

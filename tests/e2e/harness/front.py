@@ -11,6 +11,11 @@ import struct
 import subprocess
 from types import SimpleNamespace
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from .api import Api
 from .chanceryd import SANITIZER_ENVIRONMENT, Chanceryd, program
 from .clients import self_signed
@@ -124,6 +129,16 @@ class Front:
         return self.process.popen.returncode
 
 
+def some_certificate(name):
+    """One of a key that nobody keeps: the front shows it, and looks no further."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name[:64])])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return (x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+            .serial_number(x509.random_serial_number()).not_valid_before(now)
+            .not_valid_after(now + datetime.timedelta(days=365)).sign(key, hashes.SHA256()).public_bytes(Encoding.DER))
+
+
 class Rows:
     """Puts rows into the tables as the issuer would."""
 
@@ -150,7 +165,7 @@ class Rows:
             "VALUES ('main', %s, %s, 'ca', 'p256', %s, sha256(%s)) RETURNING id",
             os.urandom(8), name, spki, spki,
         )  # fmt: skip
-        der = b"\x30\x82" + os.urandom(500)
+        der = some_certificate(name)
         generation = self.one(
             "INSERT INTO chancery_store.generation (ca_id, certificate_index, key_index, token_key_id, state, csr, "
             "certificate, sha256, ski, not_before, not_after, installed_at) "
