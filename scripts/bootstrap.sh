@@ -96,13 +96,20 @@ present slapd || services="$services slapd"
 present nginx || present nginx-light || services="$services nginx"
 
 mkdir -p /usr/share/man/man1 # Java's packages fail without it on slim systems
+# Waits for another apt (a new machine upgrades itself), for a mirror not for ever,
+# and leaves its input alone, which is this script.
+apt()
+{
+	apt-get -q -y -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 -o Acquire::http::Timeout=60 \
+	    -o Acquire::https::Timeout=60 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold \
+	    "$@" </dev/null >"$log" 2>&1
+}
 install()
 {
-	apt-get -q -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold \
-	    install --no-install-recommends $PACKAGES >"$log" 2>&1
+	apt install --no-install-recommends $PACKAGES
 }
 if ! install; then
-	apt-get -q update >"$log" 2>&1 && install || {
+	apt update && install || {
 		tail -n 30 "$log" >&2
 		echo "bootstrap.sh: apt-get failed; its output is in $log" >&2
 		exit 1
