@@ -452,7 +452,7 @@ def test_token_without_the_key(new_authority, new_dir, work_dir):
     a.daemon.config["tokens"][0]["environment"] = a.token.environment
     a.daemon.config["tokens"][0]["pin_file"] = a.token.pin_file
     a.daemon.start()
-    wait_until(lambda: a.api.get(f"/v1/requests/{request}").json()["state"] == "issued", 60, what="the certificate")
+    wait_until(lambda: a.api.get(f"/v1/requests/{request}").json()["state"] == "issued", what="the certificate")
 
 
 def test_token_fails_for_a_while(new_authority, recorded_token, work_dir):
@@ -476,7 +476,7 @@ def test_busy_port(bare_instance):
         s.bind(("127.0.0.1", d.http_port))
         s.listen()
         d.start(wait=False)
-        status = d.process.wait(20)
+        status = d.process.wait()
     assert status != 0
     assert str(d.http_port) in d.process.log()
 

@@ -40,7 +40,7 @@ def front(postgres, migrated, new_dir):
 
 def unix(front):
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(20)
+    s.settimeout(PATIENCE_S)
     s.connect(front.socket_path)
     return s
 
@@ -451,7 +451,7 @@ def test_slow_reader_gets_it_whole(front):
     for _ in range(8):
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        s.settimeout(20)
+        s.settimeout(PATIENCE_S)
         s.connect(("127.0.0.1", front.http_port))
         s.sendall(b"GET /crl/big.crl HTTP/1.1\r\n" + H + b"Connection: close\r\n\r\n")
         readers.append(s)
@@ -596,6 +596,6 @@ def test_drain(new_dir, postgres, migrated, work_dir):
     assert idle.recv(1) == b""
     assert b'"submitted"' in read_all(waiting)
     assert (start + read_all(reading)).endswith(BIG)
-    assert front.process.wait(20) == 0
+    assert front.process.wait() == 0
     assert front.stop() == 0
     database.drop()
