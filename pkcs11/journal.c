@@ -697,6 +697,12 @@ journal_mark_get(struct bytes octets, struct journal_mark *m)
 	return true;
 }
 
+uint16_t
+journal_signer_id(const struct journal *j)
+{
+	return j->signer_id;
+}
+
 void
 journal_mark(struct journal *j, struct journal_mark *mark)
 {

@@ -60,8 +60,7 @@ void journal_mark_put(const struct journal_mark *m, uint8_t out[JOURNAL_MARK_LEN
 bool journal_mark_get(struct bytes octets, struct journal_mark *m) MUST_CHECK;
 
 enum journal_anchor {
-	JOURNAL_UNANCHORED,	/* the token takes none */
-	JOURNAL_ANCHOR_ABSENT,	/* it has none yet */
+	JOURNAL_ANCHOR_ABSENT,	/* the token has none yet, or takes none */
 	JOURNAL_ANCHOR_DAMAGED, /* it has something that is no mark */
 	JOURNAL_ANCHOR_MARK,
 };
@@ -117,6 +116,8 @@ struct journal_report {
 	int64_t last_time;
 };
 void journal_report(struct journal *j, struct journal_report *report);
+
+uint16_t journal_signer_id(const struct journal *j);
 
 /* What is on the disk for sure: the next anchor. */
 void journal_mark(struct journal *j, struct journal_mark *mark);

@@ -316,7 +316,6 @@ check_anchor(struct opening *o)
 	struct journal *j = o->j;
 
 	switch (o->o->anchor) {
-	case JOURNAL_UNANCHORED:
 	case JOURNAL_ANCHOR_ABSENT:
 		if (j->state.floors.anchored)
 			journal_set_closed(j, JOURNAL_BEHIND,

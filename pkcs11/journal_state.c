@@ -49,6 +49,13 @@ decision_floor(const struct journal_state *s)
 	return max_time(s->floors.decision_floor, window_floor(s->decisions));
 }
 
+/* While nothing was forgotten there is no floor. */
+static bool
+is_forgotten(int64_t time, int64_t floor)
+{
+	return floor > 0 && time <= floor;
+}
+
 void
 state_raise_floors(struct journal_state *s, const struct journal_floors *to)
 {
@@ -151,7 +158,7 @@ check_decision(struct journal_state *s, const struct guard_use *use,
 {
 	const struct window_entry *d = window_find(s->decisions, use->decision);
 
-	if (d == NULL && use->decision_issued <= decision_floor(s))
+	if (d == NULL && is_forgotten(use->decision_issued, decision_floor(s)))
 		return error_set(e, ERROR_DENIED,
 		    "the decision is too old for the journal's window, so that nobody can say "
 		    "whether it was used: decide anew");
@@ -172,7 +179,7 @@ check_certificate(struct journal_state *s, const struct guard_use *use,
 
 	if (serial == NULL) {
 		*verdict = STATE_NEW;
-		if (use->serial_time <= serial_floor(s))
+		if (is_forgotten(use->serial_time, serial_floor(s)))
 			return refuse_old_serial(use, e);
 		return !use->has_decision || check_decision(s, use, content, e);
 	}

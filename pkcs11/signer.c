@@ -21,11 +21,14 @@
 #define RETRY_MODULE_S 10
 /* How long the issuer's first requests wait for the token to be opened. */
 #define PATIENCE_S 5
+/* The anchor on the token follows the journal this often. */
+#define ANCHOR_S 60
 /* At the end: rounds to get the last answers out. */
 #define FLUSH_ROUND_MS 10
 #define FLUSH_ROUNDS 50
 
 #define EXIT_TOKEN_LOST 3
+#define EXIT_JOURNAL_FAILED 4
 
 static void
 set_state(struct signer *s, enum signproto_state state, const char *text)
@@ -137,11 +140,19 @@ opening_main(void *arg)
 	struct opening *o = &s->opening;
 
 	o->ok = token_open(s->token_config, s->state_dir, &o->token, &o->state, &o->why);
-	if (o->ok && !pool_new(o->token, s->state_dir, s->token_config->threads, s->wake_fd,
-			 &o->pool, &o->why)) {
+	if (o->ok && !signer_open_journal(s, o->token, &o->journal, &o->why)) {
+		o->ok = false;
+		o->state = SIGNPROTO_CLOSED;
+	}
+	if (o->ok && !pool_new(o->token, o->journal, s->state_dir, s->token_config->threads,
+			 s->wake_fd, &o->pool, &o->why)) {
 		o->ok = false;
 		o->state = SIGNPROTO_TOKEN_AWAY;
+	}
+	if (!o->ok) {
+		journal_free(o->journal);
 		token_close(o->token);
+		o->journal = NULL;
 		o->token = NULL;
 	}
 	(void)pthread_mutex_lock(&o->lock);
@@ -188,7 +199,9 @@ static void
 schedule_retry(struct signer *s)
 {
 	struct timeval after = {
-	    .tv_sec = s->state == SIGNPROTO_MODULE_BROKEN ? RETRY_MODULE_S : RETRY_TOKEN_S};
+	    .tv_sec = s->state == SIGNPROTO_MODULE_BROKEN || s->state == SIGNPROTO_CLOSED
+			  ? RETRY_MODULE_S
+			  : RETRY_TOKEN_S};
 
 	(void)event_add(s->retry, &after);
 }
@@ -208,14 +221,26 @@ opening_failed(struct signer *s, const struct opening *o)
 static void
 opening_succeeded(struct signer *s, struct opening *o)
 {
-	const struct token_info *info;
-	char text[ERROR_TEXT_MAX];
-
 	s->token = o->token;
+	s->journal = o->journal;
 	s->pool = o->pool;
 	o->token = NULL;
+	o->journal = NULL;
 	o->pool = NULL;
-	info = token_info(s->token);
+	signer_look_at_journal(s);
+}
+
+void
+signer_look_at_journal(struct signer *s)
+{
+	const struct token_info *info = token_info(s->token);
+	char text[ERROR_TEXT_MAX];
+
+	if (signer_describe_journal(s, text) == SIGNPROTO_CLOSED) {
+		log_error(s->token_config->name, "%s", text);
+		set_state(s, SIGNPROTO_CLOSED, text);
+		return;
+	}
 	(void)snprintf(text, sizeof text, "token '%s' (serial %s, %s) with %u signing threads",
 	    info->label, info->serial, info->model, pool_threads(s->pool));
 	log_info(s->token_config->name, "ready: %s", text);
@@ -277,6 +302,21 @@ lose_token(struct signer *s, const struct error *seen)
 	end(s, EXIT_TOKEN_LOST);
 }
 
+/* Nobody knows any more what the disk has; a new process reads it back. */
+static void
+lose_journal(struct signer *s, const struct error *seen)
+{
+	struct error why = ERROR_INIT;
+
+	s->lost = true;
+	(void)error_set_foreign(&why, ERROR_UNAVAILABLE, seen->source, seen->foreign,
+	    "token '%s': %s", s->token_config->name, seen->text);
+	log_error(s->token_config->name, "%s; starting again", why.text);
+	set_state(s, SIGNPROTO_CLOSED, why.text);
+	signer_fail_all(s, &why);
+	end(s, EXIT_JOURNAL_FAILED);
+}
+
 static void
 on_wake(evutil_socket_t fd, short what, void *arg)
 {
@@ -290,10 +330,24 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	if (s->pool == NULL || s->lost)
 		return;
 	signer_answer_done(s);
-	if (pool_failed(s->pool, &why))
+	switch (pool_failed(s->pool, &why)) {
+	case POOL_TOKEN_LOST:
 		lose_token(s, &why);
-	else if (role_is_draining(s->role) && signer_is_idle(s))
-		end(s, 0);
+		break;
+	case POOL_JOURNAL_FAILED:
+		lose_journal(s, &why);
+		break;
+	case POOL_WORKS:
+		if (role_is_draining(s->role) && signer_is_idle(s))
+			end(s, 0);
+		break;
+	}
+}
+
+static void
+on_anchor(evutil_socket_t fd, short what, void *arg)
+{
+	signer_anchor_soon(arg);
 }
 
 static void
@@ -343,7 +397,7 @@ make_state_dir(struct signer *s, struct error *e)
 static bool
 set_up(struct signer *s, int control_fd, struct error *e)
 {
-	struct timeval patience = {.tv_sec = PATIENCE_S};
+	struct timeval patience = {.tv_sec = PATIENCE_S}, period = {.tv_sec = ANCHOR_S};
 	struct event_base *base;
 
 	s->role = role_new("signer", control_fd, &role_handlers, s, e);
@@ -357,8 +411,10 @@ set_up(struct signer *s, int control_fd, struct error *e)
 	s->retry = evtimer_new(base, on_retry, s);
 	s->patience = evtimer_new(base, on_patience, s);
 	s->flush = evtimer_new(base, on_flush, s);
+	s->anchor = event_new(base, -1, EV_PERSIST, on_anchor, s);
 	if (s->wake == NULL || s->retry == NULL || s->patience == NULL || s->flush == NULL ||
-	    event_add(s->wake, NULL) != 0 || event_add(s->patience, &patience) != 0)
+	    s->anchor == NULL || event_add(s->wake, NULL) != 0 ||
+	    event_add(s->patience, &patience) != 0 || event_add(s->anchor, &period) != 0)
 		return error_set(e, ERROR_SYSTEM, "cannot set the signer's events up");
 	return true;
 }
@@ -376,11 +432,13 @@ tear_down(struct signer *s)
 	channel_free(s->channel);
 	signer_forget_requests(s);
 	pool_free(s->pool);
+	signer_close_journal(s->journal, s->token);
 	token_close(s->token);
 	free_event(s->wake);
 	free_event(s->retry);
 	free_event(s->patience);
 	free_event(s->flush);
+	free_event(s->anchor);
 	if (s->wake_fd >= 0)
 		(void)close(s->wake_fd);
 	role_free(s->role);

@@ -22,6 +22,7 @@ struct opening {
 	enum signproto_state state;
 	struct error why;
 	struct token *token;
+	struct journal *journal;
 	struct pool *pool;
 };
 
@@ -37,14 +38,18 @@ struct signer {
 	uint64_t since; /* seconds since 1970 */
 
 	struct opening opening;
-	struct token *token; /* these two while READY */
+	struct token *token; /* these three while READY, or CLOSED by the journal */
+	struct journal *journal;
 	struct pool *pool;
 	bool tried;  /* the first opening came to an end, or took too long */
 	bool ending; /* only the last answers and the exit are left */
 	bool lost;   /* and that because the token was */
 
 	int wake_fd;
-	struct event *wake, *retry, *patience, *flush;
+	struct event *wake, *retry, *patience, *flush, *anchor;
+	bool anchoring;	       /* a job that writes the anchor is in flight */
+	uint64_t anchored_seq; /* of the journal, when that was last begun */
+	char anchor_failure[ERROR_TEXT_MAX];
 	unsigned int flush_left; /* rounds */
 	int exit_status;
 
@@ -72,10 +77,34 @@ void signer_fail_all(struct signer *s, const struct error *why);
 /* The channel is gone: nobody waits for its requests any more. */
 void signer_forget_requests(struct signer *s);
 
+/* Gives the pool a job that nobody asked for. */
+void signer_submit(struct signer *s, struct job *job);
+
 /* True when nothing is in flight. */
 bool signer_is_idle(const struct signer *s);
 
+/* ---- signer_journal.c */
+
+/* Finds out how the journal is; called by the thread that opens the token. What
+ * may pass by itself (a wrong clock, a disk that does not answer) is an error. */
+bool signer_open_journal(const struct signer *s, struct token *token, struct journal **journal,
+    struct error *e) MUST_CHECK;
+
+/* The end in good order; the pool must be gone. NULL is legal. */
+void signer_close_journal(struct journal *journal, struct token *token);
+
+/* READY or CLOSED, and a sentence about the journal; and its challenge. */
+enum signproto_state signer_describe_journal(const struct signer *s, char text[ERROR_TEXT_MAX]);
+void signer_describe_challenge(const struct signer *s, char hex[SIGNPROTO_CHALLENGE_SIZE]);
+
+/* Has the anchor on the token brought up to date, if anything happened since. */
+void signer_anchor_soon(struct signer *s);
+void signer_anchor_done(struct signer *s, const struct job *job);
+
 /* ---- signer.c */
+
+/* The state that follows from the journal, which was opened, or changed. */
+void signer_look_at_journal(struct signer *s);
 
 /* The issuer does not read its answers, or sent nonsense: ends the process, so
  * that both get a fresh channel. */

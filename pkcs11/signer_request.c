@@ -55,6 +55,8 @@ send_success(struct signer *s, const struct job *job)
 		    &w, &(struct signproto_key_ok){{job->id, job->id_len}, output});
 		send_answer(s, SIGNPROTO_KEY_OK, job->request, &w);
 		return;
+	case JOB_ANCHOR:
+		return;
 	case JOB_SIGN:
 	case JOB_SIGN_DIGEST:
 		s->signatures++;
@@ -112,12 +114,15 @@ signer_answer_done(struct signer *s)
 		struct job *next = job->next;
 
 		pending_remove(s, job);
-		if (error_is_set(&job->error) && !error_is_retryable(&job->error))
+		if (error_is_set(&job->error) && !error_is_retryable(&job->error) &&
+		    job->kind != JOB_ANCHOR)
 			log_refusal(s, job);
 		if (job->kind == JOB_KEY_GENERATE && !error_is_set(&job->error))
 			log_info(s->token_config->name, "made a key %s, label '%s'",
 			    key_alg_name(job->key_alg), job->label);
-		if (job->channel != s->channel_number)
+		if (job->kind == JOB_ANCHOR)
+			signer_anchor_done(s, job);
+		else if (job->channel != s->channel_number)
 			; /* Who asked is gone. */
 		else if (error_is_set(&job->error))
 			send_failure(s, job->request, &job->error);
@@ -194,7 +199,7 @@ deadline_of(uint32_t deadline_ms)
 static bool
 can_serve(struct signer *s, size_t bytes, struct error *e)
 {
-	if (s->lost || s->pool == NULL)
+	if (s->lost || s->pool == NULL || s->state == SIGNPROTO_CLOSED)
 		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is not ready: %s",
 		    s->token_config->name, s->state_text);
 	if (s->ending || role_is_draining(s->role))
@@ -209,15 +214,21 @@ can_serve(struct signer *s, size_t bytes, struct error *e)
 	return true;
 }
 
+void
+signer_submit(struct signer *s, struct job *job)
+{
+	job->channel = s->channel_number;
+	pending_add(s, job);
+	pool_submit(s->pool, job);
+}
+
 static bool
 submit(struct signer *s, uint64_t request, struct job *job, struct error *e)
 {
 	if (job == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for a request");
-	job->channel = s->channel_number;
 	job->request = request;
-	pending_add(s, job);
-	pool_submit(s->pool, job);
+	signer_submit(s, job);
 	return true;
 }
 
@@ -243,6 +254,10 @@ request_status(struct signer *s, uint64_t request, struct bytes payload, struct 
 		(void)snprintf(m.label, sizeof m.label, "%s", info->label);
 		(void)snprintf(m.serial, sizeof m.serial, "%s", info->serial);
 		(void)snprintf(m.model, sizeof m.model, "%s", info->model);
+	}
+	if (s->journal != NULL) {
+		(void)signer_describe_journal(s, m.journal);
+		signer_describe_challenge(s, m.challenge);
 	}
 	wire_writer_init(&w, CHANNEL_FRAME_MAX);
 	signproto_put_status_ok(&w, &m);
@@ -461,6 +476,8 @@ signer_forget_requests(struct signer *s)
 	while (job != NULL) {
 		struct job *next = job->next;
 
+		if (job->kind == JOB_ANCHOR)
+			s->anchoring = false;
 		pending_remove(s, job);
 		job_free(job);
 		job = next;

@@ -8,12 +8,15 @@
 #include <unistd.h>
 
 #include "daemon/core/log.h"
+#include "pkcs11/journal_anchor.h"
 #include "pkcs11/sign.h"
 
 /* Keys that a thread remembers before it starts afresh. */
 #define KEYS_KNOWN_MAX 64
-/* While more jobs wait, the loop is woken this often and no more. */
+/* While more jobs wait, the loop is woken this often and no more; and the disk is
+ * asked to take signatures this often. */
 #define WAKE_NS 1000000
+#define RELEASE_NS 2000000
 
 struct known_key {
 	struct known_key *next;
@@ -32,17 +35,24 @@ struct worker {
 
 struct pool {
 	struct token *token;
+	struct journal *journal;
 	const char *state_dir;
 	int wake_fd;
 	struct worker *workers;
 	unsigned int count;
+	pthread_t releaser;
+	bool releasing; /* the releaser was started */
 
 	pthread_mutex_t lock; /* for everything below */
-	pthread_cond_t work;
+	pthread_cond_t work, release;
 	struct job *queue, **queue_end;
+	struct job *made, **made_end; /* signed, not yet in the journal */
 	struct job *done, **done_end;
-	int64_t woken_ns; /* when the loop was last woken */
+	int64_t woken_ns;    /* when the loop was last woken */
+	int64_t released_ns; /* when the releaser last began */
 	bool stopping;
+	bool last_made; /* no thread will sign any more: the releaser may end */
+	enum pool_failure failed;
 	struct error failure;
 };
 
@@ -107,6 +117,7 @@ static struct known_key *
 load_key(struct worker *w, struct bytes id, struct error *e)
 {
 	struct known_key *k = calloc(1, sizeof *k);
+	struct error why = ERROR_INIT;
 	uint8_t digest[32];
 
 	if (k == NULL) {
@@ -122,6 +133,10 @@ load_key(struct worker *w, struct bytes id, struct error *e)
 		    "nothing");
 		goto fail;
 	}
+	/* Another signer may have made it. Where the journal cannot tell that, the
+	 * key stays closed, and every use of it says so. */
+	if (!journal_add_key(w->pool->journal, id, JOURNAL_KEY_FOUND, journal_clock_now(), &why))
+		log_failure(LOG_LEVEL_DEBUG, token_info(w->pool->token)->label, &why);
 	return k;
 fail:
 	key_clear(&k->key);
@@ -164,9 +179,8 @@ put_output(struct job *job, struct bytes b)
 static bool
 run_sign(struct worker *w, struct job *job)
 {
+	struct journal_signature *m = &job->ticket.signed_as;
 	const struct known_key *k;
-	uint8_t signature[SIG_MAX];
-	size_t len = 0;
 
 	k = find_key(w, (struct bytes){job->id, job->id_len}, &job->error);
 	if (k == NULL)
@@ -175,10 +189,31 @@ run_sign(struct worker *w, struct job *job)
 	    !guard_check(&k->limits, job->structure, job->alg,
 		(struct bytes){job->input, job->input_len}, &job->use, &job->error))
 		return false;
-	return sign_digest(&w->session, &k->key, job->alg,
-		   (struct bytes){job->use.digest.octets, job->use.digest.len}, signature, &len,
-		   &job->error) &&
-	       put_output(job, (struct bytes){signature, len});
+	if (!journal_reserve(w->pool->journal, (struct bytes){job->id, job->id_len}, &job->use,
+		journal_clock_now(), &job->ticket, &job->error))
+		return false;
+	job->reserved = true;
+	if (job->ticket.answered)
+		return put_output(job, (struct bytes){m->signature, m->signature_len});
+	if (!sign_digest(&w->session, &k->key, job->alg,
+		(struct bytes){job->use.digest.octets, job->use.digest.len}, m->signature,
+		&m->signature_len, &job->error))
+		return false;
+	return put_output(job, (struct bytes){m->signature, m->signature_len});
+}
+
+static bool
+run_anchor(struct worker *w, struct job *job)
+{
+	struct session rw;
+	bool ok = false;
+
+	if (session_open(w->session.f, w->session.slot, true, &rw, &job->error)) {
+		ok = journal_anchor_write(w->pool->journal, &rw, &job->error);
+		session_close(&rw);
+	}
+	w->session.fatal |= rw.fatal;
+	return ok;
 }
 
 static bool
@@ -209,7 +244,8 @@ generate_with_limits(struct worker *w, struct session *rw, struct job *job)
 	if (!key_generate(rw, job->key_alg, job->label, job->id, &key, e))
 		return false;
 	job->id_len = KEY_ID_LEN;
-	ok = key_limits_init(&limits, id, job->purpose, (struct bytes){job->input, job->input_len},
+	ok = journal_add_key(w->pool->journal, id, JOURNAL_KEY_MADE, journal_clock_now(), e) &&
+	     key_limits_init(&limits, id, job->purpose, (struct bytes){job->input, job->input_len},
 		 &key.spki, e) &&
 	     key_limits_save(&limits, w->pool->state_dir, e) && put_output(job, key.spki.whole);
 	if (!ok) {
@@ -256,6 +292,9 @@ run(struct worker *w, struct job *job)
 	case JOB_SIGN:
 	case JOB_SIGN_DIGEST:
 		ok = run_sign(w, job);
+		break;
+	case JOB_ANCHOR:
+		ok = run_anchor(w, job);
 		break;
 	}
 	if (!ok)
@@ -305,38 +344,135 @@ clock_ns(void)
 /*
  * The loop takes all finished jobs at once, so one wake-up is enough for many,
  * and each costs as much as half a signature of a quick token. As long as jobs
- * wait, another will be finished soon, and its end is as good for waking.
+ * wait, another will be finished soon, and its end is as good for waking. It is
+ * the same with the disk.
  */
 static bool
-is_time_to_wake(struct pool *p)
+is_time(const struct pool *p, int64_t last_ns, int64_t period_ns, int64_t now_ns)
 {
-	int64_t now = clock_ns();
+	return p->queue == NULL || p->stopping || now_ns - last_ns >= period_ns;
+}
 
-	if (p->queue != NULL && !p->stopping && now - p->woken_ns < WAKE_NS)
+static bool
+has_to_wake(struct pool *p, int64_t now_ns)
+{
+	if (p->done == NULL || !is_time(p, p->woken_ns, WAKE_NS, now_ns))
 		return false;
-	p->woken_ns = now;
+	p->woken_ns = now_ns;
 	return true;
 }
 
+static bool
+has_to_release(const struct pool *p, int64_t now_ns)
+{
+	return p->made != NULL && is_time(p, p->released_ns, RELEASE_NS, now_ns);
+}
+
+static void
+fail_pool(struct pool *p, enum pool_failure failed, const struct error *why)
+{
+	if (p->failed != POOL_WORKS)
+		return;
+	p->failed = failed;
+	p->failure = *why;
+	p->stopping = true;
+	(void)pthread_cond_broadcast(&p->work);
+}
+
+/* What was signed has to be in the journal first. */
 static void
 finish_job(struct worker *w, struct job *job)
 {
+	bool made = job->reserved && !error_is_set(&job->error), due;
 	struct pool *p = w->pool;
-	bool due;
+	int64_t now;
 
+	if (job->reserved && !made)
+		journal_give_up(p->journal, &job->ticket);
+	now = clock_ns();
 	(void)pthread_mutex_lock(&p->lock);
-	*p->done_end = job;
-	p->done_end = &job->next;
-	if (w->session.fatal && !error_is_set(&p->failure)) {
-		p->failure = job->error;
-		p->stopping = true;
-		(void)pthread_cond_broadcast(&p->work);
+	if (made) {
+		*p->made_end = job;
+		p->made_end = &job->next;
+	} else {
+		*p->done_end = job;
+		p->done_end = &job->next;
 	}
-	due = is_time_to_wake(p);
+	if (w->session.fatal)
+		fail_pool(p, POOL_TOKEN_LOST, &job->error);
+	if (has_to_release(p, now))
+		(void)pthread_cond_signal(&p->release);
+	due = has_to_wake(p, now);
 	(void)pthread_mutex_unlock(&p->lock);
 	if (due)
 		wake(p);
 }
+
+/* ---- the releaser */
+
+/* All that was signed, once it is time; NULL at the end. */
+static struct job *
+next_made(struct pool *p)
+{
+	struct job *jobs;
+
+	(void)pthread_mutex_lock(&p->lock);
+	while (!has_to_release(p, clock_ns()) && !p->last_made)
+		(void)pthread_cond_wait(&p->release, &p->lock);
+	jobs = p->made;
+	p->made = NULL;
+	p->made_end = &p->made;
+	p->released_ns = clock_ns();
+	(void)pthread_mutex_unlock(&p->lock);
+	return jobs;
+}
+
+/* One write and one wait for the disk, for all of them. */
+static bool
+journal_jobs(struct pool *p, struct job *jobs, struct error *e)
+{
+	struct journal_clock now = journal_clock_now();
+
+	for (struct job *job = jobs; job != NULL; job = job->next) {
+		if (!journal_sign(p->journal, &job->ticket, now, &job->error) &&
+		    job->error.code != ERROR_DENIED)
+			return error_set(e, job->error.code, "%s", job->error.text);
+	}
+	return journal_sync(p->journal, e);
+}
+
+static void
+release_jobs(struct pool *p, struct job *jobs)
+{
+	struct error why = ERROR_INIT;
+	bool ok = journal_jobs(p, jobs, &why);
+
+	for (struct job *job = jobs; !ok && job != NULL; job = job->next)
+		(void)error_set(&job->error, ERROR_UNAVAILABLE,
+		    "it was signed, and is not released: %s", why.text);
+	(void)pthread_mutex_lock(&p->lock);
+	*p->done_end = jobs;
+	while (*p->done_end != NULL)
+		p->done_end = &(*p->done_end)->next;
+	if (!ok)
+		fail_pool(p, POOL_JOURNAL_FAILED, &why);
+	p->woken_ns = clock_ns();
+	(void)pthread_mutex_unlock(&p->lock);
+	wake(p);
+}
+
+static void *
+releaser_main(void *arg)
+{
+	struct pool *p = arg;
+	struct job *jobs;
+
+	while ((jobs = next_made(p)) != NULL)
+		release_jobs(p, jobs);
+	return NULL;
+}
+
+/* ---- starting and stopping */
 
 static void *
 worker_main(void *arg)
@@ -384,6 +520,7 @@ start_threads(struct pool *p, struct error *e)
 	/* Signals are the loop's. */
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	ok = p->releasing = pthread_create(&p->releaser, NULL, releaser_main, p) == 0;
 	for (unsigned int i = 0; i < p->count && ok; i++) {
 		ok = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]) == 0;
 		p->workers[i].started = ok;
@@ -395,8 +532,8 @@ start_threads(struct pool *p, struct error *e)
 }
 
 bool
-pool_new(struct token *token, const char *state_dir, unsigned int threads, int wake_fd,
-    struct pool **pool, struct error *e)
+pool_new(struct token *token, struct journal *journal, const char *state_dir, unsigned int threads,
+    int wake_fd, struct pool **pool, struct error *e)
 {
 	struct pool *p = calloc(1, sizeof *p);
 
@@ -404,12 +541,15 @@ pool_new(struct token *token, const char *state_dir, unsigned int threads, int w
 	if (p == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for the signing threads");
 	p->token = token;
+	p->journal = journal;
 	p->state_dir = state_dir;
 	p->wake_fd = wake_fd;
 	p->queue_end = &p->queue;
+	p->made_end = &p->made;
 	p->done_end = &p->done;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	(void)pthread_cond_init(&p->work, NULL);
+	(void)pthread_cond_init(&p->release, NULL);
 	threads = token_thread_limit(token, threads);
 	p->workers = calloc(threads, sizeof *p->workers);
 	if (p->workers == NULL)
@@ -456,28 +596,30 @@ struct job *
 pool_take_queued(struct pool *p)
 {
 	struct job *jobs;
-	bool held;
+	bool due;
 
 	(void)pthread_mutex_lock(&p->lock);
 	jobs = p->queue;
 	p->queue = NULL;
 	p->queue_end = &p->queue;
-	held = p->done != NULL;
-	(void)pthread_mutex_unlock(&p->lock);
 	/* What was finished may have counted on these for waking. */
-	if (held)
+	if (has_to_release(p, clock_ns()))
+		(void)pthread_cond_signal(&p->release);
+	due = has_to_wake(p, clock_ns());
+	(void)pthread_mutex_unlock(&p->lock);
+	if (due)
 		wake(p);
 	return jobs;
 }
 
-bool
+enum pool_failure
 pool_failed(struct pool *p, struct error *why)
 {
-	bool failed;
+	enum pool_failure failed;
 
 	(void)pthread_mutex_lock(&p->lock);
-	failed = error_is_set(&p->failure);
-	if (failed)
+	failed = p->failed;
+	if (failed != POOL_WORKS)
 		*why = p->failure;
 	(void)pthread_mutex_unlock(&p->lock);
 	return failed;
@@ -499,6 +641,8 @@ pool_abandon(struct pool *p)
 {
 	for (unsigned int i = 0; i < p->count; i++)
 		(void)pthread_detach(p->workers[i].thread);
+	if (p->releasing)
+		(void)pthread_detach(p->releaser);
 }
 
 void
@@ -516,9 +660,16 @@ pool_free(struct pool *p)
 		forget_keys(&p->workers[i]);
 		session_close(&p->workers[i].session);
 	}
+	(void)pthread_mutex_lock(&p->lock);
+	p->last_made = true;
+	(void)pthread_cond_broadcast(&p->release);
+	(void)pthread_mutex_unlock(&p->lock);
+	if (p->releasing)
+		(void)pthread_join(p->releaser, NULL);
 	free_jobs(pool_take_queued(p));
 	free_jobs(pool_take_done(p));
 	(void)pthread_cond_destroy(&p->work);
+	(void)pthread_cond_destroy(&p->release);
 	(void)pthread_mutex_destroy(&p->lock);
 	free(p->workers);
 	free(p);

@@ -5,10 +5,15 @@
  * The signing threads: a pool with one queue. Each thread has a session of its
  * own and remembers the keys it met. The loop gives jobs in and takes finished
  * ones out; nothing here calls back into it.
+ *
+ * What a signature uses up is reserved in the journal before the token is asked.
+ * Signed jobs then go to one more thread, which writes them to the journal, many
+ * at a time, and hands them out once they are on the disk.
  */
 
 #include "daemon/core/signproto.h"
 #include "pkcs11/guard.h"
+#include "pkcs11/journal.h"
 #include "pkcs11/key.h"
 #include "pkcs11/token.h"
 
@@ -17,6 +22,7 @@ enum job_kind {
 	JOB_KEY_FIND,
 	JOB_SIGN,	 /* input: the to-be-signed structure, still to be checked */
 	JOB_SIGN_DIGEST, /* use: of a structure that the guard let through */
+	JOB_ANCHOR,	 /* the loop's own: brings the journal's anchor up to date */
 };
 
 /* Owned by the loop; lent to the pool from pool_submit until it comes back from
@@ -35,6 +41,8 @@ struct job {
 	enum sig_alg alg;
 	enum signproto_kind structure;
 	struct guard_use use; /* of SIGN: once the guard let it through */
+	bool reserved;	      /* ticket: the journal's leave to sign */
+	struct journal_ticket ticket;
 	enum key_alg key_alg; /* these three for KEY_GENERATE */
 	enum key_purpose purpose;
 	char label[SIGNPROTO_NAME_SIZE];
@@ -60,10 +68,10 @@ struct pool;
  * Opens the sessions (blocks as the module likes) and starts the threads. A
  * token that has fewer sessions to give than were asked for gets fewer threads.
  * wake_fd: an eventfd that is written when a job was finished or the pool failed.
- * token and state_dir must outlive the pool.
+ * token, journal and state_dir must outlive the pool.
  */
-bool pool_new(struct token *token, const char *state_dir, unsigned int threads, int wake_fd,
-    struct pool **pool, struct error *e) MUST_CHECK;
+bool pool_new(struct token *token, struct journal *journal, const char *state_dir,
+    unsigned int threads, int wake_fd, struct pool **pool, struct error *e) MUST_CHECK;
 
 unsigned int pool_threads(const struct pool *p);
 
@@ -76,9 +84,14 @@ struct job *pool_take_done(struct pool *p);
 /* Takes back all jobs that no thread has begun. */
 struct job *pool_take_queued(struct pool *p);
 
-/* True when a thread found that the token or its sessions are gone; *why says
- * what it saw. No more jobs are begun then. */
-bool pool_failed(struct pool *p, struct error *why);
+enum pool_failure {
+	POOL_WORKS,
+	POOL_TOKEN_LOST,     /* a thread found that the token or its sessions are gone */
+	POOL_JOURNAL_FAILED, /* a disk that does not take it: nothing is released any more */
+};
+
+/* *why says what was seen. No more jobs are begun after a failure. */
+enum pool_failure pool_failed(struct pool *p, struct error *why);
 
 /* Lets go of the threads, wherever they are: for a process that ends at once. */
 void pool_abandon(struct pool *p);

@@ -35,6 +35,7 @@ static const char *const state_names[] = {
     [SIGNPROTO_PIN_WRONG] = "pin-wrong",
     [SIGNPROTO_TOKEN_AWAY] = "token-away",
     [SIGNPROTO_MODULE_BROKEN] = "module-broken",
+    [SIGNPROTO_CLOSED] = "closed",
 };
 
 const char *
@@ -116,6 +117,8 @@ signproto_put_status_ok(struct wire_writer *w, const struct signproto_status_ok 
 	wire_put_u32(w, m->threads);
 	wire_put_u64(w, m->signatures);
 	wire_put_u64(w, m->since);
+	wire_put_string(w, m->journal);
+	wire_put_string(w, m->challenge);
 }
 
 bool
@@ -137,9 +140,11 @@ signproto_get_status_ok(struct bytes payload, struct signproto_status_ok *m, str
 	m->threads = wire_get_u32(&r);
 	m->signatures = wire_get_u64(&r);
 	m->since = wire_get_u64(&r);
+	wire_get_string(&r, m->journal, sizeof m->journal);
+	wire_get_string(&r, m->challenge, sizeof m->challenge);
 	return finish(&r,
 	    version == SIGNPROTO_VERSION && m->state >= SIGNPROTO_READY &&
-		m->state <= SIGNPROTO_MODULE_BROKEN,
+		m->state <= SIGNPROTO_CLOSED,
 	    SIGNPROTO_STATUS_OK, e);
 }
 

@@ -42,6 +42,7 @@
 #define SIGNPROTO_SUBJECT_MAX 4096			 /* DER of a Name */
 #define SIGNPROTO_SPKI_MAX 2048				 /* DER of a SubjectPublicKeyInfo */
 #define SIGNPROTO_SIGNATURE_MAX 1024			 /* content of the BIT STRING */
+#define SIGNPROTO_CHALLENGE_SIZE 33			 /* hex of 16 octets, with the NUL */
 #define SIGNPROTO_NAME_SIZE 65				 /* names and labels, with the NUL */
 #define SIGNPROTO_CSR_MAX 65536				 /* DER of a CertificationRequest */
 #define SIGNPROTO_STATEMENT_MAX 2048			 /* text of an operator's statement */
@@ -83,6 +84,7 @@ enum signproto_state {
 	SIGNPROTO_PIN_WRONG = 3,     /* refused by the token; not tried again by itself */
 	SIGNPROTO_TOKEN_AWAY = 4,    /* tried again by itself */
 	SIGNPROTO_MODULE_BROKEN = 5, /* the module cannot be loaded or initialised */
+	SIGNPROTO_CLOSED = 6,	     /* the journal is: nothing is signed */
 };
 
 struct signproto_status_ok {
@@ -92,10 +94,12 @@ struct signproto_status_ok {
 	char serial[SIGNPROTO_NAME_SIZE];
 	char model[SIGNPROTO_NAME_SIZE];
 	enum signproto_state state;
-	char state_text[ERROR_TEXT_MAX]; /* one sentence */
-	uint32_t threads;		 /* signing threads */
-	uint64_t signatures;		 /* made since the start */
-	uint64_t since;			 /* seconds since 1970: in this state since */
+	char state_text[ERROR_TEXT_MAX];	  /* one sentence */
+	uint32_t threads;			  /* signing threads */
+	uint64_t signatures;			  /* made since the start */
+	uint64_t since;				  /* seconds since 1970: in this state since */
+	char journal[ERROR_TEXT_MAX];		  /* one sentence; "" while the token is away */
+	char challenge[SIGNPROTO_CHALLENGE_SIZE]; /* for a reseed, hex; likewise */
 };
 
 struct signproto_key_generate {

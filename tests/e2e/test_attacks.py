@@ -658,7 +658,7 @@ def fill(path):
 def test_full_disk_of_the_state_directory(small_disk, new_authority):
     """It starts, issues and signs CRLs that fit nowhere on its disk later."""
     def settings(instance):
-        instance.state_dir = instance.config["state_dir"] = os.path.join(small_disk(1024), "state")
+        instance.state_dir = instance.config["state_dir"] = os.path.join(small_disk(12 * 1024), "state")
         os.mkdir(instance.state_dir, 0o700)
 
     authority = new_authority(settings=settings)

@@ -32,6 +32,7 @@ struct made_key {
 
 static struct softhsm hsm;
 static struct token *token;
+static struct journal *journal;
 static struct pool *pool;
 static int wake_fd;
 static uint8_t subject_buf[NAME_DER_MAX];
@@ -42,12 +43,18 @@ static int
 set_up(void **state)
 {
 	enum signproto_state token_state;
+	struct journal_options options;
 	struct error e = ERROR_INIT;
 
 	softhsm_make(&hsm);
+	options = (struct journal_options){.state_dir = hsm.state_dir,
+	    .token = "unit",
+	    .signer_id = 1,
+	    .now = journal_clock_now()};
 	wake_fd = eventfd(0, EFD_CLOEXEC);
 	if (!token_open(&hsm.config, hsm.state_dir, &token, &token_state, &e) ||
-	    !pool_new(token, hsm.state_dir, 4, wake_fd, &pool, &e) ||
+	    !journal_open(&options, &journal, &e) ||
+	    !pool_new(token, journal, hsm.state_dir, 4, wake_fd, &pool, &e) ||
 	    !name_from_text(
 		"CN=Unit CA,O=Example,C=DE", subject_buf, sizeof subject_buf, &subject, &e)) {
 		print_error("%s\n", e.text);
@@ -60,6 +67,7 @@ static int
 tear_down(void **state)
 {
 	pool_free(pool);
+	journal_free(journal);
 	token_close(token);
 	(void)close(wake_fd);
 	softhsm_remove(&hsm);

@@ -65,8 +65,8 @@ static struct bytes subject;
 #endif
 
 static void
-write_config_file(
-    const char *path, const char *state_dir, const char *module, const char *label, int threads)
+write_config_file(const char *path, unsigned int signer_id, const char *state_dir,
+    const char *module, const char *label, int threads)
 {
 	char text[1024];
 
@@ -76,15 +76,15 @@ write_config_file(
 	    "tokens:\n"
 	    "  - {name: main, module: %s, select: {label: %s}, pin_file: %s, threads: %d}\n"
 	    "front: {unix: {path: %s/api.sock}}\n"
-	    "issuer: {signer_id: 1, credentials_dir: %s}\n",
-	    state_dir, module, label, hsm.pin_file, threads, hsm.dir, hsm.dir);
+	    "issuer: {signer_id: %u, credentials_dir: %s}\n",
+	    state_dir, module, label, hsm.pin_file, threads, hsm.dir, signer_id, hsm.dir);
 	softhsm_write(path, text, 0600);
 }
 
 static void
 write_config_threads(const char *module, const char *label, int threads)
 {
-	write_config_file(config_path, hsm.state_dir, module, label, threads);
+	write_config_file(config_path, 1, hsm.state_dir, module, label, threads);
 }
 
 static void
@@ -480,7 +480,8 @@ stream_crl(struct signer *s, const struct ca_key *k, unsigned int entries, bool 
 {
 	static uint8_t piece[SIGNPROTO_DATA_MAX];
 	const unsigned int per_piece = 10000;
-	static const uint8_t serial[20] = {0x7f, 1, 2, 3}, number[] = {9};
+	static const uint8_t serial[20] = {0x7f, 1, 2, 3};
+	static uint8_t number[] = {9}; /* never twice */
 	const struct crl_entry entry = {.serial = {serial, sizeof serial}, .revoked_at = NOW};
 	uint8_t x_buf[512], head_buf[CRL_HEAD_MAX], tail_buf[2048], one[CRL_ENTRY_MAX];
 	uint8_t digest[32];
@@ -493,6 +494,7 @@ stream_crl(struct signer *s, const struct ca_key *k, unsigned int entries, bool 
 	struct tbs_crl t;
 	size_t size;
 
+	number[0]++;
 	assert_int_equal(EVP_DigestInit_ex(md, EVP_sha256(), NULL), 1);
 	extensions_init(&x, x_buf, sizeof x_buf);
 	extensions_add_authority_key_identifier(&x, (struct bytes){k->key_id, SKI_LEN});
@@ -716,6 +718,7 @@ a_wrong_pin_is_a_state(void **state)
 static void
 a_missing_module_or_token_is_a_state(void **state)
 {
+	char state_dir[128];
 	struct signer s;
 
 	write_config("/nonexistent/module.so", "unit");
@@ -723,7 +726,9 @@ a_missing_module_or_token_is_a_state(void **state)
 	expect_state(&s, SIGNPROTO_MODULE_BROKEN, "cannot load the PKCS#11 module");
 	drain(&s);
 
-	write_config(SOFTHSM_MODULE, "late");
+	(void)snprintf(state_dir, sizeof state_dir, "%s/state-late", hsm.dir);
+	assert_int_equal(mkdir(state_dir, 0700), 0);
+	write_config_file(config_path, 1, state_dir, SOFTHSM_MODULE, "late", THREADS);
 	start(&s);
 	expect_state(&s, SIGNPROTO_TOKEN_AWAY, "no token with the label 'late'");
 	softhsm_add_token("late");
@@ -748,7 +753,8 @@ several_start_at_once(void **state)
 		(void)snprintf(path[i], sizeof path[i], "%s/%zu.yaml", hsm.dir, i);
 		(void)snprintf(state_dir, sizeof state_dir, "%s/state-%zu", hsm.dir, i);
 		assert_int_equal(mkdir(state_dir, 0700), 0);
-		write_config_file(path[i], state_dir, SOFTHSM_MODULE, "unit", THREADS);
+		write_config_file(
+		    path[i], 10 + (unsigned int)i, state_dir, SOFTHSM_MODULE, "unit", THREADS);
 	}
 	for (int round = 0; round < 2; round++) {
 		for (size_t i = 0; i < COUNT_OF(s); i++)

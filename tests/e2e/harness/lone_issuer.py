@@ -3,13 +3,14 @@ database, each with a real signer of its own or with one that never answers."""
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 
 from .chanceryd import SANITIZER_ENVIRONMENT, Chanceryd, program
-from .process import PATIENCE_S, SANITIZER, Process
+from .process import PATIENCE_S, SANITIZER, Process, wait_until
 
 CONTROL_FD = 3
 CONTROL_SIGNER_CHANNEL, CONTROL_DRAIN, CONTROL_READY = 1, 4, 5
@@ -62,8 +63,11 @@ class LoneIssuer:
         """silent: its signer takes everything and never answers."""
         self.settings = Chanceryd(directory, authority.database, {"main": authority.token})
         self.settings.config["issuer"]["signer_id"] = signer_id
-        # Keys are known by what the signer that made them wrote down.
-        self.settings.config["state_dir"] = authority.daemon.state_dir
+        self.known = os.path.join(authority.daemon.state_dir, "signer-main")
+        self.state = os.path.join(self.settings.state_dir, "signer-main")
+        # Signer 1 goes on where the daemon's was; the others are other hosts, with journals of their own.
+        if signer_id == 1:
+            shutil.copytree(self.known, self.state)
         config = self.settings.write_config()
         self.issuer = Child(f"issuer {signer_id}", [program("chanceryd"), "--role", "issuer", "--config", config],
                             os.path.join(directory, "issuer.log"))
@@ -80,11 +84,19 @@ class LoneIssuer:
             self.signer.start()
             self.signer.send(CONTROL_SIGNER_CHANNEL, "main", theirs.fileno())
             theirs.close()
+            self.learn_keys()
         else:
             self.channel = theirs
         ours.close()
         self.issuer.wait_ready()
         return self
+
+    def learn_keys(self):
+        """Keys are known by what their first signer wrote down; a signer that has that must have its journal, too."""
+        wait_until(lambda: os.path.exists(os.path.join(self.state, "journal", "00000001.seg")), what="a journal")
+        for name in os.listdir(self.known):
+            if name not in ("journal", *os.listdir(self.state)):
+                shutil.copy2(os.path.join(self.known, name), self.state)
 
     def drain(self):
         self.issuer.send(CONTROL_DRAIN)

@@ -1,0 +1,160 @@
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/encode.h"
+#include "daemon/core/log.h"
+#include "pkcs11/journal_anchor.h"
+#include "pkcs11/signer_int.h"
+
+#define LIMITS_SUFFIX ".limits"
+
+/* True when the state directory has limits of any key. */
+static bool
+find_limits(const char *state_dir, bool *found, struct error *e)
+{
+	DIR *dir = opendir(state_dir);
+	const struct dirent *entry;
+
+	*found = false;
+	if (dir == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "cannot list %s", state_dir);
+	for (errno = 0; (entry = readdir(dir)) != NULL; errno = 0) {
+		size_t len = strlen(entry->d_name);
+
+		if (len > strlen(LIMITS_SUFFIX) && entry->d_name[0] != '.' &&
+		    strcmp(entry->d_name + len - strlen(LIMITS_SUFFIX), LIMITS_SUFFIX) == 0)
+			*found = true;
+	}
+	if (errno != 0)
+		(void)error_set_errno(e, ERROR_SYSTEM, "cannot list %s", state_dir);
+	(void)closedir(dir);
+	return !error_is_set(e);
+}
+
+static bool
+read_anchor(struct token *token, struct journal_options *options, struct error *e)
+{
+	struct session s;
+	bool ok;
+
+	if (!session_open(token_functions(token), token_info(token)->slot, false, &s, e))
+		return false;
+	ok = journal_anchor_read(&s, options, e);
+	session_close(&s);
+	return ok;
+}
+
+/* A token that takes no anchor is one that a journal has to do without. */
+static void
+write_anchor(struct token *token, struct journal *j)
+{
+	struct error why = ERROR_INIT;
+	struct session rw = {0};
+
+	if (!session_open(token_functions(token), token_info(token)->slot, true, &rw, &why) ||
+	    !journal_anchor_write(j, &rw, &why))
+		log_failure(LOG_LEVEL_WARNING, token_info(token)->label, &why);
+	session_close(&rw);
+}
+
+bool
+signer_open_journal(
+    const struct signer *s, struct token *token, struct journal **journal, struct error *e)
+{
+	struct journal_options options = {
+	    .state_dir = s->state_dir,
+	    .token = s->token_config->name,
+	    .signer_id = (uint16_t)s->config->issuer.signer_id,
+	    .now = journal_clock_now(),
+	};
+	struct journal_report report;
+
+	*journal = NULL;
+	if (!find_limits(s->state_dir, &options.has_keys, e) || !read_anchor(token, &options, e) ||
+	    !journal_open(&options, journal, e))
+		return error_wrap(e, "the journal of token '%s'", s->token_config->name);
+	journal_report(*journal, &report);
+	if (report.closed == JOURNAL_OPEN)
+		write_anchor(token, *journal);
+	if (report.closed != JOURNAL_AHEAD)
+		return true;
+	journal_free(*journal);
+	*journal = NULL;
+	return error_set(e, ERROR_UNAVAILABLE, "the journal of token '%s' is closed: %s",
+	    s->token_config->name, report.text);
+}
+
+void
+signer_close_journal(struct journal *journal, struct token *token)
+{
+	struct error why = ERROR_INIT;
+
+	if (journal == NULL)
+		return;
+	if (!journal_stop(journal, journal_clock_now(), &why))
+		log_failure(LOG_LEVEL_ERROR, "journal", &why);
+	else if (token != NULL)
+		write_anchor(token, journal);
+	journal_free(journal);
+}
+
+enum signproto_state
+signer_describe_journal(const struct signer *s, char text[ERROR_TEXT_MAX])
+{
+	struct journal_report r;
+
+	journal_report(s->journal, &r);
+	if (r.closed == JOURNAL_OPEN) {
+		(void)snprintf(text, ERROR_TEXT_MAX,
+		    "open, %s an anchor on the token; %u keys, record %llu in segment %u",
+		    r.anchored ? "with" : "without", r.keys, (unsigned long long)r.seq, r.segment);
+		return SIGNPROTO_READY;
+	}
+	(void)snprintf(text, ERROR_TEXT_MAX,
+	    "the journal is closed: %.360s; its operators open it with `chancery signer reseed %s`",
+	    r.text, s->token_config->name);
+	return SIGNPROTO_CLOSED;
+}
+
+void
+signer_describe_challenge(const struct signer *s, char hex[SIGNPROTO_CHALLENGE_SIZE])
+{
+	struct journal_report r;
+
+	journal_report(s->journal, &r);
+	hex_encode(r.challenge, sizeof r.challenge, hex);
+}
+
+/* ---- the anchor, from time to time */
+
+void
+signer_anchor_soon(struct signer *s)
+{
+	struct journal_mark mark;
+	struct job *job;
+
+	if (s->pool == NULL || s->state != SIGNPROTO_READY || s->lost || s->anchoring)
+		return;
+	journal_mark(s->journal, &mark);
+	if (mark.seq == s->anchored_seq)
+		return;
+	job = job_new(JOB_ANCHOR, (struct bytes){0}, (struct bytes){0});
+	if (job == NULL)
+		return;
+	s->anchoring = true;
+	s->anchored_seq = mark.seq;
+	signer_submit(s, job);
+}
+
+void
+signer_anchor_done(struct signer *s, const struct job *job)
+{
+	bool news = strcmp(job->error.text, s->anchor_failure) != 0;
+
+	s->anchoring = false;
+	(void)snprintf(s->anchor_failure, sizeof s->anchor_failure, "%s", job->error.text);
+	if (error_is_set(&job->error) && news)
+		log_failure(LOG_LEVEL_WARNING, s->token_config->name, &job->error);
+}
