@@ -5,6 +5,7 @@ beside peers; latency, queue, CRLs, memory, several issuers.
     make bench ONLY=issue.p256,latency      series whose names begin so
     make bench BENCH_SECONDS=5 BENCH_ROUNDS=5
     make bench BENCH_LARGE=1                10 M certificates, 10 M revocations: an hour, 40 GB in TMPDIR
+    make bench ONLY=scale.1000000           a part of that
 
 One run with a private PostgreSQL that waits for the disk, a private SoftHSM token
 and the real daemon; all that is compared takes turns, so that both see the same
@@ -61,6 +62,10 @@ class Bench:
     def wants(self, name):
         """Series are named as in latest.json; "issue.p256" is a part of "issue.p256.rsa_csr"."""
         return not self.only or any(f"{name}.".startswith(f"{o}.") for o in self.only)
+
+    def wants_large(self, name):
+        """What takes long is measured with BENCH_LARGE=1, and when it is named."""
+        return self.large or bool(self.only) and any(name.startswith(o) and o != name.partition(".")[0] for o in self.only)
 
     def count(self, wanted):
         """How many certificates a round has."""

@@ -104,7 +104,7 @@ def show(bench, name, text, ours, theirs, way):
 
 
 def crl(bench):
-    sizes = [bench.most_entries] if bench.tiny else SIZES + (LARGE if bench.large else [])
+    sizes = [bench.most_entries] if bench.tiny else SIZES + [s for s in LARGE if bench.wants_large(f"crl.{s}")]
     sizes = [s for s in sizes if bench.wants(f"crl.{s}")]
     if not sizes:
         return

@@ -62,7 +62,8 @@ def fill(database, have, want):
 
 
 def scale(bench):
-    sizes = [s for s in (SIZES if bench.large else [bench.most_entries] if bench.tiny else []) if bench.wants(f"scale.{s}")]
+    sizes = [bench.most_entries] if bench.tiny else [s for s in SIZES if bench.wants_large(f"scale.{s}")]
+    sizes = [s for s in sizes if bench.wants(f"scale.{s}")]
     if not sizes:
         return
     world, results = bench.world, bench.results

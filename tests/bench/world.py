@@ -79,12 +79,10 @@ def waiting(argv, environment=None):
         try:
             assert process.stdout.readline() == "ready\n", f"{argv[0]} failed"
             yield process
-        finally:
             process.stdin.close()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.wait(30)
+        finally:
+            process.kill()
 
 
 def go(process):

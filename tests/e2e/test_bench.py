@@ -9,7 +9,7 @@ import sys
 
 from harness.chanceryd import program
 from harness.postgres import REPO
-from harness.process import wait_until
+from harness.process import find_program, run, wait_until
 
 # One of each kind.
 SERIES = ["raw.p256", "issue.p256.rsa_csr", "backlog.p256.rsa_csr", "shape.p256.rsa_csr.64x4", "latency.p256", "peers.p256",
@@ -39,6 +39,24 @@ def programs_of(directory):
         except OSError:
             pass
     return found
+
+
+def test_slow_token(token, work_dir):
+    """Behind slow.so no session signs more often than its latency allows, and none
+    waits for another."""
+    key = os.path.join(work_dir, "key.pem")
+    environment = dict(os.environ, **token.environment)
+    run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key])
+    run([find_program("softhsm2-util"), "--import", key, "--token", token.label, "--label", "k", "--id", "a1", "--pin", token.pin],
+        env=environment)
+    environment.update(SLOW_MODULE=token.module, SLOW_MS="100")
+    rates = {}
+    for threads in (1, 8):
+        said = run([program("bench/csign"), program("faults/slow.so"), token.label, token.pin, "a1", threads, "1"], env=environment,
+                   input=b"\n").stdout.split()
+        assert said[0] == b"ready"
+        rates[threads] = float(said[1])
+    assert 0 < rates[1] <= 10 and rates[1] < rates[8] <= 80, rates
 
 
 def test_bench_runs(work_dir):
