@@ -12,6 +12,7 @@
 struct token_report {
 	int signer_id;
 	const char *token, *state, *sentence, *label, *serial, *model;
+	const char *journal, *challenge; /* of the signer's journal; or NULL */
 	int threads;
 	int64_t signatures;
 	int64_t since; /* unix seconds */

@@ -2,6 +2,22 @@
 
 #include "daemon/cli/cli.h"
 
+/* How the token is, and how the signer's journal. */
+static void
+join_sentences(json_t *row)
+{
+	const char *state = json_string_value(json_object_get(row, "sentence"));
+	const char *journal = json_string_value(json_object_get(row, "journal"));
+	const char *challenge = json_string_value(json_object_get(row, "challenge"));
+	const char *word = json_string_value(json_object_get(row, "state"));
+	bool closed = word != NULL && strcmp(word, "closed") == 0;
+
+	(void)json_object_set_new(row, "note",
+	    json_sprintf("%s%s%s%s%s", state != NULL ? state : "", journal != NULL ? "; " : "",
+		journal != NULL ? journal : "", closed && challenge != NULL ? "; challenge " : "",
+		closed && challenge != NULL ? challenge : ""));
+}
+
 bool
 cmd_token_status(struct cli *cli, struct error *e)
 {
@@ -12,7 +28,8 @@ cmd_token_status(struct cli *cli, struct error *e)
 	    .key = "tokens",
 	    .nothing = "No issuer has reported a token yet.",
 	    .id = "token",
-	    .notes = "sentence",
+	    .notes = "note",
+	    .prepare = join_sentences,
 	    .columns = columns,
 	    .count = COUNT_OF(columns)};
 

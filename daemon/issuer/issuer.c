@@ -187,7 +187,9 @@ on_status_answer(const struct signer_answer *answer, const struct error *failure
 		    .model = s->model,
 		    .threads = (int)s->threads,
 		    .signatures = (int64_t)s->signatures,
-		    .since = (int64_t)s->since};
+		    .since = (int64_t)s->since,
+		    .journal = s->journal[0] != '\0' ? s->journal : NULL,
+		    .challenge = s->challenge[0] != '\0' ? s->challenge : NULL};
 		report(asked->issuer, &r);
 	}
 	free(asked);
