@@ -155,19 +155,10 @@ request_batch_free(struct request_batch *batch)
 }
 
 static bool
-read_digest(struct db_result *r, size_t row, size_t column, void *out, size_t len)
-{
-	struct bytes v = db_get_bytes(r, row, column);
-
-	if (v.len != len)
-		return false;
-	memcpy(out, v.p, len);
-	return true;
-}
-
-static bool
 read_claim(struct db_result *r, size_t i, struct request_claim *c, struct error *err)
 {
+	struct bytes serial;
+
 	c->key.id = db_get_int64(r, i, 0);
 	db_get_uuid(r, i, 1, c->public_id);
 	c->key.epoch = (int32_t)db_get_int64(r, i, 2);
@@ -175,23 +166,24 @@ read_claim(struct db_result *r, size_t i, struct request_claim *c, struct error 
 	c->template_version_id = db_get_int64(r, i, 4);
 	c->cleared = db_get_bool(r, i, 5);
 	c->automatic = db_get_bool(r, i, 6);
-	c->attempts = (int32_t)db_get_int64(r, i, 7);
+	c->due_us = db_get_int64(r, i, 7);
 	c->csr = db_get_bytes(r, i, 8);
 	c->attributes = db_get_text(r, i, 9);
-	c->statement = db_get_bytes(r, i, 16);
-	c->signature = db_get_bytes(r, i, 17);
-	c->spki = db_get_bytes(r, i, 18);
+	c->statement = db_get_bytes(r, i, 15);
+	c->signature = db_get_bytes(r, i, 16);
+	c->spki = db_get_bytes(r, i, 17);
 	c->has_intent = !db_is_null(r, i, 11);
 	if (!c->has_intent)
 		return db_result_ok(r, err);
+	serial = db_get_bytes(r, i, 11);
+	if (serial.len != sizeof c->intent.serial)
+		return error_set(err, ERROR_INTERNAL, "request %s: its serial has %zu octets",
+		    c->public_id, serial.len);
+	memcpy(c->intent.serial, serial.p, serial.len);
 	c->intent.issuer_name_id = db_get_int64(r, i, 10);
 	c->intent.generation_id = db_get_int64(r, i, 12);
 	c->intent.scope_id = db_get_int64(r, i, 13);
-	c->intent.tbs = db_get_bytes(r, i, 15);
-	if (!read_digest(r, i, 11, c->intent.serial, sizeof c->intent.serial) ||
-	    !read_digest(r, i, 14, c->intent.tbs_sha256, sizeof c->intent.tbs_sha256))
-		return error_set(err, ERROR_INTERNAL,
-		    "request %s: its serial or digest has another length", c->public_id);
+	c->intent.tbs = db_get_bytes(r, i, 14);
 	return db_result_ok(r, err);
 }
 
@@ -235,22 +227,40 @@ answer_claim(struct db *db, struct db_result *result, const struct error *err, v
 	    call.arg);
 }
 
+static void
+param_sources(struct db_params *p, const struct request_source *sources, size_t count)
+{
+	db_array_begin(p, DB_INT8);
+	for (size_t i = 0; i < count; i++)
+		db_element_int64(p, sources[i].ca_id);
+	db_array_end(p);
+	db_array_begin(p, DB_INT8);
+	for (size_t i = 0; i < count; i++)
+		db_element_int64(p, sources[i].since_us);
+	db_array_end(p);
+	db_array_begin(p, DB_BOOL);
+	for (size_t i = 0; i < count; i++)
+		db_element_bool(p, sources[i].signs);
+	db_array_end(p);
+}
+
 struct db_pending *
-request_claim(struct db *db, unsigned limit, unsigned lease_s, unsigned look_ms,
-    request_claim_fn *answer, void *arg, struct error *err)
+request_claim(struct db *db, const struct request_source *sources, size_t count, unsigned limit,
+    unsigned lease_s, unsigned look_ms, request_claim_fn *answer, void *arg, struct error *err)
 {
 	static const struct db_statement statement = {
 	    .name = "request_claim",
 	    .sql = "SELECT request_id, public_id, epoch, ca_id, template_version_id, cleared, "
-		   "automatic, attempts, csr, attributes, issuer_name_id, serial, generation_id, "
-		   "scope_id, tbs_sha256, tbs, statement, signature, spki "
-		   "FROM chancery_store.claim_requests($1, $2, $3)",
-	    .nparams = 3,
+		   "automatic, due_us, csr, attributes, issuer_name_id, serial, generation_id, "
+		   "scope_id, tbs, statement, signature, spki "
+		   "FROM chancery_store.claim_requests($1, $2, $3, $4, $5, $6)",
+	    .nparams = 6,
 	};
 	struct db_params p = DB_PARAMS_INIT;
 
-	if (!check_count(limit, &p, err))
+	if (!check_count(limit, &p, err) || !check_count(count, &p, err))
 		return NULL;
+	param_sources(&p, sources, count);
 	db_param_int64(&p, limit);
 	db_param_int64(&p, lease_s);
 	db_param_int64(&p, look_ms);
@@ -377,34 +387,27 @@ param_intents(struct db_params *p, const struct request_intent *intents, size_t 
 	db_array_end(p);
 	db_array_begin(p, DB_BYTEA);
 	for (size_t i = 0; i < count; i++)
-		db_element_bytea(p, intents[i].tbs_sha256, sizeof intents[i].tbs_sha256);
-	db_array_end(p);
-	db_array_begin(p, DB_BYTEA);
-	for (size_t i = 0; i < count; i++)
 		db_element_bytes(p, intents[i].tbs);
 	db_array_end(p);
 }
 
 struct db_pending *
-request_begin_signing(struct db *db, const struct request_check *checks,
+request_begin_signing(struct db *db, const struct request_key *keys,
     const struct request_intent *intents, size_t count, request_ids_fn *answer, void *arg,
     struct error *err)
 {
 	static const struct db_statement statement = {
 	    .name = "request_begin_signing",
-	    .sql = "SELECT chancery_store.begin_signing($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, "
-		   "$11, $12, $13)",
-	    .nparams = 13,
+	    .sql = "SELECT chancery_store.begin_signing($1, $2, $3, $4, $5, $6, $7)",
+	    .nparams = 7,
 	};
 	struct db_params p = DB_PARAMS_INIT;
-	struct error failure = ERROR_INIT;
 
 	if (!check_count(count, &p, err))
 		return NULL;
-	param_check_keys(&p, checks, count);
-	param_summaries(&p, checks, count, &failure);
+	param_keys(&p, keys, count);
 	param_intents(&p, intents, count);
-	return send_built(db, &statement, &p, &failure, answer_ids, (db_call_fn *)answer, arg, err);
+	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *
@@ -446,6 +449,10 @@ param_certificates(
 			break;
 	}
 	db_array_end(p);
+	db_array_begin(p, DB_TEXT);
+	for (size_t i = 0; i < count; i++)
+		db_element_text(p, c[i].key_type);
+	db_array_end(p);
 	db_array_begin(p, DB_TIMESTAMPTZ);
 	for (size_t i = 0; i < count; i++)
 		db_element_unixtime(p, c[i].not_before);
@@ -470,8 +477,8 @@ request_complete(struct db *db, const struct request_certificate *certificates, 
 {
 	static const struct db_statement statement = {
 	    .name = "request_complete",
-	    .sql = "SELECT chancery_store.complete_requests($1, $2, $3, $4, $5, $6, $7, $8)",
-	    .nparams = 8,
+	    .sql = "SELECT chancery_store.complete_requests($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	    .nparams = 9,
 	};
 	struct db_params p = DB_PARAMS_INIT;
 	struct error failure = ERROR_INIT;
@@ -501,27 +508,6 @@ request_release(struct db *db, const struct request_key *keys, size_t count,
 	param_keys(&p, keys, count);
 	db_param_int64(&p, retry_after_ms);
 	db_param_text(&p, reason);
-	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
-}
-
-struct db_pending *
-request_fail(struct db *db, const struct request_key *keys, const char *const *reasons,
-    size_t count, request_ids_fn *answer, void *arg, struct error *err)
-{
-	static const struct db_statement statement = {
-	    .name = "request_fail",
-	    .sql = "SELECT chancery_store.fail_requests($1, $2, $3)",
-	    .nparams = 3,
-	};
-	struct db_params p = DB_PARAMS_INIT;
-
-	if (!check_count(count, &p, err))
-		return NULL;
-	param_keys(&p, keys, count);
-	db_array_begin(&p, DB_TEXT);
-	for (size_t i = 0; i < count; i++)
-		db_element_text(&p, reasons[i]);
-	db_array_end(&p);
 	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 

@@ -6,11 +6,11 @@
  * of migrations/0002_queue.sql. Each call is one transaction for a whole batch.
  *
  *	request_claim           submitted|approved -> claimed
- *	request_finish_checks   claimed -> pending|rejected|failed, or stays claimed
+ *	request_finish_checks   claimed -> pending|rejected|failed, or stays claimed;
+ *	                        signing -> failed
  *	request_begin_signing   claimed -> signing; serial and bytes are committed
  *	request_complete        signing -> issued
  *	request_release         claimed|signing -> submitted|approved, for later
- *	request_fail            claimed|signing -> failed
  *
  * Each claim raises the request's epoch. Calls name (id, epoch), and a request
  * that has another epoch or state by now is left out of the answer: its lease
@@ -32,8 +32,9 @@
 #include "db/db.h"
 
 #define REQUEST_BATCH_MAX 256
-#define REQUEST_NAMES_MAX 128 /* subject alternative names of one request */
-#define SERIAL_LEN 20	      /* octets of a serial number */
+#define REQUEST_NAMES_MAX 128	/* subject alternative names of one request */
+#define REQUEST_SOURCES_MAX 256 /* CAs of one claim */
+#define SERIAL_LEN 20		/* octets of a serial number */
 
 /* What names a claim. */
 struct request_key {
@@ -47,7 +48,6 @@ struct request_intent {
 	int64_t generation_id;
 	int64_t scope_id;
 	uint8_t serial[SERIAL_LEN];
-	uint8_t tbs_sha256[32];
 	struct bytes tbs;
 };
 
@@ -57,9 +57,9 @@ struct request_claim {
 	char public_id[DB_UUID_TEXT_SIZE];
 	int64_t ca_id;
 	int64_t template_version_id;
-	bool cleared;	/* decided, or checked under an automatic template */
-	bool automatic; /* its template issues without a decision */
-	int32_t attempts;
+	bool cleared;		/* decided, or checked under an automatic template */
+	bool automatic;		/* its template issues without a decision */
+	int64_t due_us;		/* its place in the queue, microseconds since the epoch */
 	struct bytes csr;	/* DER */
 	const char *attributes; /* JSON object */
 	/* The statement by which an operator approved it, its signature and public
@@ -77,17 +77,26 @@ struct request_batch {
 
 void request_batch_free(struct request_batch *batch);
 
-/* batch is the callback's to free; NULL with err. It may be empty. If it is not,
- * the caller has promised to claim again look_ms from now, and submitters send no
- * hints until shortly before; with look_ms 0 it promises nothing. */
+/* A CA whose requests are wanted. */
+struct request_source {
+	int64_t ca_id;
+	int64_t since_us; /* none that was due before this; 0: all */
+	bool signs;	  /* otherwise only what waits for a decision after its check */
+};
+
+/* Up to limit requests, of each of the count CAs its share first. batch is the
+ * callback's to free; NULL with err. It may be empty. If it is not, the caller has
+ * promised to claim again look_ms from now, and submitters send no hints until
+ * shortly before; with look_ms 0 it promises nothing. */
 typedef void request_claim_fn(struct request_batch *batch, const struct error *err, void *arg);
-struct db_pending *request_claim(struct db *db, unsigned limit, unsigned lease_s, unsigned look_ms,
-    request_claim_fn *answer, void *arg, struct error *err) MUST_CHECK;
+struct db_pending *request_claim(struct db *db, const struct request_source *sources, size_t count,
+    unsigned limit, unsigned lease_s, unsigned look_ms, request_claim_fn *answer, void *arg,
+    struct error *err) MUST_CHECK;
 
 enum request_outcome {
 	REQUEST_PASSED,
 	REQUEST_REJECTED, /* breaks a rule: final */
-	REQUEST_FAILED,	  /* cannot be issued for another reason: final */
+	REQUEST_FAILED,	  /* cannot be issued for another reason, also while signing: final */
 };
 
 /* What a check found; strings and slices are borrowed for the call. */
@@ -125,11 +134,10 @@ struct db_pending *request_finish_checks(struct db *db, const struct request_che
  * during the callback. err is NULL, or set with count 0. */
 typedef void request_ids_fn(const int64_t *ids, size_t count, const struct error *err, void *arg);
 
-/* Requests must be cleared, or have an automatic template and come with what the
- * check found (subject to csr_sha256; subject NULL: told before). One that has a
- * live intent must be given it unchanged (claim.intent); all others get the intent
- * given here. Only those answered may be sent to the token. */
-struct db_pending *request_begin_signing(struct db *db, const struct request_check *checks,
+/* Requests must be cleared, or have an automatic template. One that has a live
+ * intent must be given it unchanged (claim.intent); all others get the intent given
+ * here. Only those answered may be sent to the token. */
+struct db_pending *request_begin_signing(struct db *db, const struct request_key *keys,
     const struct request_intent *intents, size_t count, request_ids_fn *answer, void *arg,
     struct error *err) MUST_CHECK;
 
@@ -146,6 +154,7 @@ struct request_certificate {
 	const char *subject;
 	const char *const *names;
 	size_t names_count;
+	const char *key_type;
 	int64_t not_before, not_after; /* seconds since the epoch */
 	struct bytes spki_sha256;
 	struct bytes der; /* must hold the intent's to-be-signed bytes */
@@ -158,11 +167,6 @@ struct db_pending *request_complete(struct db *db, const struct request_certific
  * people see meanwhile, and may be NULL. */
 struct db_pending *request_release(struct db *db, const struct request_key *keys, size_t count,
     unsigned retry_after_ms, const char *reason, request_ids_fn *answer, void *arg,
-    struct error *err) MUST_CHECK;
-
-/* reasons: one sentence for each. */
-struct db_pending *request_fail(struct db *db, const struct request_key *keys,
-    const char *const *reasons, size_t count, request_ids_fn *answer, void *arg,
     struct error *err) MUST_CHECK;
 
 /* Keeps claims for lease_s from now. */

@@ -203,80 +203,118 @@ INSERT INTO request_move VALUES
     ('awaiting-pin', 'signing'), ('awaiting-pin', 'approved'), ('awaiting-pin', 'failed'),
     ('awaiting-pin', 'expired');
 
--- The narrow row that changes state; the CSR stays out of it, because an
--- UPDATE copies the row. No foreign keys: each submission would lock the same
--- row of ca, against those who change it, for as long as a service leaves its
--- transaction open. Rows of ca and template_version are never deleted. No CHECK
--- either: PostgreSQL reads its text again for each INSERT.
-CREATE TABLE request (
+-- A request is in up to two of these places, none of which has what another has:
+--
+--   request_record  what was submitted; written once, never changed
+--   request_queue   where it stands while it is open; the row that changes
+--   request_end     how it ended, if not with a certificate
+--
+-- A request that is in neither of the last two is issued: its certificate says so.
+-- The view request (below) shows all of it. No foreign keys: each submission would
+-- lock the same row of ca, against those who change it, for as long as a service
+-- leaves its transaction open. Rows of ca and template_version are never deleted.
+-- No CHECK where single rows are written: PostgreSQL reads its text again for each
+-- INSERT.
+CREATE TABLE request_record (
     id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    public_id           uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     ca_id               bigint NOT NULL,
     template_version_id bigint NOT NULL,
+    submitted_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    public_id           uuid NOT NULL UNIQUE,
     submitter           text NOT NULL,
     idempotency_key     text,
     payload_sha256      bytea,           -- of (CA, template, CSR, attributes), beside a key
-    state               text NOT NULL DEFAULT 'submitted', -- request_check_move holds it to request_move
-    cleared             boolean NOT NULL DEFAULT false, -- a verified decision, or an automatic template
-    epoch               int NOT NULL DEFAULT 0,     -- raised by each claim
-    lease_until         timestamptz,
+    csr                 bytea NOT NULL,  -- DER, at most 65536 octets
+    attributes          jsonb NOT NULL DEFAULT '{}' -- an object
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
+ALTER TABLE request_record ALTER COLUMN csr SET STORAGE EXTERNAL; -- DER does not compress
+CREATE UNIQUE INDEX request_idempotency ON request_record (submitter, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX request_by_submitter ON request_record (submitter, id);
+CREATE INDEX request_by_ca ON request_record (ca_id, id);
+
+-- No index has a column that changes between submission and certificate, so that
+-- updates stay on their page (HOT), where the next look clears them away; half of
+-- each page is kept free for them. What waits for a person is due at infinity, out
+-- of the way of those who claim.
+CREATE TABLE request_queue (
+    request_id          bigint PRIMARY KEY,
+    ca_id               bigint NOT NULL,
+    template_version_id bigint NOT NULL,
     retry_at            timestamptz NOT NULL DEFAULT clock_timestamp(), -- not claimed before; the queue's order
-    attempts            int NOT NULL DEFAULT 0,     -- claims
-    reason              text,                       -- why rejected, denied, failed, or waiting
-    certificate_id      bigint,
-    submitted_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-    changed_at          timestamptz NOT NULL DEFAULT clock_timestamp()
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
-CREATE UNIQUE INDEX request_idempotency ON request (submitter, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX request_work ON request (retry_at, id) WHERE state IN ('submitted', 'approved');
-CREATE INDEX request_leased ON request (lease_until) WHERE state IN ('claimed', 'signing');
-CREATE INDEX request_waiting ON request (state, id) WHERE state IN ('pending', 'awaiting-pin');
-CREATE INDEX request_by_submitter ON request (submitter, id);
+    changed_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lease_until         timestamptz,                -- of a claim
+    public_id           uuid NOT NULL,
+    epoch               int NOT NULL DEFAULT 0,     -- raised by each claim
+    cleared             boolean NOT NULL DEFAULT false, -- a verified decision, or an automatic template
+    state               text NOT NULL DEFAULT 'submitted', -- request_check_move holds it to request_move
+    reason              text                        -- why it waits
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0, autovacuum_vacuum_insert_threshold = -1);
+CREATE INDEX request_due ON request_queue (ca_id, retry_at, request_id);
 
--- Nothing else moves a request, whoever updates the row. No foreign key to
--- request_state: every move would lock the same two of its rows. The function is
--- made from request_move, because looking a move up there costs as much as the
--- move; after a change of that table it must be made again. No SET on it, which
--- would cost too.
-CREATE FUNCTION make_request_check_move() RETURNS void LANGUAGE plpgsql
-SET search_path = chancery_store, pg_temp AS $make$
-BEGIN
-    EXECUTE format($def$
-CREATE OR REPLACE FUNCTION request_check_move() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF TG_OP = 'INSERT' THEN
-        IF NEW.state <> 'submitted' OR NEW.cleared OR NEW.epoch <> 0 THEN
-            RAISE EXCEPTION USING ERRCODE = 'CH409',
-                MESSAGE = 'a request starts as submitted, undecided and never claimed';
-        END IF;
-        IF length(NEW.submitter) NOT BETWEEN 1 AND 200 OR length(NEW.idempotency_key) NOT BETWEEN 1 AND 200
-            OR NEW.idempotency_key IS NOT NULL AND NEW.payload_sha256 IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'CH400',
-                MESSAGE = 'a submitter and an idempotency key have 1 to 200 characters, and a key its digest';
-        END IF;
-        RETURN NEW;
-    END IF;
-    IF OLD.state || '>' || NEW.state = ANY (%L::text[]) IS NOT TRUE THEN
-        RAISE EXCEPTION USING ERRCODE = 'CH409',
-            MESSAGE = format('request %%s is %%s and cannot become %%s', OLD.public_id, OLD.state, NEW.state);
-    END IF;
-    NEW.changed_at := clock_timestamp();
-    IF NEW.state NOT IN ('claimed', 'signing') THEN
-        NEW.lease_until := NULL;
-    END IF;
-    RETURN NEW;
-END $$ $def$, (SELECT array_agg(from_state || '>' || to_state) FROM request_move));
-END $make$;
-SELECT make_request_check_move();
-CREATE TRIGGER request_check_move BEFORE INSERT OR UPDATE OF state ON request
-    FOR EACH ROW EXECUTE FUNCTION request_check_move();
-
--- Comes and goes with its request; enqueue_request holds it to its limits.
-CREATE TABLE request_content (
-    request_id  bigint PRIMARY KEY,
-    csr         bytea NOT NULL,                  -- DER, at most 65536 octets
-    attributes  jsonb NOT NULL DEFAULT '{}'      -- an object
+CREATE TABLE request_end (
+    request_id bigint PRIMARY KEY,
+    state      text NOT NULL CHECK (state IN ('rejected', 'denied', 'expired', 'withdrawn', 'failed')),
+    reason     text,
+    ended_at   timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX request_end_by_state ON request_end (state, request_id);
+
+-- Nothing else moves a request, whoever updates the row. The condition is made
+-- from request_move, because looking a move up there costs as much as the move;
+-- after a change of that table it must be made again. AFTER, because a BEFORE
+-- trigger would lock each row once more.
+CREATE FUNCTION refuse_request_move() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'CH409',
+        MESSAGE = format('request %s is %s and cannot become %s', OLD.public_id, OLD.state, NEW.state);
+END $$;
+
+CREATE FUNCTION make_request_check_move() RETURNS void LANGUAGE plpgsql
+SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    DROP TRIGGER IF EXISTS request_check_move ON request_queue;
+    EXECUTE format('CREATE TRIGGER request_check_move AFTER UPDATE OF state ON request_queue FOR EACH ROW
+        WHEN ((OLD.state || ''>'' || NEW.state = ANY (%L::text[])) IS NOT TRUE)
+        EXECUTE FUNCTION refuse_request_move()',
+        (SELECT array_agg(m.from_state || '>' || m.to_state) FROM request_move m
+         JOIN request_state s ON s.name = m.to_state WHERE NOT s.final));
+END $$;
+SELECT make_request_check_move();
+
+-- A row leaves the queue when its end, or its certificate, is written, by the
+-- triggers on these tables, and in no other way.
+CREATE FUNCTION refuse_leaving_queue() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'CH403',
+        MESSAGE = 'a request leaves the queue by its certificate or its end, and not otherwise';
+END $$;
+CREATE TRIGGER request_queue_leaving BEFORE DELETE ON request_queue
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION refuse_leaving_queue();
+CREATE TRIGGER request_queue_emptying BEFORE TRUNCATE ON request_queue
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_leaving_queue();
+
+CREATE FUNCTION end_requests() RETURNS trigger LANGUAGE plpgsql
+SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v record;
+BEGIN
+    WITH gone AS (
+        DELETE FROM request_queue WHERE ctid = ANY (ARRAY(
+            SELECT q.place FROM ended n CROSS JOIN LATERAL (
+                SELECT q.ctid AS place FROM request_queue q WHERE q.request_id = n.request_id OFFSET 0) q))
+        RETURNING request_id, state
+    )
+    SELECT n.request_id, n.state, g.state AS was INTO v FROM ended n LEFT JOIN gone g ON g.request_id = n.request_id
+    WHERE NOT EXISTS (SELECT FROM request_move m WHERE m.from_state = g.state AND m.to_state = n.state) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('request %s is %s and cannot become %s',
+            (SELECT r.public_id FROM request_record r WHERE r.id = v.request_id), coalesce(v.was, 'not open'), v.state);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER request_end_leaves_queue AFTER INSERT ON request_end REFERENCING NEW TABLE AS ended
+    FOR EACH STATEMENT EXECUTE FUNCTION end_requests();
 
 -- What the CSR asks for, as the issuer read it; what an operator is shown in a list.
 CREATE TABLE request_summary (
@@ -298,7 +336,7 @@ CREATE TABLE decision (
     action        text NOT NULL CHECK (action IN ('approve', 'deny', 'revoke', 'hold', 'release',
                       'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add',
                       'ca-limits', 'signer-reseed')),
-    request_id    bigint REFERENCES request,     -- approve, deny
+    request_id    bigint REFERENCES request_record, -- approve, deny
     certificate_id bigint,                       -- revoke, hold, release
     ca_id         bigint REFERENCES ca,
     credential_id bigint REFERENCES credential,  -- NULL only for the very first operator
@@ -372,15 +410,19 @@ CREATE TABLE serial_intent (
 
 -- The to-be-signed bytes of an intent until its certificate holds them. A
 -- request has at most one live intent, which every retry signs again; one that
--- was given up keeps its bytes, without the request.
+-- was given up keeps its bytes, without the request. Written in one statement with
+-- its serial_intent, whose key keeps serials apart.
 CREATE TABLE intent_tbs (
     issuer_name_id bigint NOT NULL,
-    serial         bytea NOT NULL,
+    generation_id  bigint NOT NULL,
+    scope_id       bigint NOT NULL,
     request_id     bigint UNIQUE,
-    tbs            bytea NOT NULL,
-    PRIMARY KEY (issuer_name_id, serial) -- written in one statement with its serial_intent
-) WITH (autovacuum_vacuum_scale_factor = 0.02);
+    serial         bytea NOT NULL,
+    tbs            bytea NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
+    autovacuum_vacuum_insert_threshold = -1);
 ALTER TABLE intent_tbs ALTER COLUMN tbs SET STORAGE EXTERNAL; -- DER does not compress
+CREATE INDEX intent_tbs_without_request ON intent_tbs (issuer_name_id, serial) WHERE request_id IS NULL;
 
 CREATE TABLE certificate (
     id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -393,19 +435,66 @@ CREATE TABLE certificate (
     request_id          bigint,
     subject             text NOT NULL,
     names               text[] NOT NULL DEFAULT '{}',
+    key_type            text,
     not_before          timestamptz NOT NULL,
     not_after           timestamptz NOT NULL,
     spki_sha256         bytea NOT NULL,
     sha256              bytea NOT NULL,  -- the thumbprint
     der                 bytea NOT NULL,
-    issued_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
-    FOREIGN KEY (issuer_name_id, serial) REFERENCES serial_intent
-);
+    issued_at           timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 ALTER TABLE certificate ALTER COLUMN der SET STORAGE EXTERNAL; -- DER does not compress
 CREATE UNIQUE INDEX ON certificate (serial, issuer_name_id);
 CREATE UNIQUE INDEX ON certificate (sha256);
 CREATE UNIQUE INDEX certificate_one_per_request ON certificate (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX ON certificate (ca_id, id);
+
+-- A certificate has its intent, which is never changed or deleted (a foreign key
+-- would lock each of these rows), and a request that is being signed; that request
+-- leaves the queue with it.
+CREATE FUNCTION issue_requests() RETURNS trigger LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v record;
+    v_gone bigint;
+BEGIN
+    SELECT count(*) AS certificates, count(i.known) AS known, count(n.request_id) AS requests,
+        array_agg(q.place) FILTER (WHERE q.place IS NOT NULL) AS places
+    INTO v FROM issued n
+    LEFT JOIN LATERAL (SELECT true AS known FROM serial_intent i WHERE i.issuer_name_id = n.issuer_name_id
+        AND i.serial = n.serial AND i.request_id IS NOT DISTINCT FROM n.request_id OFFSET 0) i ON true
+    LEFT JOIN LATERAL (SELECT q.ctid AS place FROM request_queue q WHERE q.request_id = n.request_id OFFSET 0) q ON true;
+    IF v.known < v.certificates THEN
+        RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
+            MESSAGE = 'a certificate whose serial number was not committed before (serial_intent)';
+    END IF;
+    IF v.requests > 0 THEN
+        DELETE FROM request_queue WHERE ctid = ANY (v.places) AND state = 'signing';
+        GET DIAGNOSTICS v_gone = ROW_COUNT;
+        IF v_gone < v.requests THEN
+            RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = 'a certificate for a request that is not being signed';
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER certificate_issues_request AFTER INSERT ON certificate REFERENCING NEW TABLE AS issued
+    FOR EACH STATEMENT EXECUTE FUNCTION issue_requests();
+
+-- A request as a whole. Who reads it by a column of the queue, of its end or of its
+-- certificate asks that table.
+CREATE VIEW request WITH (security_invoker = true) AS
+SELECT r.id, r.public_id, r.ca_id, r.template_version_id, r.submitter, r.idempotency_key, r.payload_sha256,
+    r.submitted_at, r.csr, r.attributes,
+    CASE WHEN q.request_id IS NOT NULL THEN q.state WHEN c.id IS NOT NULL THEN 'issued' ELSE e.state END AS state,
+    coalesce(q.reason, e.reason) AS reason,
+    coalesce(q.changed_at, c.issued_at, e.ended_at) AS changed_at,
+    coalesce(q.cleared, c.id IS NOT NULL) AS cleared,
+    q.epoch, q.lease_until, q.retry_at, c.id AS certificate_id
+FROM request_record r
+LEFT JOIN request_queue q ON q.request_id = r.id
+LEFT JOIN certificate c ON c.request_id = r.id
+LEFT JOIN request_end e ON e.request_id = r.id;
 
 -- -------------------------------------------------------------- revocation
 
@@ -565,6 +654,10 @@ CREATE TRIGGER revocation_event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE 
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER serial_intent_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON serial_intent
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER request_record_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON request_record
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER request_end_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON request_end
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER template_version_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON template_version
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER decision_signature_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decision_signature
@@ -576,42 +669,56 @@ CREATE TRIGGER ca_limits_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ca_l
 
 -- A submitter's functions run as chancery_api and see only rows of the
 -- session's own user; front and issuer see all.
-ALTER TABLE request ENABLE ROW LEVEL SECURITY;
-ALTER TABLE request FORCE ROW LEVEL SECURITY;
-ALTER TABLE request_content ENABLE ROW LEVEL SECURITY;
-ALTER TABLE request_content FORCE ROW LEVEL SECURITY;
-CREATE POLICY issuer_all ON request TO chancery_issuer USING (true) WITH CHECK (true);
-CREATE POLICY issuer_all ON request_content TO chancery_issuer USING (true) WITH CHECK (true);
-CREATE POLICY own_rows ON request FOR SELECT TO chancery_api
+ALTER TABLE request_record ENABLE ROW LEVEL SECURITY;
+ALTER TABLE request_record FORCE ROW LEVEL SECURITY;
+ALTER TABLE request_queue ENABLE ROW LEVEL SECURITY;
+ALTER TABLE request_queue FORCE ROW LEVEL SECURITY;
+ALTER TABLE request_end ENABLE ROW LEVEL SECURITY;
+ALTER TABLE request_end FORCE ROW LEVEL SECURITY;
+CREATE POLICY issuer_all ON request_record FOR SELECT TO chancery_issuer USING (true);
+CREATE POLICY issuer_all ON request_queue TO chancery_issuer USING (true) WITH CHECK (true);
+CREATE POLICY issuer_all ON request_end TO chancery_issuer USING (true) WITH CHECK (true);
+CREATE POLICY own_rows ON request_record FOR SELECT TO chancery_api
     USING (session_user = 'chancery_front' OR session_user = 'chancery_issuer' OR submitter = 'sql:' || session_user);
-CREATE POLICY own_submits ON request FOR INSERT TO chancery_api
+CREATE POLICY own_submits ON request_record FOR INSERT TO chancery_api
     WITH CHECK (submitter = 'sql:' || session_user
         OR session_user = 'chancery_front' AND submitter NOT LIKE 'sql:%');
+CREATE POLICY own_rows ON request_queue FOR SELECT TO chancery_api
+    USING (EXISTS (SELECT FROM request_record r WHERE r.id = request_id));
+-- What has ended stays ended. The record is of the same statement, and not to be
+-- seen yet.
+CREATE POLICY submits ON request_queue FOR INSERT TO chancery_api
+    WITH CHECK (NOT EXISTS (SELECT FROM request_end e WHERE e.request_id = request_queue.request_id)
+        AND NOT EXISTS (SELECT FROM certificate c WHERE c.request_id = request_queue.request_id));
+CREATE POLICY own_ends ON request_queue FOR DELETE TO chancery_api
+    USING (EXISTS (SELECT FROM request_record r WHERE r.id = request_id));
+CREATE POLICY own_rows ON request_end FOR SELECT TO chancery_api
+    USING (EXISTS (SELECT FROM request_record r WHERE r.id = request_id));
 -- Withdrawing is the only move that a caller of our functions makes.
-CREATE POLICY own_withdrawals ON request FOR UPDATE TO chancery_api
-    USING (session_user = 'chancery_front' OR submitter = 'sql:' || session_user)
-    WITH CHECK (state = 'withdrawn');
-CREATE POLICY own_rows ON request_content FOR SELECT TO chancery_api
-    USING (EXISTS (SELECT FROM request r WHERE r.id = request_id));
-CREATE POLICY submits ON request_content FOR INSERT TO chancery_api WITH CHECK (true);
+CREATE POLICY own_withdrawals ON request_end FOR INSERT TO chancery_api
+    WITH CHECK (state = 'withdrawn' AND EXISTS (SELECT FROM request_record r WHERE r.id = request_id));
 
 -- --------------------------------------------------------------- the grants
 
 -- Functions of schema chancery run as chancery_api: just what they need.
 GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_api;
-GRANT INSERT ON request, request_content, decision, decision_signature TO chancery_api;
-GRANT UPDATE (state, reason) ON request TO chancery_api;
+GRANT INSERT ON request_record, decision, decision_signature TO chancery_api;
+-- A request starts as submitted, undecided, never claimed and due at once.
+GRANT INSERT (request_id, ca_id, template_version_id, public_id) ON request_queue TO chancery_api;
+GRANT INSERT (request_id, state, reason) ON request_end TO chancery_api;
+GRANT DELETE ON request_queue TO chancery_api; -- by the triggers
 GRANT UPDATE (state) ON decision TO chancery_api; -- collecting to queued
 GRANT UPDATE (next_at, changed_at) ON publication TO chancery_api;
 
 -- The issuer works on the tables, but can rewrite no history.
 GRANT SELECT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
 GRANT INSERT ON ALL TABLES IN SCHEMA chancery_store TO chancery_issuer;
-REVOKE INSERT ON role, request_state, request_move, audit, decision_signature FROM chancery_issuer;
+REVOKE INSERT ON role, request_state, request_move, request_record, request_queue, audit, decision_signature
+    FROM chancery_issuer;
 -- Number, time and writer of an entry are the server's to say.
 GRANT INSERT (actor, action, object, detail) ON audit TO chancery_api, chancery_issuer;
-GRANT UPDATE (state, cleared, epoch, lease_until, retry_at, attempts, reason, certificate_id, changed_at)
-    ON request TO chancery_issuer;
+GRANT UPDATE (state, cleared, epoch, lease_until, retry_at, reason, changed_at) ON request_queue TO chancery_issuer;
+GRANT DELETE ON request_queue TO chancery_issuer; -- by the triggers
 GRANT UPDATE (request_id, certificate_id, ca_id, state, epoch, lease_until, retry_at, outcome, result, applied_at)
     ON decision TO chancery_issuer;
 GRANT UPDATE (request_id) ON intent_tbs TO chancery_issuer;

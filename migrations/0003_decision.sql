@@ -104,7 +104,7 @@ DECLARE
     k record;
 BEGIN
     SELECT (limits_in_force(q.ca_id)).document, a.name, t.name INTO v_limits, v_ca, v_template
-    FROM request q JOIN ca a ON a.id = q.ca_id JOIN template_version v ON v.id = q.template_version_id
+    FROM request_record q JOIN ca a ON a.id = q.ca_id JOIN template_version v ON v.id = q.template_version_id
     JOIN template t ON t.id = v.template_id WHERE q.id = p_request;
     SELECT c.spki, p.name INTO k FROM credential c JOIN person p ON p.id = c.person_id WHERE c.id = p_credential;
     RETURN CASE
@@ -154,7 +154,7 @@ LANGUAGE sql AS $$
     FROM claimed c
     LEFT JOIN credential k ON k.id = c.credential_id
     LEFT JOIN person p ON p.id = k.person_id
-    LEFT JOIN request q ON q.id = c.request_id
+    LEFT JOIN request_record q ON q.id = c.request_id
     LEFT JOIN request_summary s ON s.request_id = q.id
     LEFT JOIN template_version v ON v.id = q.template_version_id
     LEFT JOIN template t ON t.id = v.template_id
@@ -261,12 +261,14 @@ BEGIN
     -- Its submitter may hold the row in a transaction that he leaves open: that
     -- must not hold up the issuer.
     BEGIN
-        SELECT state, public_id INTO v_state, v_public FROM request WHERE id = d.request_id FOR NO KEY UPDATE NOWAIT;
+        SELECT q.state, q.public_id INTO v_state, v_public FROM request_queue q
+        WHERE q.request_id = d.request_id FOR NO KEY UPDATE NOWAIT;
     EXCEPTION WHEN lock_not_available THEN
         PERFORM retry_decision(p_id, p_epoch, 2, 'another session holds the request; trying again', NULL);
         RETURN;
     END;
-    IF v_state <> 'pending' THEN
+    IF v_state IS DISTINCT FROM 'pending' THEN
+        SELECT q.state, q.public_id INTO v_state, v_public FROM request q WHERE q.id = d.request_id;
         PERFORM close_decision(d, 'refused',
             format('request %s is %s and no longer waits for a decision', v_public, v_state), NULL);
         RETURN;
@@ -276,10 +278,14 @@ BEGIN
         PERFORM close_decision(d, 'refused', v_obstacle, NULL);
         RETURN;
     END IF;
-    UPDATE request SET state = CASE d.action WHEN 'approve' THEN 'approved' ELSE 'denied' END,
-        cleared = d.action = 'approve',
-        reason = nullif(v_statement_reason, '-'), changed_at = clock_timestamp()
-    WHERE id = d.request_id;
+    IF d.action = 'approve' THEN
+        UPDATE request_queue SET state = 'approved', cleared = true, reason = nullif(v_statement_reason, '-'),
+            retry_at = clock_timestamp(), changed_at = clock_timestamp()
+        WHERE request_id = d.request_id;
+    ELSE
+        INSERT INTO request_end (request_id, state, reason)
+        VALUES (d.request_id, 'denied', nullif(v_statement_reason, '-'));
+    END IF;
     INSERT INTO audit (actor, action, object, detail)
     VALUES (decision_actor(d), CASE d.action WHEN 'approve' THEN 'request.approved' ELSE 'request.denied' END,
         v_public::text, jsonb_build_object('decision', d.public_id, 'reason', v_statement_reason));

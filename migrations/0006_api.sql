@@ -9,9 +9,6 @@
 
 SET search_path = chancery_store, pg_temp;
 
-CREATE INDEX request_final ON request (state, id)
-    WHERE state IN ('issued', 'rejected', 'denied', 'expired', 'withdrawn', 'failed');
-CREATE INDEX request_by_ca ON request (ca_id, id);
 CREATE INDEX crl_by_scope ON crl (scope_id, id);
 
 -- ------------------------------------------------------------ small helpers
@@ -104,10 +101,7 @@ BEGIN
         'database_time', api_time(clock_timestamp()),
         'cas', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (SELECT state, count(*) n FROM ca GROUP BY 1) s),
         'open_requests', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (
-            SELECT state, count(*) n FROM ( -- as the partial indexes have it
-                SELECT state FROM request WHERE state IN ('submitted', 'approved')
-                UNION ALL SELECT state FROM request WHERE state IN ('claimed', 'signing')
-                UNION ALL SELECT state FROM request WHERE state IN ('pending', 'awaiting-pin')) o GROUP BY 1) s),
+            SELECT state, count(*) n FROM request_queue GROUP BY 1) s),
         'open_decisions', (SELECT count(*) FROM decision WHERE state IN ('queued', 'working')),
         'collecting_decisions', (SELECT count(*) FROM decision WHERE state = 'collecting'),
         'unpublished', (SELECT count(*) FROM publication WHERE state <> 'done'),
@@ -293,16 +287,18 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
         'state', r.state, 'final', (SELECT s.final FROM request_state s WHERE s.name = r.state),
         'reason', r.reason, 'submitter', r.submitter,
         'submitted_at', api_time(r.submitted_at), 'changed_at', api_time(r.changed_at),
-        'subject', m.subject, 'names', to_jsonb(m.names), 'key_type', m.key_type,
-        'csr_sha256', encode(m.csr_sha256, 'hex'), 'spki_sha256', encode(m.spki_sha256, 'hex'),
+        -- What was issued without a decision has no summary: its certificate says it.
+        'subject', coalesce(m.subject, c.subject), 'names', to_jsonb(coalesce(m.names, c.names)),
+        'key_type', coalesce(m.key_type, c.key_type), 'csr_sha256', encode(sha256(r.csr), 'hex'),
+        'spki_sha256', encode(coalesce(m.spki_sha256, c.spki_sha256), 'hex'),
         'certificate', encode(c.sha256, 'hex'), 'serial', encode(c.serial, 'hex'))
         || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
-            'idempotency_key', r.idempotency_key, 'attempts', r.attempts, 'attributes', q.attributes,
-            'csr', api_pem('CERTIFICATE REQUEST', q.csr)) END
-    FROM ca a, template_version v JOIN template t ON t.id = v.template_id, request_content q
-    LEFT JOIN request_summary m ON m.request_id = q.request_id
+            'idempotency_key', r.idempotency_key, 'attempts', r.epoch, 'attributes', r.attributes,
+            'csr', api_pem('CERTIFICATE REQUEST', r.csr)) END
+    FROM ca a, template_version v JOIN template t ON t.id = v.template_id
+    LEFT JOIN request_summary m ON m.request_id = r.id
     LEFT JOIN certificate c ON c.id = r.certificate_id
-    WHERE a.id = r.ca_id AND v.id = r.template_version_id AND q.request_id = r.id
+    WHERE a.id = r.ca_id AND v.id = r.template_version_id
 $$;
 
 -- The request, if the caller may see it.
@@ -334,6 +330,34 @@ BEGIN
     RETURN (SELECT jsonb_build_object('id', v_id, 'state', r.state) FROM request r WHERE r.public_id = v_id);
 END $$;
 
+-- A page of requests, each kind of state from the table that has it. Any of the
+-- conditions may be NULL.
+CREATE FUNCTION api_request_page(p_state text, p_ca_id bigint, p_submitter text, p_before bigint, p_limit int)
+RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    IF p_state IS NULL THEN
+        RETURN ARRAY(SELECT r.id FROM request_record r
+            WHERE (p_ca_id IS NULL OR r.ca_id = p_ca_id) AND (p_submitter IS NULL OR r.submitter = p_submitter)
+                AND (p_before IS NULL OR r.id < p_before)
+            ORDER BY r.id DESC LIMIT p_limit);
+    ELSIF p_state = 'issued' THEN
+        RETURN ARRAY(SELECT c.request_id FROM certificate c JOIN request_record r ON r.id = c.request_id
+            WHERE (p_ca_id IS NULL OR r.ca_id = p_ca_id) AND (p_submitter IS NULL OR r.submitter = p_submitter)
+                AND (p_before IS NULL OR c.request_id < p_before) AND c.request_id IS NOT NULL
+            ORDER BY c.request_id DESC LIMIT p_limit);
+    ELSIF (SELECT s.final FROM request_state s WHERE s.name = p_state) THEN
+        RETURN ARRAY(SELECT e.request_id FROM request_end e JOIN request_record r ON r.id = e.request_id
+            WHERE e.state = p_state AND (p_ca_id IS NULL OR r.ca_id = p_ca_id)
+                AND (p_submitter IS NULL OR r.submitter = p_submitter) AND (p_before IS NULL OR e.request_id < p_before)
+            ORDER BY e.request_id DESC LIMIT p_limit);
+    END IF;
+    RETURN ARRAY(SELECT q.request_id FROM request_queue q JOIN request_record r ON r.id = q.request_id
+        WHERE q.state = p_state AND (p_ca_id IS NULL OR q.ca_id = p_ca_id)
+            AND (p_submitter IS NULL OR r.submitter = p_submitter) AND (p_before IS NULL OR q.request_id < p_before)
+        ORDER BY q.request_id DESC LIMIT p_limit);
+END $$;
+
 CREATE FUNCTION chancery.api_requests(p_identity text, p_state text, p_ca text, p_limit int, p_after text)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
@@ -350,11 +374,8 @@ BEGIN
         PERFORM api_fail('CH400', format('"%s" is no state of a request; the states are %s', left(p_state, 32),
             (SELECT string_agg(name, ', ') FROM request_state)));
     END IF;
-    SELECT coalesce(jsonb_agg(request_json(r::request, false) ORDER BY r.id DESC), '[]') INTO v_rows
-    FROM (SELECT * FROM request
-          WHERE (p_state IS NULL OR state = p_state) AND (v_ca IS NULL OR ca_id = v_ca)
-              AND (v_submitter IS NULL OR submitter = v_submitter) AND (v_after IS NULL OR id < v_after)
-          ORDER BY id DESC LIMIT v_limit) r;
+    SELECT coalesce(jsonb_agg(request_json(r, false) ORDER BY r.id DESC), '[]') INTO v_rows
+    FROM request r WHERE r.id = ANY (api_request_page(p_state, v_ca, v_submitter, v_after, v_limit));
     RETURN jsonb_build_object('requests', v_rows,
         'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
 END $$;
@@ -405,7 +426,7 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     SELECT jsonb_build_object('sha256', encode(x.sha256, 'hex'), 'serial', encode(x.serial, 'hex'), 'ca', a.name,
         'template', (SELECT t.name || '/' || v.version FROM template_version v JOIN template t ON t.id = v.template_id
                      WHERE v.id = x.template_version_id),
-        'request', (SELECT q.public_id FROM request q WHERE q.id = x.request_id),
+        'request', (SELECT q.public_id FROM request_record q WHERE q.id = x.request_id),
         'subject', x.subject, 'names', to_jsonb(x.names), 'spki_sha256', encode(x.spki_sha256, 'hex'),
         'not_before', api_time(x.not_before), 'not_after', api_time(x.not_after), 'issued_at', api_time(x.issued_at),
         'status', CASE WHEN r.reason = 6 THEN 'on-hold' WHEN r.reason IS NOT NULL THEN 'revoked'
@@ -435,10 +456,10 @@ BEGIN
         END IF;
         SELECT * INTO x FROM certificate WHERE serial = decode(v_ref, 'hex');
     ELSIF v_ref ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN
-        SELECT c.* INTO x FROM request r JOIN certificate c ON c.id = r.certificate_id WHERE r.public_id = v_ref::uuid;
+        SELECT c.* INTO x FROM request_record r JOIN certificate c ON c.request_id = r.id WHERE r.public_id = v_ref::uuid;
     END IF;
     IF x.id IS NULL OR NOT (coalesce(v_caller.reads, false)
-            OR EXISTS (SELECT FROM request WHERE id = x.request_id AND submitter = p_identity)) THEN
+            OR EXISTS (SELECT FROM request_record WHERE id = x.request_id AND submitter = p_identity)) THEN
         PERFORM api_fail('CH404', format('certificate "%s" is not known', left(p_ref, 80)));
     END IF;
     RETURN x;
@@ -831,7 +852,7 @@ $$;
 -- ------------------------------------------------------------------ rights
 
 GRANT EXECUTE ON FUNCTION api_time, api_pem, api_fail, api_uuid, api_limit, crl_reason_word, api_caller, api_reader,
-    ca_json, api_find_ca, request_json, api_find_request, certificate_chain_pem, certificate_json,
+    ca_json, api_find_ca, request_json, api_find_request, api_request_page, certificate_chain_pem, certificate_json,
     api_find_certificate, decide_on_request, decide_on_certificate, decide_on_ca, decide_credential, decide_check,
     decide_repeated TO chancery_api;
 

@@ -106,7 +106,8 @@ BEGIN
         IF p_serial IS NOT NULL THEN
             INSERT INTO serial_intent (issuer_name_id, serial, generation_id, scope_id, epoch, tbs_sha256)
             VALUES (v_name_id, p_serial, v_generation, v_scope, 0, sha256(p_tbs));
-            INSERT INTO intent_tbs (issuer_name_id, serial, tbs) VALUES (v_name_id, p_serial, p_tbs);
+            INSERT INTO intent_tbs (issuer_name_id, generation_id, scope_id, serial, tbs)
+            VALUES (v_name_id, v_generation, v_scope, p_serial, p_tbs);
         END IF;
         INSERT INTO audit (actor, action, object, detail)
         VALUES (decision_actor(d), 'ca.created', p_name, jsonb_build_object('decision', d.public_id, 'kind', p_kind));
@@ -120,7 +121,7 @@ BEGIN
         SELECT g.ca_id, g.id, s.id, a.issuer_name_id, i.serial, t.tbs
         FROM generation g JOIN ca a ON a.id = g.ca_id JOIN crl_scope s ON s.token_key_id = g.token_key_id
         LEFT JOIN serial_intent i ON i.issuer_name_id = a.issuer_name_id AND i.generation_id = g.id AND i.request_id IS NULL
-        LEFT JOIN intent_tbs t ON t.issuer_name_id = i.issuer_name_id AND t.serial = i.serial
+        LEFT JOIN intent_tbs t ON t.issuer_name_id = i.issuer_name_id AND t.serial = i.serial AND t.request_id IS NULL
         WHERE g.id = v_generation;
 END $$;
 
@@ -157,7 +158,8 @@ BEGIN
             not_after, spki_sha256, sha256, der)
         VALUES (a.issuer_name_id, p_own_serial, a.id, g.id, v_scope, p_readable, p_not_before, p_not_after,
             v_spki_sha256, sha256(p_certificate), p_certificate);
-        DELETE FROM intent_tbs WHERE issuer_name_id = a.issuer_name_id AND serial = p_own_serial;
+        DELETE FROM intent_tbs
+        WHERE issuer_name_id = a.issuer_name_id AND serial = p_own_serial AND request_id IS NULL;
     END IF;
     INSERT INTO artifact (kind, ca_id, generation_id, rank, size, sha256, not_before, not_after, complete)
     VALUES ('ca-certificate', a.id, g.id, g.certificate_index, length(p_certificate), sha256(p_certificate),

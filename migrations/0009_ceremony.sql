@@ -158,7 +158,7 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
             'expires_at', api_time(d.expires_at), 'needs', ceremony_needs(d))
         || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
             'statement', d.statement, 'body', d.body, 'result', d.result, 'signatures', ceremony_signatures(d),
-            'request', (SELECT r.public_id FROM request r WHERE r.id = d.request_id),
+            'request', (SELECT r.public_id FROM request_record r WHERE r.id = d.request_id),
             'certificate', (SELECT encode(x.sha256, 'hex') FROM certificate x WHERE x.id = d.certificate_id)) END
 $$;
 

@@ -8,6 +8,7 @@
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "daemon/issuer/claim_plan.h"
 #include "daemon/issuer/issue_item.h"
 #include "db/request.h"
 
@@ -23,6 +24,10 @@
 #define BATCH_DEADLINE_S 45
 #define RETRY_MS 500
 #define SWEEP_S 5
+/* Looks at all that is open, by a claim or a sweep, come this often, and take no
+ * more than a part of the time. */
+#define FULL_LOOK_MS 1000
+#define FULL_LOOK_SHARE 20
 
 /* A batch is as large as the token signs in some tenths of a second, so that
  * commits are shared by many, and nobody waits long for the others. */
@@ -70,8 +75,14 @@ struct issuance {
 	int64_t crowd;	/* requests found lately, less one each CROWD_DRAIN_MS */
 	int64_t crowd_ms;
 	unsigned promise_ms; /* of the claim under way */
-	int64_t look_until;  /* what was promised */
-	int look_ms;	     /* longer while nothing is found */
+	int64_t asked_ms;    /* when */
+	bool full;	     /* the claim under way is a full look */
+	int64_t full_ms;     /* when the next one is due */
+	int64_t swept_ms;    /* when the last sweep began */
+	int64_t sweep_ms;    /* when the next one is due */
+	struct claim_plan *plan;
+	int64_t look_until; /* what was promised */
+	int look_ms;	    /* longer while nothing is found */
 	struct event *look;
 	struct event *sweep;
 };
@@ -95,6 +106,15 @@ clock_ms(void)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* When the look that began then, and ends now, may be repeated. */
+static int64_t
+next_full_look(int64_t began_ms, int64_t least_ms)
+{
+	int64_t now = clock_ms(), rest = (now - began_ms) * FULL_LOOK_SHARE;
+
+	return now + (rest > least_ms ? rest : least_ms);
 }
 
 /* Keeps the promise to submitters that sent no hint. */
@@ -185,6 +205,7 @@ complete_signed(struct batch *b, struct error *e)
 		    .subject = item->listed.subject,
 		    .names = (const char *const *)item->listed.names,
 		    .names_count = item->listed.count,
+		    .key_type = item->key_type,
 		    .not_before = item->not_before,
 		    .not_after = item->not_after,
 		    .spki_sha256 = {item->spki_sha256, sizeof item->spki_sha256},
@@ -226,35 +247,56 @@ release_later(struct batch *b, struct error *e)
 	return n == 0 || p != NULL;
 }
 
+static void
+on_told(const struct request_checked *checked, size_t count, const struct error *err, void *arg)
+{
+	on_closed(NULL, 0, err, arg);
+}
+
+static void
+fill_check(const struct issue_item *item, struct request_check *c)
+{
+	*c = (struct request_check){.key = item->claim->key};
+	if (item->step == ITEM_REFUSED) {
+		/* A CA that is out of operation is no fault of the request. */
+		c->outcome = item->failure.code == ERROR_INPUT || item->failure.code == ERROR_LIMIT
+				 ? REQUEST_REJECTED
+				 : REQUEST_FAILED;
+		c->reason = item->failure.text;
+	}
+	if (item->listed.subject == NULL)
+		return;
+	c->subject = item->listed.subject;
+	c->names = (const char *const *)item->listed.names;
+	c->names_count = item->listed.count;
+	c->key_type = item->key_type;
+	c->spki_sha256 = (struct bytes){item->spki_sha256, sizeof item->spki_sha256};
+	c->csr_sha256 = (struct bytes){item->csr_sha256, sizeof item->csr_sha256};
+}
+
+/* What was being signed, and cannot be. */
 static bool
 fail_refused(struct batch *b, struct error *e)
 {
-	struct request_key *keys = item_array(b, sizeof *keys);
-	const char **reasons = item_array(b, sizeof *reasons);
+	struct request_check *checks = item_array(b, sizeof *checks);
 	struct db_pending *p = NULL;
 	size_t n = 0;
-	bool ok = false;
 
-	if (keys == NULL || reasons == NULL) {
-		error_set_errno(e, ERROR_SYSTEM, "allocating a batch of requests");
-		goto out;
-	}
+	if (checks == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a batch of requests");
 	for (size_t i = 0; i < b->count; i++) {
 		if (b->items[i].step != ITEM_REFUSED)
 			continue;
 		log_failure(LOG_LEVEL_WARNING, b->items[i].claim->public_id, &b->items[i].failure);
-		keys[n] = b->items[i].claim->key;
-		reasons[n++] = b->items[i].failure.text;
+		fill_check(&b->items[i], &checks[n]);
+		checks[n++].outcome = REQUEST_FAILED;
 	}
 	if (n > 0) {
-		p = request_fail(b->s->env.db, keys, reasons, n, on_closed, b, e);
+		p = request_finish_checks(b->s->env.db, checks, n, on_told, b, e);
 		b->holds += p != NULL;
 	}
-	ok = n == 0 || p != NULL;
-out:
-	free(keys);
-	free(reasons);
-	return ok;
+	free(checks);
+	return n == 0 || p != NULL;
 }
 
 /* Every item has its outcome: tell the database, each kind in one transaction. */
@@ -284,8 +326,8 @@ adapt_limit(const struct batch *b)
 		s->limit /= 2;
 	if (s->limit < LIMIT_MIN)
 		s->limit = LIMIT_MIN;
-	if (s->limit > s->env.batch)
-		s->limit = s->env.batch;
+	if (s->limit > s->env.config->issuer.batch)
+		s->limit = s->env.config->issuer.batch;
 }
 
 static void
@@ -384,36 +426,15 @@ on_begun(const int64_t *ids, size_t count, const struct error *err, void *arg)
 		(void)event_add(b->deadline, &deadline);
 }
 
-static void
-fill_check(const struct issue_item *item, struct request_check *c)
-{
-	*c = (struct request_check){.key = item->claim->key};
-	if (item->step == ITEM_REFUSED) {
-		/* A CA that is out of operation is no fault of the request. */
-		c->outcome = item->failure.code == ERROR_INPUT || item->failure.code == ERROR_LIMIT
-				 ? REQUEST_REJECTED
-				 : REQUEST_FAILED;
-		c->reason = item->failure.text;
-	}
-	if (item->listed.subject == NULL)
-		return;
-	c->subject = item->listed.subject;
-	c->names = (const char *const *)item->listed.names;
-	c->names_count = item->listed.count;
-	c->key_type = item->key_type;
-	c->spki_sha256 = (struct bytes){item->spki_sha256, sizeof item->spki_sha256};
-	c->csr_sha256 = (struct bytes){item->csr_sha256, sizeof item->csr_sha256};
-}
-
 static bool
 begin_signing(struct batch *b, bool *any, struct error *e)
 {
-	struct request_check *checks = item_array(b, sizeof *checks);
+	struct request_key *keys = item_array(b, sizeof *keys);
 	struct request_intent *intents = item_array(b, sizeof *intents);
 	size_t n = 0;
 	bool ok = false;
 
-	if (checks == NULL || intents == NULL) {
+	if (keys == NULL || intents == NULL) {
 		error_set_errno(e, ERROR_SYSTEM, "allocating a batch of intents");
 		goto out;
 	}
@@ -422,30 +443,20 @@ begin_signing(struct batch *b, bool *any, struct error *e)
 
 		if (item->step != ITEM_BUILT)
 			continue;
-		if (item->claim->cleared)
-			checks[n].key = item->claim->key;
-		else
-			fill_check(item, &checks[n]);
+		keys[n] = item->claim->key;
 		intents[n++] = item->intent;
 	}
 	*any = n > 0;
 	if (n > 0)
-		b->pending = request_begin_signing(
-		    b->s->env.db, checks, intents, n, on_begun, b, e);
+		b->pending = request_begin_signing(b->s->env.db, keys, intents, n, on_begun, b, e);
 	ok = n == 0 || b->pending != NULL;
 out:
-	free(checks);
+	free(keys);
 	free(intents);
 	return ok;
 }
 
 /* ------------------------------------------------------------------- check */
-
-static void
-on_told(const struct request_checked *checked, size_t count, const struct error *err, void *arg)
-{
-	on_closed(NULL, 0, err, arg);
-}
 
 /* Requests that end here, or wait for an operator: what was found goes to the
  * database, and nothing here waits for the answer. What was not told comes back
@@ -512,7 +523,7 @@ check_item(struct issuance *s, struct issue_item *item, int64_t now)
 	}
 	item_check(item);
 	if (item->step == ITEM_CHECKED && (item->claim->cleared || item->claim->automatic))
-		item_build(item, s->env.signer_id, now);
+		item_build(item, s->env.config->issuer.signer_id, now);
 }
 
 static void
@@ -605,10 +616,13 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 
 	b->pending = NULL;
 	s->claiming = false;
+	if (s->full)
+		s->full_ms = next_full_look(s->asked_ms, FULL_LOOK_MS);
 	if (err != NULL) {
 		abandon(b, err);
 		return;
 	}
+	claim_plan_note(s->plan, s->full, batch, b->limit);
 	s->backlog = batch->count >= b->limit;
 	b->claimed = batch;
 	b->items = calloc(batch->count > 0 ? batch->count : 1, sizeof *b->items);
@@ -648,6 +662,28 @@ is_crowded(struct issuance *s)
 	return s->crowd > CROWD;
 }
 
+/* Sends the claim; false: there is nobody to ask for, or it could not be sent. */
+static bool
+claim(struct issuance *s, struct batch *b)
+{
+	struct request_source sources[REQUEST_SOURCES_MAX];
+	struct error e = ERROR_INIT;
+	size_t n;
+
+	s->asked_ms = clock_ms();
+	s->full = s->asked_ms >= s->full_ms;
+	n = claim_plan_make(s->plan, s->full, sources);
+	if (n == 0)
+		return false;
+	b->limit = s->limit;
+	s->promise_ms = is_crowded(s) ? PROMISE_MS : 0;
+	b->pending = request_claim(
+	    s->env.db, sources, n, b->limit, LEASE_S, s->promise_ms, on_claimed, b, &e);
+	if (b->pending == NULL)
+		log_failure(LOG_LEVEL_WARNING, "-", &e);
+	return b->pending != NULL;
+}
+
 /* NULL: enough are on their way. */
 static struct batch *
 free_batch(struct issuance *s)
@@ -668,7 +704,6 @@ void
 issuance_poke(struct issuance *s)
 {
 	struct batch *b;
-	struct error e = ERROR_INIT;
 
 	s->again = true;
 	if (s->claiming || s->draining || !db_is_up(s->env.db))
@@ -677,14 +712,9 @@ issuance_poke(struct issuance *s)
 	if (b == NULL)
 		return;
 	s->again = false;
-	s->promise_ms = is_crowded(s) ? PROMISE_MS : 0;
-	b->pending = request_claim(s->env.db, s->limit, LEASE_S, s->promise_ms, on_claimed, b, &e);
-	if (b->pending == NULL) {
-		log_failure(LOG_LEVEL_WARNING, "-", &e);
+	if (!claim(s, b))
 		return;
-	}
 	b->busy = true;
-	b->limit = s->limit;
 	b->holds = 1;
 	s->claiming = true;
 }
@@ -696,8 +726,11 @@ on_swept(int64_t count, const struct error *err, void *arg)
 {
 	struct issuance *s = arg;
 
-	if (err == NULL && count > 0)
-		issuance_poke(s);
+	s->sweep_ms = next_full_look(s->swept_ms, 0);
+	if (err != NULL || count == 0)
+		return;
+	s->full_ms = 0; /* they have their old places */
+	issuance_poke(s);
 }
 
 static void
@@ -712,7 +745,10 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 	struct issuance *s = arg;
 	struct error e = ERROR_INIT;
 
-	if (db_is_up(s->env.db) && request_sweep(s->env.db, on_swept, s, &e) == NULL)
+	if (!db_is_up(s->env.db) || clock_ms() < s->sweep_ms)
+		return;
+	s->swept_ms = clock_ms();
+	if (request_sweep(s->env.db, on_swept, s, &e) == NULL)
 		log_failure(LOG_LEVEL_DEBUG, "-", &e);
 }
 
@@ -728,7 +764,13 @@ issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, st
 	s->idle = idle;
 	s->arg = arg;
 	s->look_ms = LOOK_MIN_MS;
-	s->limit = env->batch < LIMIT_START ? env->batch : LIMIT_START;
+	s->limit = env->config->issuer.batch < LIMIT_START ? env->config->issuer.batch
+							   : LIMIT_START;
+	s->plan = claim_plan_new(env->config, env->signers, env->cache, e);
+	if (s->plan == NULL) {
+		issuance_free(s);
+		return NULL;
+	}
 	s->look = event_new(env->base, -1, 0, on_look, s);
 	s->sweep = event_new(env->base, -1, EV_PERSIST, on_sweep, s);
 	if (s->look == NULL || s->sweep == NULL || event_add(s->sweep, &period) != 0)
@@ -776,5 +818,6 @@ issuance_free(struct issuance *s)
 		event_free(s->look);
 	if (s->sweep != NULL)
 		event_free(s->sweep);
+	claim_plan_free(s->plan);
 	free(s);
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "daemon/core/attr.h"
+#include "daemon/core/config.h"
 #include "daemon/core/error.h"
 #include "daemon/issuer/ca_cache.h"
 #include "daemon/issuer/signer_client.h"
@@ -31,8 +32,7 @@ struct issue_env {
 	struct db *db;
 	struct signer_client *signers;
 	struct ca_cache *cache;
-	uint16_t signer_id;
-	unsigned batch;
+	const struct config *config; /* tokens, signer_id, batch */
 };
 
 /* env is copied; what it points to must outlive the issuance. idle is called

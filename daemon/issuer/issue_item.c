@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include <openssl/rand.h>
-#include <openssl/sha.h>
 
 #include "daemon/x509/name.h"
 
@@ -160,7 +159,6 @@ build(struct issue_item *item, uint16_t signer_id, int64_t now, struct error *e)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating to-be-signed bytes");
 	memcpy(item->tbs, built.tbs.p, built.tbs.len);
 	intent->tbs = (struct bytes){item->tbs, built.tbs.len};
-	SHA256(item->tbs, built.tbs.len, intent->tbs_sha256);
 	intent->issuer_name_id = item->ca->row.issuer_name_id;
 	intent->generation_id = item->ca->row.generation_id;
 	intent->scope_id = item->ca->row.scope_id;
@@ -193,6 +191,7 @@ describe(struct issue_item *item, struct error *e)
 	if (!tbs_certificate_parse(item->intent.tbs, &c, e) ||
 	    !spki_sha256(&c.spki, item->spki_sha256, e))
 		return false;
+	spki_describe(&c.spki, item->key_type);
 	if (c.extensions.len > 0 && extension_find(c.extensions, oid_subject_alt_name, &san) &&
 	    !extension_read_subject_alt_name(san.value, names, COUNT_OF(names), &count, e))
 		return false;

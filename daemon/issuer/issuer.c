@@ -318,7 +318,7 @@ start_work(struct issuer *i, struct error *e)
 {
 	struct event_base *base = role_base(i->role);
 	const struct config_issuer *c = &i->config->issuer;
-	const struct issue_env issue = {base, i->db, i->signers, i->cache, c->signer_id, c->batch};
+	const struct issue_env issue = {base, i->db, i->signers, i->cache, i->config};
 	const struct outbox_config outbox = {.state_dir = i->config->state_dir,
 	    .credentials_dir = c->credentials_dir,
 	    .ca_file = c->ca_file,

@@ -41,7 +41,7 @@ class List:
         self.world = bench.world
         self.name = self.world.ca(KEY)
         self.database = self.world.main.database
-        _, _, self.scope = self.world.ids(KEY)
+        self.scope = self.world.ids(KEY)[2]
         self.ca = self.database.one("SELECT id FROM chancery_store.ca WHERE name = %s", (self.name,))
 
     def revoke(self, upto):

@@ -14,6 +14,8 @@
  * submission) and milliseconds (of one request, from when it was due to be
  * submitted until its certificate was read), and stays connected until its input
  * ends, so that somebody can look at what the connections cost.
+ *
+ * A group of more than one is submitted as one array (chancery.submit_requests).
  */
 
 #include <err.h>
@@ -37,7 +39,15 @@
 #define LOOK_MS 50 /* a missed hint costs no more */
 #define STALL_S 60
 #define UUID_LEN 16
-enum { OID_BYTEA = 17, OID_TEXT = 25, OID_UUID = 2950, OID_UUID_ARRAY = 2951 };
+#define CSR_MAX 4096
+#define ARRAY_MAX 256 /* CSRs of one call */
+enum {
+	OID_BYTEA = 17,
+	OID_TEXT = 25,
+	OID_BYTEA_ARRAY = 1001,
+	OID_UUID = 2950,
+	OID_UUID_ARRAY = 2951
+};
 
 struct request {
 	uint8_t id[UUID_LEN];
@@ -89,9 +99,9 @@ open_connection(const char *conninfo)
 }
 
 static void
-prepare(PGconn *conn, const char *sql, int n, const Oid *types)
+prepare(PGconn *conn, const char *name, const char *sql, int n, const Oid *types)
 {
-	PGresult *r = PQprepare(conn, "s", sql, n, types);
+	PGresult *r = PQprepare(conn, name, sql, n, types);
 
 	if (PQresultStatus(r) != PGRES_COMMAND_OK)
 		errx(1, "%s", PQerrorMessage(conn));
@@ -133,6 +143,14 @@ next_csr(int *len)
 /* ------------------------------------------------------------------- submit */
 
 static void
+put32(uint8_t **p, uint32_t v)
+{
+	v = htonl(v);
+	memcpy(*p, &v, sizeof v);
+	*p += sizeof v;
+}
+
+static void
 send_one(PGconn *conn)
 {
 	int len;
@@ -140,7 +158,40 @@ send_one(PGconn *conn)
 	const char *values[] = {ca, template, (const char *)der};
 	const int lengths[] = {0, 0, len}, formats[] = {0, 0, 1};
 
-	if (!PQsendQueryPrepared(conn, "s", 3, values, lengths, formats, 1))
+	if (!PQsendQueryPrepared(conn, "one", 3, values, lengths, formats, 1))
+		errx(1, "%s", PQerrorMessage(conn));
+}
+
+static void
+send_array(PGconn *conn, size_t n)
+{
+	static uint8_t *array;
+	const char *values[] = {ca, template, NULL};
+	const int formats[] = {0, 0, 1};
+	int lengths[] = {0, 0, 0};
+	uint8_t *p;
+
+	if (array == NULL && (array = malloc(20 + ARRAY_MAX * (4 + CSR_MAX))) == NULL)
+		err(1, "malloc");
+	p = array;
+	put32(&p, 1);
+	put32(&p, 0);
+	put32(&p, OID_BYTEA);
+	put32(&p, (uint32_t)n);
+	put32(&p, 1);
+	for (size_t i = 0; i < n; i++) {
+		int len;
+		const uint8_t *der = next_csr(&len);
+
+		if (len > CSR_MAX)
+			errx(1, "a CSR of %d octets", len);
+		put32(&p, (uint32_t)len);
+		memcpy(p, der, (size_t)len);
+		p += len;
+	}
+	values[2] = (const char *)array;
+	lengths[2] = (int)(p - array);
+	if (!PQsendQueryPrepared(conn, "many", 3, values, lengths, formats, 1))
 		errx(1, "%s", PQerrorMessage(conn));
 }
 
@@ -165,7 +216,10 @@ begin_group(struct submitter *s)
 	s->answered = 0;
 	for (size_t i = 0; i < s->count; i++) {
 		requests[begun + i].due = rate > 0 ? start + (double)(begun + i) / rate : now();
-		send_one(s->conn);
+		if (s->count == 1)
+			send_one(s->conn);
+		else if (i % ARRAY_MAX == 0)
+			send_array(s->conn, s->count - i < ARRAY_MAX ? s->count - i : ARRAY_MAX);
 	}
 	begun += s->count;
 	if (!PQpipelineSync(s->conn))
@@ -194,8 +248,9 @@ take_answers(struct submitter *s)
 
 		switch (PQresultStatus(r)) {
 		case PGRES_TUPLES_OK:
-			memcpy(
-			    requests[s->first + s->answered++].id, PQgetvalue(r, 0, 0), UUID_LEN);
+			for (int i = 0; i < PQntuples(r) && s->answered < s->count; i++)
+				memcpy(requests[s->first + s->answered++].id, PQgetvalue(r, i, 0),
+				    UUID_LEN);
 			break;
 		case PGRES_PIPELINE_SYNC:
 			end_group(s);
@@ -209,14 +264,6 @@ take_answers(struct submitter *s)
 }
 
 /* --------------------------------------------------------------------- read */
-
-static void
-put32(uint8_t **p, uint32_t v)
-{
-	v = htonl(v);
-	memcpy(*p, &v, sizeof v);
-	*p += sizeof v;
-}
 
 static void
 ask(void)
@@ -397,6 +444,7 @@ int
 main(int argc, char **argv)
 {
 	static const Oid submit_types[] = {OID_TEXT, OID_TEXT, OID_BYTEA};
+	static const Oid array_types[] = {OID_TEXT, OID_TEXT, OID_BYTEA_ARRAY};
 	static const Oid read_types[] = {OID_UUID_ARRAY};
 
 	if (argc != 9)
@@ -410,22 +458,26 @@ main(int argc, char **argv)
 		errx(2, "COUNT and GROUP are at least 1, SUBMITTERS 1 to %d", SUBMITTERS_MAX);
 	reader = open_connection(argv[1]);
 	PQclear(PQexec(reader, "LISTEN chancery_done"));
-	prepare(reader,
-	    "SELECT u.n, s.certificate, s.state || ': ' || coalesce(s.reason, '') "
+	prepare(reader, "s",
+	    "SELECT u.n, f.certificate, f.state || ': ' || coalesce(f.reason, '') "
 	    "FROM unnest($1) WITH ORDINALITY u (id, n) "
-	    "CROSS JOIN LATERAL chancery.request_status(u.id) s "
-	    "WHERE s.state NOT IN ('submitted', 'claimed', 'pending', 'approved', 'signing')",
+	    "JOIN chancery.finished_requests($1) f ON f.request = u.id",
 	    1, read_types);
 	for (size_t i = 0; i < submitter_count; i++) {
 		PGconn *conn = open_connection(argv[1]);
 
-		prepare(conn, "SELECT chancery.submit_request($1, $2, $3)", 3, submit_types);
+		prepare(conn, "one", "SELECT chancery.submit_request($1, $2, $3)", 3, submit_types);
+		prepare(conn, "many", "SELECT unnest(chancery.submit_requests($1, $2, $3))", 3,
+		    array_types);
 		if (!PQenterPipelineMode(conn))
 			errx(1, "%s", PQerrorMessage(conn));
 		submitters[i].conn = conn;
 	}
 	/* A session plans its statements when it first runs them. */
-	work(submitter_count, 1, 0);
+	if (atol(argv[7]) > 1)
+		work(submitter_count * 2, 2, 0);
+	else
+		work(submitter_count, 1, 0);
 	puts("ready");
 	(void)fflush(stdout);
 	if (getchar() == EOF)

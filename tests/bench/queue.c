@@ -3,7 +3,7 @@
  * and to-be-signed bytes, and are completed, all by the calls that the issuer
  * makes, with nothing checked, built or signed in between.
  *
- *	queue CONNINFO BATCH ISSUER_NAME_ID GENERATION_ID SCOPE_ID
+ *	queue CONNINFO BATCH ISSUER_NAME_ID GENERATION_ID SCOPE_ID CA_ID
  *
  * The requests' templates must be automatic, and no issuer may run. Two batches
  * are in flight, as with the issuer. Works until nothing is left, and prints how
@@ -18,7 +18,6 @@
 
 #include <event2/event.h>
 #include <openssl/rand.h>
-#include <openssl/sha.h>
 
 #include "daemon/core/log.h"
 #include "daemon/x509/cert.h"
@@ -47,6 +46,7 @@ static struct event_base *base;
 static struct db *db;
 static unsigned limit;
 static int64_t issuer_name, generation, scope;
+static struct request_source source = {.signs = true};
 static struct batch batches[BATCHES];
 static size_t busy, done;
 static bool started, empty;
@@ -110,6 +110,7 @@ on_begun(const int64_t *ids, size_t count, const struct error *e, void *arg)
 		    .subject = "CN=host.bench.example",
 		    .names = names,
 		    .names_count = 1,
+		    .key_type = "rsa2048",
 		    .not_before = 1795348800,
 		    .not_after = 1803124800,
 		    .spki_sha256 = {spki_sha256, sizeof spki_sha256},
@@ -131,7 +132,6 @@ make(struct entry *x)
 		errx(1, "no random bytes");
 	memcpy(x->tbs, (uint8_t[]){0x30, 0x82, (TBS_LEN - 4) >> 8, (TBS_LEN - 4) & 0xff}, 4);
 	serial_build(x->intent.serial, 1, time(NULL), x->tbs + 4);
-	SHA256(x->tbs, sizeof x->tbs, x->intent.tbs_sha256);
 	x->intent.tbs = (struct bytes){x->tbs, sizeof x->tbs};
 	x->intent.issuer_name_id = issuer_name;
 	x->intent.generation_id = generation;
@@ -145,15 +145,13 @@ make(struct entry *x)
 static void
 on_claimed(struct request_batch *claimed, const struct error *e, void *arg)
 {
-	static const uint8_t digest[32] = {1};
-	static const char *const names[] = {"dns:host.bench.example"};
-	struct request_check *checks = calloc(REQUEST_BATCH_MAX, sizeof *checks);
+	struct request_key *keys = calloc(REQUEST_BATCH_MAX, sizeof *keys);
 	struct request_intent *intents = calloc(REQUEST_BATCH_MAX, sizeof *intents);
 	struct error failure = ERROR_INIT;
 	struct batch *b = arg;
 
 	must(e == NULL, e);
-	if (checks == NULL || intents == NULL)
+	if (keys == NULL || intents == NULL)
 		err(1, "calloc");
 	b->claimed = claimed;
 	b->count = claimed->count;
@@ -163,23 +161,17 @@ on_claimed(struct request_batch *claimed, const struct error *e, void *arg)
 		x->claim = claimed->claims[i];
 		make(x);
 		intents[i] = x->intent;
-		checks[i] = (struct request_check){.key = x->claim.key,
-		    .subject = "CN=host.bench.example",
-		    .names = names,
-		    .names_count = 1,
-		    .key_type = "rsa2048",
-		    .spki_sha256 = {digest, sizeof digest},
-		    .csr_sha256 = {digest, sizeof digest}};
+		keys[i] = x->claim.key;
 	}
 	if (b->count == 0) {
 		empty = true;
 		end_batch(b);
 	} else {
-		must(request_begin_signing(db, checks, intents, b->count, on_begun, b, &failure) !=
+		must(request_begin_signing(db, keys, intents, b->count, on_begun, b, &failure) !=
 			 NULL,
 		    &failure);
 	}
-	free(checks);
+	free(keys);
 	free(intents);
 }
 
@@ -188,7 +180,7 @@ claim(struct batch *b)
 {
 	struct error e = ERROR_INIT;
 
-	must(request_claim(db, limit, LEASE_S, 0, on_claimed, b, &e) != NULL, &e);
+	must(request_claim(db, &source, 1, limit, LEASE_S, 0, on_claimed, b, &e) != NULL, &e);
 	busy++;
 }
 
@@ -215,12 +207,13 @@ main(int argc, char **argv)
 	static const struct db_callbacks callbacks = {.up = on_up, .down = on_down};
 	struct error e = ERROR_INIT;
 
-	if (argc != 6 || (limit = (unsigned)atoi(argv[2])) < 1 || limit > REQUEST_BATCH_MAX)
-		errx(2, "usage: queue CONNINFO BATCH ISSUER_NAME_ID GENERATION_ID SCOPE_ID");
+	if (argc != 7 || (limit = (unsigned)atoi(argv[2])) < 1 || limit > REQUEST_BATCH_MAX)
+		errx(2, "usage: queue CONNINFO BATCH ISSUER_NAME_ID GENERATION_ID SCOPE_ID CA_ID");
 	log_init("queue", LOG_LEVEL_ERROR);
 	issuer_name = atoll(argv[3]);
 	generation = atoll(argv[4]);
 	scope = atoll(argv[5]);
+	source.ca_id = atoll(argv[6]);
 	for (size_t i = 0; i < BATCHES; i++) {
 		batches[i].entries = calloc(REQUEST_BATCH_MAX, sizeof *batches[i].entries);
 		if (batches[i].entries == NULL)

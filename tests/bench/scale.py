@@ -18,9 +18,7 @@ SERIAL = (f"set_byte('\\x01'::bytea || substr(m.serial, 2, 2) || substr(int8send
 REQUEST, CERTIFICATE = "%(request)s + n", "%(certificate)s + n"
 # {table: (which row is the model, {column: what a copy has there})}
 COPIES = {
-    "request": ("id = %(model)s", {"id": REQUEST, "public_id": "gen_random_uuid()", "certificate_id": CERTIFICATE}),
-    "request_content": ("request_id = %(model)s", {"request_id": REQUEST}),
-    "request_summary": ("request_id = %(model)s", {"request_id": REQUEST}),
+    "request_record": ("id = %(model)s", {"id": REQUEST, "public_id": "new_public_id()"}),
     "serial_intent": ("request_id = %(model)s", {"request_id": REQUEST, "serial": SERIAL}),
     "certificate": ("request_id = %(model)s", {"id": CERTIFICATE, "request_id": REQUEST, "serial": SERIAL, "sha256": DIGEST}),
     "audit": ("object IN (SELECT public_id::text FROM request WHERE id = %(model)s UNION ALL SELECT encode(sha256, 'hex') "
@@ -44,7 +42,7 @@ def fill(database, have, want):
     statements = [statement(database, table) for table in COPIES]
     model, request, certificate = database.execute(
         "SELECT (SELECT id FROM chancery_store.request WHERE state = 'issued' ORDER BY id LIMIT 1), "
-        "(SELECT max(id) FROM chancery_store.request), (SELECT max(id) FROM chancery_store.certificate)")[0]
+        "(SELECT max(id) FROM chancery_store.request_record), (SELECT max(id) FROM chancery_store.certificate)")[0]
     while have < want:
         first, have = have + 1, min(have + CHUNK, want)
         # Copied as they are: no trigger, no foreign key.
@@ -54,7 +52,7 @@ def fill(database, have, want):
                                       "first": first, "last": have})
         request += have - first + 1
         certificate += have - first + 1
-    for table in ("request", "certificate"):
+    for table in ("request_record", "certificate"):
         database.execute(f"SELECT setval(pg_get_serial_sequence('chancery_store.{table}', 'id'), "
                          f"(SELECT max(id) FROM chancery_store.{table}))")
     database.execute("VACUUM ANALYZE")

@@ -216,10 +216,10 @@ class World:
         return said
 
     def ids(self, key, authority=None):
-        """(issuer name, generation, scope) of the CA, as the database counts them."""
+        """(issuer name, generation, scope, CA), as the database counts them."""
         authority = authority or self.main
         return authority.database.execute(
-            "SELECT a.issuer_name_id, g.id, s.id FROM chancery_store.ca a JOIN chancery_store.generation g ON g.ca_id = a.id "
+            "SELECT a.issuer_name_id, g.id, s.id, a.id FROM chancery_store.ca a JOIN chancery_store.generation g ON g.ca_id = a.id "
             "AND g.state = 'active' JOIN chancery_store.crl_scope s ON s.ca_id = a.id WHERE a.name = %s",
             (self.ca(key, authority),))[0]
 

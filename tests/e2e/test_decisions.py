@@ -131,7 +131,7 @@ def refused(front, decision, words):
     "INSERT INTO chancery_store.decision (action, statement, nonce, expires_at, received_via) "
     "VALUES ('approve', 'x', '\\x00112233445566778899aabbccddeeff', now(), 'uid:0')",
     "UPDATE chancery_store.decision SET state = 'applied'",
-    "UPDATE chancery_store.request SET state = 'approved', cleared = true",
+    "UPDATE chancery_store.request_queue SET state = 'approved', cleared = true",
     "INSERT INTO chancery_store.person (name) VALUES ('mallory')",
     "INSERT INTO chancery_store.revocation_event SELECT * FROM chancery_store.revocation_event",
     "DELETE FROM chancery_store.revocation",

@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import time
 
 import psycopg2
 import pytest
@@ -90,8 +91,7 @@ def test_submit_takes_pem_as_text_and_as_octets(queue):
     for text in (pem(der), pem(der, "NEW CERTIFICATE REQUEST"), "Data: x\n" + pem(der) + "bye", pem(der, line="\r\n")):
         for value in (text, text.encode()):
             request = as_service(queue, "chancery.submit_request('demo', 'auto', %s)", value)
-            assert bytes(queue.one("SELECT csr FROM chancery_store.request_content c JOIN chancery_store.request r"
-                                   " ON r.id = c.request_id WHERE public_id = %s", (request,))) == der
+            assert bytes(queue.one("SELECT csr FROM chancery_store.request_record WHERE public_id = %s", (request,))) == der
     as_service(queue, "chancery.submit_request('demo', 'auto', '\\x3000')")  # an untyped literal
 
     def submit_text(text):
@@ -148,6 +148,78 @@ def test_repeats_at_once_make_one_request(queue):
     first.close()
 
 
+def submit_many(queue, csrs, keys=None, attributes=None, user="service_one", template="auto"):
+    return queue.one("SELECT chancery.submit_requests('demo', %s, %s::bytea[], %s::jsonb[], %s::text[])::text[]",
+                     (template, csrs, attributes, keys), user=user)
+
+
+def test_many_are_submitted_at_once(queue, issuer):
+    ders = [b"\x30\x82" + bytes([n]) * 300 for n in range(9)]
+    ids = submit_many(queue, ders[:8] + [pem(ders[8]).encode()], attributes=[f'{{"n": {n}}}' for n in range(9)])
+    assert len(ids) == len(set(ids)) == 9
+    rows = {row[0]: (bytes(row[1]), row[2]) for row in queue.execute(
+        "SELECT public_id::text, csr, attributes->'n' FROM chancery_store.request_record")}
+    assert [rows[i] for i in ids] == list(zip(ders, range(9)))
+    assert audit(queue, ids[0]) == ["request.submitted"]
+    assert {str(c["public_id"]): c["csr"] for c in issuer.claim()} == {i: r[0] for i, r in rows.items()}
+    assert queue.one("SELECT count(*) FROM chancery_store.request WHERE submitter = 'sql:service_one'") == 9
+
+
+def test_repeats_among_many_get_the_first_answer(queue):
+    first, = submit(queue, key="b")
+    ids = submit_many(queue, [b"\x30\x01", b"\x30\x00", b"\x30\x02", b"\x30\x03", b"\x30\x02"],
+                                     keys=["a", "b", "c", None, "c"])
+    assert ids[1] == first and ids[2] == ids[4] and len(set(ids)) == 4
+    again = submit_many(queue, [b"\x30\x02", b"\x30\x01", b"\x30\x05"], keys=["c", "a", None])
+    assert again[:2] == [ids[2], ids[0]] and again[2] not in ids
+    assert queue.one("SELECT count(*) FROM chancery_store.request") == 5 == \
+        queue.one("SELECT count(*) FROM chancery_store.request_queue")
+    before = queue.one("SELECT count(*) FROM chancery_store.audit")
+    # One that was used for something else refuses them all.
+    assert f'"b" was used for request {first}' in refusal(
+        "CH409", submit_many, queue, [b"\x30\x09", b"\x30\x01"], keys=["new", "b"])
+    assert '"d" was used' in refusal("CH409", submit_many, queue, [b"\x30\x07", b"\x30\x08"], keys=["d", "d"])
+    assert queue.one("SELECT count(*) FROM chancery_store.audit") == before
+    queue.execute("UPDATE chancery_store.ca SET state = 'retired'")
+    assert submit_many(queue, [b"\x30\x02", b"\x30\x01"], keys=["c", "a"]) == again[:2]
+    assert "retired" in refusal("CH409", submit_many, queue, [b"\x30\x02", b"\x30\x01"], keys=["c", None])
+
+
+def test_many_are_refused_as_one(queue):
+    for csrs, rest in (([], {}), ([b"\x30\x00"] * 1025, {}), ([b"\x30\x00"], {"keys": ["a", "b"]}),
+                       ([b"\x30\x00"], {"attributes": []})):
+        assert "1 to 1024" in refusal("CH400", submit_many, queue, csrs, **rest)
+    assert "empty" in refusal("CH400", submit_many, queue, [b"\x30\x00", b""])
+    assert "empty" in refusal("CH400", submit_many, queue, [b"\x30\x00", None])
+    assert "JSON object" in refusal("CH400", submit_many, queue, [b"\x30\x00", b"\x30\x01"], attributes=["{}", "[1]"])
+    assert "1 to 200" in refusal("CH400", submit_many, queue, [b"\x30\x00"], keys=[""])
+    assert "it issues" in refusal("CH404", submit_many, queue, [b"\x30\x00"], template="nope")
+    assert queue.one("SELECT count(*) FROM chancery_store.request_record") == 0
+    assert len(submit_many(queue, [b"\x30\x00"] * 1024)) == 1024
+
+
+def finished(queue, ids, user="service_one"):
+    return {row[0]: row[1:] for row in queue.execute(
+        "SELECT request::text, state, reason, certificate, chain FROM chancery.finished_requests(%s::uuid[])",
+        ([str(i) for i in ids],), user=user)}
+
+
+def test_finished_requests_are_told_to_who_submitted_them(queue, issuer):
+    ids = submit_many(queue, [b"\x30\x00"] * 4)
+    assert finished(queue, ids) == {}
+    claims = {str(c["public_id"]): c for c in issuer.claim()}
+    issuer.finish([claims[ids[0]]], "rejected", "no good")
+    issuer.begin([claims[ids[1]]], tbs=[b"tbs"])
+    issuer.complete([claims[ids[1]]], [certificate(b"tbs")])
+    told = finished(queue, ids + ["00000000-0000-0000-0000-000000000000"])
+    assert set(told) == set(ids[:2])
+    assert told[ids[0]] == ("rejected", "no good", None, None)
+    state_, reason, der, chain = told[ids[1]]
+    assert (state_, reason, bytes(der), [bytes(c) for c in chain]) \
+        == ("issued", None, certificate(b"tbs"), [b"\x30\x01", b"\x30\x02"])
+    assert finished(queue, ids, user="service_two") == {}
+
+
 # --------------------------------------------------------------- the whole path
 
 
@@ -158,7 +230,6 @@ def test_automatic_request_is_issued(queue, issuer):
     assert claim["csr"] == b"\x30\x00" and claim["attributes"] == {} and claim["serial"] is None
     assert claim["statement"] is None and claim["signature"] is None and claim["spki"] is None
     number = serial()
-    assert issuer.begin([claim], [number], [b"tbs"]) == []  # not cleared yet
     assert issuer.finish([claim]) == {claim["request_id"]: "claimed"}
     assert issuer.begin([claim], [number], [b"tbs"]) == [claim["request_id"]]
     assert state(queue, request) == "signing"
@@ -175,11 +246,9 @@ def test_automatic_request_is_issued(queue, issuer):
 def test_automatic_request_is_checked_and_begun_at_once(queue, issuer):
     request, manual = submit(queue) + submit(queue, "manual")
     claims = issuer.claim()
-    begun, = issuer.begin(claims, checked=False)
+    begun, = issuer.begin(claims)
     assert begun == next(c["request_id"] for c in claims if c["public_id"] == request)
     assert state(queue, request) == "signing" and state(queue, manual) == "claimed"
-    assert queue.execute("SELECT request_id, subject, names FROM chancery_store.request_summary") \
-        == [(begun, "CN=a", ["dns:a", "dns:b"])]
     issuer.release([c for c in claims if c["public_id"] == request])
     again, = issuer.claim()
     assert again["cleared"] and again["tbs"] is not None
@@ -194,7 +263,7 @@ def test_manual_request_waits_for_a_decision(queue, issuer):
     assert queue.one("SELECT (subject, names, key_type)::text FROM chancery_store.request_summary") \
         == '(CN=a,"{dns:a,dns:b}",rsa2048)'
     approval = "chancery-statement: 1\naction: approve\nreason: für den Wirt\n"
-    queue.execute("UPDATE chancery_store.request SET state = 'approved', cleared = true")
+    queue.execute("UPDATE chancery_store.request_queue SET state = 'approved', cleared = true, retry_at = now()")
     queue.execute("INSERT INTO chancery_store.person (name) VALUES ('alice')")
     queue.execute("INSERT INTO chancery_store.credential (person_id, kind, spki, spki_sha256)"
                   " VALUES (1, 'operator_key', 'key', sha256('key'))")
@@ -216,8 +285,9 @@ def test_rejected_and_failed_are_final(queue, issuer):
     submit(queue, count=2)
     first, second = issuer.claim()
     assert issuer.finish([first], "rejected", "RFC 2986 3: the signature is wrong") == {first["request_id"]: "rejected"}
-    assert issuer.ids("fail_requests(%s::bigint[], %s::int[], %s::text[])", *issuer.keys([second]), ["no"]) \
-        == [second["request_id"]]
+    assert issuer.begin([second]) == [second["request_id"]]
+    assert issuer.finish([second], "rejected", "too late") == {}  # it was found good
+    assert issuer.finish([second], "failed", "no") == {second["request_id"]: "failed"}
     assert queue.execute("SELECT state, reason FROM chancery.request_status(%s)", (first["public_id"],),
                          user="service_one") == [("rejected", "RFC 2986 3: the signature is wrong")]
     assert issuer.claim() == []
@@ -245,6 +315,92 @@ def test_batch_leaves_out_what_is_stale(queue, issuer):
 # ------------------------------------------------------------- claims and leases
 
 
+def second_ca(queue):
+    """CA 2, which issues "auto" too."""
+    queue.execute(r"""
+        SET search_path = chancery_store, pg_temp;
+        INSERT INTO issuer_name (der, der_sha256, readable) VALUES ('\x3003', sha256('\x3003'), 'CN=Other');
+        INSERT INTO ca (name, issuer_name_id, kind, state, policy) VALUES ('other', 2, 'subordinate', 'active', '');
+        INSERT INTO ca_template VALUES (2, 'manual'), (2, 'auto')""")
+
+    def submit_to(template="auto", count=1):
+        for _ in range(count):
+            as_service(queue, "chancery.submit_request('other', %s, '\\x3000'::bytea)", template)
+
+    return submit_to
+
+
+def cas_of(claims):
+    return [sum(c["ca_id"] == n for c in claims) for n in (1, 2)]
+
+
+def test_each_ca_gets_its_share(queue, issuer):
+    """A backlog of one does not keep the others waiting, and takes what they leave."""
+    submit_to = second_ca(queue)
+    submit(queue, count=100)
+    submit_to(count=3)
+    assert cas_of(issuer.claim(limit=16, cas=(1, 2))) == [13, 3]
+    assert cas_of(issuer.claim(limit=16, cas=(2, 1))) == [16, 0]
+    submit_to(count=30)
+    assert cas_of(issuer.claim(limit=16, cas=(1, 2))) == [8, 8]
+    assert cas_of(issuer.claim(limit=200, cas=(1, 2))) == [63, 22]
+    assert issuer.claim(cas=(1, 2)) == []
+
+
+def test_requests_of_other_cas_are_left_to_others(queue, issuer):
+    submit_to = second_ca(queue)
+    submit_to(count=2)
+    assert issuer.claim() == [] and issuer.claim(cas=()) == []
+    submit(queue)
+    assert cas_of(issuer.claim()) == [1, 0]
+    assert cas_of(issuer.claim(cas=(1, 2))) == [0, 2]
+
+
+def test_without_a_token_only_what_needs_no_signature_is_claimed(queue, issuer):
+    submit(queue, count=3)
+    manual, = submit(queue, "manual")
+    claim, = issuer.claim(signs=False)
+    assert claim["public_id"] == manual
+    issuer.finish([claim])
+    queue.execute("UPDATE chancery_store.request_queue SET state = 'approved', cleared = true, retry_at = now()"
+                  " WHERE state = 'pending'")
+    assert issuer.claim(signs=False) == []
+    assert len(issuer.claim()) == 4
+
+
+def test_a_look_begins_where_the_last_one_ended(queue, issuer):
+    submit(queue, count=3)
+    first, second = issuer.claim(limit=2)
+    assert first["due_us"] < second["due_us"]
+    assert len(issuer.claim(since_us=second["due_us"] + 1)) == 1
+    assert issuer.release([first]) and issuer.claim(since_us=second["due_us"] + 1)  # due again from now on
+    queue.execute("UPDATE chancery_store.request_queue SET lease_until = now()")
+    assert issuer.call("sweep_leases()")[0]["sweep_leases"] == 3
+    assert issuer.claim(since_us=int(time.time() * 1e6)) == []  # they have their old places
+    assert len(issuer.claim()) == 3
+
+
+def test_the_queue_is_left_behind_as_it_was(queue, issuer):
+    """What was issued leaves nothing in the queue that a vacuum cannot clear away,
+    and its updates touch no index."""
+    submit_many(queue, [b"\x30\x00"] * 1024)
+    for _ in range(4):
+        claims = issuer.claim(limit=256)
+        serials = [serial() for _ in claims]
+        issuer.begin(claims, serials)
+        issuer.complete(claims, [certificate(b"tbs" + s) for s in serials])
+    issuer.connection.close()
+    issuer.connection = queue.connect("chancery_issuer")
+    queue.execute("VACUUM chancery_store.request_queue")
+    queue.execute("VACUUM chancery_store.intent_tbs")
+    assert queue.one("SELECT count(*) FROM chancery_store.request WHERE state = 'issued'") == 1024
+    for table in ("request_queue", "intent_tbs"):
+        assert queue.one(f"SELECT pg_relation_size('chancery_store.{table}')") == 0, table
+    wait_until(lambda: queue.one("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'request_queue'") == 2048,
+               what="the statistics")
+    assert queue.one("SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'request_queue'") > 2048 * 0.8
+
+
 def test_two_claimers_never_get_the_same_row(queue):
     submit(queue, count=300)
     got = []
@@ -270,7 +426,7 @@ def test_claim_passes_over_locked_rows(queue, issuer):
     first, second = submit(queue, count=2)
     holder = queue.connect(autocommit=False)
     with holder.cursor() as cursor:
-        cursor.execute("SELECT FROM chancery_store.request WHERE public_id = %s FOR UPDATE", (first,))
+        cursor.execute("SELECT FROM chancery_store.request_queue WHERE public_id = %s FOR UPDATE", (first,))
         assert [c["public_id"] for c in issuer.claim()] == [second]
     holder.close()
 
@@ -284,9 +440,9 @@ def test_oldest_is_claimed_first_and_released_ones_wait(queue, issuer):
     assert sorted(c["public_id"] for c in issuer.claim()) == sorted(requests[1:])
     assert queue.execute("SELECT reason FROM chancery.request_status(%s)", (requests[0],), user="service_one") \
         == [("token away",)]
-    queue.execute("UPDATE chancery_store.request SET retry_at = now() WHERE state = 'submitted'")
+    queue.execute("UPDATE chancery_store.request_queue SET retry_at = now() WHERE state = 'submitted'")
     again, = issuer.claim()
-    assert again["epoch"] == 2 and again["attempts"] == 2
+    assert again["epoch"] == 2
 
 
 def test_stale_epoch_can_do_nothing(queue, issuer, other_issuer):
@@ -305,7 +461,7 @@ def test_stale_epoch_can_do_nothing(queue, issuer, other_issuer):
     assert issuer.finish([late]) == {}
     assert issuer.begin([late], [number], [b"tbs"]) == []
     assert issuer.release([late]) == []
-    assert issuer.ids("fail_requests(%s::bigint[], %s::int[], %s::text[])", *issuer.keys([late]), ["x"]) == []
+    assert issuer.finish([late], "failed", "x") == {}
     assert issuer.ids("extend_leases(%s::bigint[], %s::int[], 60)", *issuer.keys([late])) == []
     assert state(queue, request) == "claimed"
     # The retry carries serial and bytes of the first try, and may use no others.
@@ -396,7 +552,7 @@ def test_pending_requests_expire(queue, issuer):
     request, = submit(queue, "manual")
     issuer.finish(issuer.claim())
     assert issuer.call("expire_requests('1 hour')")[0]["expire_requests"] == 0
-    queue.execute("UPDATE chancery_store.request SET changed_at = now() - interval '2 hours'")
+    queue.execute("UPDATE chancery_store.request_queue SET changed_at = now() - interval '2 hours'")
     assert issuer.call("expire_requests('1 hour')")[0]["expire_requests"] == 1
     assert state(queue, request) == "expired"
     assert audit(queue, request)[-1] == "request.expired"
@@ -426,14 +582,14 @@ def test_no_hints_while_an_issuer_has_promised_to_look(queue, issuer):
     heard = listen(queue, "chancery_request")
     submit(queue)
     wait_until(heard, what="the first hint")
-    assert len(issuer.call("claim_requests(64, 60, 9000)")) == 1
+    assert len(issuer.claim(look_ms=9000)) == 1
     submit(queue)
     assert heard() == []
     for value in (0, "extract(epoch from now())::bigint * 1000 + 3600000"):  # over; the clock was set back
         queue.execute(f"SELECT setval('chancery_store.issuer_looks_at', {value})")
         submit(queue)
         wait_until(heard, what="a hint without a promise")
-    assert issuer.call("claim_requests(64, 60, 50)") and issuer.call("claim_requests(64, 60, 9000)") == []
+    assert issuer.claim(look_ms=50) and issuer.claim(look_ms=9000) == []
     submit(queue)
     wait_until(heard, what="a hint shortly before the look")  # what found nothing promised nothing
 
@@ -460,12 +616,11 @@ def test_hints_travel_both_ways(queue, issuer):
 
 BIG = """
 SET session_replication_role = replica;  -- no triggers: finished requests at once
-INSERT INTO chancery_store.request (ca_id, template_version_id, submitter, payload_sha256, state)
-    SELECT 1, 1, 'sql:service_one', '\\x00', 'issued' FROM generate_series(1, 20000);
-INSERT INTO chancery_store.request_content (request_id, csr) SELECT id, '\\x3000' FROM chancery_store.request;
+INSERT INTO chancery_store.request_record (ca_id, template_version_id, submitter, public_id, csr)
+    SELECT 1, 1, 'sql:service_one', gen_random_uuid(), '\\x3000' FROM generate_series(1, 20000);
 INSERT INTO chancery_store.serial_intent (issuer_name_id, serial, request_id, generation_id, scope_id, epoch, tbs_sha256)
     SELECT 1, '\\x01'::bytea || substr(sha256(id::text::bytea), 1, 19), id, 1, 1, 1, sha256('\\x')
-    FROM chancery_store.request;
+    FROM chancery_store.request_record;
 INSERT INTO chancery_store.certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, request_id,
     subject, not_before, not_after, spki_sha256, sha256, der)
     SELECT 1, serial, 1, 1, 1, request_id, 'CN=a', now(), now(), '', sha256(serial), '' FROM chancery_store.serial_intent;
@@ -477,8 +632,8 @@ ROUNDS = 8
 def test_each_row_is_found_by_its_key(queue, issuer, analysed):
     """However wrong the statistics: no sequential scan, and as many rows read
     as the batches have, not as the tables hold."""
-    tables = ("request", "request_content", "serial_intent", "certificate", "intent_tbs", "request_summary", "decision",
-              "credential")
+    tables = ("request_record", "request_queue", "request_end", "serial_intent", "certificate", "intent_tbs",
+              "request_summary", "decision", "credential")
 
     def read():
         for connection in (issuer.connection, queue_reader):

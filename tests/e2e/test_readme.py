@@ -442,18 +442,25 @@ def by_sql(story, cluster, block):
     (role,) = [c for c in code(PROSE) if c.startswith("CREATE ROLE webshop ")]
     cluster.execute("chancery", role)
     csr = clients.openssl_csr(story.directory, "sql", dns=["sql.example"]).pem
+    many = "{" + ",".join(f'"\\\\x{csr.encode().hex()}"' for _ in range(2)) + "}"
+    values = {"csr": csr, "csrs": many, "keys": "{order-1,order-2}"}
 
     def psql(statement):
-        return cluster.psql("chancery", "-At", "-v", f"csr={csr}", "-v", f"id={story.values['ID']}", user="webshop",
-                            input=statement)  # fmt: skip
+        variables = [f"{name}={value}" for name, value in {**values, "id": story.values["ID"]}.items()]
+        return cluster.psql("chancery", "-At", *(a for v in variables for a in ("-v", v)), user="webshop", input=statement)
 
-    submitted, status, withdrawn = [s + ";" for s in block.text.split(";\n") if s.strip()]
+    submitted, status, withdrawn, submitted_many, finished = [s + ";" for s in block.text.split(";\n") if s.strip()]
     story.values["ID"] = UUID.search(psql(submitted)).group()
     story.wait_state("pending")
     assert psql(status).startswith("pending|")
     psql("LISTEN chancery_done;")
     psql(withdrawn)
     assert psql(status).startswith("withdrawn|")
+    values["ids"] = psql(submitted_many).strip()
+    ids = UUID.findall(values["ids"])
+    assert len(set(ids)) == 2 and psql(submitted_many).strip() == values["ids"] and psql(finished) == ""
+    psql(withdrawn.replace(":'id'", f"'{ids[1]}'"))
+    assert psql(finished).startswith(f"{ids[1]}|withdrawn|")
 
 
 def the_delta_says(story):

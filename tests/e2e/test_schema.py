@@ -22,26 +22,39 @@ def code_of(call, *args, **kwargs):
 # ------------------------------------------------------------------------ moves
 
 
+MOVE = "UPDATE chancery_store.request_queue SET state = '{}'"
+END = "INSERT INTO chancery_store.request_end (request_id, state) VALUES (1, '{}')"
+CERTIFICATE = ("INSERT INTO chancery_store.certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, request_id,"
+               " subject, not_before, not_after, spki_sha256, sha256, der)"
+               " VALUES (1, decode(repeat('{0}', 20), 'hex'), 1, 1, 1, {1}, '', now(), now(), '', '\\x{0}', '')")
+MOVES = {"issued": CERTIFICATE.format("01", 1)}
+
+
 def test_every_illegal_move_is_refused(store):
     """All pairs of states, as the owner of everything: the superuser."""
-    states = [row[0] for row in store.execute("SELECT name FROM chancery_store.request_state")]
+    final = dict(store.execute("SELECT name, final FROM chancery_store.request_state"))
     legal = set(store.execute("SELECT from_state, to_state FROM chancery_store.request_move"))
-    assert len(states) == 12 and len(legal) > 20
+    assert len(final) == 12 and len(legal) > 20
     submit(store)
+    store.execute("INSERT INTO chancery_store.serial_intent (issuer_name_id, serial, request_id, generation_id, scope_id,"
+                  " epoch, tbs_sha256) VALUES (1, decode(repeat('01', 20), 'hex'), 1, 1, 1, 1, sha256(''))")
     connection = store.connect(autocommit=False)
     refused = 0
     with connection.cursor() as cursor:
-        for before in states:
-            for after in states:
+        for before in final:
+            for after in final:
                 cursor.execute("SET LOCAL session_replication_role = replica")
-                cursor.execute("UPDATE chancery_store.request SET state = %s", (before,))
+                cursor.execute("UPDATE chancery_store.request_queue SET state = %s", (before,))
                 cursor.execute("SET LOCAL session_replication_role = origin")
                 try:
-                    cursor.execute("UPDATE chancery_store.request SET state = %s", (after,))
+                    cursor.execute(MOVES.get(after, END if final[after] else MOVE).format(after))
                     assert (before, after) in legal
+                    cursor.execute("SELECT state FROM chancery_store.request")
+                    assert cursor.fetchall() == [(after,)]
                 except psycopg2.Error as e:
                     assert (before, after) not in legal
-                    assert e.pgcode == "CH409" and f"is {before} and cannot become {after}" in str(e)
+                    assert e.pgcode == "CH409", e
+                    assert after == "issued" or f"is {before} and cannot become {after}" in str(e)
                     refused += 1
                 connection.rollback()
     assert refused == 144 - len(legal)
@@ -50,15 +63,58 @@ def test_every_illegal_move_is_refused(store):
 
 def test_unknown_states_are_refused(store):
     submit(store)
-    assert code_of(store.execute, "UPDATE chancery_store.request SET state = 'nonsense'") == "CH409"
-    assert code_of(store.execute, "UPDATE chancery_store.request SET state = NULL") is not None
+    assert code_of(store.execute, "UPDATE chancery_store.request_queue SET state = 'nonsense'") == "CH409"
+    assert code_of(store.execute, "UPDATE chancery_store.request_queue SET state = NULL") is not None
+    assert code_of(store.execute, END.format("issued")) == "23514"
 
 
-def test_requests_start_as_submitted(store):
-    columns = "(ca_id, template_version_id, submitter, payload_sha256, "
-    for column, value in (("state", "'approved'"), ("cleared", "true"), ("epoch", "5")):
-        assert code_of(store.execute, f"INSERT INTO chancery_store.request {columns} {column})"
-                       f" VALUES (1, 1, 'x', '', {value})") == "CH409"
+def test_a_request_leaves_the_queue_by_its_end_alone(store):
+    submit(store, count=2)
+    for user in ("postgres", "chancery_issuer"):
+        assert code_of(store.execute, "DELETE FROM chancery_store.request_queue", user=user) == "CH403"
+    assert code_of(store.execute, "TRUNCATE chancery_store.request_queue") == "CH403"
+    store.execute(END.format("withdrawn"))
+    assert store.execute("SELECT request_id FROM chancery_store.request_queue") == [(2,)]
+    assert code_of(store.execute, END.format("withdrawn")) == "23505"
+    assert code_of(store.execute, END.format("expired").replace("(1,", "(2,")) == "CH409"
+    assert code_of(store.execute, END.format("withdrawn").replace("(1,", "(99,")) == "CH409"
+    assert store.execute("SELECT id, state FROM chancery_store.request ORDER BY 1") == [(1, "withdrawn"), (2, "submitted")]
+
+
+def test_a_certificate_needs_its_intent_and_a_request_that_is_being_signed(store):
+    submit(store, count=3)
+    issuer = Issuer(store)
+    claims = issuer.claim()
+    serials = [bytes([n]) * 20 for n in (1, 2, 3)]
+    assert len(issuer.begin(claims[:2], serials[:2])) == 2
+    ids = [c["request_id"] for c in claims]
+
+    def certificate(n, request):
+        return code_of(store.execute, "SET search_path = chancery_store; " + CERTIFICATE.format(f"0{n}", request),
+                       user="chancery_issuer")
+
+    assert certificate(3, ids[2]) == "23503"     # no serial
+    assert certificate(1, ids[1]) == "23503"     # the other's serial
+    assert certificate(1, "NULL") == "23503"
+    assert certificate(1, ids[0]) is None
+    assert certificate(1, ids[0]) == "23505"     # once
+    issuer.finish(claims[1:2], "failed", "no")
+    assert certificate(2, ids[1]) == "CH409"     # it has ended
+    assert store.execute("SELECT state FROM chancery_store.request ORDER BY id") == [("issued",), ("failed",), ("claimed",)]
+    issuer.close()
+
+
+def test_nobody_but_the_functions_puts_into_the_queue(store):
+    submit(store)
+    columns = "request_id, public_id, ca_id, template_version_id"
+    for extra, value in (("state", "'approved'"), ("cleared", "true"), ("epoch", "5"), ("retry_at", "now()"), (None, None)):
+        sql = (f"INSERT INTO chancery_store.request_queue ({columns}{', ' + extra if extra else ''})"
+               f" VALUES (2, gen_random_uuid(), 1, 1{', ' + value if extra else ''})")
+        assert code_of(store.execute, sql, user="chancery_issuer") == "42501", sql
+        if extra:
+            assert code_of(store.execute, "SET ROLE chancery_api; " + sql) == "42501", sql
+    assert code_of(store.execute, "SET ROLE chancery_api; INSERT INTO chancery_store.request_record (ca_id, template_version_id,"
+                   " public_id, submitter, csr) VALUES (1, 1, gen_random_uuid(), 'sql:service_one', '')") == "42501"
 
 
 def test_final_states_have_no_way_out(store):
@@ -77,27 +133,33 @@ def test_final_states_have_no_way_out(store):
 @pytest.mark.parametrize("user", ["postgres", "chancery_owner", "chancery_issuer"])
 def test_history_is_append_only(store, user):
     submit(store)
-    for table in ("audit", "revocation_event", "serial_intent", "template_version"):
+    submit(store, count=1)
+    store.execute(END.format("withdrawn"))
+    for table in ("audit", "revocation_event", "serial_intent", "template_version", "request_record", "request_end"):
         for sql in (f"UPDATE chancery_store.{table} SET {table_column(table)} = NULL", f"DELETE FROM chancery_store.{table}",
                     f"TRUNCATE chancery_store.{table} CASCADE"):
             assert code_of(store.execute, sql, user=user) in ("CH403", "42501"), (user, sql)
-    assert store.one("SELECT count(*) FROM chancery_store.audit") == 1
+    assert store.one("SELECT count(*) FROM chancery_store.audit") == 2
+    assert store.one("SELECT count(*) FROM chancery_store.request WHERE state = 'withdrawn'") == 1
 
 
 def table_column(table):
-    return {"audit": "detail", "revocation_event": "reason", "serial_intent": "tbs_sha256", "template_version": "body"}[table]
+    return {"audit": "detail", "revocation_event": "reason", "serial_intent": "tbs_sha256", "template_version": "body",
+            "request_record": "csr", "request_end": "state"}[table]
 
 
 def test_issuer_cannot_rewrite(store):
     submit(store)
     for sql in (
-        "UPDATE request SET submitter = 'x'",
-        "UPDATE request SET ca_id = 1",
-        "UPDATE request SET template_version_id = 1",
-        "UPDATE request SET payload_sha256 = ''",
-        "DELETE FROM request",
-        "UPDATE request_content SET csr = '\\x00'",
-        "DELETE FROM request_content",
+        "UPDATE request_record SET submitter = 'x'",
+        "UPDATE request_record SET csr = '\\x00'",
+        "DELETE FROM request_record",
+        "UPDATE request_queue SET ca_id = 1",
+        "UPDATE request_queue SET template_version_id = 1",
+        "UPDATE request_queue SET public_id = gen_random_uuid()",
+        "INSERT INTO request_queue (request_id, public_id, ca_id, template_version_id) VALUES (9, gen_random_uuid(), 1, 1)",
+        "UPDATE request_end SET state = 'expired'",
+        "DELETE FROM request_end",
         "UPDATE certificate SET der = ''",
         "DELETE FROM certificate",
         "UPDATE intent_tbs SET tbs = ''",
@@ -168,16 +230,20 @@ def test_what_the_front_cannot_do(store):
     for sql in (
         # tables, to read and to write
         *(f"SELECT * FROM chancery_store.{table}" for table in (
-            "request", "request_content", "certificate", "decision", "credential", "person", "ca", "audit",
+            "request", "request_record", "request_queue", "request_end", "certificate", "decision", "credential", "person",
+            "ca", "audit",
             "token_key", "serial_intent", "intent_tbs", "artifact_chunk", "publication", "target")),
-        "INSERT INTO chancery_store.request (ca_id, template_version_id, submitter, payload_sha256) VALUES (1, 1, 'x', '')",
-        "UPDATE chancery_store.request SET state = 'approved'",
-        "UPDATE chancery_store.request SET cleared = true",
+        "INSERT INTO chancery_store.request_record (ca_id, template_version_id, public_id, submitter, csr)"
+        " VALUES (1, 1, gen_random_uuid(), 'x', '')",
+        "UPDATE chancery_store.request_queue SET state = 'approved'",
+        "UPDATE chancery_store.request_queue SET cleared = true",
+        "INSERT INTO chancery_store.request_end (request_id, state) VALUES (1, 'withdrawn')",
+        "DELETE FROM chancery_store.request_queue",
         "DELETE FROM chancery_store.audit",
         "INSERT INTO chancery_store.person_role VALUES (1, 'administrator')",
         "INSERT INTO chancery_store.decision (action) VALUES ('approve')",
         # the issuer's functions
-        "SELECT * FROM chancery_store.claim_requests(1, 1)",
+        "SELECT * FROM chancery_store.claim_requests(ARRAY[1], ARRAY[0], ARRAY[true], 1, 1)",
         "SELECT chancery_store.sweep_leases()",
         "SELECT chancery_store.expire_requests('1s')",
         "SELECT chancery_store.enqueue_request('sql:x', 'demo', 'auto', '\\x3000', '{}', NULL)",
@@ -241,16 +307,22 @@ def test_functions_made_for_others_are_bound_by_row_level_security(store):
     def through(user, sql):
         return store.one("SELECT chancery.hole(%s)", (sql,), user=user)
 
-    assert through("service_one", "SELECT FROM request") == 1
-    assert through("service_one", "SELECT FROM request_content") == 1
-    assert through("chancery_front", "SELECT FROM request") == 2
-    assert through("service_one", "UPDATE request SET state = 'withdrawn' WHERE submitter <> 'sql:service_one'") == 0
+    theirs = store.one("SELECT id FROM chancery_store.request_record WHERE submitter = 'sql:service_two'")
+    for table in ("request", "request_record", "request_queue"):
+        assert through("service_one", f"SELECT FROM {table}") == 1, table
+        assert through("chancery_front", f"SELECT FROM {table}") == 2, table
+    for sql in (f"INSERT INTO request_end (request_id, state) VALUES ({theirs}, 'withdrawn')",
+                "INSERT INTO request_end (request_id, state) SELECT request_id, 'rejected' FROM request_queue"):
+        assert code_of(through, "service_one", sql) == "42501", sql
     for user in ("service_one", "chancery_front"):
-        for sql in ("UPDATE request SET state = 'claimed'", "UPDATE request SET cleared = true",
-                    "UPDATE request SET epoch = 9", "UPDATE request SET submitter = 'x'",
-                    "INSERT INTO request (ca_id, template_version_id, submitter, payload_sha256)"
-                    " VALUES (1, 1, 'sql:service_two', '')",
-                    "DELETE FROM request", "UPDATE ca SET state = 'retired'",
+        assert code_of(through, user, "DELETE FROM request_queue") == "CH403"
+        for sql in ("UPDATE request_queue SET state = 'claimed'", "UPDATE request_queue SET cleared = true",
+                    "UPDATE request_queue SET epoch = 9", "UPDATE request_record SET submitter = 'x'",
+                    "INSERT INTO request_record (ca_id, template_version_id, public_id, submitter, csr)"
+                    " VALUES (1, 1, gen_random_uuid(), 'sql:service_two', '')",
+                    "INSERT INTO request_queue (request_id, public_id, ca_id, template_version_id, cleared)"
+                    " VALUES (99, gen_random_uuid(), 1, 1, true)",
+                    "DELETE FROM request_record", "DELETE FROM request_end", "UPDATE ca SET state = 'retired'",
                     "INSERT INTO person (name) VALUES ('x')", "INSERT INTO certificate DEFAULT VALUES",
                     "INSERT INTO credential DEFAULT VALUES"):
             assert code_of(through, user, sql) == "42501", (user, sql)
@@ -271,9 +343,11 @@ def test_what_a_submitter_cannot_see_or_do(store):
         " WHERE n.nspname IN ('chancery', 'chancery_store')"
         " AND has_function_privilege('service_one', p.oid, 'EXECUTE') ORDER BY 1")]
     assert functions == [
+        "chancery.finished_requests(uuid[])",
         "chancery.request_status(uuid)",
         "chancery.submit_request(text,text,bytea,jsonb,text)",
         "chancery.submit_request(text,text,text,jsonb,text)",
+        "chancery.submit_requests(text,text,bytea[],jsonb[],text[])",
         "chancery.withdraw_request(uuid)",
     ]
     for sql in ("SELECT * FROM chancery_store.request", "SELECT * FROM chancery_store.ca",
@@ -303,8 +377,8 @@ def test_functions_are_pinned_owned_and_granted(store):
 
 def test_only_tables_with_requests_have_policies_and_these_are_forced(store):
     assert store.execute("SELECT relname, relrowsecurity, relforcerowsecurity FROM pg_class"
-                         " WHERE relname IN ('request', 'request_content') ORDER BY 1") \
-        == [("request", True, True), ("request_content", True, True)]
+                         " WHERE relname IN ('request_record', 'request_queue', 'request_end') ORDER BY 1") \
+        == [("request_end", True, True), ("request_queue", True, True), ("request_record", True, True)]
     submit(store)
     assert store.one("SELECT count(*) FROM chancery_store.request", user="chancery_owner") == 0
     assert Issuer(store).claim()

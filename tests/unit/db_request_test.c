@@ -6,8 +6,6 @@
 
 #include "tests/unit/db_server.h"
 
-#include <openssl/evp.h>
-
 #include "db/request.h"
 
 #define COUNT 3
@@ -73,12 +71,14 @@ answered(struct db_pending *pending)
 	assert_false(error_is_set(&got.err));
 }
 
+static const struct request_source demo = {.ca_id = 1, .signs = true};
+
 static void
 claim(size_t expected)
 {
 	struct error err = ERROR_INIT;
 
-	answered(request_claim(db, REQUEST_BATCH_MAX, 60, 0, on_claim, NULL, &err));
+	answered(request_claim(db, &demo, 1, REQUEST_BATCH_MAX, 60, 0, on_claim, NULL, &err));
 	assert_int_equal(got.batch->count, expected);
 }
 
@@ -91,8 +91,6 @@ intent_of(uint8_t n)
 	memset(tbs[n], n, sizeof tbs[n]);
 	memset(intent.serial, n + 1, sizeof intent.serial);
 	intent.tbs = (struct bytes){tbs[n], sizeof tbs[n]};
-	assert_int_equal(
-	    EVP_Digest(tbs[n], sizeof tbs[n], intent.tbs_sha256, NULL, EVP_sha256(), NULL), 1);
 	return intent;
 }
 
@@ -114,7 +112,8 @@ certificate_of(struct request_key key, const struct request_intent *intent, uint
 	    .names_count = 2,
 	    .not_before = 1800000000,
 	    .not_after = 1830000000,
-	    .spki_sha256 = {intent->tbs_sha256, 32},
+	    .key_type = "p256",
+	    .spki_sha256 = {buf, 32},
 	    .der = {buf, 4 + len}};
 }
 
@@ -133,6 +132,7 @@ check_all(struct request_key keys[COUNT])
 		assert_int_equal(c->key.epoch, 1);
 		assert_int_equal(strlen(c->public_id), 36);
 		assert_true(c->automatic && !c->cleared && !c->has_intent);
+		assert_true(c->due_us > 1700000000000000);
 		assert_int_equal(c->csr.len, 2);
 		assert_string_equal(c->attributes, "{}");
 		keys[i] = c->key;
@@ -162,21 +162,20 @@ check_all(struct request_key keys[COUNT])
 static void
 queue(void **state)
 {
+	struct request_source away = demo;
 	struct request_key keys[COUNT];
-	struct request_check told[COUNT] = {0};
+	struct request_check failed = {
+	    .outcome = REQUEST_FAILED, .reason = "the key was destroyed"};
 	struct request_intent intents[COUNT] = {intent_of(0), intent_of(1), intent_of(2)};
 	struct request_certificate certificate;
-	const char *reasons[] = {"the key was destroyed"};
 	struct error err = ERROR_INIT;
 	uint8_t der[400];
 
 	claim(COUNT);
 	check_all(keys);
-	for (size_t i = 0; i < COUNT; i++)
-		told[i].key = keys[i];
 	answered(request_extend(db, keys, 2, 60, on_ids, NULL, &err));
 	assert_int_equal(got.count, 2);
-	answered(request_begin_signing(db, told, intents, COUNT, on_ids, NULL, &err));
+	answered(request_begin_signing(db, keys, intents, COUNT, on_ids, NULL, &err));
 	assert_int_equal(got.count, 2); /* not the rejected one */
 	certificate = certificate_of(keys[0], &intents[1], der);
 	answered(request_complete(db, &certificate, 1, on_ids, NULL, &err));
@@ -188,31 +187,43 @@ queue(void **state)
 		assert_int_equal(got.ids[0], keys[0].id);
 	}
 
-	/* The second is put back while signing, and comes again with its intent. */
+	/* The second is put back while signing, and comes again with its intent; not to
+	 * who cannot sign for the CA, nor to who looks further back in the queue. */
 	answered(request_release(db, &keys[1], 1, 0, "waits for token main", on_ids, NULL, &err));
 	assert_int_equal(got.count, 1);
 	answered(request_release(db, &keys[1], 1, 0, NULL, on_ids, NULL, &err));
 	assert_int_equal(got.count, 0);
+	away.signs = false;
+	answered(request_claim(db, &away, 1, REQUEST_BATCH_MAX, 60, 0, on_claim, NULL, &err));
+	assert_int_equal(got.batch->count, 0);
+	away = (struct request_source){.ca_id = 1, .since_us = 4000000000000000, .signs = true};
+	answered(request_claim(db, &away, 1, REQUEST_BATCH_MAX, 60, 0, on_claim, NULL, &err));
+	assert_int_equal(got.batch->count, 0);
+	answered(request_claim(db, NULL, 0, REQUEST_BATCH_MAX, 60, 0, on_claim, NULL, &err));
+	assert_int_equal(got.batch->count, 0);
 	claim(1);
-	told[1].key = keys[1] = got.batch->claims[0].key;
+	keys[1] = got.batch->claims[0].key;
 	assert_int_equal(keys[1].epoch, 2);
 	assert_true(got.batch->claims[0].has_intent && got.batch->claims[0].cleared);
 	assert_memory_equal(got.batch->claims[0].intent.serial, intents[1].serial, SERIAL_LEN);
 	assert_memory_equal(got.batch->claims[0].intent.tbs.p, intents[1].tbs.p, 200);
-	answered(request_begin_signing(db, &told[1], &intents[2], 1, on_ids, NULL, &err));
+	answered(request_begin_signing(db, &keys[1], &intents[2], 1, on_ids, NULL, &err));
 	assert_int_equal(got.count, 0);
 	answered(request_abandon_intents(db, &keys[1], 1, on_ids, NULL, &err));
 	assert_int_equal(got.count, 1);
-	answered(request_begin_signing(db, &told[1], &intents[2], 1, on_ids, NULL, &err));
+	answered(request_begin_signing(db, &keys[1], &intents[2], 1, on_ids, NULL, &err));
 	assert_int_equal(got.count, 1);
-	answered(request_fail(db, &keys[1], reasons, 1, on_ids, NULL, &err));
+	failed.key = keys[1];
+	answered(request_finish_checks(db, &failed, 1, on_checked, NULL, &err));
 	assert_int_equal(got.count, 1);
+	assert_int_equal(got.checked[0].next, REQUEST_NEXT_NONE);
 	answered(request_sweep(db, on_count, NULL, &err));
 	assert_int_equal(got.number, 0);
 	answered(request_expire(db, 3600, on_count, NULL, &err));
 	assert_int_equal(got.number, 0);
 	claim(0);
-	assert_null(request_claim(db, REQUEST_BATCH_MAX + 1, 60, 0, on_claim, NULL, &err));
+	assert_null(
+	    request_claim(db, &demo, 1, REQUEST_BATCH_MAX + 1, 60, 0, on_claim, NULL, &err));
 	assert_int_equal(err.code, ERROR_INTERNAL);
 }
 

@@ -239,39 +239,44 @@ class Rows:
         """The request was checked by an issuer and waits for a decision."""
         self.database.execute(
             "INSERT INTO chancery_store.request_summary (request_id, subject, names, key_type, spki_sha256, csr_sha256) "
-            "SELECT r.id, 'CN=a', '{dns:a.example}', 'p256', sha256('x'), sha256(c.csr) "
-            "FROM chancery_store.request r JOIN chancery_store.request_content c ON c.request_id = r.id "
-            "WHERE r.public_id = %s",
+            "SELECT id, 'CN=a', '{dns:a.example}', 'p256', sha256('x'), sha256(csr) "
+            "FROM chancery_store.request_record WHERE public_id = %s",
             (public_id,),
         )
         self.move(public_id, "claimed", "pending")
 
     def move(self, public_id, *states):
+        """Through states of the queue, or to an end without a certificate."""
         for state in states:
-            self.database.execute(
-                "UPDATE chancery_store.request SET state = %s WHERE public_id = %s", (state, public_id)
-            )
+            if self.one("SELECT final FROM chancery_store.request_state WHERE name = %s", state):
+                self.database.execute(
+                    "INSERT INTO chancery_store.request_end (request_id, state) "
+                    "SELECT id, %s FROM chancery_store.request_record WHERE public_id = %s",
+                    (state, public_id),
+                )
+            else:
+                self.database.execute(
+                    "UPDATE chancery_store.request_queue SET state = %s WHERE public_id = %s", (state, public_id)
+                )
 
     def certificate(self, ca, request=None, name="a.example"):
-        """An issued certificate; returns (SHA-256, serial) in hex."""
+        """An issued certificate, of the request if one is named, which is being signed
+        then; returns (SHA-256, serial) in hex."""
         serial = bytes([1]) + os.urandom(19)
         der = b"\x30\x82" + os.urandom(300)
         self.database.execute(
-            "INSERT INTO chancery_store.serial_intent (issuer_name_id, serial, generation_id, scope_id, epoch, tbs_sha256) "
-            "VALUES (%s, %s, %s, %s, 0, sha256('x'))",
-            (ca.issuer_name, serial, ca.generation, ca.scope),
+            "INSERT INTO chancery_store.serial_intent (issuer_name_id, serial, generation_id, scope_id, epoch, tbs_sha256, "
+            "request_id) VALUES (%s, %s, %s, %s, 0, sha256('x'), "
+            "(SELECT id FROM chancery_store.request_record WHERE public_id = %s))",
+            (ca.issuer_name, serial, ca.generation, ca.scope, request),
         )
-        certificate = self.one(
+        self.one(
             "INSERT INTO chancery_store.certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, "
             "request_id, subject, names, not_before, not_after, spki_sha256, sha256, der) "
-            "VALUES (%s, %s, %s, %s, %s, (SELECT id FROM chancery_store.request WHERE public_id = %s), %s, %s, now(), "
+            "VALUES (%s, %s, %s, %s, %s, (SELECT id FROM chancery_store.request_record WHERE public_id = %s), %s, %s, now(), "
             "now() + interval '90 d', sha256('k'), sha256(%s), %s) RETURNING id",
             ca.issuer_name, serial, ca.id, ca.generation, ca.scope, request, f"CN={name}", [f"dns:{name}"], der, der,
         )  # fmt: skip
-        if request:
-            self.database.execute(
-                "UPDATE chancery_store.request SET certificate_id = %s WHERE public_id = %s", (certificate, request)
-            )
         return hashlib.sha256(der).hexdigest(), serial.hex()
 
     def revocation(self, ca, serial, reason):

@@ -63,8 +63,10 @@ class Issuer:
     def ids(self, sql, *args):
         return sorted(next(iter(row.values())) for row in self.call(sql, *args))
 
-    def claim(self, limit=64, lease_s=60):
-        return self.call("claim_requests(%s, %s)", limit, lease_s)
+    def claim(self, limit=64, lease_s=60, look_ms=0, cas=(1,), since_us=0, signs=True):
+        n = len(cas)
+        return self.call("claim_requests(%s::bigint[], %s::bigint[], %s::boolean[], %s, %s, %s)",
+                         list(cas), [since_us] * n, [signs] * n, limit, lease_s, look_ms)
 
     @staticmethod
     def keys(claims):
@@ -80,29 +82,22 @@ class Issuer:
         )
         return {row["request_id"]: row["state"] for row in rows}
 
-    def begin(self, claims, serials=None, tbs=None, checked=True):
-        """checked: finish was called; otherwise what it would say comes here."""
+    def begin(self, claims, serials=None, tbs=None):
         n = len(claims)
-        summary = [[None] * n] * 5 if checked else [
-            ["CN=a"] * n, ["dns:a\ndns:b"] * n, ["rsa2048"] * n, [b"s" * 32] * n, [b"c" * 32] * n]
         serials = serials or [serial() for _ in claims]
         tbs = tbs or [b"tbs" + s for s in serials]
-        with self.connection.cursor() as cursor:
-            cursor.execute("SELECT array_agg(sha256(t)) FROM unnest(%s::bytea[]) t", (tbs,))
-            digests = cursor.fetchone()[0]
         return self.ids(
-            "begin_signing(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::bytea[],"
-            " %s::bigint[], %s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[], %s::bytea[])",
-            *self.keys(claims), *summary, [1] * n, serials, [1] * n, [1] * n, digests, tbs,
+            "begin_signing(%s::bigint[], %s::int[], %s::bigint[], %s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[])",
+            *self.keys(claims), [1] * n, serials, [1] * n, [1] * n, tbs,
         )
 
     def complete(self, claims, ders):
         n = len(claims)
         return self.ids(
-            "complete_requests(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::timestamptz[],"
+            "complete_requests(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],"
             " %s::timestamptz[], %s::bytea[], %s::bytea[])",
-            *self.keys(claims), ["CN=a"] * n, ["dns:a\ndns:b"] * n, ["2026-01-01Z"] * n, ["2027-01-01Z"] * n,
-            [b"s" * 32] * n, ders,
+            *self.keys(claims), ["CN=a"] * n, ["dns:a\ndns:b"] * n, ["rsa2048"] * n, ["2026-01-01Z"] * n,
+            ["2027-01-01Z"] * n, [b"s" * 32] * n, ders,
         )
 
     def release(self, claims, after_s=0, reason="token away"):

@@ -1,0 +1,135 @@
+#include "daemon/issuer/claim_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LATE_US 1000000
+
+/* How far a CA's requests have been taken. */
+struct mark {
+	int64_t ca_id; /* 0: unused */
+	int64_t due_us;
+};
+
+struct claim_plan {
+	const struct config *config;
+	const struct signer_client *signers;
+	const struct ca_cache *cache;
+	struct mark marks[REQUEST_SOURCES_MAX];
+	size_t turn; /* how many CAs the next call begins after */
+};
+
+struct claim_plan *
+claim_plan_new(const struct config *config, const struct signer_client *signers,
+    const struct ca_cache *cache, struct error *e)
+{
+	struct claim_plan *p = calloc(1, sizeof *p);
+
+	if (p == NULL) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating the plan of claims");
+		return NULL;
+	}
+	p->config = config;
+	p->signers = signers;
+	p->cache = cache;
+	return p;
+}
+
+void
+claim_plan_free(struct claim_plan *p)
+{
+	free(p);
+}
+
+/* The CA's mark, or an unused one for it; NULL: more CAs than marks. */
+static struct mark *
+find_mark(struct claim_plan *p, int64_t ca_id)
+{
+	for (size_t i = 0; i < COUNT_OF(p->marks); i++) {
+		if (p->marks[i].ca_id == ca_id || p->marks[i].ca_id == 0)
+			return &p->marks[i];
+	}
+	return NULL;
+}
+
+/* ------------------------------------------------------------------- sources */
+
+static bool
+is_configured(const struct claim_plan *p, const char *token)
+{
+	for (size_t i = 0; i < p->config->token_count; i++) {
+		if (strcmp(p->config->tokens[i].name, token) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+make_source(struct claim_plan *p, const struct issuing_ca *ca, bool full, struct request_source *s)
+{
+	const struct mark *m = find_mark(p, ca->row.ca_id);
+
+	*s = (struct request_source){.ca_id = ca->row.ca_id};
+	/* Requests of a CA that is not in operation need no token to be refused. */
+	s->signs = ca->context == NULL || signer_client_is_up(p->signers, ca->row.token);
+	if (!full && m != NULL && m->ca_id != 0 && m->due_us > LATE_US)
+		s->since_us = m->due_us - LATE_US;
+	return s->signs || (full && is_configured(p, ca->row.token));
+}
+
+size_t
+claim_plan_make(struct claim_plan *p, bool full, struct request_source sources[REQUEST_SOURCES_MAX])
+{
+	const struct issuing_ca *first = ca_cache_first(p->cache), *ca = first;
+	size_t n = 0, count = 0;
+
+	for (; ca != NULL; ca = ca_cache_next(p->cache, ca))
+		count++;
+	if (count == 0)
+		return 0;
+	ca = first;
+	for (size_t skip = p->turn++ % count; skip > 0; skip--)
+		ca = ca_cache_next(p->cache, ca);
+	for (size_t i = 0; i < count && n < REQUEST_SOURCES_MAX; i++) {
+		n += make_source(p, ca, full, &sources[n]);
+		ca = ca_cache_next(p->cache, ca);
+		if (ca == NULL)
+			ca = first;
+	}
+	return n;
+}
+
+/* ----------------------------------------------------------------- outcomes */
+
+static void
+raise_mark(struct claim_plan *p, int64_t ca_id, int64_t due_us)
+{
+	struct mark *m = find_mark(p, ca_id);
+
+	if (m != NULL && (m->ca_id == 0 || m->due_us < due_us))
+		*m = (struct mark){ca_id, due_us};
+}
+
+void
+claim_plan_note(struct claim_plan *p, bool full, const struct request_batch *batch, unsigned limit)
+{
+	int64_t last_us = 0;
+
+	/* A full look begins anew: the clock may have been set back meanwhile. */
+	for (size_t i = 0; full && i < batch->count; i++) {
+		struct mark *m = find_mark(p, batch->claims[i].ca_id);
+
+		if (m != NULL)
+			m->due_us = 0;
+	}
+	for (size_t i = 0; i < batch->count; i++) {
+		raise_mark(p, batch->claims[i].ca_id, batch->claims[i].due_us);
+		if (batch->claims[i].due_us > last_us)
+			last_us = batch->claims[i].due_us;
+	}
+	/* Fewer than were asked for: no CA had more until then. */
+	for (size_t i = 0; batch->count < limit && i < COUNT_OF(p->marks); i++) {
+		if (p->marks[i].ca_id != 0 && p->marks[i].due_us < last_us)
+			p->marks[i].due_us = last_us;
+	}
+}
