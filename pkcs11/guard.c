@@ -26,11 +26,9 @@ refuse(struct error *e, enum signproto_kind kind, const struct error *why)
 static bool
 check_request(const struct key_limits *l, enum sig_alg alg, struct error *why)
 {
-	if (l->purpose != KEY_PURPOSE_CA)
-		return error_set(why, ERROR_DENIED, "the key's purpose does not allow it");
-	if (!sig_alg_fits_key(alg, l->algorithm))
+	if (!sig_alg_fits_key(alg, l->document.algorithm))
 		return error_set(why, ERROR_DENIED, "a key %s does not sign with %s",
-		    key_alg_name(l->algorithm),
+		    key_alg_name(l->document.algorithm),
 		    sig_alg_name(alg) != NULL ? sig_alg_name(alg) : "this algorithm");
 	return true;
 }
@@ -87,7 +85,7 @@ check_certificate(const struct key_limits *l, enum sig_alg alg, struct bytes tbs
 
 	if (!tbs_certificate_parse(tbs, &c, why))
 		return false;
-	if (!bytes_equal(c.issuer, (struct bytes){l->subject, l->subject_len}))
+	if (!bytes_equal(c.issuer, (struct bytes){l->document.subject, l->document.subject_len}))
 		return error_set(why, ERROR_DENIED,
 		    "RFC 5280 4.1.2.4: the issuer is not, byte for byte, the subject that the key "
 		    "signs for");
@@ -119,7 +117,7 @@ static struct crl_rules
 crl_rules_of(const struct key_limits *l, enum sig_alg alg, uint64_t total_len)
 {
 	return (struct crl_rules){
-	    .issuer = {l->subject, l->subject_len},
+	    .issuer = {l->document.subject, l->document.subject_len},
 	    .key_id = {l->key_id, sizeof l->key_id},
 	    .sig_alg = alg,
 	    .total_len = total_len,
@@ -156,7 +154,8 @@ check_csr_info(const struct key_limits *l, struct bytes tbs, struct error *why)
 		goto out;
 	if (!own)
 		(void)error_set(why, ERROR_DENIED, "the public key in it is not the key's own");
-	else if (!bytes_equal(csr->subject, (struct bytes){l->subject, l->subject_len}))
+	else if (!bytes_equal(
+		     csr->subject, (struct bytes){l->document.subject, l->document.subject_len}))
 		(void)error_set(why, ERROR_DENIED, "the subject in it is not the key's own");
 	else
 		ok = true;

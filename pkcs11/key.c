@@ -1,7 +1,6 @@
 #include "pkcs11/key.h"
 
 #include <string.h>
-#include <sys/random.h>
 
 #include "pkcs11/key_int.h"
 #include "pkcs11/limits.h"
@@ -68,9 +67,8 @@ public_template(struct attributes *t, enum key_alg alg, const char *label, const
 	}
 }
 
-/* What the token has to say of a key that was made properly. */
-static bool
-check_attributes(struct session *s, CK_OBJECT_HANDLE handle, struct error *e)
+bool
+key_check(struct session *s, const struct key *key, struct error *e)
 {
 	static const struct {
 		CK_ATTRIBUTE_TYPE type;
@@ -90,14 +88,13 @@ check_attributes(struct session *s, CK_OBJECT_HANDLE handle, struct error *e)
 		/* Neither true nor false, should the module not write it. */
 		CK_BBOOL value = 0xaa;
 		CK_ATTRIBUTE a = {wanted[i].type, &value, sizeof value};
-		CK_RV rv = s->f->C_GetAttributeValue(s->handle, handle, &a, 1);
+		CK_RV rv = s->f->C_GetAttributeValue(s->handle, key->private_key, &a, 1);
 
 		if (rv != CKR_OK)
-			return session_error(
-			    s, rv, e, "cannot check %s of the new key", wanted[i].name);
+			return session_error(s, rv, e, "cannot check %s of a key", wanted[i].name);
 		if (a.ulValueLen != sizeof value || value != wanted[i].value)
 			return error_set(e, ERROR_DENIED,
-			    "the token made a key whose %s is not %s; the key was destroyed",
+			    "the token has a key for a CA whose %s is not %s, so it is not used",
 			    wanted[i].name, wanted[i].value == CK_TRUE ? "true" : "false");
 	}
 	return true;
@@ -125,39 +122,6 @@ generate_pair(struct session *s, enum key_alg alg, const char *label, const uint
 	return true;
 }
 
-bool
-key_generate(struct session *s, enum key_alg alg, const char *label, uint8_t id[KEY_ID_LEN],
-    struct key *key, struct error *e)
-{
-	CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE, private_key = CK_INVALID_HANDLE;
-	bool ok = false;
-
-	*key = (struct key){0};
-	if (key_alg_name(alg) == NULL)
-		return error_set(e, ERROR_INPUT, "a key must be one of " KEY_ALG_TEXT);
-	if (getrandom(id, KEY_ID_LEN, 0) != KEY_ID_LEN)
-		return error_set_errno(e, ERROR_SYSTEM, "no random octets for a key's id");
-	if (!generate_pair(s, alg, label, id, &public_key, &private_key, e))
-		return false;
-	if (!check_attributes(s, private_key, e) || !key_read_public(s, public_key, key, e))
-		goto out;
-	if (key->alg != alg) {
-		(void)error_set(e, ERROR_INTERNAL,
-		    "the token was asked for a key %s and made another; the key was destroyed",
-		    key_alg_name(alg));
-		goto out;
-	}
-	key->private_key = private_key;
-	ok = true;
-out:
-	if (!ok) {
-		key_clear(key);
-		(void)s->f->C_DestroyObject(s->handle, private_key);
-		(void)s->f->C_DestroyObject(s->handle, public_key);
-	}
-	return ok;
-}
-
 /* Up to max objects of this class and id. */
 static bool
 find_objects(struct session *s, CK_OBJECT_CLASS class, struct bytes id, CK_OBJECT_HANDLE *found,
@@ -181,6 +145,7 @@ find_objects(struct session *s, CK_OBJECT_CLASS class, struct bytes id, CK_OBJEC
 	return true;
 }
 
+/* *handle is CK_INVALID_HANDLE when there is none. */
 static bool
 find_one(struct session *s, CK_OBJECT_CLASS class, const char *what, struct bytes id,
     CK_OBJECT_HANDLE *handle, struct error *e)
@@ -192,14 +157,69 @@ find_one(struct session *s, CK_OBJECT_CLASS class, const char *what, struct byte
 	if (!find_objects(s, class, id, found, COUNT_OF(found), &count, e))
 		return false;
 	key_limits_id_text(id, text);
-	if (count == 0)
-		return error_set(
-		    e, ERROR_NOT_FOUND, "the token has no %s key with CKA_ID %s", what, text);
 	if (count > 1)
 		return error_set(
 		    e, ERROR_CONFLICT, "the token has several %s keys with CKA_ID %s", what, text);
-	*handle = found[0];
+	*handle = count == 1 ? found[0] : CK_INVALID_HANDLE;
 	return true;
+}
+
+static bool
+check_halves(
+    CK_OBJECT_HANDLE private_key, CK_OBJECT_HANDLE public_key, struct bytes id, struct error *e)
+{
+	char text[KEY_ID_TEXT_MAX];
+
+	key_limits_id_text(id, text);
+	if (private_key == CK_INVALID_HANDLE && public_key == CK_INVALID_HANDLE)
+		return error_set(e, ERROR_NOT_FOUND, "the token has no key with CKA_ID %s", text);
+	if (private_key == CK_INVALID_HANDLE || public_key == CK_INVALID_HANDLE)
+		return error_set(e, ERROR_CONFLICT,
+		    "the token has the %s half only of the key with CKA_ID %s; if it was never "
+		    "used, remove it",
+		    private_key == CK_INVALID_HANDLE ? "public" : "private", text);
+	return true;
+}
+
+/* Whether the pair is what was asked for, and the only one of its id. */
+static bool
+check_made(struct session *s, enum key_alg alg, const uint8_t id[KEY_ID_LEN],
+    CK_OBJECT_HANDLE public_key, struct key *key, struct error *e)
+{
+	CK_OBJECT_HANDLE found[2];
+	CK_ULONG count = 0;
+
+	if (!key_check(s, key, e) || !key_read_public(s, public_key, key, e))
+		return false;
+	if (key->alg != alg)
+		return error_set(e, ERROR_INTERNAL,
+		    "the token was asked for a key %s and made another", key_alg_name(alg));
+	if (!find_objects(s, CKO_PRIVATE_KEY, (struct bytes){id, KEY_ID_LEN}, found,
+		COUNT_OF(found), &count, e))
+		return false;
+	return count == 1 || error_set(e, ERROR_UNAVAILABLE,
+				 "another process made the same key at this moment; try again");
+}
+
+bool
+key_generate(struct session *s, enum key_alg alg, const char *label, const uint8_t id[KEY_ID_LEN],
+    struct key *key, struct error *e)
+{
+	CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE, private_key = CK_INVALID_HANDLE;
+
+	*key = (struct key){0};
+	if (key_alg_name(alg) == NULL)
+		return error_set(e, ERROR_INPUT, "a key must be one of " KEY_ALG_TEXT);
+	if (!generate_pair(s, alg, label, id, &public_key, &private_key, e))
+		return false;
+	key->private_key = private_key;
+	if (check_made(s, alg, id, public_key, key, e))
+		return true;
+	(void)error_wrap(e, "a new key, which was destroyed");
+	key_clear(key);
+	(void)s->f->C_DestroyObject(s->handle, private_key);
+	(void)s->f->C_DestroyObject(s->handle, public_key);
+	return false;
 }
 
 bool
@@ -210,6 +230,7 @@ key_find(struct session *s, struct bytes id, struct key *key, struct error *e)
 	*key = (struct key){0};
 	if (find_one(s, CKO_PRIVATE_KEY, "private", id, &key->private_key, e) &&
 	    find_one(s, CKO_PUBLIC_KEY, "public", id, &public_key, e) &&
+	    check_halves(key->private_key, public_key, id, e) &&
 	    key_read_public(s, public_key, key, e))
 		return true;
 	key_clear(key);

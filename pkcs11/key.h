@@ -9,7 +9,7 @@
 #include "daemon/x509/spki.h"
 #include "pkcs11/session.h"
 
-#define KEY_ID_LEN 16 /* of the keys that we make; random */
+#define KEY_ID_LEN 16 /* of the keys that we make */
 
 struct key {
 	CK_OBJECT_HANDLE private_key;
@@ -20,17 +20,21 @@ struct key {
 };
 
 /*
- * Makes a key pair that cannot leave the token, and asks the token afterwards
- * whether it is one (sensitive, always so, not extractable, never so, made on
- * the token); if it is not, the pair is destroyed and the error (ERROR_DENIED)
- * says which attribute is wrong. s must be a read-write session. On success key
- * is filled in (key_clear) and id holds its CKA_ID.
+ * Makes a key pair with this CKA_ID that cannot leave the token, and asks the token
+ * afterwards whether it is one (key_check); if it is not, the pair is destroyed. So it
+ * is when the token turns out to have another one with that id, which another process
+ * made at the same moment: ERROR_UNAVAILABLE, and the caller finds that one the next
+ * time. s must be a read-write session. On success key is filled in (key_clear).
  */
-bool key_generate(struct session *s, enum key_alg alg, const char *label, uint8_t id[KEY_ID_LEN],
-    struct key *key, struct error *e) MUST_CHECK;
+bool key_generate(struct session *s, enum key_alg alg, const char *label,
+    const uint8_t id[KEY_ID_LEN], struct key *key, struct error *e) MUST_CHECK;
 
-/* Finds private and public key by CKA_ID. ERROR_NOT_FOUND when the token does
- * not have both; ERROR_CONFLICT when it has more than one of either. */
+/* Asks the token whether the private key is sensitive, always was, cannot be extracted,
+ * never could, and was made on the token; ERROR_DENIED says which of it is not so. */
+bool key_check(struct session *s, const struct key *key, struct error *e) MUST_CHECK;
+
+/* Finds private and public key by CKA_ID. ERROR_NOT_FOUND when the token has
+ * neither; ERROR_CONFLICT when it has one half only, or more than one of either. */
 bool key_find(struct session *s, struct bytes id, struct key *key, struct error *e) MUST_CHECK;
 
 /* Removes both halves, as far as they exist. s must be a read-write session. */

@@ -1,44 +1,21 @@
 #include "pkcs11/limits.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/sha.h>
+
 #include "daemon/core/encode.h"
+#include "daemon/x509/canon.h"
+#include "pkcs11/limits_chain.h"
 #include "pkcs11/store.h"
 
-#define FILE_NAME_MAX (KEY_ID_TEXT_MAX + 8)
-
-static const char hex_digits[] = "0123456789abcdef";
-
-static const struct {
-	const char *word;
-	enum key_purpose purpose;
-} purposes[] = {
-    {"ca", KEY_PURPOSE_CA},
-};
-
-bool
-key_limits_purpose_parse(const char *word, enum key_purpose *purpose)
-{
-	for (size_t i = 0; i < COUNT_OF(purposes); i++) {
-		if (strcmp(word, purposes[i].word) == 0) {
-			*purpose = purposes[i].purpose;
-			return true;
-		}
-	}
-	return false;
-}
-
-static const char *
-purpose_word(enum key_purpose purpose)
-{
-	for (size_t i = 0; i < COUNT_OF(purposes); i++) {
-		if (purposes[i].purpose == purpose)
-			return purposes[i].word;
-	}
-	return "-";
-}
+#define SUFFIX ".key"
+#define NAME_SIZE (2 * KEY_ID_LEN + sizeof SUFFIX)
+#define TEXT_MAX 1024 /* bytes of a key's own file */
 
 void
 key_limits_id_text(struct bytes id, char out[KEY_ID_TEXT_MAX])
@@ -47,147 +24,164 @@ key_limits_id_text(struct bytes id, char out[KEY_ID_TEXT_MAX])
 }
 
 static void
-file_name(struct bytes id, char out[FILE_NAME_MAX])
+file_name(const uint8_t id[KEY_ID_LEN], char out[NAME_SIZE])
 {
-	char text[KEY_ID_TEXT_MAX];
-
-	key_limits_id_text(id, text);
-	(void)snprintf(out, FILE_NAME_MAX, "%s.limits", text);
+	hex_encode(id, KEY_ID_LEN, out);
+	memcpy(out + 2 * KEY_ID_LEN, SUFFIX, sizeof SUFFIX);
 }
 
 bool
-key_limits_init(struct key_limits *l, struct bytes id, enum key_purpose purpose,
-    struct bytes subject, const struct spki *spki, struct error *e)
+key_limits_init(struct key_limits *l, const uint8_t id[KEY_ID_LEN], const struct limits *document,
+    const uint8_t document_sha256[32], const struct spki *spki, struct error *e)
 {
-	*l = (struct key_limits){.purpose = purpose, .algorithm = spki_key_alg(spki)};
-	if (id.len == 0 || id.len > sizeof l->id || subject.len == 0 ||
-	    subject.len > sizeof l->subject)
-		return error_set(e, ERROR_LIMIT,
-		    "a key's limits need an id of at most %zu and a subject of at most %zu octets",
-		    sizeof l->id, sizeof l->subject);
-	if (l->algorithm == KEY_NONE)
-		return error_set(e, ERROR_INPUT,
-		    "a CA key must be one of " KEY_ALG_TEXT ", and this one is not");
-	memcpy(l->id, id.p, id.len);
-	l->id_len = id.len;
-	memcpy(l->subject, subject.p, subject.len);
-	l->subject_len = subject.len;
+	memset(l, 0, sizeof *l);
+	l->path_length = -1;
+	memcpy(l->id, id, sizeof l->id);
+	l->document = *document;
+	memcpy(l->document_sha256, document_sha256, sizeof l->document_sha256);
+	if (spki_key_alg(spki) != document->algorithm)
+		return error_set(e, ERROR_CONFLICT,
+		    "the limits of CA %s are for a key %s, and this key is another", document->ca,
+		    key_alg_name(document->algorithm));
 	return spki_sha256(spki, l->spki_sha256, e) && spki_ski(spki, l->key_id, e);
+}
+
+/* ---- the key's own file */
+
+static void
+put_hex(struct canon_writer *w, const char *key, const uint8_t *octets, size_t len)
+{
+	canon_put(w, "%s: ", key);
+	canon_put_hex(w, octets, len);
+	canon_put(w, "\n");
+}
+
+static void
+put_certificate(struct canon_writer *w, const struct key_limits *l)
+{
+	char from[CANON_TIME_SIZE], to[CANON_TIME_SIZE], ordered[CANON_TIME_SIZE];
+
+	if (!l->installed) {
+		canon_put(w, "certificate: -\n");
+		return;
+	}
+	put_hex(w, "certificate", l->tbs_sha256, sizeof l->tbs_sha256);
+	canon_time_text(l->not_before, from);
+	canon_time_text(l->not_after, to);
+	canon_time_text(l->ordered, ordered);
+	canon_put(w, "not-before: %s\nnot-after: %s\npath-length: ", from, to);
+	if (l->path_length < 0)
+		canon_put(w, "-\n");
+	else
+		canon_put(w, "%d\n", l->path_length);
+	canon_put(w, "ordered: %s\n", l->ordered == 0 ? "-" : ordered);
 }
 
 /* Returns the length; the buffer always suffices. */
 static size_t
-format(const struct key_limits *l, char out[STORE_FILE_MAX])
+format(const struct key_limits *l, char out[TEXT_MAX])
 {
-	char id[KEY_ID_TEXT_MAX], subject[2 * SIGNPROTO_SUBJECT_MAX + 1];
-	char digest[2 * sizeof l->spki_sha256 + 1], key_id[2 * SKI_LEN + 1];
-	int n;
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+	struct canon_writer w;
 
-	hex_encode(l->id, l->id_len, id);
-	hex_encode(l->subject, l->subject_len, subject);
-	hex_encode(l->spki_sha256, sizeof l->spki_sha256, digest);
-	hex_encode(l->key_id, sizeof l->key_id, key_id);
-	n = snprintf(out, STORE_FILE_MAX,
-	    "chancery-limits: %d\n"
-	    "key: %s\n"
-	    "purpose: %s\n"
-	    "algorithm: %s\n"
-	    "subject: %s\n"
-	    "spki-sha256: %s\n"
-	    "key-identifier: %s\n",
-	    KEY_LIMITS_VERSION, id, purpose_word(l->purpose), key_alg_name(l->algorithm), subject,
-	    digest, key_id);
-	return n > 0 && n < STORE_FILE_MAX ? (size_t)n : 0;
+	canon_writer_init(&w, out, TEXT_MAX);
+	canon_put(&w, "chancery-key: 1\n");
+	put_hex(&w, "key", l->id, sizeof l->id);
+	put_hex(&w, "spki-sha256", l->spki_sha256, sizeof l->spki_sha256);
+	put_hex(&w, "key-identifier", l->key_id, sizeof l->key_id);
+	put_certificate(&w, l);
+	(void)SHA256((const unsigned char *)out, w.len, digest);
+	put_hex(&w, "sha256", digest, sizeof digest);
+	return w.failed ? 0 : w.len;
 }
 
 bool
 key_limits_save(const struct key_limits *l, const char *state_dir, struct error *e)
 {
-	char name[FILE_NAME_MAX], text[STORE_FILE_MAX];
+	char name[NAME_SIZE], text[TEXT_MAX];
 
-	file_name((struct bytes){l->id, l->id_len}, name);
-	return store_write(state_dir, name, text, format(l, text), false, e) ||
-	       error_wrap(e, "the limits of a new key");
-}
-
-/* ---- reading */
-
-/* Takes "key: value\n" off the text; the value gets a NUL. */
-static bool
-take_line(char **text, const char *key, char **value)
-{
-	size_t len = strlen(key);
-	char *end;
-
-	if (strncmp(*text, key, len) != 0 || strncmp(*text + len, ": ", 2) != 0)
-		return false;
-	*value = *text + len + 2;
-	end = strchr(*value, '\n');
-	if (end == NULL)
-		return false;
-	*end = '\0';
-	*text = end + 1;
-	return true;
-}
-
-static int
-digit(char c)
-{
-	const char *at = c != '\0' ? strchr(hex_digits, c) : NULL;
-
-	return at != NULL ? (int)(at - hex_digits) : -1;
+	file_name(l->id, name);
+	return store_write(state_dir, name, text, format(l, text), true, e) ||
+	       error_wrap(e, "a key and its limits");
 }
 
 static bool
-from_hex(const char *hex, uint8_t *out, size_t max, size_t *len)
+take_hex(struct canon_reader *r, const char *key, uint8_t *out, size_t len)
 {
-	size_t digits = strlen(hex);
+	struct error ignored = ERROR_INIT;
+	char *value;
 
-	if (digits % 2 != 0 || digits / 2 > max)
+	return canon_take(r, key, &value, &ignored) && canon_hex(value, out, len);
+}
+
+static bool
+take_time(struct canon_reader *r, const char *key, int64_t *t)
+{
+	struct error ignored = ERROR_INIT;
+	char *value;
+
+	*t = 0;
+	return canon_take(r, key, &value, &ignored) &&
+	       (strcmp(value, "-") == 0 || canon_time(value, t));
+}
+
+static bool
+take_path_length(struct canon_reader *r, int *path_length)
+{
+	struct error ignored = ERROR_INIT;
+	uint64_t n = 0;
+	char *value;
+
+	*path_length = -1;
+	if (!canon_take(r, "path-length", &value, &ignored))
 		return false;
-	for (size_t i = 0; i < digits; i += 2) {
-		int high = digit(hex[i]), low = digit(hex[i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		out[i / 2] = (uint8_t)(high << 4 | low);
-	}
-	*len = digits / 2;
+	if (strcmp(value, "-") == 0)
+		return true;
+	if (!canon_number(value, INT32_MAX, &n))
+		return false;
+	*path_length = (int)n;
 	return true;
 }
 
+/* What the digest at the end and the comparison with what we would write leave to
+ * find out. */
 static bool
 scan(struct key_limits *l, char *text)
 {
-	char *version, *id, *purpose, *algorithm, *subject, *digest, *key_id;
-	size_t digest_len, key_id_len;
+	struct error ignored = ERROR_INIT;
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+	struct canon_reader r;
+	char *value;
 
-	*l = (struct key_limits){0};
-	return take_line(&text, "chancery-limits", &version) && strcmp(version, "1") == 0 &&
-	       take_line(&text, "key", &id) && take_line(&text, "purpose", &purpose) &&
-	       take_line(&text, "algorithm", &algorithm) && take_line(&text, "subject", &subject) &&
-	       take_line(&text, "spki-sha256", &digest) &&
-	       take_line(&text, "key-identifier", &key_id) && *text == '\0' &&
-	       from_hex(id, l->id, sizeof l->id, &l->id_len) &&
-	       key_limits_purpose_parse(purpose, &l->purpose) &&
-	       key_alg_from_name(algorithm, &l->algorithm) &&
-	       from_hex(subject, l->subject, sizeof l->subject, &l->subject_len) &&
-	       from_hex(digest, l->spki_sha256, sizeof l->spki_sha256, &digest_len) &&
-	       digest_len == sizeof l->spki_sha256 &&
-	       from_hex(key_id, l->key_id, sizeof l->key_id, &key_id_len) &&
-	       key_id_len == sizeof l->key_id;
+	canon_reader_init(&r, text, "key");
+	if (!canon_take(&r, "chancery-key", &value, &ignored) || strcmp(value, "1") != 0 ||
+	    !take_hex(&r, "key", l->id, sizeof l->id) ||
+	    !take_hex(&r, "spki-sha256", l->spki_sha256, sizeof l->spki_sha256) ||
+	    !take_hex(&r, "key-identifier", l->key_id, sizeof l->key_id) ||
+	    !canon_take(&r, "certificate", &value, &ignored))
+		return false;
+	l->installed = strcmp(value, "-") != 0;
+	if (l->installed &&
+	    (!canon_hex(value, l->tbs_sha256, sizeof l->tbs_sha256) ||
+		!take_time(&r, "not-before", &l->not_before) ||
+		!take_time(&r, "not-after", &l->not_after) ||
+		!take_path_length(&r, &l->path_length) || !take_time(&r, "ordered", &l->ordered)))
+		return false;
+	return take_hex(&r, "sha256", digest, sizeof digest) && canon_end(&r, &ignored);
 }
 
-bool
-key_limits_load(struct key_limits *l, const char *state_dir, struct bytes id, struct error *e)
+/* Not the limits in it. */
+static bool
+read_key(struct key_limits *l, const char *state_dir, const uint8_t id[KEY_ID_LEN], struct error *e)
 {
-	char name[FILE_NAME_MAX], text[STORE_FILE_MAX + 1], again[STORE_FILE_MAX],
-	    copy[sizeof text];
+	char name[NAME_SIZE], text[TEXT_MAX + 1], again[TEXT_MAX], copy[sizeof text];
 	struct error why = ERROR_INIT;
 	size_t len;
 
+	memset(l, 0, sizeof *l);
+	l->path_length = -1;
 	file_name(id, name);
-	if (!store_read(state_dir, name, text, STORE_FILE_MAX, &len, &why)) {
+	if (!store_read(state_dir, name, text, TEXT_MAX, &len, &why)) {
 		if (why.code == ERROR_NOT_FOUND)
 			return error_set(e, ERROR_DENIED,
 			    "the key has no limits (%s/%s is missing), so it signs nothing; "
@@ -198,9 +192,144 @@ key_limits_load(struct key_limits *l, const char *state_dir, struct bytes id, st
 	text[len] = '\0';
 	memcpy(copy, text, len + 1);
 	if (!scan(l, copy) || format(l, again) != len || memcmp(text, again, len) != 0 ||
-	    !bytes_equal((struct bytes){l->id, l->id_len}, id))
+	    memcmp(l->id, id, sizeof l->id) != 0)
 		return error_set(e, ERROR_DENIED,
-		    "%s/%s is damaged or not of version %d: the key signs nothing", state_dir, name,
-		    KEY_LIMITS_VERSION);
+		    "%s/%s is damaged: the key signs nothing; restore the file", state_dir, name);
 	return true;
+}
+
+/* ---- both together */
+
+static bool
+read_limits(struct key_limits *l, const char *state_dir, struct error *e)
+{
+	struct limits_version *v = malloc(sizeof *v);
+	struct error why = ERROR_INIT;
+	bool ok;
+
+	if (v == NULL)
+		return error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
+	ok = limits_chain_load(state_dir, l->id, l->spki_sha256, v, &why);
+	if (ok) {
+		l->document = v->document;
+		memcpy(l->document_sha256, v->sha256, sizeof l->document_sha256);
+	} else if (why.code == ERROR_NOT_FOUND) {
+		(void)error_set(e, ERROR_DENIED,
+		    "the key has no limits (%s), so it signs nothing; restore the signer's state "
+		    "directory",
+		    why.text);
+	} else {
+		(void)error_set(e, why.code, "%s", why.text);
+	}
+	free(v);
+	return ok;
+}
+
+bool
+key_limits_load(struct key_limits *l, const char *state_dir, struct bytes id, struct error *e)
+{
+	char text[KEY_ID_TEXT_MAX];
+
+	if (id.len == KEY_ID_LEN)
+		return read_key(l, state_dir, id.p, e) && read_limits(l, state_dir, e);
+	key_limits_id_text(id, text);
+	return error_set(e, ERROR_DENIED,
+	    "the key %s has no limits, so it signs nothing: ids of keys with limits have %d octets",
+	    text, KEY_ID_LEN);
+}
+
+bool
+key_limits_is_known(const char *state_dir, const uint8_t id[KEY_ID_LEN])
+{
+	char name[NAME_SIZE], text[TEXT_MAX];
+	struct error why = ERROR_INIT;
+	size_t len;
+
+	file_name(id, name);
+	return store_read(state_dir, name, text, sizeof text, &len, &why) ||
+	       why.code != ERROR_NOT_FOUND;
+}
+
+/* ---- all of them */
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	return memcmp(a, b, KEY_ID_LEN);
+}
+
+static bool
+id_of_name(const char *name, uint8_t id[KEY_ID_LEN])
+{
+	char digits[2 * KEY_ID_LEN + 1];
+
+	if (strlen(name) != NAME_SIZE - 1 || strcmp(name + 2 * KEY_ID_LEN, SUFFIX) != 0)
+		return false;
+	memcpy(digits, name, sizeof digits - 1);
+	digits[sizeof digits - 1] = '\0';
+	return canon_hex(digits, id, KEY_ID_LEN);
+}
+
+bool
+key_limits_list(const char *state_dir, uint8_t (**ids)[KEY_ID_LEN], size_t *count, struct error *e)
+{
+	uint8_t(*list)[KEY_ID_LEN] = NULL;
+	DIR *dir = opendir(state_dir);
+	const struct dirent *entry;
+	bool ok = false;
+	size_t n = 0;
+
+	*count = 0;
+	*ids = NULL;
+	if (dir == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "cannot read the directory %s", state_dir);
+	list = calloc(KEY_LIMITS_COUNT_MAX, sizeof *list);
+	if (list == NULL) {
+		(void)error_set(e, ERROR_SYSTEM, "no memory for a list of keys");
+		goto out;
+	}
+	while ((errno = 0, entry = readdir(dir)) != NULL) {
+		uint8_t id[KEY_ID_LEN];
+
+		if (!id_of_name(entry->d_name, id))
+			continue;
+		if (n == KEY_LIMITS_COUNT_MAX) {
+			(void)error_set(e, ERROR_LIMIT, "%s has more than %d keys", state_dir,
+			    KEY_LIMITS_COUNT_MAX);
+			goto out;
+		}
+		memcpy(list[n++], id, KEY_ID_LEN);
+	}
+	if (errno != 0) {
+		(void)error_set_errno(e, ERROR_SYSTEM, "cannot read the directory %s", state_dir);
+		goto out;
+	}
+	qsort(list, n, sizeof *list, compare_ids);
+	*ids = list;
+	*count = n;
+	list = NULL;
+	ok = true;
+out:
+	free(list);
+	(void)closedir(dir);
+	return ok;
+}
+
+bool
+key_limits_any(const char *state_dir, bool *found, struct error *e)
+{
+	DIR *dir = opendir(state_dir);
+	const struct dirent *entry;
+	uint8_t id[KEY_ID_LEN];
+
+	*found = false;
+	if (dir == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "cannot read the directory %s", state_dir);
+	while ((errno = 0, entry = readdir(dir)) != NULL)
+		if (id_of_name(entry->d_name, id) || strstr(entry->d_name, ".limits-") != NULL)
+			*found = true;
+	if (errno != 0)
+		(void)error_set_errno(e, ERROR_SYSTEM, "cannot read the directory %s", state_dir);
+	(void)closedir(dir);
+	return !error_is_set(e);
 }

@@ -13,10 +13,16 @@
 #include "daemon/core/config.h"
 #include "daemon/core/control.h"
 #include "daemon/core/log.h"
+#include "pkcs11/limits_show.h"
 #include "pkcs11/signer.h"
+#include "pkcs11/store.h"
 
-static const char usage[] = "usage: chancery-signer --config PATH --token NAME\n"
-			    "Started by chanceryd with its control channel at descriptor 3.\n";
+static const char usage[] =
+    "usage: chancery-signer --config PATH --token NAME\n"
+    "       chancery-signer --config PATH --token NAME --show-limits\n"
+    "Started by chanceryd with its control channel at descriptor 3.\n"
+    "--show-limits prints what operators signed about each key of the token, as this\n"
+    "host goes by it, and stops.\n";
 
 /* Keys and PINs pass through this memory: nobody gets a look at it. */
 static bool
@@ -28,6 +34,31 @@ harden(struct error *e)
 	if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0)
 		return error_set_errno(e, ERROR_SYSTEM, "cannot forbid core dumps");
 	return true;
+}
+
+/* For people: needs neither the token nor the daemon. */
+static int
+show(const char *path, const char *name)
+{
+	struct error why = ERROR_INIT;
+	struct config config;
+	char dir[4096];
+	bool ok;
+
+	if (!config_load_for_role(path, &config, &why)) {
+		(void)fprintf(stderr, "chancery-signer: %s\n", why.text);
+		return 1;
+	}
+	if (config_find_token(&config, name) == NULL)
+		ok = error_set(
+		    &why, ERROR_CONFIG, "the configuration %s has no token '%s'", path, name);
+	else
+		ok = store_signer_dir(&config, name, dir, sizeof dir, &why) &&
+		     limits_show(dir, stdout, &why);
+	config_free(&config);
+	if (!ok)
+		(void)fprintf(stderr, "chancery-signer: %s\n", why.text);
+	return ok ? 0 : 1;
 }
 
 static int
@@ -58,11 +89,13 @@ main(int argc, char **argv)
 	static const struct option options[] = {
 	    {"config", required_argument, NULL, 'c'},
 	    {"token", required_argument, NULL, 't'},
+	    {"show-limits", no_argument, NULL, 'L'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
 	    {NULL, 0, NULL, 0},
 	};
 	const char *path = NULL, *name = NULL;
+	bool show_limits = false;
 	int option;
 
 	log_init("signer", LOG_LEVEL_INFO);
@@ -73,6 +106,9 @@ main(int argc, char **argv)
 			break;
 		case 't':
 			name = optarg;
+			break;
+		case 'L':
+			show_limits = true;
 			break;
 		case 'V':
 			(void)puts("chancery-signer " CHANCERY_VERSION);
@@ -89,5 +125,5 @@ main(int argc, char **argv)
 		(void)fputs(usage, stderr);
 		return 2;
 	}
-	return serve(path, name);
+	return show_limits ? show(path, name) : serve(path, name);
 }

@@ -138,14 +138,20 @@ opening_main(void *arg)
 {
 	struct signer *s = arg;
 	struct opening *o = &s->opening;
+	struct pool_place place = {
+	    .state_dir = s->state_dir,
+	    .token = s->token_config->name,
+	    .signer_id = s->config->issuer.signer_id,
+	};
 
 	o->ok = token_open(s->token_config, s->state_dir, &o->token, &o->state, &o->why);
 	if (o->ok && !signer_open_journal(s, o->token, &o->journal, &o->why)) {
 		o->ok = false;
 		o->state = SIGNPROTO_CLOSED;
 	}
-	if (o->ok && !pool_new(o->token, o->journal, s->state_dir, s->token_config->threads,
-			 s->wake_fd, &o->pool, &o->why)) {
+	place.journal = o->journal;
+	if (o->ok &&
+	    !pool_new(o->token, &place, s->token_config->threads, s->wake_fd, &o->pool, &o->why)) {
 		o->ok = false;
 		o->state = SIGNPROTO_TOKEN_AWAY;
 	}
@@ -386,12 +392,9 @@ static const struct role_callbacks role_handlers = {
 static bool
 make_state_dir(struct signer *s, struct error *e)
 {
-	int n = snprintf(s->state_dir, sizeof s->state_dir, "%s/signer-%s", s->config->state_dir,
-	    s->token_config->name);
-
-	if (n < 0 || (size_t)n >= sizeof s->state_dir)
-		return error_set(e, ERROR_CONFIG, "state_dir is too long");
-	return store_make_dir(s->state_dir, e);
+	return store_signer_dir(
+		   s->config, s->token_config->name, s->state_dir, sizeof s->state_dir, e) &&
+	       store_make_dir(s->state_dir, e);
 }
 
 static bool

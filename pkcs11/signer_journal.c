@@ -1,5 +1,3 @@
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,31 +5,6 @@
 #include "daemon/core/log.h"
 #include "pkcs11/journal_anchor.h"
 #include "pkcs11/signer_int.h"
-
-#define LIMITS_SUFFIX ".limits"
-
-/* True when the state directory has limits of any key. */
-static bool
-find_limits(const char *state_dir, bool *found, struct error *e)
-{
-	DIR *dir = opendir(state_dir);
-	const struct dirent *entry;
-
-	*found = false;
-	if (dir == NULL)
-		return error_set_errno(e, ERROR_SYSTEM, "cannot list %s", state_dir);
-	for (errno = 0; (entry = readdir(dir)) != NULL; errno = 0) {
-		size_t len = strlen(entry->d_name);
-
-		if (len > strlen(LIMITS_SUFFIX) && entry->d_name[0] != '.' &&
-		    strcmp(entry->d_name + len - strlen(LIMITS_SUFFIX), LIMITS_SUFFIX) == 0)
-			*found = true;
-	}
-	if (errno != 0)
-		(void)error_set_errno(e, ERROR_SYSTEM, "cannot list %s", state_dir);
-	(void)closedir(dir);
-	return !error_is_set(e);
-}
 
 static bool
 read_anchor(struct token *token, struct journal_options *options, struct error *e)
@@ -72,8 +45,8 @@ signer_open_journal(
 	struct journal_report report;
 
 	*journal = NULL;
-	if (!find_limits(s->state_dir, &options.has_keys, e) || !read_anchor(token, &options, e) ||
-	    !journal_open(&options, journal, e))
+	if (!key_limits_any(s->state_dir, &options.has_keys, e) ||
+	    !read_anchor(token, &options, e) || !journal_open(&options, journal, e))
 		return error_wrap(e, "the journal of token '%s'", s->token_config->name);
 	journal_report(*journal, &report);
 	if (report.closed == JOURNAL_OPEN)

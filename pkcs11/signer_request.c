@@ -11,6 +11,7 @@ struct stream {
 	int64_t deadline_ms;
 	uint8_t id[SIGNPROTO_ID_MAX];
 	size_t id_len;
+	uint8_t limits_sha256[32]; /* of the document that the guard goes by */
 	enum sig_alg alg;
 	struct guard_stream *guard;
 };
@@ -57,6 +58,11 @@ send_success(struct signer *s, const struct job *job)
 		return;
 	case JOB_ANCHOR:
 		return;
+	case JOB_LIMITS_SET:
+	case JOB_INSTALL:
+		signproto_put_done(&w);
+		send_answer(s, SIGNPROTO_DONE, job->request, &w);
+		return;
 	case JOB_SIGN:
 	case JOB_SIGN_DIGEST:
 		s->signatures++;
@@ -102,7 +108,8 @@ log_refusal(const struct signer *s, const struct job *job)
 	char id[KEY_ID_TEXT_MAX];
 
 	key_limits_id_text((struct bytes){job->id, job->id_len}, id);
-	log_warning(s->token_config->name, "key %s: %s", id, job->error.text);
+	log_warning(s->token_config->name, "%s %s: %s", job->id_len > 0 ? "key" : "a new",
+	    job->id_len > 0 ? id : "key", job->error.text);
 }
 
 void
@@ -117,9 +124,6 @@ signer_answer_done(struct signer *s)
 		if (error_is_set(&job->error) && !error_is_retryable(&job->error) &&
 		    job->kind != JOB_ANCHOR)
 			log_refusal(s, job);
-		if (job->kind == JOB_KEY_GENERATE && !error_is_set(&job->error))
-			log_info(s->token_config->name, "made a key %s, label '%s'",
-			    key_alg_name(job->key_alg), job->label);
 		if (job->kind == JOB_ANCHOR)
 			signer_anchor_done(s, job);
 		else if (job->channel != s->channel_number)
@@ -265,29 +269,32 @@ request_status(struct signer *s, uint64_t request, struct bytes payload, struct 
 	return true;
 }
 
+/* The message goes to the thread as it is, once it is known to be one. */
 static bool
 request_key_generate(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
 {
 	struct signproto_key_generate m;
-	enum key_purpose purpose;
-	enum key_alg alg;
-	struct job *job;
 
-	if (!signproto_get_key_generate(payload, &m, e) || !can_serve(s, m.subject.len, e))
-		return false;
-	if (!key_alg_from_name(m.algorithm, &alg))
-		return error_set(e, ERROR_INPUT, "'%s' is no key algorithm; allowed: " KEY_ALG_TEXT,
-		    m.algorithm);
-	if (!key_limits_purpose_parse(m.purpose, &purpose))
-		return error_set(
-		    e, ERROR_INPUT, "'%s' is no purpose of a key; allowed: ca", m.purpose);
-	job = job_new(JOB_KEY_GENERATE, (struct bytes){0}, m.subject);
-	if (job != NULL) {
-		job->key_alg = alg;
-		job->purpose = purpose;
-		memcpy(job->label, m.label, sizeof job->label);
-	}
-	return submit(s, request, job, e);
+	return signproto_get_key_generate(payload, &m, e) && can_serve(s, payload.len, e) &&
+	       submit(s, request, job_new(JOB_KEY_GENERATE, (struct bytes){0}, payload), e);
+}
+
+static bool
+request_limits_set(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct signproto_limits_set m;
+
+	return signproto_get_limits_set(payload, &m, e) && can_serve(s, payload.len, e) &&
+	       submit(s, request, job_new(JOB_LIMITS_SET, m.cka_id, payload), e);
+}
+
+static bool
+request_install(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct signproto_install m;
+
+	return signproto_get_install(payload, &m, e) && can_serve(s, payload.len, e) &&
+	       submit(s, request, job_new(JOB_INSTALL, m.cka_id, payload), e);
 }
 
 static bool
@@ -325,12 +332,41 @@ request_sign(struct signer *s, uint64_t request, struct bytes payload, struct er
 	return submit(s, request, job, e);
 }
 
+static struct stream *
+stream_new(struct signer *s, const struct signproto_stream_begin *m, struct error *e)
+{
+	struct key_limits *limits = malloc(sizeof *limits);
+	struct stream *stream = calloc(1, sizeof *stream);
+
+	if (limits == NULL || stream == NULL) {
+		(void)error_set(e, ERROR_SYSTEM, "no memory for a stream");
+		goto fail;
+	}
+	/* What the token remembers of them is compared by the thread that signs. */
+	if (!key_limits_load(limits, s->state_dir, m->cka_id, e))
+		goto fail;
+	stream->guard = guard_stream_new(
+	    limits, m->kind, (enum sig_alg)m->sig_alg, m->total_len, e);
+	if (stream->guard == NULL)
+		goto fail;
+	memcpy(stream->limits_sha256, limits->document_sha256, sizeof stream->limits_sha256);
+	memcpy(stream->id, m->cka_id.p, m->cka_id.len);
+	stream->id_len = m->cka_id.len;
+	stream->alg = (enum sig_alg)m->sig_alg;
+	stream->deadline_ms = deadline_of(m->deadline_ms);
+	free(limits);
+	return stream;
+fail:
+	free(limits);
+	free(stream);
+	return NULL;
+}
+
 static bool
 request_stream_begin(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
 {
 	struct signproto_stream_begin m;
 	struct stream *stream, **same;
-	struct key_limits limits;
 
 	same = stream_find(s, request);
 	if (*same != NULL)
@@ -343,21 +379,10 @@ request_stream_begin(struct signer *s, uint64_t request, struct bytes payload, s
 		return error_set(e, ERROR_LIMIT,
 		    "%u structures are being streamed already, at most %d may", s->stream_count,
 		    SIGNER_STREAMS_MAX);
-	if (!key_limits_load(&limits, s->state_dir, m.cka_id, e))
-		return false;
-	stream = calloc(1, sizeof *stream);
+	stream = stream_new(s, &m, e);
 	if (stream == NULL)
-		return error_set(e, ERROR_SYSTEM, "no memory for a stream");
-	stream->guard = guard_stream_new(&limits, m.kind, (enum sig_alg)m.sig_alg, m.total_len, e);
-	if (stream->guard == NULL) {
-		free(stream);
 		return false;
-	}
 	stream->request = request;
-	stream->deadline_ms = deadline_of(m.deadline_ms);
-	memcpy(stream->id, m.cka_id.p, m.cka_id.len);
-	stream->id_len = m.cka_id.len;
-	stream->alg = (enum sig_alg)m.sig_alg;
 	stream->next = s->streams;
 	s->streams = stream;
 	s->stream_count++;
@@ -408,6 +433,7 @@ request_stream_end(struct signer *s, uint64_t request, struct bytes payload)
 		job->alg = stream->alg;
 		job->structure = SIGNPROTO_TBS_CRL;
 		job->use = use;
+		memcpy(job->limits_sha256, stream->limits_sha256, sizeof job->limits_sha256);
 		job->deadline_ms = stream->deadline_ms;
 	}
 	if (submit(s, request, job, &why))
@@ -428,6 +454,12 @@ signer_request(struct signer *s, uint16_t type, uint64_t id, struct bytes payloa
 		break;
 	case SIGNPROTO_KEY_GENERATE:
 		ok = request_key_generate(s, id, payload, &why);
+		break;
+	case SIGNPROTO_LIMITS_SET:
+		ok = request_limits_set(s, id, payload, &why);
+		break;
+	case SIGNPROTO_INSTALL:
+		ok = request_install(s, id, payload, &why);
 		break;
 	case SIGNPROTO_KEY_FIND:
 		ok = request_key_find(s, id, payload, &why);

@@ -8,7 +8,11 @@
 #include <unistd.h>
 
 #include "daemon/core/log.h"
+#include "daemon/x509/cert.h"
 #include "pkcs11/journal_anchor.h"
+#include "pkcs11/limits_cache.h"
+#include "pkcs11/limits_floor.h"
+#include "pkcs11/orders.h"
 #include "pkcs11/sign.h"
 
 /* Keys that a thread remembers before it starts afresh. */
@@ -20,7 +24,7 @@
 
 struct known_key {
 	struct known_key *next;
-	struct key_limits limits;
+	const struct key_limits *limits; /* held in the pool's cache */
 	struct key key;
 };
 
@@ -31,12 +35,15 @@ struct worker {
 	struct session session;
 	struct known_key *keys;
 	unsigned int key_count;
+	uint64_t generation; /* of the limits that the keys were known under ... */
+	int64_t known_ms;    /* ... and since when */
 };
 
 struct pool {
 	struct token *token;
-	struct journal *journal;
-	const char *state_dir;
+	struct pool_place place;
+	struct limits_cache *limits;
+	pthread_mutex_t orders; /* one at a time */
 	int wake_fd;
 	struct worker *workers;
 	unsigned int count;
@@ -101,14 +108,21 @@ job_clock_ms(void)
 /* ---- keys that a thread knows */
 
 static void
+forget_key(struct worker *w, struct known_key *k)
+{
+	limits_cache_put(w->pool->limits, k->limits);
+	key_clear(&k->key);
+	free(k);
+}
+
+static void
 forget_keys(struct worker *w)
 {
 	while (w->keys != NULL) {
 		struct known_key *k = w->keys;
 
 		w->keys = k->next;
-		key_clear(&k->key);
-		free(k);
+		forget_key(w, k);
 	}
 	w->key_count = 0;
 }
@@ -121,13 +135,14 @@ load_key(struct worker *w, struct bytes id, struct error *e)
 	uint8_t digest[32];
 
 	if (k == NULL) {
-		(void)error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
+		(void)error_set(e, ERROR_SYSTEM, "no memory for a key");
 		return NULL;
 	}
-	if (!key_limits_load(&k->limits, w->pool->state_dir, id, e) ||
-	    !key_find(&w->session, id, &k->key, e) || !spki_sha256(&k->key.spki, digest, e))
+	k->limits = limits_cache_get(w->pool->limits, &w->session, id, job_clock_ms(), e);
+	if (k->limits == NULL || !key_find(&w->session, id, &k->key, e) ||
+	    !spki_sha256(&k->key.spki, digest, e))
 		goto fail;
-	if (memcmp(digest, k->limits.spki_sha256, sizeof digest) != 0) {
+	if (memcmp(digest, k->limits->spki_sha256, sizeof digest) != 0) {
 		(void)error_set(e, ERROR_DENIED,
 		    "the key on the token is not the one that its limits were made for; it signs "
 		    "nothing");
@@ -135,26 +150,32 @@ load_key(struct worker *w, struct bytes id, struct error *e)
 	}
 	/* Another signer may have made it. Where the journal cannot tell that, the
 	 * key stays closed, and every use of it says so. */
-	if (!journal_add_key(w->pool->journal, id, JOURNAL_KEY_FOUND, journal_clock_now(), &why))
+	if (!journal_add_key(
+		w->pool->place.journal, id, JOURNAL_KEY_FOUND, journal_clock_now(), &why))
 		log_failure(LOG_LEVEL_DEBUG, token_info(w->pool->token)->label, &why);
 	return k;
 fail:
-	key_clear(&k->key);
-	free(k);
+	forget_key(w, k);
 	return NULL;
 }
 
 static const struct known_key *
 find_key(struct worker *w, struct bytes id, struct error *e)
 {
+	uint64_t generation = limits_cache_generation(w->pool->limits);
+	int64_t now_ms = job_clock_ms();
 	struct known_key *k;
 
+	if (w->generation != generation || w->key_count >= KEYS_KNOWN_MAX ||
+	    now_ms - w->known_ms >= LIMITS_CACHE_AGE_MS) {
+		forget_keys(w);
+		w->known_ms = now_ms;
+	}
+	w->generation = generation;
 	for (k = w->keys; k != NULL; k = k->next) {
-		if (bytes_equal((struct bytes){k->limits.id, k->limits.id_len}, id))
+		if (bytes_equal((struct bytes){k->limits->id, KEY_ID_LEN}, id))
 			return k;
 	}
-	if (w->key_count >= KEYS_KNOWN_MAX)
-		forget_keys(w);
 	k = load_key(w, id, e);
 	if (k == NULL)
 		return NULL;
@@ -176,6 +197,63 @@ put_output(struct job *job, struct bytes b)
 	return true;
 }
 
+static struct orders_env
+orders_env_of(const struct pool *p)
+{
+	return (struct orders_env){
+	    .journal = p->place.journal,
+	    .state_dir = p->place.state_dir,
+	    .token = p->place.token,
+	    .signer_id = p->place.signer_id,
+	    .now = (int64_t)time(NULL),
+	};
+}
+
+/* What was let through by other limits than those in force now has to come again. */
+static bool
+check_limits(const struct known_key *k, const struct job *job, struct error *e)
+{
+	if (job->kind != JOB_SIGN_DIGEST ||
+	    memcmp(job->limits_sha256, k->limits->document_sha256, sizeof job->limits_sha256) == 0)
+		return true;
+	return error_set(e, ERROR_UNAVAILABLE,
+	    "the limits of CA %s changed while the structure came; send it again",
+	    k->limits->document.ca);
+}
+
+/* A root's own certificate says how long it may sign. */
+static bool
+is_own_certificate(const struct known_key *k, const struct job *job)
+{
+	struct error ignored = ERROR_INIT;
+	struct certificate c;
+
+	return k->limits->document.root && job->kind == JOB_SIGN &&
+	       job->structure == SIGNPROTO_TBS_CERTIFICATE &&
+	       tbs_certificate_parse((struct bytes){job->input, job->input_len}, &c, &ignored) &&
+	       bytes_equal(c.spki.whole, k->key.spki.whole);
+}
+
+static bool
+note_own_certificate(struct worker *w, struct job *job, struct error *e)
+{
+	struct orders_env env = orders_env_of(w->pool);
+	struct bytes id = {job->id, job->id_len};
+	struct key_limits *l = malloc(sizeof *l);
+	bool refused = false, ok;
+
+	if (l == NULL)
+		return error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
+	(void)pthread_mutex_lock(&w->pool->orders);
+	limits_cache_begin_change(w->pool->limits);
+	ok = limits_floor_load(&w->session, env.state_dir, id, l, &refused, e) &&
+	     orders_note_root(&env, l, (struct bytes){job->input, job->input_len}, e);
+	limits_cache_end_change(w->pool->limits);
+	(void)pthread_mutex_unlock(&w->pool->orders);
+	free(l);
+	return ok;
+}
+
 static bool
 run_sign(struct worker *w, struct job *job)
 {
@@ -183,14 +261,16 @@ run_sign(struct worker *w, struct job *job)
 	const struct known_key *k;
 
 	k = find_key(w, (struct bytes){job->id, job->id_len}, &job->error);
-	if (k == NULL)
+	if (k == NULL || !check_limits(k, job, &job->error))
 		return false;
 	if (job->kind == JOB_SIGN &&
-	    !guard_check(&k->limits, job->structure, job->alg,
+	    !guard_check(k->limits, job->structure, job->alg,
 		(struct bytes){job->input, job->input_len}, &job->use, &job->error))
 		return false;
-	if (!journal_reserve(w->pool->journal, (struct bytes){job->id, job->id_len}, &job->use,
-		journal_clock_now(), &job->ticket, &job->error))
+	if (is_own_certificate(k, job) && !note_own_certificate(w, job, &job->error))
+		return false;
+	if (!journal_reserve(w->pool->place.journal, (struct bytes){job->id, job->id_len},
+		&job->use, journal_clock_now(), &job->ticket, &job->error))
 		return false;
 	job->reserved = true;
 	if (job->ticket.answered)
@@ -209,7 +289,7 @@ run_anchor(struct worker *w, struct job *job)
 	bool ok = false;
 
 	if (session_open(w->session.f, w->session.slot, true, &rw, &job->error)) {
-		ok = journal_anchor_write(w->pool->journal, &rw, &job->error);
+		ok = journal_anchor_write(w->pool->place.journal, &rw, &job->error);
 		session_close(&rw);
 	}
 	w->session.fatal |= rw.fatal;
@@ -225,50 +305,83 @@ run_key_find(struct worker *w, struct job *job)
 	if (k == NULL)
 		return false;
 	ok = put_output(job, k->key.spki.whole);
-	key_clear(&k->key);
-	free(k);
-	return ok;
-}
-
-/* The limits are written before anybody learns of the key: a key without them
- * is destroyed rather than left lying. */
-static bool
-generate_with_limits(struct worker *w, struct session *rw, struct job *job)
-{
-	struct error *e = &job->error;
-	struct key_limits limits;
-	struct bytes id = {job->id, KEY_ID_LEN};
-	struct key key;
-	bool ok;
-
-	if (!key_generate(rw, job->key_alg, job->label, job->id, &key, e))
-		return false;
-	job->id_len = KEY_ID_LEN;
-	ok = journal_add_key(w->pool->journal, id, JOURNAL_KEY_MADE, journal_clock_now(), e) &&
-	     key_limits_init(&limits, id, job->purpose, (struct bytes){job->input, job->input_len},
-		 &key.spki, e) &&
-	     key_limits_save(&limits, w->pool->state_dir, e) && put_output(job, key.spki.whole);
-	if (!ok) {
-		struct error why = ERROR_INIT;
-
-		if (!key_destroy(rw, id, &why))
-			log_failure(LOG_LEVEL_ERROR, token_info(w->pool->token)->label, &why);
-	}
-	key_clear(&key);
+	forget_key(w, k);
 	return ok;
 }
 
 static bool
 run_key_generate(struct worker *w, struct job *job)
 {
+	struct orders_env env = orders_env_of(w->pool);
+	struct signproto_key_generate m;
 	struct session rw;
+	struct key key = {0};
 	bool ok = false;
 
+	if (!signproto_get_key_generate(
+		(struct bytes){job->input, job->input_len}, &m, &job->error))
+		return false;
 	if (session_open(w->session.f, w->session.slot, true, &rw, &job->error)) {
-		ok = generate_with_limits(w, &rw, job);
+		ok = orders_make_key(&rw, &env, &m.order, job->id, &key, &job->error) &&
+		     put_output(job, key.spki.whole);
 		session_close(&rw);
 	}
+	job->id_len = ok ? KEY_ID_LEN : 0;
+	key_clear(&key);
 	w->session.fatal |= rw.fatal;
+	return ok;
+}
+
+static bool
+run_limits_set(struct worker *w, struct job *job)
+{
+	struct orders_env env = orders_env_of(w->pool);
+	struct signproto_limits_set m;
+	bool ok;
+
+	if (!signproto_get_limits_set((struct bytes){job->input, job->input_len}, &m, &job->error))
+		return false;
+	limits_cache_begin_change(w->pool->limits);
+	ok = orders_set_limits(&w->session, &env, m.cka_id, &m.order, &job->error);
+	limits_cache_end_change(w->pool->limits);
+	return ok;
+}
+
+static bool
+run_install(struct worker *w, struct job *job)
+{
+	struct orders_env env = orders_env_of(w->pool);
+	struct signproto_install m;
+	bool ok;
+
+	if (!signproto_get_install((struct bytes){job->input, job->input_len}, &m, &job->error))
+		return false;
+	limits_cache_begin_change(w->pool->limits);
+	ok = orders_install(&w->session, &env, m.cka_id, &m.order, &job->error);
+	limits_cache_end_change(w->pool->limits);
+	return ok;
+}
+
+static bool
+run_order(struct worker *w, struct job *job)
+{
+	bool ok = false;
+
+	(void)pthread_mutex_lock(&w->pool->orders);
+	switch (job->kind) {
+	case JOB_KEY_GENERATE:
+		ok = run_key_generate(w, job);
+		break;
+	case JOB_LIMITS_SET:
+		ok = run_limits_set(w, job);
+		break;
+	case JOB_INSTALL:
+		ok = run_install(w, job);
+		break;
+	default:
+		break;
+	}
+	(void)pthread_mutex_unlock(&w->pool->orders);
 	return ok;
 }
 
@@ -284,7 +397,9 @@ run(struct worker *w, struct job *job)
 	}
 	switch (job->kind) {
 	case JOB_KEY_GENERATE:
-		ok = run_key_generate(w, job);
+	case JOB_LIMITS_SET:
+	case JOB_INSTALL:
+		ok = run_order(w, job);
 		break;
 	case JOB_KEY_FIND:
 		ok = run_key_find(w, job);
@@ -388,7 +503,7 @@ finish_job(struct worker *w, struct job *job)
 	int64_t now;
 
 	if (job->reserved && !made)
-		journal_give_up(p->journal, &job->ticket);
+		journal_give_up(p->place.journal, &job->ticket);
 	now = clock_ns();
 	(void)pthread_mutex_lock(&p->lock);
 	if (made) {
@@ -434,11 +549,11 @@ journal_jobs(struct pool *p, struct job *jobs, struct error *e)
 	struct journal_clock now = journal_clock_now();
 
 	for (struct job *job = jobs; job != NULL; job = job->next) {
-		if (!journal_sign(p->journal, &job->ticket, now, &job->error) &&
+		if (!journal_sign(p->place.journal, &job->ticket, now, &job->error) &&
 		    job->error.code != ERROR_DENIED)
 			return error_set(e, job->error.code, "%s", job->error.text);
 	}
-	return journal_sync(p->journal, e);
+	return journal_sync(p->place.journal, e);
 }
 
 static void
@@ -532,8 +647,8 @@ start_threads(struct pool *p, struct error *e)
 }
 
 bool
-pool_new(struct token *token, struct journal *journal, const char *state_dir, unsigned int threads,
-    int wake_fd, struct pool **pool, struct error *e)
+pool_new(struct token *token, const struct pool_place *place, unsigned int threads, int wake_fd,
+    struct pool **pool, struct error *e)
 {
 	struct pool *p = calloc(1, sizeof *p);
 
@@ -541,18 +656,19 @@ pool_new(struct token *token, struct journal *journal, const char *state_dir, un
 	if (p == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for the signing threads");
 	p->token = token;
-	p->journal = journal;
-	p->state_dir = state_dir;
+	p->place = *place;
 	p->wake_fd = wake_fd;
 	p->queue_end = &p->queue;
 	p->made_end = &p->made;
 	p->done_end = &p->done;
 	(void)pthread_mutex_init(&p->lock, NULL);
+	(void)pthread_mutex_init(&p->orders, NULL);
 	(void)pthread_cond_init(&p->work, NULL);
 	(void)pthread_cond_init(&p->release, NULL);
+	p->limits = limits_cache_new(p->place.state_dir);
 	threads = token_thread_limit(token, threads);
 	p->workers = calloc(threads, sizeof *p->workers);
-	if (p->workers == NULL)
+	if (p->workers == NULL || p->limits == NULL)
 		(void)error_set(e, ERROR_SYSTEM, "no memory for the signing threads");
 	else if (open_sessions(p, threads, e) && start_threads(p, e)) {
 		*pool = p;
@@ -566,6 +682,12 @@ unsigned int
 pool_threads(const struct pool *p)
 {
 	return p->count;
+}
+
+bool
+pool_has_floors(struct pool *p)
+{
+	return limits_cache_has_floors(p->limits);
 }
 
 void
@@ -671,6 +793,8 @@ pool_free(struct pool *p)
 	(void)pthread_cond_destroy(&p->work);
 	(void)pthread_cond_destroy(&p->release);
 	(void)pthread_mutex_destroy(&p->lock);
+	(void)pthread_mutex_destroy(&p->orders);
+	limits_cache_free(p->limits);
 	free(p->workers);
 	free(p);
 }

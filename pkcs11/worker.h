@@ -18,7 +18,9 @@
 #include "pkcs11/token.h"
 
 enum job_kind {
-	JOB_KEY_GENERATE,
+	JOB_KEY_GENERATE, /* these three: input is the message, an order */
+	JOB_LIMITS_SET,
+	JOB_INSTALL,
 	JOB_KEY_FIND,
 	JOB_SIGN,	 /* input: the to-be-signed structure, still to be checked */
 	JOB_SIGN_DIGEST, /* use: of a structure that the guard let through */
@@ -38,15 +40,13 @@ struct job {
 	int64_t deadline_ms;	      /* on the monotonic clock; 0: none */
 	uint8_t id[SIGNPROTO_ID_MAX]; /* CKA_ID; of KEY_GENERATE: the answer's */
 	size_t id_len;
+	uint8_t limits_sha256[32]; /* of SIGN_DIGEST: the document that it was checked by */
 	enum sig_alg alg;
 	enum signproto_kind structure;
 	struct guard_use use; /* of SIGN: once the guard let it through */
 	bool reserved;	      /* ticket: the journal's leave to sign */
 	struct journal_ticket ticket;
-	enum key_alg key_alg; /* these three for KEY_GENERATE */
-	enum key_purpose purpose;
-	char label[SIGNPROTO_NAME_SIZE];
-	uint8_t *input; /* owned: the structure, or the subject of KEY_GENERATE */
+	uint8_t *input; /* owned */
 	size_t input_len;
 
 	/* The answer: an error, or a signature or a SubjectPublicKeyInfo. */
@@ -62,18 +62,29 @@ void job_free(struct job *job); /* NULL is legal */
 /* Milliseconds on the clock that deadlines are on. */
 int64_t job_clock_ms(void);
 
+/* Where a pool works; what it points to outlives the pool. */
+struct pool_place {
+	struct journal *journal;
+	const char *state_dir;
+	const char *token;  /* the configuration's name of it */
+	uint16_t signer_id; /* of this host */
+};
+
 struct pool;
 
 /*
  * Opens the sessions (blocks as the module likes) and starts the threads. A
  * token that has fewer sessions to give than were asked for gets fewer threads.
  * wake_fd: an eventfd that is written when a job was finished or the pool failed.
- * token, journal and state_dir must outlive the pool.
+ * token must outlive the pool.
  */
-bool pool_new(struct token *token, struct journal *journal, const char *state_dir,
-    unsigned int threads, int wake_fd, struct pool **pool, struct error *e) MUST_CHECK;
+bool pool_new(struct token *token, const struct pool_place *place, unsigned int threads,
+    int wake_fd, struct pool **pool, struct error *e) MUST_CHECK;
 
 unsigned int pool_threads(const struct pool *p);
+
+/* False once the token has refused to remember versions of limits (limits_floor.h). */
+bool pool_has_floors(struct pool *p);
 
 /* Queues a job. */
 void pool_submit(struct pool *p, struct job *job);

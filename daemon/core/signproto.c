@@ -148,29 +148,6 @@ signproto_get_status_ok(struct bytes payload, struct signproto_status_ok *m, str
 	    SIGNPROTO_STATUS_OK, e);
 }
 
-void
-signproto_put_key_generate(struct wire_writer *w, const struct signproto_key_generate *m)
-{
-	wire_put_string(w, m->algorithm);
-	wire_put_string(w, m->label);
-	wire_put_string(w, m->purpose);
-	wire_put_bytes(w, m->subject.p, m->subject.len);
-}
-
-bool
-signproto_get_key_generate(struct bytes payload, struct signproto_key_generate *m, struct error *e)
-{
-	struct wire_reader r;
-
-	*m = (struct signproto_key_generate){0};
-	wire_reader_init(&r, payload.p, payload.len);
-	wire_get_string(&r, m->algorithm, sizeof m->algorithm);
-	wire_get_string(&r, m->label, sizeof m->label);
-	wire_get_string(&r, m->purpose, sizeof m->purpose);
-	m->subject = wire_get_bytes(&r, SIGNPROTO_SUBJECT_MAX);
-	return finish(&r, m->subject.len > 0, SIGNPROTO_KEY_GENERATE, e);
-}
-
 /* ---- orders */
 
 static void
@@ -204,6 +181,24 @@ get_order(struct wire_reader *r, struct signproto_order *o)
 			return false;
 	}
 	return true;
+}
+
+void
+signproto_put_key_generate(struct wire_writer *w, const struct signproto_key_generate *m)
+{
+	put_order(w, &m->order);
+}
+
+bool
+signproto_get_key_generate(struct bytes payload, struct signproto_key_generate *m, struct error *e)
+{
+	struct wire_reader r;
+	bool valid;
+
+	*m = (struct signproto_key_generate){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	valid = get_order(&r, &m->order);
+	return finish(&r, valid, SIGNPROTO_KEY_GENERATE, e);
 }
 
 void

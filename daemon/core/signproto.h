@@ -102,13 +102,6 @@ struct signproto_status_ok {
 	char challenge[SIGNPROTO_CHALLENGE_SIZE]; /* for a reseed, hex; likewise */
 };
 
-struct signproto_key_generate {
-	char algorithm[SIGNPROTO_NAME_SIZE]; /* "rsa2048" ... "p521", algorithm.h */
-	char label[SIGNPROTO_NAME_SIZE];     /* CKA_LABEL */
-	char purpose[SIGNPROTO_NAME_SIZE];   /* "ca" */
-	struct bytes subject;		     /* DER of the Name the key will sign for */
-};
-
 /*
  * What operators ordered: a statement, the body that its body-sha256 is of, and
  * the signatures of all who signed the statement.
@@ -123,6 +116,12 @@ struct signproto_order {
 	struct bytes body;
 	struct signproto_operator_signature signatures[SIGNPROTO_ORDER_SIGNATURES_MAX];
 	size_t signature_count; /* at least 1 */
+};
+
+/* A ca-create statement: the key that its limits document is for. Asked again, the
+ * same key. */
+struct signproto_key_generate {
+	struct signproto_order order;
 };
 
 /* A ca-limits statement about the key with this id: new limits for it. */

@@ -1,5 +1,4 @@
-#include "daemon/issuer/ca_order.h"
-
+#include "daemon/issuer/ca_order_int.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,44 +7,22 @@
 #include <openssl/rand.h>
 
 #include "daemon/core/log.h"
-#include "daemon/issuer/chain.h"
 #include "daemon/x509/csr.h"
 #include "daemon/x509/limits_policy.h"
-#include "daemon/x509/name.h"
-#include "daemon/x509/serial.h"
 #include "db/ca.h"
 
 #define SIGN_DEADLINE_MS 30000
 #define IDP_MAX 16384
 
-struct ca_order {
-	const struct ca_order_env *env;
-	struct decision_key key;
-	ca_ordered_fn *done;
-	void *arg;
-	char name[STATEMENT_NAME_MAX + 1];
-	char *body;			 /* owned: limits and policy, or the chain */
-	struct limits *limits;		 /* ca-create; owned */
-	char *limits_text, *policy_text; /* the parts of the body; owned */
-	struct capolicy policy;
-	char readable[NAME_TEXT_MAX];
-
-	int64_t token_key_id;
-	uint8_t cka_id_buf[SIGNPROTO_ID_MAX], spki_buf[SPKI_MAX];
-	struct bytes cka_id, spki;
-
-	uint8_t serial[SERIAL_LEN];
-	uint8_t *tbs; /* owned: what is being signed */
-	size_t tbs_len;
-	int64_t generation_id;
-};
-
 /* ---------------------------------------------------------------- the end */
 
-static void
-order_free(struct ca_order *o)
+void
+ca_order_free(struct ca_order *o)
 {
 	capolicy_free(&o->policy);
+	chain_pool_free(&o->pool);
+	free(o->chain);
+	kept_order_drop(&o->kept);
 	free(o->limits);
 	free(o->limits_text);
 	free(o->policy_text);
@@ -55,13 +32,13 @@ order_free(struct ca_order *o)
 }
 
 /* why: NULL when the decision is closed. */
-static void
-order_end(struct ca_order *o, const struct error *why)
+void
+ca_order_end(struct ca_order *o, const struct error *why)
 {
 	ca_ordered_fn *done = o->done;
 	void *arg = o->arg;
 
-	order_free(o);
+	ca_order_free(o);
 	done(why, arg);
 }
 
@@ -77,8 +54,8 @@ keep_tbs(struct ca_order *o, struct bytes tbs, struct error *e)
 	return true;
 }
 
-static struct ca_order *
-order_new(const struct ca_order_env *env, const struct decision_row *row,
+struct ca_order *
+ca_order_new(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
 {
 	struct ca_order *o = calloc(1, sizeof *o);
@@ -86,16 +63,21 @@ order_new(const struct ca_order_env *env, const struct decision_row *row,
 	if (o != NULL)
 		o->body = strdup(row->body != NULL ? row->body : "");
 	if (o == NULL || o->body == NULL) {
-		free(o);
 		error_set_errno(e, ERROR_SYSTEM, "allocating an order about a CA");
-		return NULL;
+		goto fail;
 	}
+	if (!kept_order_take(&o->kept, row, e))
+		goto fail;
 	o->env = env;
 	o->key = row->key;
 	o->done = done;
 	o->arg = arg;
 	memcpy(o->name, statement->object, sizeof o->name);
 	return o;
+fail:
+	if (o != NULL)
+		ca_order_free(o);
+	return NULL;
 }
 
 /* ----------------------------------------------------------- activating it */
@@ -106,16 +88,16 @@ on_reloaded(const struct error *err, void *arg)
 {
 	if (err != NULL)
 		log_failure(LOG_LEVEL_DEBUG, "-", err);
-	order_end(arg, NULL);
+	ca_order_end(arg, NULL);
 }
 
-static void
-reload(struct ca_order *o)
+void
+ca_order_reload(struct ca_order *o)
 {
 	struct error e = ERROR_INIT;
 
 	if (!ca_cache_load(o->env->cache, on_reloaded, o, &e))
-		order_end(o, NULL);
+		ca_order_end(o, NULL);
 }
 
 static void
@@ -124,16 +106,16 @@ on_activated(const struct error *err, void *arg)
 	struct ca_order *o = arg;
 
 	if (err != NULL) {
-		order_end(o, err);
+		ca_order_end(o, err);
 		return;
 	}
 	log_info(o->name, "is active");
-	reload(o);
+	ca_order_reload(o);
 }
 
 /* chain: the CA's own certificate first, the root last. */
-static bool
-activate(struct ca_order *o, const struct chain *chain, bool own, struct error *e)
+bool
+ca_order_activate(struct ca_order *o, const struct chain *chain, bool own, struct error *e)
 {
 	struct bytes above[CHAIN_LENGTH_MAX];
 	const struct certificate *c = &chain->certs[0];
@@ -169,7 +151,7 @@ install_own(struct ca_order *o, struct bytes signature, struct error *e)
 
 	return certificate_assemble((struct bytes){o->tbs, o->tbs_len}, o->policy.sig_alg,
 		   signature, buf, sizeof buf, &der, e) &&
-	       certificate_parse(der, &chain.certs[0], e) && activate(o, &chain, true, e);
+	       certificate_parse(der, &chain.certs[0], e) && ca_order_activate(o, &chain, true, e);
 }
 
 static void
@@ -179,9 +161,9 @@ on_root_signed(const struct signer_answer *answer, const struct error *failure, 
 	struct error e = ERROR_INIT;
 
 	if (failure != NULL)
-		order_end(o, failure);
+		ca_order_end(o, failure);
 	else if (!install_own(o, answer->sign.signature, &e))
-		order_end(o, &e);
+		ca_order_end(o, &e);
 }
 
 static bool
@@ -209,19 +191,19 @@ on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 	struct error e = ERROR_INIT;
 
 	if (err != NULL) {
-		order_end(o, err);
+		ca_order_end(o, err);
 		return;
 	}
 	o->generation_id = begun->generation_id;
 	if (begun->serial.len != sizeof o->serial || begun->tbs.len == 0) {
 		error_set(&e, ERROR_INTERNAL, "CA %s has no to-be-signed bytes", o->name);
-		order_end(o, &e);
+		ca_order_end(o, &e);
 		return;
 	}
 	memcpy(o->serial, begun->serial.p, sizeof o->serial);
 	if (!keep_tbs(o, begun->tbs, &e) ||
 	    !ask_signature(o, SIGNPROTO_TBS_CERTIFICATE, on_root_signed, &e))
-		order_end(o, &e);
+		ca_order_end(o, &e);
 }
 
 static void
@@ -230,9 +212,9 @@ on_subordinate_begun(const struct ca_begun *begun, const struct error *err, void
 	struct ca_order *o = arg;
 
 	if (err != NULL)
-		order_end(o, err);
+		ca_order_end(o, err);
 	else
-		reload(o);
+		ca_order_reload(o);
 }
 
 static bool
@@ -307,9 +289,9 @@ on_csr_signed(const struct signer_answer *answer, const struct error *failure, v
 	struct error e = ERROR_INIT;
 
 	if (failure != NULL)
-		order_end(o, failure);
+		ca_order_end(o, failure);
 	else if (!keep_csr(o, answer->sign.signature, &e))
-		order_end(o, &e);
+		ca_order_end(o, &e);
 }
 
 static bool
@@ -343,12 +325,12 @@ on_key_noted(const struct ca_key *key, const struct error *err, void *arg)
 	struct error e = ERROR_INIT;
 
 	if (err != NULL) {
-		order_end(o, err);
+		ca_order_end(o, err);
 		return;
 	}
 	o->token_key_id = key->token_key_id;
 	if (o->policy.kind == CA_ROOT ? !begin_root(o, &e) : !begin_subordinate(o, &e))
-		order_end(o, &e);
+		ca_order_end(o, &e);
 }
 
 static void
@@ -358,36 +340,34 @@ on_key_made(const struct signer_answer *answer, const struct error *failure, voi
 	struct error e = ERROR_INIT;
 
 	if (failure != NULL) {
-		order_end(o, failure);
+		ca_order_end(o, failure);
 		return;
 	}
 	if (!take_key(o, answer->key.cka_id, answer->key.spki, &e) ||
 	    ca_note_key(o->env->db, o->key.id, o->key.epoch, o->policy.token, o->name,
 		key_alg_name(o->policy.key_alg), o->cka_id, o->spki, on_key_noted, o, &e) == NULL)
-		order_end(o, &e);
+		ca_order_end(o, &e);
 }
 
 static void
 on_obstacle(const char *obstacle, const struct error *err, void *arg)
 {
 	struct ca_order *o = arg;
-	struct signproto_key_generate m = {.purpose = "ca", .subject = o->policy.subject};
+	struct signproto_key_generate m = {.order = o->kept.order};
 	struct error e = ERROR_INIT;
 	uint64_t id;
 
 	if (err != NULL) {
-		order_end(o, err);
+		ca_order_end(o, err);
 		return;
 	}
 	if (obstacle != NULL) {
 		error_set(&e, ERROR_CONFLICT, "%s", obstacle);
-		order_end(o, &e);
+		ca_order_end(o, &e);
 		return;
 	}
-	(void)snprintf(m.algorithm, sizeof m.algorithm, "%s", key_alg_name(o->policy.key_alg));
-	(void)snprintf(m.label, sizeof m.label, "%s", o->name);
 	if (!signer_ask_generate(o->env->signers, o->policy.token, &m, on_key_made, o, &id, &e))
-		order_end(o, &e);
+		ca_order_end(o, &e);
 }
 
 static void
@@ -397,16 +377,16 @@ on_key_found(const struct ca_key *key, const struct error *err, void *arg)
 	struct error e = ERROR_INIT;
 
 	if (err != NULL) {
-		order_end(o, err);
+		ca_order_end(o, err);
 	} else if (key->token_key_id != 0) {
 		/* An earlier attempt made it. */
 		if (take_key(o, key->cka_id, key->spki, &e))
 			on_key_noted(key, NULL, o);
 		else
-			order_end(o, &e);
+			ca_order_end(o, &e);
 	} else if (ca_find_obstacle(o->env->db, o->name, o->policy.subject, on_obstacle, o, &e) ==
 		   NULL) {
-		order_end(o, &e);
+		ca_order_end(o, &e);
 	}
 }
 
@@ -438,7 +418,7 @@ bool
 ca_order_create(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
 {
-	struct ca_order *o = order_new(env, row, statement, done, arg, e);
+	struct ca_order *o = ca_order_new(env, row, statement, done, arg, e);
 
 	if (o == NULL)
 		return false;
@@ -451,85 +431,6 @@ ca_order_create(const struct ca_order_env *env, const struct decision_row *row,
 	else if (ca_find_key(env->db, o->key.id, on_key_found, o, e) != NULL)
 		return true;
 fail:
-	order_free(o);
-	return false;
-}
-
-/* -------------------------------------------------------------- ca-install */
-
-/* Issuers of ours need not be handed over: those that something in the pool
- * names, until nothing new is found. */
-static bool
-add_own_issuers(struct chain_pool *pool, const struct ca_cache *cache, struct error *e)
-{
-	size_t before;
-
-	do {
-		before = pool->count;
-		for (const struct issuing_ca *own = ca_cache_first(cache); own != NULL;
-		     own = ca_cache_next(cache, own)) {
-			if (own->context != NULL &&
-			    !chain_pool_add_issuer(pool, own->row.certificate, e))
-				return false;
-			for (size_t i = 0; i < own->row.chain_len; i++) {
-				if (!chain_pool_add_issuer(pool, own->row.chain[i], e))
-					return false;
-			}
-		}
-	} while (pool->count > before);
-	return true;
-}
-
-static bool
-install(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
-{
-	struct chain_pool pool = {0};
-	struct chain *chain = calloc(1, sizeof *chain);
-	bool ok;
-
-	if (chain == NULL)
-		return error_set_errno(e, ERROR_SYSTEM, "allocating a chain");
-	o->generation_id = ca->row.generation_id;
-	ok = chain_pool_add_pem(&pool, o->body, e) && add_own_issuers(&pool, o->env->cache, e) &&
-	     chain_build(&pool, ca->row.spki, (int64_t)time(NULL), chain, e) &&
-	     capolicy_check_certificate(&ca->policy, ca->row.spki, &chain->certs[0], e) &&
-	     activate(o, chain, false, e);
-	chain_pool_free(&pool);
-	free(chain);
-	return ok;
-}
-
-static void
-on_loaded(const struct error *err, void *arg)
-{
-	struct ca_order *o = arg;
-	const struct issuing_ca *ca;
-	struct error e = ERROR_INIT;
-
-	if (err != NULL) {
-		order_end(o, err);
-		return;
-	}
-	ca = ca_cache_find_name(o->env->cache, o->name);
-	if (ca == NULL)
-		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
-	else if (ca->context != NULL)
-		error_set(&e, ERROR_CONFLICT, "CA %s has its certificate already", o->name);
-	else if (install(o, ca, &e))
-		return;
-	order_end(o, &e);
-}
-
-bool
-ca_order_install(const struct ca_order_env *env, const struct decision_row *row,
-    const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
-{
-	struct ca_order *o = order_new(env, row, statement, done, arg, e);
-
-	if (o == NULL)
-		return false;
-	if (ca_cache_load(env->cache, on_loaded, o, e))
-		return true;
-	order_free(o);
+	ca_order_free(o);
 	return false;
 }

@@ -2,8 +2,9 @@
 #define CHANCERY_ISSUER_CA_ORDER_H
 
 /*
- * The decisions ca-create and ca-install, which take several steps with the
- * token in between. Each step is noted in the database before the next, so that
+ * The decisions ca-create and ca-install, which take several steps with the signer in
+ * between: it gets the statement, what came beside it and all signatures, and verifies
+ * them itself. Each step is noted in the database before the next, so that
  * an issuer that takes the decision over goes on where the last one stood: no
  * second key, no second serial.
  */

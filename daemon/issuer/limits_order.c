@@ -86,6 +86,27 @@ apply(struct limits_order *o, struct error *e)
 	return ca_change_limits(o->env->db, &change, on_applied, o, e) != NULL;
 }
 
+static void
+on_limits_set(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct limits_order *o = arg;
+	struct error e = ERROR_INIT;
+
+	if (failure != NULL)
+		order_end(o, failure);
+	else if (!apply(o, &e))
+		order_end(o, &e);
+}
+
+static bool
+ask_signer(struct limits_order *o, const struct issuing_ca *ca, struct error *e)
+{
+	const struct signproto_limits_set m = {.cka_id = ca->row.cka_id, .order = o->kept.order};
+	uint64_t id;
+
+	return signer_ask_limits_set(o->env->signers, ca->row.token, &m, on_limits_set, o, &id, e);
+}
+
 /* ------------------------------------------------------------- the beginning */
 
 /* The policy that came with the limits, or the CA's own, must allow them. */
@@ -122,7 +143,7 @@ on_loaded(const struct error *err, void *arg)
 	ca = ca_cache_find_name(o->env->cache, o->name);
 	if (ca == NULL)
 		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
-	else if (check(o, ca, &e) && apply(o, &e))
+	else if (check(o, ca, &e) && ask_signer(o, ca, &e))
 		return;
 	order_end(o, &e);
 }

@@ -195,7 +195,8 @@ def test_supervisor_gone_with_work_in_flight(resting, new_issuer):
     crl = r.order(Statement("crl-issue", "many", "full"))
     policy = "subject: CN=never made\nkind: root\ntoken: main\nkey: p256\nvalidity: 10y\ntemplates: [sub-ca]\n" \
              "crl: {period: 30d, overlap: 3d}\n"
-    made = limits.document("never-made", [limits.operator("alice", r.key)], limits.name_der("never made"), policy)
+    made = limits.document("never-made", [limits.operator("alice", r.key)], limits.name_der("never made"), policy,
+                           signer_ids="1,2")
     body = limits.body(made, policy)
     create = r.order(Statement("ca-create", "never-made", "never-made", body=body), body)
 

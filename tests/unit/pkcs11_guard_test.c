@@ -15,6 +15,7 @@
 #include "daemon/x509/csr.h"
 #include "daemon/x509/name.h"
 #include "pkcs11/guard.h"
+#include "tests/unit/ceremony.h"
 
 #define NOW 1795305600
 
@@ -32,6 +33,8 @@ static struct party us, other;
 static void
 make_party(struct party *p, const char *name, const char *id)
 {
+	static struct limits document;
+	const uint8_t cka_id[KEY_ID_LEN] = {1}, digest[32] = {2};
 	struct error e = ERROR_INIT;
 	uint8_t point[65];
 	struct bytes spki;
@@ -45,13 +48,14 @@ make_party(struct party *p, const char *name, const char *id)
 	    spki_encode_ec(KEY_P256, (struct bytes){point, len}, p->spki_buf, SPKI_MAX, &spki, &e));
 	assert_true(spki_parse(spki, &p->spki, &e));
 	assert_true(name_from_text(name, p->name_buf, sizeof p->name_buf, &p->name, &e));
-	assert_true(key_limits_init(&p->limits, (struct bytes){(const uint8_t *)id, strlen(id)},
-	    KEY_PURPOSE_CA, p->name, &p->spki, &e));
+	ceremony_limits(&document, id, KEY_P256, p->name);
+	assert_true(key_limits_init(&p->limits, cka_id, &document, digest, &p->spki, &e));
 }
 
 static int
 set_up(void **state)
 {
+	ceremony_begin();
 	make_party(&us, "CN=Unit CA,O=Example,C=DE", "us");
 	make_party(&other, "CN=Other CA,O=Example,C=DE", "other");
 	return 0;
@@ -62,6 +66,7 @@ tear_down(void **state)
 {
 	EVP_PKEY_free(us.pkey);
 	EVP_PKEY_free(other.pkey);
+	ceremony_end();
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "daemon/x509/csr.h"
 #include "daemon/x509/name.h"
 #include "pkcs11/worker.h"
+#include "tests/unit/ceremony.h"
 #include "tests/unit/softhsm.h"
 
 static const enum key_alg key_algs[] = {
@@ -46,6 +47,9 @@ set_up(void **state)
 	struct journal_options options;
 	struct error e = ERROR_INIT;
 
+	struct pool_place place = {.state_dir = hsm.state_dir, .token = "main", .signer_id = 1};
+
+	ceremony_begin();
 	softhsm_make(&hsm);
 	options = (struct journal_options){.state_dir = hsm.state_dir,
 	    .token = "unit",
@@ -54,7 +58,7 @@ set_up(void **state)
 	wake_fd = eventfd(0, EFD_CLOEXEC);
 	if (!token_open(&hsm.config, hsm.state_dir, &token, &token_state, &e) ||
 	    !journal_open(&options, &journal, &e) ||
-	    !pool_new(token, journal, hsm.state_dir, 4, wake_fd, &pool, &e) ||
+	    (place.journal = journal, !pool_new(token, &place, 4, wake_fd, &pool, &e)) ||
 	    !name_from_text(
 		"CN=Unit CA,O=Example,C=DE", subject_buf, sizeof subject_buf, &subject, &e)) {
 		print_error("%s\n", e.text);
@@ -71,6 +75,7 @@ tear_down(void **state)
 	token_close(token);
 	(void)close(wake_fd);
 	softhsm_remove(&hsm);
+	ceremony_end();
 	return 0;
 }
 
@@ -96,19 +101,38 @@ wait_for(unsigned int count)
 	return all;
 }
 
+/* An order for a key of its own kind of CA. */
+static struct job *
+key_job(size_t number)
+{
+	static struct ceremony_order order;
+	struct signproto_key_generate m;
+	struct wire_writer w;
+	struct limits *l = malloc(sizeof *l);
+	struct job *job;
+
+	assert_non_null(l);
+	ceremony_limits(l, key_alg_name(key_algs[number]), key_algs[number], subject);
+	ceremony_order(&order, l, CEREMONY_BY(ALICE));
+	free(l);
+	m.order = order.order;
+	wire_writer_init(&w, 1024 * 1024);
+	signproto_put_key_generate(&w, &m);
+	assert_true(wire_writer_ok(&w));
+	job = job_new(JOB_KEY_GENERATE, (struct bytes){0}, (struct bytes){w.buf, w.len});
+	assert_non_null(job);
+	job->request = number;
+	wire_writer_free(&w);
+	return job;
+}
+
 static void
 generate_all(void **state)
 {
 	struct job *job;
 
 	for (size_t i = 0; i < COUNT_OF(key_algs); i++) {
-		job = job_new(JOB_KEY_GENERATE, (struct bytes){0}, subject);
-		assert_non_null(job);
-		job->key_alg = key_algs[i];
-		job->purpose = KEY_PURPOSE_CA;
-		(void)snprintf(job->label, sizeof job->label, "unit-%s", key_alg_name(key_algs[i]));
-		job->request = i;
-		pool_submit(pool, job);
+		pool_submit(pool, key_job(i));
 	}
 	job = wait_for(COUNT_OF(key_algs));
 	while (job != NULL) {
@@ -276,74 +300,6 @@ the_guard_stands_before_the_token(void **state)
 	refused(job, ERROR_DENIED, "has no limits");
 }
 
-static void
-limits_must_fit_the_key(void **state)
-{
-	struct bytes id = {keys[4].id, KEY_ID_LEN}, other = {(const uint8_t *)"nobody", 6};
-	struct error e = ERROR_INIT;
-	struct key_limits limits, again;
-	struct spki spki;
-	uint8_t buf[4096];
-
-	/* The token's key is not the one that the limits name. */
-	assert_true(spki_parse((struct bytes){keys[3].spki, keys[3].spki_len}, &spki, &e));
-	assert_true(key_limits_init(&limits, id, KEY_PURPOSE_CA, subject, &spki, &e));
-	assert_false(key_limits_save(&limits, hsm.state_dir, &e));
-	assert_int_equal(e.code, ERROR_CONFLICT);
-	error_clear(&e);
-	assert_true(key_limits_load(&again, hsm.state_dir, id, &e));
-	assert_int_equal(again.algorithm, KEY_P384);
-	assert_memory_equal(again.subject, subject.p, subject.len);
-
-	/* Limits without a key on the token. */
-	assert_true(key_limits_init(&limits, other, KEY_PURPOSE_CA, subject, &spki, &e));
-	assert_true(key_limits_save(&limits, hsm.state_dir, &e));
-	struct job *job = sign_job(&keys[3], SIG_ECDSA_SHA256, buf, sizeof buf);
-	memcpy(job->id, other.p, other.len);
-	job->id_len = other.len;
-	refused(job, ERROR_NOT_FOUND, "no private key");
-}
-
-static void
-damaged_limits_sign_nothing(void **state)
-{
-	struct bytes id = {(const uint8_t *)"\xab\xcd", 2};
-	struct key_limits limits;
-	struct error e = ERROR_INIT;
-	struct spki spki;
-	char path[160], text[4096];
-	FILE *f;
-	size_t n;
-
-	(void)snprintf(path, sizeof path, "%s/abcd.limits", hsm.state_dir);
-	assert_true(spki_parse((struct bytes){keys[3].spki, keys[3].spki_len}, &spki, &e));
-	assert_true(key_limits_init(&limits, id, KEY_PURPOSE_CA, subject, &spki, &e));
-	assert_true(key_limits_save(&limits, hsm.state_dir, &e));
-	f = fopen(path, "r");
-	assert_non_null(f);
-	n = fread(text, 1, sizeof text - 1, f);
-	text[n] = '\0';
-	(void)fclose(f);
-	assert_true(key_limits_load(&limits, hsm.state_dir, id, &e));
-	for (size_t cut = 0; cut < n; cut += 7) {
-		char part[4096];
-
-		memcpy(part, text, n + 1);
-		part[cut] = '\0';
-		softhsm_write(path, part, 0600);
-		assert_false(key_limits_load(&limits, hsm.state_dir, id, NULL));
-		memcpy(part, text, n + 1);
-		part[cut] ^= 0x20;
-		softhsm_write(path, part, 0600);
-		/* Every octet is either refused or (in hex digits) means another key. */
-		if (key_limits_load(&limits, hsm.state_dir, id, NULL))
-			fail_msg("octet %zu changed and nobody noticed", cut);
-	}
-	softhsm_write(path, text, 0644);
-	assert_false(key_limits_load(&limits, hsm.state_dir, id, &e));
-	assert_int_equal(e.code, ERROR_CONFIG);
-}
-
 /* Asks the token behind our back. */
 static void
 keys_cannot_leave(void **state)
@@ -391,7 +347,7 @@ a_destroyed_key_ends_the_pool(void **state)
 	assert_true(key_destroy(&rw, id, &e));
 	session_close(&rw);
 	job = job_new(JOB_KEY_FIND, id, (struct bytes){0});
-	refused(job, ERROR_NOT_FOUND, "no private key");
+	refused(job, ERROR_NOT_FOUND, "has no key with CKA_ID");
 	/* A handle that is no more is the sign of lost sessions. */
 	for (unsigned int i = 0; i < 8 && !pool_failed(pool, &e); i++) {
 		pool_submit(pool, sign_job(&keys[5], SIG_ECDSA_SHA512, buf, sizeof buf));
@@ -412,8 +368,6 @@ main(void)
 	    cmocka_unit_test(many_at_once),
 	    cmocka_unit_test(expired_jobs_are_not_signed),
 	    cmocka_unit_test(the_guard_stands_before_the_token),
-	    cmocka_unit_test(limits_must_fit_the_key),
-	    cmocka_unit_test(damaged_limits_sign_nothing),
 	    cmocka_unit_test(keys_cannot_leave),
 	    cmocka_unit_test(a_destroyed_key_ends_the_pool),
 	};

@@ -24,6 +24,7 @@
 #include "daemon/x509/csr.h"
 #include "daemon/x509/name.h"
 #include "daemon/x509/spki.h"
+#include "tests/unit/ceremony.h"
 #include "tests/unit/softhsm.h"
 
 /* Patience, for sanitizers on a busy machine; nothing waits that long by itself. */
@@ -104,6 +105,7 @@ set_up(void **state)
 	for (int i = 0; i < 2; i++)
 		*strrchr(self, '/') = '\0';
 	(void)snprintf(binary, sizeof binary, "%s/chancery-signer", self);
+	ceremony_begin();
 	softhsm_make(&hsm);
 	(void)snprintf(config_path, sizeof config_path, "%s/chanceryd.yaml", hsm.dir);
 	write_config(SOFTHSM_MODULE, "unit");
@@ -117,6 +119,7 @@ static int
 tear_down(void **state)
 {
 	softhsm_remove(&hsm);
+	ceremony_end();
 	return 0;
 }
 
@@ -365,11 +368,21 @@ struct ca_key {
 static void
 generate(struct signer *s, const char *algorithm, struct ca_key *k)
 {
-	struct signproto_key_generate m = {.purpose = "ca", .label = "unit", .subject = subject};
+	static struct ceremony_order order;
+	struct signproto_key_generate m;
 	struct error e = ERROR_INIT;
+	struct limits *l = malloc(sizeof *l);
+	enum key_alg alg;
 	struct wire_writer w;
 
-	(void)snprintf(m.algorithm, sizeof m.algorithm, "%s", algorithm);
+	assert_non_null(l);
+	assert_true(key_alg_from_name(algorithm, &alg));
+	ceremony_limits(l, "unit", alg, subject);
+	for (l->signer_count = 0; l->signer_count < LIMITS_SIGNER_MAX; l->signer_count++)
+		l->signer_ids[l->signer_count] = (uint16_t)(l->signer_count + 1);
+	ceremony_order(&order, l, CEREMONY_BY(ALICE));
+	free(l);
+	m.order = order.order;
 	wire_writer_init(&w, CHANNEL_FRAME_MAX);
 	signproto_put_key_generate(&w, &m);
 	ask(s, SIGNPROTO_KEY_GENERATE, &w, SIGNPROTO_KEY_OK);

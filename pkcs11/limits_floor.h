@@ -1,0 +1,40 @@
+#ifndef CHANCERY_PKCS11_LIMITS_FLOOR_H
+#define CHANCERY_PKCS11_LIMITS_FLOOR_H
+
+/*
+ * The newest version of each key's limits, remembered on the token itself
+ * (anchor.h), where an older copy of the signer's state directory that is put back
+ * does not reset it.
+ */
+
+#include "pkcs11/limits.h"
+#include "pkcs11/session.h"
+
+/* What the token remembers of a key. version 0: nothing, or it takes no data
+ * objects. */
+struct limits_floor {
+	uint32_t version;
+	uint8_t sha256[32]; /* of that document */
+};
+
+/* ERROR_DENIED when what is there is damaged; a token that does not answer is
+ * ERROR_UNAVAILABLE or ERROR_INTERNAL. */
+bool limits_floor_read(struct session *s, const uint8_t id[KEY_ID_LEN], struct limits_floor *floor,
+    struct error *e) MUST_CHECK;
+
+/*
+ * Compares the limits of a key with what the token remembers, and raises that when
+ * it is lower. ERROR_DENIED when the limits are older, or are others of the same
+ * version: the key must sign nothing then.
+ *
+ * *refused becomes true, and is logged, when the token takes no such objects; on
+ * true, it is not tried again.
+ */
+bool limits_floor_check(
+    struct session *s, const struct key_limits *l, bool *refused, struct error *e) MUST_CHECK;
+
+/* key_limits_load, and then the above. */
+bool limits_floor_load(struct session *s, const char *state_dir, struct bytes id,
+    struct key_limits *l, bool *refused, struct error *e) MUST_CHECK;
+
+#endif

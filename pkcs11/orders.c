@@ -1,0 +1,436 @@
+#include "pkcs11/orders.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/sha.h>
+
+#include "daemon/core/encode.h"
+#include "daemon/core/log.h"
+#include "daemon/x509/cert.h"
+#include "daemon/x509/order.h"
+#include "daemon/x509/pem.h"
+#include "pkcs11/journal.h"
+#include "pkcs11/limits_chain.h"
+#include "pkcs11/limits_floor.h"
+
+/* Certificates that one order may bring. */
+#define CHAIN_MAX 16
+
+/* What operators compare with what they signed. */
+static void
+log_limits(const struct key_limits *l, const char *what)
+{
+	char digest[65], key[65];
+
+	hex_encode(l->document_sha256, sizeof l->document_sha256, digest);
+	hex_encode(l->spki_sha256, sizeof l->spki_sha256, key);
+	log_info(l->document.ca, "%s: key %s, limits version %u, SHA-256 %s", what, key,
+	    (unsigned)l->document.version, digest);
+}
+
+/* ---- ca-create */
+
+static bool
+check_place(const struct orders_env *env, const struct limits *l, struct error *e)
+{
+	if (strcmp(l->token, env->token) != 0)
+		return error_set(e, ERROR_DENIED,
+		    "the limits of CA %s are for a key on token '%s', and this is '%s'", l->ca,
+		    l->token, env->token);
+	if (!limits_allows_signer(l, env->signer_id))
+		return error_set(e, ERROR_DENIED,
+		    "the limits of CA %s do not name the signer id %u of this host", l->ca,
+		    env->signer_id);
+	return true;
+}
+
+/* Whoever orders keys for himself must not fill the directory. */
+static bool
+check_count(const struct orders_env *env, const uint8_t id[KEY_ID_LEN], struct error *e)
+{
+	uint8_t(*ids)[KEY_ID_LEN] = NULL;
+	size_t count = 0;
+	bool ok;
+
+	if (key_limits_is_known(env->state_dir, id))
+		return true;
+	ok = key_limits_list(env->state_dir, &ids, &count, e) &&
+	     (count < KEY_LIMITS_COUNT_MAX ||
+		 error_set(e, ERROR_LIMIT,
+		     "token '%s' has %zu keys with limits, and no more are made", env->token,
+		     count));
+	free(ids);
+	return ok;
+}
+
+/*
+ * The limits on the disk. When they are not there, the order brings them: a fresh one,
+ * or one of a key that the token remembers, since then nothing older than what was in
+ * force comes back by it.
+ */
+static bool
+keep_first(struct session *rw, const struct orders_env *env, const uint8_t id[KEY_ID_LEN],
+    const struct signproto_order *order, const struct limits_version *first, struct error *e)
+{
+	struct limits_version *kept = malloc(sizeof *kept);
+	struct limits_floor floor;
+	struct error why = ERROR_INIT;
+	bool there;
+
+	if (kept == NULL)
+		return error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
+	there = limits_chain_load(env->state_dir, id, NULL, kept, &why);
+	free(kept);
+	if (there)
+		return true;
+	if (why.code != ERROR_NOT_FOUND)
+		return error_set(e, why.code, "%s", why.text);
+	if (!limits_floor_read(rw, id, &floor, e))
+		return false;
+	if (floor.version == 0 && !statement_check_time(&first->statement, env->now, e))
+		return false;
+	return limits_chain_append(env->state_dir, id, 1, order, e);
+}
+
+/* Finds the pair, or makes it; the journal knows it before. One that was found, and of
+ * which the journal cannot tell what it was used for, stays closed, and every use of
+ * it says so. */
+static bool
+find_or_make(struct session *rw, const struct orders_env *env, const struct limits *l,
+    const uint8_t id[KEY_ID_LEN], struct key *key, struct error *e)
+{
+	struct bytes cka_id = {id, KEY_ID_LEN};
+	struct error why = ERROR_INIT;
+
+	if (key_find(rw, cka_id, key, &why)) {
+		if (!key_check(rw, key, e)) {
+			key_clear(key);
+			return false;
+		}
+		if (!journal_add_key(
+			env->journal, cka_id, JOURNAL_KEY_FOUND, journal_clock_now(), &why))
+			log_failure(LOG_LEVEL_WARNING, l->ca, &why);
+		return true;
+	}
+	if (why.code != ERROR_NOT_FOUND)
+		return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
+	return journal_add_key(env->journal, cka_id, JOURNAL_KEY_MADE, journal_clock_now(), e) &&
+	       key_generate(rw, l->algorithm, l->ca, id, key, e);
+}
+
+/* The key's own file, and what the token is to remember. Limits that are older than
+ * that are no failure here: the newer ones may still come, and nothing is signed
+ * before. */
+static bool
+keep_key(struct session *rw, const struct orders_env *env, const uint8_t id[KEY_ID_LEN],
+    const struct limits_version *first, const struct key *key, struct key_limits *l,
+    struct error *e)
+{
+	struct bytes cka_id = {id, KEY_ID_LEN};
+	struct error why = ERROR_INIT;
+	uint8_t digest[32];
+	bool refused = false;
+
+	if (key_limits_is_known(env->state_dir, id)) {
+		if (!key_limits_load(l, env->state_dir, cka_id, e) ||
+		    !spki_sha256(&key->spki, digest, e))
+			return false;
+		if (memcmp(digest, l->spki_sha256, sizeof digest) != 0)
+			return error_set(e, ERROR_DENIED,
+			    "the key of CA %s on the token is not the one that its limits were "
+			    "made for",
+			    l->document.ca);
+	} else if (!key_limits_init(l, id, &first->document, first->sha256, &key->spki, e) ||
+		   !key_limits_save(l, env->state_dir, e) ||
+		   !key_limits_load(l, env->state_dir, cka_id, e)) {
+		return false;
+	}
+	if (limits_floor_check(rw, l, &refused, &why) || why.code == ERROR_DENIED)
+		return true;
+	return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
+}
+
+bool
+orders_make_key(struct session *rw, const struct orders_env *env,
+    const struct signproto_order *order, uint8_t id[KEY_ID_LEN], struct key *key, struct error *e)
+{
+	struct limits_version *first = malloc(sizeof *first);
+	struct key_limits *l = malloc(sizeof *l);
+	bool ok = false;
+
+	*key = (struct key){0};
+	if (first == NULL || l == NULL) {
+		(void)error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
+		goto out;
+	}
+	if (!limits_chain_check_first(order, first, e) || !check_place(env, &first->document, e))
+		goto out;
+	limits_chain_id(first->sha256, id);
+	if (!check_count(env, id, e) || !keep_first(rw, env, id, order, first, e) ||
+	    !find_or_make(rw, env, &first->document, id, key, e))
+		goto out;
+	ok = keep_key(rw, env, id, first, key, l, e);
+	if (ok)
+		log_limits(l, "has its key");
+	else
+		key_clear(key);
+out:
+	free(first);
+	free(l);
+	return ok;
+}
+
+/* ---- ca-limits */
+
+/* Whether these are the limits in force already. */
+static bool
+is_in_force(const struct signproto_order *order, const struct key_limits *l)
+{
+	struct limits *document = malloc(sizeof *document);
+	struct error ignored = ERROR_INIT;
+	struct limits_body parts;
+	uint8_t digest[32];
+	bool same;
+
+	same = document != NULL && limits_body_parse(order->body, &parts, document, &ignored);
+	if (same) {
+		limits_sha256((const char *)parts.document.p, parts.document.len, digest);
+		same = memcmp(digest, l->document_sha256, sizeof digest) == 0;
+	}
+	free(document);
+	return same;
+}
+
+/* An expired order counts when the token says that it was in force once. */
+static bool
+check_fresh(const struct orders_env *env, const struct limits_version *v,
+    const struct limits_floor *floor, struct error *e)
+{
+	if (floor->version < v->document.version)
+		return statement_check_time(&v->statement, env->now, e);
+	if (floor->version == v->document.version &&
+	    memcmp(floor->sha256, v->sha256, sizeof floor->sha256) != 0)
+		return error_set(e, ERROR_DENIED,
+		    "the token remembers another version %u of the limits of CA %s",
+		    (unsigned)floor->version, v->document.ca);
+	return true;
+}
+
+/* *old has version and digest of l's document already. */
+static bool
+append(struct session *s, const struct orders_env *env, const struct signproto_order *order,
+    const struct key_limits *l, const struct limits_version *old, struct limits_version *fresh,
+    struct error *e)
+{
+	struct limits_floor floor;
+
+	return limits_chain_check_next(order, old, l->spki_sha256, fresh, e) &&
+	       limits_floor_read(s, l->id, &floor, e) && check_fresh(env, fresh, &floor, e) &&
+	       limits_chain_append(env->state_dir, l->id, fresh->document.version, order, e);
+}
+
+/* The token remembers the new version, or a newer one is still to come. */
+static bool
+raise(struct session *s, const struct orders_env *env, struct bytes id, struct key_limits *l,
+    struct error *e)
+{
+	struct error why = ERROR_INIT;
+	bool refused = false;
+
+	if (!key_limits_load(l, env->state_dir, id, e))
+		return false;
+	if (limits_floor_check(s, l, &refused, &why) || why.code == ERROR_DENIED)
+		return true;
+	return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
+}
+
+bool
+orders_set_limits(struct session *s, const struct orders_env *env, struct bytes id,
+    const struct signproto_order *order, struct error *e)
+{
+	struct limits_version *old = malloc(sizeof *old), *fresh = malloc(sizeof *fresh);
+	struct key_limits *l = malloc(sizeof *l);
+	bool ok = false;
+
+	if (old == NULL || fresh == NULL || l == NULL) {
+		(void)error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
+		goto out;
+	}
+	/* Not through the floor: this may be the version that is missing. */
+	if (!key_limits_load(l, env->state_dir, id, e))
+		goto out;
+	if (!is_in_force(order, l)) {
+		old->document = l->document;
+		memcpy(old->sha256, l->document_sha256, sizeof old->sha256);
+		if (!append(s, env, order, l, old, fresh, e))
+			goto out;
+	}
+	ok = raise(s, env, id, l, e);
+	if (ok)
+		log_limits(l, "has new limits");
+out:
+	free(old);
+	free(fresh);
+	free(l);
+	return ok;
+}
+
+/* ---- ca-install */
+
+static bool
+is_own(const struct key_limits *l, const struct certificate *c)
+{
+	struct error ignored = ERROR_INIT;
+	uint8_t digest[32];
+
+	return spki_sha256(&c->spki, digest, &ignored) &&
+	       memcmp(digest, l->spki_sha256, sizeof digest) == 0;
+}
+
+/* der has room for CERTIFICATE_MAX octets, and c points into it. */
+static bool
+find_own(const struct key_limits *l, struct bytes pem, uint8_t *der, struct certificate *c,
+    struct error *e)
+{
+	size_t len;
+
+	for (int i = 0; i < CHAIN_MAX; i++) {
+		struct error why = ERROR_INIT;
+
+		if (!pem_decode(&pem, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, &why)) {
+			if (why.code == ERROR_NOT_FOUND)
+				break;
+			return error_set(e, why.code, "%s", why.text);
+		}
+		if (certificate_parse((struct bytes){der, len}, c, &why) && is_own(l, c))
+			return true;
+	}
+	return error_set(e, ERROR_INPUT,
+	    "none of the certificates that are to be installed has the key of CA %s",
+	    l->document.ca);
+}
+
+static bool
+fail_certificate(const struct key_limits *l, const char *words, struct error *e)
+{
+	return error_set(e, ERROR_DENIED, "the certificate of CA %s does not fit its limits: %s",
+	    l->document.ca, words);
+}
+
+/* What the limits and RFC 5280 ask of the CA's own certificate. */
+static bool
+check_certificate(const struct key_limits *l, const struct certificate *c, struct error *e)
+{
+	const struct limits *d = &l->document;
+
+	if (!bytes_equal(c->subject, (struct bytes){d->subject, d->subject_len}))
+		return fail_certificate(l, "its subject is not, byte for byte, the limits'", e);
+	if (!c->has_basic_constraints || !c->ca)
+		return fail_certificate(l, "it is not one of a CA (RFC 5280 4.2.1.9)", e);
+	if (!c->has_key_usage || (c->key_usage & KU_KEY_CERT_SIGN) == 0)
+		return fail_certificate(l, "its key usage lacks keyCertSign (RFC 5280 4.2.1.3)", e);
+	if (!bytes_equal(c->subject_key_id, (struct bytes){l->key_id, sizeof l->key_id}))
+		return fail_certificate(l,
+		    "its subjectKeyIdentifier is not the one that the CA's certificates refer to "
+		    "(RFC 5280 4.2.1.2)",
+		    e);
+	if (d->path_length >= 0 && (c->path_length < 0 || c->path_length > d->path_length))
+		return fail_certificate(
+		    l, "its path length is more than allowed (RFC 5280 4.2.1.9)", e);
+	/* That of a subordinate is its parent's to say; what it signs ends with both. */
+	if (d->root && c->not_after > d->not_after)
+		return fail_certificate(l, "it is valid beyond the limits' not-after", e);
+	return true;
+}
+
+static void
+note(struct key_limits *l, const struct certificate *c, int64_t ordered)
+{
+	l->installed = true;
+	(void)SHA256(c->tbs.p, c->tbs.len, l->tbs_sha256);
+	l->not_before = c->not_before;
+	l->not_after = c->not_after;
+	l->path_length = c->path_length;
+	l->ordered = ordered;
+}
+
+static bool
+is_installed(const struct key_limits *l, const struct certificate *c)
+{
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+
+	(void)SHA256(c->tbs.p, c->tbs.len, digest);
+	return l->installed && memcmp(digest, l->tbs_sha256, sizeof digest) == 0;
+}
+
+static bool
+install(const struct orders_env *env, struct key_limits *l, const struct signproto_order *order,
+    const struct certificate *c, struct error *e)
+{
+	const struct limits *d = &l->document;
+	struct order_rules rules = {STATEMENT_CA_INSTALL, d->ca, d, LIMITS_RIGHT_LIMITS, d->quorum};
+	struct statement statement;
+
+	if (!order_verify(order, &rules, &statement, e) || !check_certificate(l, c, e))
+		return false;
+	if (is_installed(l, c))
+		return true;
+	if (d->root)
+		return error_set(e, ERROR_CONFLICT,
+		    "CA %s is a root: its certificate is the one that it signs itself, once",
+		    d->ca);
+	if (l->installed && statement.issued <= l->ordered)
+		return error_set(e, ERROR_CONFLICT,
+		    "CA %s has a certificate whose installation was ordered later than this one",
+		    d->ca);
+	if (!statement_check_time(&statement, env->now, e))
+		return false;
+	note(l, c, statement.issued);
+	if (!key_limits_save(l, env->state_dir, e))
+		return false;
+	log_limits(l, "has its certificate");
+	return true;
+}
+
+bool
+orders_install(struct session *s, const struct orders_env *env, struct bytes id,
+    const struct signproto_order *order, struct error *e)
+{
+	struct key_limits *l = malloc(sizeof *l);
+	uint8_t *der = malloc(CERTIFICATE_MAX);
+	struct certificate c;
+	bool refused = false, ok = false;
+
+	if (l == NULL || der == NULL)
+		(void)error_set(e, ERROR_SYSTEM, "no memory for a CA's certificate");
+	else
+		ok = limits_floor_load(s, env->state_dir, id, l, &refused, e) &&
+		     find_own(l, order->body, der, &c, e) && install(env, l, order, &c, e);
+	free(l);
+	free(der);
+	return ok;
+}
+
+/* ---- a root's own certificate */
+
+bool
+orders_note_root(
+    const struct orders_env *env, struct key_limits *l, struct bytes tbs, struct error *e)
+{
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+	struct certificate c;
+
+	if (!l->document.root)
+		return error_set(e, ERROR_INTERNAL, "CA %s is no root", l->document.ca);
+	(void)SHA256(tbs.p, tbs.len, digest);
+	if (l->installed)
+		return memcmp(digest, l->tbs_sha256, sizeof digest) == 0 ||
+		       error_set(e, ERROR_DENIED,
+			   "CA %s has signed its own certificate already, and this is another one",
+			   l->document.ca);
+	if (!tbs_certificate_parse(tbs, &c, e) || !check_certificate(l, &c, e))
+		return false;
+	note(l, &c, 0);
+	return key_limits_save(l, env->state_dir, e);
+}

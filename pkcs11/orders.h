@@ -1,0 +1,55 @@
+#ifndef CHANCERY_PKCS11_ORDERS_H
+#define CHANCERY_PKCS11_ORDERS_H
+
+/*
+ * Carrying out what operators ordered about keys: making one, changing its limits,
+ * installing its CA's certificate. Each may be repeated: what was done already is
+ * done, and after a crash the repetition finishes it.
+ *
+ * These functions write to the state directory and to the token, and must not run
+ * at the same time for one state directory.
+ */
+
+#include "daemon/core/signproto.h"
+#include "pkcs11/key.h"
+#include "pkcs11/limits.h"
+#include "pkcs11/session.h"
+
+struct journal;
+
+struct orders_env {
+	struct journal *journal; /* learns of each key before it can be used */
+	const char *state_dir;
+	const char *token;  /* the configuration's name of it */
+	uint16_t signer_id; /* of this host */
+	int64_t now;	    /* seconds since 1970 */
+};
+
+/*
+ * ca-create: makes the key that a first limits document is for, or finds it when it
+ * was made already, and keeps the limits. rw: a read-write session. On success key is
+ * filled in (key_clear).
+ *
+ * An order whose statement has expired makes no key, and brings back no limits that
+ * neither the state directory nor the token knows of.
+ */
+bool orders_make_key(struct session *rw, const struct orders_env *env,
+    const struct signproto_order *order, uint8_t id[KEY_ID_LEN], struct key *key,
+    struct error *e) MUST_CHECK;
+
+/* ca-limits: puts new limits into force for the key. */
+bool orders_set_limits(struct session *s, const struct orders_env *env, struct bytes id,
+    const struct signproto_order *order, struct error *e) MUST_CHECK;
+
+/* ca-install: takes the certificate of the CA whose key this is. A root needs no such
+ * order, since it has the one that it signed, and takes no other. */
+bool orders_install(struct session *s, const struct orders_env *env, struct bytes id,
+    const struct signproto_order *order, struct error *e) MUST_CHECK;
+
+/* A root is about to sign its own certificate, which the guard let through: notes it
+ * in *l and in the state directory. There is one such certificate; nothing is written
+ * when it is the one that is known. */
+bool orders_note_root(const struct orders_env *env, struct key_limits *l, struct bytes tbs,
+    struct error *e) MUST_CHECK;
+
+#endif
