@@ -25,6 +25,8 @@ static const struct db_statement stmt_revocation = {
     "decision_apply_revocation", "SELECT apply_revocation($1, $2, $3::smallint, $4)", 4};
 static const struct db_statement stmt_operator = {
     "decision_apply_operator", "SELECT apply_operator($1, $2, $3, $4, $5, $6)", 6};
+static const struct db_statement stmt_reseed = {
+    "decision_apply_reseed", "SELECT apply_reseed($1, $2, $3, $4)", 4};
 static const struct db_statement stmt_template = {
     "decision_apply_template", "SELECT apply_template($1, $2, $3, $4)", 4};
 
@@ -241,6 +243,18 @@ decision_apply_operator(struct db *db, struct decision_key key, const char *pers
 	db_param_text(&p, kind);
 	db_param_bytes(&p, spki);
 	return ask(db, &stmt_operator, &p, answer, arg, err);
+}
+
+struct db_pending *
+decision_apply_reseed(struct db *db, struct decision_key key, const char *token, int signer_id,
+    decision_done_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p;
+
+	begin_params(&p, key);
+	db_param_text(&p, token);
+	db_param_int64(&p, signer_id);
+	return ask(db, &stmt_reseed, &p, answer, arg, err);
 }
 
 struct db_pending *

@@ -89,11 +89,15 @@ struct db_pending *decision_apply_request(struct db *db, struct decision_key key
 /* revoke, hold, release; reason: CRLReason of a revocation. publish_s: a CRL is
  * wanted so many seconds later, -1: when the calendar makes one. */
 struct db_pending *decision_apply_revocation(struct db *db, struct decision_key key,
-    unsigned reason, int64_t publish_s, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+    unsigned reason, int64_t publish_s, decision_done_fn *answer, void *arg,
+    struct error *err) MUST_CHECK;
 /* kind: "operator_key" or "tls_client". */
 struct db_pending *decision_apply_operator(struct db *db, struct decision_key key,
     const char *person, const char *const *roles, size_t role_count, const char *kind,
     struct bytes spki, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+/* The signer has taken it. */
+struct db_pending *decision_apply_reseed(struct db *db, struct decision_key key, const char *token,
+    int signer_id, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 struct db_pending *decision_apply_template(struct db *db, struct decision_key key, const char *name,
     bool automatic, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 

@@ -6,6 +6,7 @@
 static const struct db_statement queries[FRONT_QUERY_COUNT] = {
     [FRONT_STATUS] = {"front_status", "SELECT chancery.api_status($1)", 1},
     [FRONT_TOKENS] = {"front_tokens", "SELECT chancery.api_tokens($1)", 1},
+    [FRONT_RESEED] = {"front_reseed", "SELECT chancery.api_reseed($1, $2, $3)", 3},
     [FRONT_CAS] = {"front_cas", "SELECT chancery.api_cas($1, $2, $3)", 3},
     [FRONT_CA] = {"front_ca", "SELECT chancery.api_ca($1, $2)", 2},
     [FRONT_CA_CSR] = {"front_ca_csr", "SELECT chancery.api_ca_csr($1, $2)", 2},

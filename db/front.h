@@ -22,6 +22,7 @@
 enum front_query {
 	FRONT_STATUS,		   /* identity */
 	FRONT_TOKENS,		   /* identity */
+	FRONT_RESEED,		   /* identity, token, signer */
 	FRONT_CAS,		   /* identity, limit, after: name */
 	FRONT_CA,		   /* identity, name */
 	FRONT_CA_CSR,		   /* identity, name -> JSON string of PEM */

@@ -56,9 +56,9 @@ LANGUAGE sql STABLE AS $$
         UNION ALL
         SELECT (limits_in_force(c.ca_id)).document
         FROM (SELECT DISTINCT g.ca_id FROM string_to_table(p_body, E'\n') l
-              JOIN token_key k ON l LIKE 'key: ' || encode(k.cka_id, 'hex') || '%'
+              JOIN token_key k ON k.token = limits_line(p_body, 'token') AND encode(k.cka_id, 'hex') = split_part(l, ' ', 2)
               JOIN generation g ON g.token_key_id = k.id
-              WHERE p_action = 'signer-reseed' ORDER BY g.ca_id) c) o (document)
+              WHERE p_action = 'signer-reseed' AND l LIKE 'key: %' ORDER BY g.ca_id) c) o (document)
     WHERE document IS NOT NULL
 $$;
 
@@ -390,6 +390,18 @@ BEGIN
     PERFORM close_decision(d, 'applied', format('%s is registered with the roles %s', p_name, array_to_string(p_roles, ', ')), NULL);
 END $$;
 
+-- The signer has taken the document and goes on.
+CREATE FUNCTION apply_reseed(p_id bigint, p_epoch int, p_token text, p_signer int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_id, p_epoch);
+BEGIN
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), 'signer.reseeded', p_token, jsonb_build_object('decision', d.public_id,
+        'signer_id', p_signer, 'signed', (SELECT to_jsonb(array_agg(person)) FROM ceremony_signers(d))));
+    PERFORM close_decision(d, 'applied', format('signer %s of token %s goes on', p_signer, p_token), NULL);
+    NOTIFY chancery_work;
+END $$;
+
 -- A new version of a template; the same text again changes nothing.
 CREATE FUNCTION apply_template(p_id bigint, p_epoch int, p_name text, p_automatic boolean)
 RETURNS void LANGUAGE plpgsql AS $$
@@ -431,6 +443,7 @@ GRANT EXECUTE ON FUNCTION
     apply_revocation,
     apply_operator,
     apply_template,
+    apply_reseed,
     expire_decisions
     TO chancery_issuer;
 

@@ -224,10 +224,78 @@ BEGIN
     RETURN v;
 END $$;
 
+-- ------------------------------------------------------------------- reseed
+
+-- The time in a serial number: octets 4 to 9 (daemon/x509/serial.h).
+CREATE FUNCTION serial_time(p_serial bytea) RETURNS timestamptz LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT to_timestamp(least(('x' || encode(substring(p_serial FROM 4 FOR 6), 'hex'))::bit(48)::bigint, 253402300799))
+$$;
+
+-- What was used last, as far as the database knows, and so the floor for a journal
+-- that begins anew: serials, and the approvals that led to certificates. Of the
+-- certificates the newest do, since they are stored in the order of their making,
+-- give or take a batch.
+CREATE FUNCTION last_use() RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    WITH used AS (
+        (SELECT serial, request_id FROM certificate ORDER BY id DESC LIMIT 1000)
+        UNION ALL
+        SELECT serial, request_id FROM intent_tbs)
+    SELECT greatest((SELECT max(serial_time(serial)) FROM used),
+        (SELECT max(limits_line(d.statement, 'issued')::timestamptz) FROM used u
+         JOIN decision d ON d.request_id = u.request_id AND d.action = 'approve' AND d.state = 'applied'),
+        (SELECT max(date_trunc('second', created_at)) FROM token_key))
+$$;
+
+CREATE FUNCTION reseed_scopes(p_token_key bigint) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('scope', encode(sha256(s.idp), 'hex'), 'number', s.last_number::text,
+        'base', b.number::text, 'this_update', api_time(t.this_update)) ORDER BY s.idp IS NOT NULL, sha256(s.idp)), '[]')
+    FROM crl_scope s
+    CROSS JOIN LATERAL (SELECT max(number) AS number FROM crl WHERE scope_id = s.id AND NOT delta AND state = 'issued') b
+    CROSS JOIN LATERAL (SELECT max(this_update) AS this_update FROM crl WHERE scope_id = s.id) t
+    WHERE s.token_key_id = p_token_key AND s.last_number > 0
+$$;
+
+-- What a reseed of a signer's journal has to say: its challenge, and where each of
+-- the keys that it may use goes on. p_signer NULL: of the token's only closed one.
+CREATE FUNCTION chancery.api_reseed(p_identity text, p_token text, p_signer int) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    t token_status;
+    v_count int;
+BEGIN
+    PERFORM api_reader(p_identity);
+    SELECT count(*) INTO v_count FROM token_status WHERE token = p_token AND (p_signer IS NULL OR signer_id = p_signer)
+        AND (p_signer IS NOT NULL OR state = 'closed' OR (SELECT count(*) FROM token_status WHERE token = p_token) = 1);
+    IF v_count = 0 THEN
+        PERFORM api_fail('CH404', CASE WHEN p_signer IS NOT NULL
+            THEN format('signer %s reports no token "%s"', p_signer, left(p_token, 64))
+            ELSE format('no closed signer reports a token "%s"; "chancery token status" shows them all', left(p_token, 64)) END);
+    ELSIF v_count > 1 THEN
+        PERFORM api_fail('CH409', format('several signers of token "%s" are closed: say which, they are %s', p_token,
+            (SELECT string_agg(signer_id::text, ', ' ORDER BY signer_id) FROM token_status
+             WHERE token = p_token AND state = 'closed')));
+    END IF;
+    SELECT * INTO t FROM token_status WHERE token = p_token AND (p_signer IS NULL OR signer_id = p_signer)
+    ORDER BY state = 'closed' DESC LIMIT 1;
+    IF t.challenge IS NULL THEN
+        PERFORM api_fail('CH409', format('signer %s of token "%s" tells no challenge of its journal: %s', t.signer_id, p_token,
+            t.sentence));
+    END IF;
+    RETURN jsonb_build_object('token', t.token, 'signer_id', t.signer_id, 'state', t.state, 'sentence', t.sentence,
+        'journal', t.journal, 'challenge', t.challenge, 'floor', api_time(last_use()),
+        'keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', encode(k.cka_id, 'hex'), 'ca', a.name,
+                'scopes', reseed_scopes(k.id)) ORDER BY k.cka_id), '[]')
+            FROM token_key k
+            JOIN LATERAL (SELECT ca_id FROM generation WHERE token_key_id = k.id LIMIT 1) g ON true
+            JOIN ca a ON a.id = g.ca_id
+            WHERE k.token = p_token AND t.signer_id::text = ANY (
+                string_to_array(limits_line((limits_in_force(a.id)).document, 'signer-ids'), ','))));
+END $$;
+
 -- ------------------------------------------------------------------- rights
 
 GRANT EXECUTE ON FUNCTION ceremony_needs, ceremony_signatures, unnamed_sentence, ceremony_begin, ceremony_go_on, signature_obstacle,
-    decision_json TO chancery_api;
+    decision_json, serial_time, last_use, reseed_scopes TO chancery_api;
 GRANT EXECUTE ON FUNCTION api_time TO chancery_issuer; -- for expire_decisions
 
 DO $$
@@ -235,7 +303,8 @@ DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT unnest(ARRAY['chancery.api_signer(text,text,bytea)', 'chancery.api_sign(text,text,bytea,bytea)',
-                 'chancery.api_decision(text,text)', 'chancery.api_decisions(text,text,int,text)', 'chancery.api_ca_limits(text,text,int)'])::regprocedure LOOP
+                 'chancery.api_decision(text,text)', 'chancery.api_decisions(text,text,int,text)', 'chancery.api_ca_limits(text,text,int)',
+                 'chancery.api_reseed(text,text,int)'])::regprocedure LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO chancery_api', f);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO chancery_front', f);

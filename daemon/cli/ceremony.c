@@ -21,38 +21,54 @@ desk_clear(struct desk *desk)
 	desk->count = 0;
 }
 
-static const char *
-person_of(const struct limits *l, const struct operator_key *key)
+const char *
+ceremony_person(const struct ceremony_rules *rules, struct bytes spki)
 {
-	const struct limits_operator *o = limits_find_operator(
-	    l, (struct bytes){key->spki, key->spki_len});
+	for (size_t i = 0; i < rules->count; i++) {
+		const struct limits_operator *o = limits_find_operator(rules->of[i], spki);
 
-	return o != NULL ? o->person : "";
+		if (o != NULL && (o->rights & LIMITS_RIGHT_LIMITS) != 0)
+			return o->person;
+	}
+	return NULL;
+}
+
+bool
+ceremony_check_signer(const struct ceremony_rules *rules, struct bytes spki, struct error *e)
+{
+	if (rules->count == 0)
+		return error_set(e, ERROR_CONFLICT, "no limits say who may sign this");
+	return ceremony_person(rules, spki) != NULL || limits_check_signer(rules->of[0], spki, e);
+}
+
+static struct bytes
+spki_of(const struct operator_key *key)
+{
+	return (struct bytes){key->spki, key->spki_len};
 }
 
 /* Each key must count: named, and of another person than those before it. */
 static bool
 check_key(const struct cli *cli, const struct desk *desk, const struct operator_key *key,
-    const char *file, const struct limits *l, struct error *e)
+    const char *file, const struct ceremony_rules *rules, struct error *e)
 {
-	const char *person = person_of(l, key);
+	const char *person;
+	bool again;
 
-	if (!limits_check_signer(l, (struct bytes){key->spki, key->spki_len}, e))
+	if (!ceremony_check_signer(rules, spki_of(key), e))
 		return error_wrap(e, "%s", file);
-	if (strcmp(person, person_of(l, cli->key)) == 0)
-		return error_set(e, ERROR_INPUT,
-		    "%s is %s's, who signs already: each person counts once", file, person);
-	for (size_t i = 0; i < desk->count; i++) {
-		if (strcmp(person, person_of(l, &desk->keys[i])) == 0)
-			return error_set(e, ERROR_INPUT,
-			    "%s is %s's, who signs already: each person counts once", file, person);
-	}
-	return true;
+	person = ceremony_person(rules, spki_of(key));
+	again = strcmp(person, ceremony_person(rules, spki_of(cli->key))) == 0;
+	for (size_t i = 0; i < desk->count && !again; i++)
+		again = strcmp(person, ceremony_person(rules, spki_of(&desk->keys[i]))) == 0;
+	return !again ||
+	       error_set(e, ERROR_INPUT, "%s is %s's, who signs already: each person counts once",
+		   file, person);
 }
 
 static bool
-load_key(
-    struct cli *cli, struct desk *desk, const char *file, const struct limits *l, struct error *e)
+load_key(struct cli *cli, struct desk *desk, const char *file, const struct ceremony_rules *rules,
+    struct error *e)
 {
 	struct operator_key *key = &desk->keys[desk->count];
 	struct secret *passphrase;
@@ -66,7 +82,7 @@ load_key(
 	passphrase = secret_read_one(cli->options, (unsigned)desk->count + 1, words, e);
 	ok = passphrase != NULL && operator_key_load(file, passphrase, key, e);
 	secret_free(passphrase);
-	if (ok && !check_key(cli, desk, key, file, l, e)) {
+	if (ok && !check_key(cli, desk, key, file, rules, e)) {
 		operator_key_clear(key);
 		return false;
 	}
@@ -76,17 +92,16 @@ load_key(
 
 /* All keys are open before the first signs: a wrong passphrase leaves no half. */
 static bool
-open_desk(struct cli *cli, const struct limits *l, struct desk *desk, struct error *e)
+open_desk(struct cli *cli, const struct ceremony_rules *rules, struct desk *desk, struct error *e)
 {
 	const char *file;
 	size_t at = 0;
 
 	desk->count = 0;
-	if (!decision_unlock(cli, e) ||
-	    !limits_check_signer(l, (struct bytes){cli->key->spki, cli->key->spki_len}, e))
+	if (!decision_unlock(cli, e) || !ceremony_check_signer(rules, spki_of(cli->key), e))
 		return false;
 	while ((file = option_next(cli->options, OPTION_ALSO_SIGN, &at)) != NULL) {
-		if (!load_key(cli, desk, file, l, e)) {
+		if (!load_key(cli, desk, file, rules, e)) {
 			desk_clear(desk);
 			return false;
 		}
@@ -192,12 +207,22 @@ count_desk(const struct cli *cli)
 	return n;
 }
 
+static unsigned
+greatest_quorum(const struct ceremony_rules *rules)
+{
+	unsigned most = 0;
+
+	for (size_t i = 0; i < rules->count; i++)
+		most = rules->of[i]->quorum > most ? rules->of[i]->quorum : most;
+	return most;
+}
+
 bool
-ceremony_order(struct cli *cli, struct statement *s, const char *body, const struct limits *l,
-    json_t **outcome, struct error *e)
+ceremony_order(struct cli *cli, struct statement *s, const char *body,
+    const struct ceremony_rules *rules, json_t **outcome, struct error *e)
 {
 	/* Minutes where all are here; days where others have to be asked. */
-	bool here = 1 + count_desk(cli) >= l->quorum;
+	bool here = 1 + count_desk(cli) >= greatest_quorum(rules);
 	struct decision d;
 	struct desk desk;
 	bool ok;
@@ -205,7 +230,7 @@ ceremony_order(struct cli *cli, struct statement *s, const char *body, const str
 	*outcome = NULL;
 	if (!decision_prepare_for(
 		s, body, here ? DECISION_LIFE_S : STATEMENT_LIFE_CEREMONY_S, &d, e) ||
-	    !open_desk(cli, l, &desk, e))
+	    !open_desk(cli, rules, &desk, e))
 		return false;
 	ok = decision_hand_in(cli, &d, e) && sign_with_desk(cli, &d, &desk, e) &&
 	     end(cli, &d, outcome, e);
@@ -214,14 +239,14 @@ ceremony_order(struct cli *cli, struct statement *s, const char *body, const str
 }
 
 bool
-ceremony_sign(
-    struct cli *cli, struct decision *d, const struct limits *l, json_t **outcome, struct error *e)
+ceremony_sign(struct cli *cli, struct decision *d, const struct ceremony_rules *rules,
+    json_t **outcome, struct error *e)
 {
 	struct desk desk;
 	bool ok;
 
 	*outcome = NULL;
-	if (!open_desk(cli, l, &desk, e))
+	if (!open_desk(cli, rules, &desk, e))
 		return false;
 	ok = add_signature(cli, d, cli->key, e) && sign_with_desk(cli, d, &desk, e) &&
 	     end(cli, d, outcome, e);

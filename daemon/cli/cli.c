@@ -67,6 +67,8 @@ const struct cli_command cli_commands[] = {
 	cmd_template_apply},
     {"template", "show", "NAME", 1, 1, "a template's newest version", NO_OWN, cmd_template_show},
     {"token", "status", "", 0, 0, "the tokens that CAs sign with", NO_OWN, cmd_token_status},
+    {"signer", "reseed", "TOKEN", 1, 1, "say where a signer goes on whose journal is closed",
+	OWN(OPTION_SIGNER, OPTION_CA, OPTION_ALSO_SIGN), cmd_signer_reseed},
     {"status", NULL, "", 0, 0, "the service at a glance", NO_OWN, cmd_status},
     {"doctor", NULL, "[CA]", 0, 1, "what is wrong, here and where clients look", NO_OWN,
 	cmd_doctor},

@@ -121,6 +121,7 @@ cli_handler cmd_cert_list, cmd_cert_show, cmd_cert_get, cmd_cert_revoke, cmd_cer
 cli_handler cmd_crl_issue, cmd_crl_show;
 cli_handler cmd_publish_status, cmd_publish_retry;
 cli_handler cmd_template_list, cmd_template_apply, cmd_template_show;
+cli_handler cmd_signer_reseed;
 cli_handler cmd_token_status, cmd_status, cmd_doctor;
 
 #endif

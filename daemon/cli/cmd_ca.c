@@ -73,7 +73,7 @@ create(struct cli *cli, const char *ca, struct limits_draft *draft, struct error
 	cli_note("The limits of the key of CA %s, version 1, SHA-256 %s:", ca, draft->sha256);
 	limits_show(stderr, draft->text, (int64_t)time(NULL));
 	if (!put_ca(&s, ca, e) ||
-	    !ceremony_order(cli, &s, draft->body, &draft->limits, &outcome, e))
+	    !ceremony_order(cli, &s, draft->body, &CEREMONY_RULE(&draft->limits), &outcome, e))
 		return false;
 	if (outcome != NULL) {
 		decision_print(cli, outcome);
@@ -119,7 +119,7 @@ install(struct cli *cli, const char *ca, const char *chain, struct error *e)
 	bool ok;
 
 	ok = put_ca(&s, ca, e) && limits_current_load(cli, ca, &current, e) &&
-	     ceremony_order(cli, &s, chain, &current->limits, &outcome, e);
+	     ceremony_order(cli, &s, chain, &CEREMONY_RULE(&current->limits), &outcome, e);
 	if (ok && outcome != NULL)
 		decision_print(cli, outcome);
 	limits_current_free(current);

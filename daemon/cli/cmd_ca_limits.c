@@ -40,7 +40,7 @@ order(struct cli *cli, const char *ca, const struct limits_current *current,
 	limits_show_change(stderr, current->text, draft->text, (int64_t)time(NULL));
 	if (!decision_put(s.ca, sizeof s.ca, "a CA's name", ca, e) ||
 	    !decision_put(s.object, sizeof s.object, "a CA's name", ca, e) ||
-	    !ceremony_order(cli, &s, draft->body, &current->limits, &outcome, e))
+	    !ceremony_order(cli, &s, draft->body, &CEREMONY_RULE(&current->limits), &outcome, e))
 		return false;
 	if (outcome != NULL) {
 		decision_print(cli, outcome);

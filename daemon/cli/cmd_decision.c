@@ -109,7 +109,7 @@ check_open(const struct shown_decision *d, struct error *e)
 
 	if (state == NULL)
 		return error_set(e, ERROR_INTERNAL, "the service's answer has no state");
-	if (d->counts == NULL)
+	if (d->rules.count == 0)
 		return error_set(e, ERROR_CONFLICT, "a decision %s takes one signature only",
 		    statement_action_name(d->statement.action));
 	if (strcmp(state, "collecting") != 0)
@@ -130,18 +130,17 @@ check_twice(const struct shown_decision *d, const char *me, struct error *e)
 
 	json_array_foreach(json_object_get(d->answer, "signatures"), i, one)
 	{
-		const char *base64 = json_string_value(json_object_get(one, "spki"));
+		const char *base64 = json_string_value(json_object_get(one, "spki")), *person;
 		uint8_t spki[STATEMENT_SPKI_MAX];
 		struct error ignored = ERROR_INIT;
-		const struct limits_operator *o;
 		size_t len;
 
 		if (base64 == NULL ||
 		    !base64_decode((struct bytes){(const uint8_t *)base64, strlen(base64)}, false,
 			spki, sizeof spki, &len, &ignored))
 			continue;
-		o = limits_find_operator(d->counts, (struct bytes){spki, len});
-		if (o != NULL && strcmp(o->person, me) == 0)
+		person = ceremony_person(&d->rules, (struct bytes){spki, len});
+		if (person != NULL && strcmp(person, me) == 0)
 			return error_set(e, ERROR_CONFLICT,
 			    "you (%s) have signed decision %s already: each person counts once, "
 			    "and "
@@ -155,24 +154,24 @@ static bool
 sign(struct cli *cli, const struct shown_decision *d, struct error *e)
 {
 	struct decision decision = {.len = strlen(d->text), .body = d->body};
-	const struct limits_operator *me;
+	const char *me;
 	uint8_t spki[STATEMENT_SPKI_MAX];
 	json_t *outcome = NULL;
 	char sha256[65];
 	size_t len;
 
 	if (!decision_own_key(cli, spki, &len, e) ||
-	    !limits_check_signer(d->counts, (struct bytes){spki, len}, e))
+	    !ceremony_check_signer(&d->rules, (struct bytes){spki, len}, e))
 		return false;
-	me = limits_find_operator(d->counts, (struct bytes){spki, len});
-	if (!check_twice(d, me->person, e) ||
+	me = ceremony_person(&d->rules, (struct bytes){spki, len});
+	if (!check_twice(d, me, e) ||
 	    !decision_put(decision.text, sizeof decision.text, "a statement", d->text, e) ||
 	    !decision_put(decision.id, sizeof decision.id, "a decision's id",
 		json_string_value(json_object_get(d->answer, "id")), e) ||
 	    !shown_decision_print(d, stderr, e))
 		return false;
-	cli_note("To be signed by you, %s: the statement above.", me->person);
-	if (!ceremony_sign(cli, &decision, d->counts, &outcome, e))
+	cli_note("To be signed by you, %s: the statement above.", me);
+	if (!ceremony_sign(cli, &decision, &d->rules, &outcome, e))
 		return false;
 	if (outcome != NULL)
 		decision_print(cli, outcome);

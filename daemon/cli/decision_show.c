@@ -73,6 +73,81 @@ read_limits(struct cli *cli, struct shown_decision *d, struct error *e)
 	return true;
 }
 
+/* The document that the key on the token commits to is the first. */
+static bool
+check_key_id(struct cli *cli, const struct reseed_key *key, const struct limits_current *current,
+    struct error *e)
+{
+	char path[CLI_PATH_MAX], id[2 * RESEED_KEY_ID_MAX + 1];
+	json_t *first = NULL;
+	const char *sha256;
+	bool ok;
+
+	if (!cli_path(path, "/v1/cas/", key->ca, "/limits?version=1", e) ||
+	    !cli_get_object(cli, path, "ca", key->ca, &first, e))
+		return false;
+	hex_encode(key->id, key->id_len, id);
+	sha256 = cli_member(first, "sha256", e);
+	ok = sha256 != NULL &&
+	     (strncmp(sha256, id, strlen(id)) == 0 ||
+		 error_set(e, ERROR_INPUT,
+		     "the key %s is not that of CA %s, whose first limits have the "
+		     "SHA-256 %s",
+		     id, current->limits.ca, sha256));
+	json_decref(first);
+	return ok;
+}
+
+void
+reseed_keys_free(struct limits_current **keys, size_t count)
+{
+	for (size_t i = 0; keys != NULL && i < count; i++)
+		limits_current_free(keys[i]);
+	free(keys);
+}
+
+bool
+reseed_keys_load(
+    struct cli *cli, const struct reseed *r, struct limits_current ***keys, struct error *e)
+{
+	struct limits_current **all = calloc(r->key_count, sizeof(struct limits_current *));
+
+	if (all == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating limits");
+	for (size_t i = 0; i < r->key_count; i++) {
+		if (!limits_current_load(cli, r->keys[i].ca, &all[i], e) ||
+		    !check_key_id(cli, &r->keys[i], all[i], e)) {
+			reseed_keys_free(all, r->key_count);
+			return false;
+		}
+	}
+	*keys = all;
+	return true;
+}
+
+static bool
+read_reseed(struct cli *cli, struct shown_decision *d, struct error *e)
+{
+	struct reseed *r = malloc(sizeof *r);
+	bool ok;
+
+	if (r == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a reseed document");
+	ok = reseed_parse(d->body, strlen(d->body), r, e);
+	if (ok && strcmp(r->token, d->statement.object) != 0)
+		ok = error_set(e, ERROR_INPUT,
+		    "the statement is about token %s, but the document is about %s",
+		    d->statement.object, r->token);
+	ok = ok && reseed_keys_load(cli, r, &d->keys, e);
+	if (ok) {
+		d->key_count = r->key_count;
+		for (size_t i = 0; i < d->key_count; i++)
+			d->rules.of[d->rules.count++] = &d->keys[i]->limits;
+	}
+	free(r);
+	return ok;
+}
+
 /* What the decision is about beyond its text. Of one that is carried out, the
  * limits in force may be its own by now. */
 static bool
@@ -83,23 +158,24 @@ read_subject(struct cli *cli, struct shown_decision *d, struct error *e)
 
 	switch (d->statement.action) {
 	case STATEMENT_CA_CREATE:
-		d->counts = NULL;
 		if (!read_limits(cli, d, e))
 			return false;
-		d->counts = d->fresh;
+		d->rules = CEREMONY_RULE(d->fresh);
 		return true;
 	case STATEMENT_CA_LIMITS:
 		if (!limits_current_load(cli, d->statement.ca, &d->current, e) ||
 		    !read_limits(cli, d, e))
 			return false;
-		d->counts = &d->current->limits;
+		d->rules = CEREMONY_RULE(&d->current->limits);
 		return !open || limits_check_change(&d->current->limits, d->current->sha256,
 				    d->current->key, d->fresh, e);
 	case STATEMENT_CA_INSTALL:
 		if (!limits_current_load(cli, d->statement.ca, &d->current, e))
 			return false;
-		d->counts = &d->current->limits;
+		d->rules = CEREMONY_RULE(&d->current->limits);
 		return true;
+	case STATEMENT_SIGNER_RESEED:
+		return read_reseed(cli, d, e);
 	default:
 		return true;
 	}
@@ -131,6 +207,7 @@ shown_decision_clear(struct shown_decision *d)
 {
 	limits_current_free(d->current);
 	people_free(&d->people);
+	reseed_keys_free(d->keys, d->key_count);
 	free(d->fresh);
 	json_decref(d->answer);
 	*d = (struct shown_decision){0};
@@ -335,7 +412,10 @@ shown_decision_print(const struct shown_decision *d, FILE *out, struct error *e)
 		put_limits(d, out);
 	else if (d->statement.action == STATEMENT_CA_INSTALL && !put_chain(d, out, e))
 		return false;
-	else if (d->body != NULL && d->statement.action != STATEMENT_CA_INSTALL) {
+	else if (d->statement.action == STATEMENT_SIGNER_RESEED) {
+		(void)fprintf(out, "Where the signer of token %s goes on:\n", d->statement.object);
+		limits_show(out, d->body, (int64_t)time(NULL));
+	} else if (d->body != NULL && d->statement.action != STATEMENT_CA_INSTALL) {
 		(void)fprintf(out, "What goes with the statement:\n");
 		put_text(out, "  ", d->body);
 	}

@@ -99,6 +99,18 @@ explain(const char *line, int64_t now, char *out, size_t size)
 		(void)snprintf(out, size, "names are not restricted");
 	else if (strncmp(line, "signer-ids:", 11) == 0)
 		(void)snprintf(out, size, "only these signers may use the key");
+	else if (strncmp(line, "challenge:", 10) == 0)
+		(void)snprintf(
+		    out, size, "of the journal that is closed; its signer logs the same");
+	else if (strncmp(line, "floor:", 6) == 0)
+		(void)snprintf(out, size,
+		    "serial numbers and approvals up to then are over: nothing signed later may be "
+		    "unknown to the database");
+	else if (strncmp(line, "crl:", 4) == 0)
+		(void)snprintf(out, size,
+		    "no number up to this one is used again: compare it with the newest CRL that "
+		    "was "
+		    "published");
 }
 
 /* -------------------------------------------------------------------- lines */

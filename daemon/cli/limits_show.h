@@ -2,8 +2,8 @@
 #define CHANCERY_CLI_LIMITS_SHOW_H
 
 /*
- * Limits documents as people read them: every line as it is signed, and below
- * those that are for machines what they mean.
+ * Limits documents, and those of a reseed, as people read them: every line as it is
+ * signed, and below those that are for machines what they mean.
  */
 
 #include <stdint.h>

@@ -41,6 +41,7 @@ static const struct {
     [OPTION_REMOVE_OPERATOR] = {"remove-operator", "PERSON",
 	"a person no longer to be named; repeatable", true},
     [OPTION_ROLE] = {"role", "ROLE", "administrator, manager, auditor, submitter; repeatable"},
+    [OPTION_SIGNER] = {"signer", "N", "the signer's id, where several have the token"},
     [OPTION_STATE] = {"state", "STATE", "only those in that state"},
     [OPTION_TEMPLATE] = {"template", "NAME", "the template's name"},
     [OPTION_TLS] = {"tls", NULL, "the key is of a TLS client certificate, not an operator's"},

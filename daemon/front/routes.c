@@ -24,6 +24,8 @@ const struct route routes[] = {
 
     {"GET", "/v1/status", DOORS_API, api_ask, FRONT_STATUS, 200, JSON, 0, {{0}}},
     {"GET", "/v1/tokens", DOORS_API, api_ask, FRONT_TOKENS, 200, JSON, 0, {{0}}},
+    {"GET", "/v1/tokens/{token}/reseed", DOORS_API, api_ask, FRONT_RESEED, 200, JSON, 0,
+	{{"token", PARAM_TEXT}, {"signer", PARAM_INT}}},
     {"GET", "/v1/openapi.yaml", DOORS_API, api_openapi, 0, 200, "application/yaml", 0, {{0}}},
 
     {"GET", "/v1/cas", DOORS_API, api_ask, FRONT_CAS, 200, JSON, 0,

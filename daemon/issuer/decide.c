@@ -9,6 +9,7 @@
 #include "daemon/core/log.h"
 #include "daemon/issuer/decision_check.h"
 #include "daemon/issuer/limits_order.h"
+#include "daemon/issuer/reseed_order.h"
 #include "daemon/x509/crl.h"
 #include "daemon/x509/template.h"
 #include "db/decision.h"
@@ -291,7 +292,7 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 	case STATEMENT_CA_LIMITS:
 		return limits_order_change(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_SIGNER_RESEED:
-		break;
+		return reseed_order(&d->env.orders, row, s, on_applied, t, e);
 	}
 	return error_set(e, ERROR_INTERNAL, "no way to apply %s", row->action);
 }

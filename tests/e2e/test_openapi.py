@@ -120,7 +120,8 @@ def world(front, new_dir):
         (demo.scope, crl),
     )
     front.database.execute(
-        "SET search_path = chancery_store; SELECT report_token(1, 'main', 'ready', 'ready', 'l', 's', 'm', 2, 3, now())"
+        "SET search_path = chancery_store; SELECT report_token(1, 'main', 'closed', 'x', 'l', 's', 'm', 2, 3, now(), 'gone', "
+        "repeat('0f', 16)); SELECT report_token(2, 'main', 'ready', 'ready', 'l', 's', 'm', 2, 3, now())"
     )
     return {
         "key": alice,
@@ -150,6 +151,8 @@ def identifier(path, world):
         return world["fresh"] if path.endswith("withdraw") else world["request"]
     if path.endswith("/signatures"):
         return world["ceremony"]
+    if path.startswith("/v1/tokens"):
+        return "main"
     if path.startswith("/v1/decisions"):
         return world["decision"]
     return "demo"
@@ -236,7 +239,7 @@ def test_documented_refusals(front, document, world, new_dir):
     for path, method in operations(document):
         responses = document.root["paths"][path][method.lower()]["responses"]
         if "400" in responses and method == "GET":
-            query = next(p for p in ("limit=x", "wait=x", "version=x", "chain=x")
+            query = next(p for p in ("limit=x", "wait=x", "version=x", "chain=x", "signer=x")
                          if p.split("=")[0] in [document.resolve(q)["name"] for q in
                                                 document.root["paths"][path]["get"]["parameters"]])  # fmt: skip
             document.check(path, method, call(front, api, path, method, world, "?" + query))
@@ -274,6 +277,9 @@ def test_documented_refusals(front, document, world, new_dir):
     document.check(path, "POST", api.post(to_sign, signature(world, world["bob"])))  # has signed: 409
     document.check(path, "POST", api.post(path.replace("{id}", nobody), signature(world, world["bob"])))
     document.check("/v1/decisions", "GET", api.get("/v1/decisions", after=nobody))
+    answer = api.get("/v1/tokens/main/reseed", signer=2)
+    assert answer.status == 409 and "tells no challenge" in answer.error_message
+    document.check("/v1/tokens/{token}/reseed", "GET", answer)
     gone = decision(statement("crl-issue", ca="nobody", object="full"), world["key"])
     document.check("/v1/decisions", "POST", api.post("/v1/decisions", gone))
     assert "chancery-statement: 1" in text
