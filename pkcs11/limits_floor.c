@@ -7,7 +7,8 @@
 #include "daemon/core/log.h"
 #include "pkcs11/anchor.h"
 
-#define VALUE_LEN (4 + 32) /* version, digest */
+/* Version, digest, whether there is a certificate, when it was ordered, its digest. */
+#define VALUE_LEN (4 + 32 + 1 + 8 + 32)
 
 static void
 label_of(const uint8_t id[KEY_ID_LEN], char out[ANCHOR_LABEL_MAX + 1])
@@ -19,23 +20,51 @@ label_of(const uint8_t id[KEY_ID_LEN], char out[ANCHOR_LABEL_MAX + 1])
 }
 
 static void
+put_number(uint8_t **at, uint64_t v, int octets)
+{
+	for (int i = octets - 1; i >= 0; i--)
+		*(*at)++ = (uint8_t)(v >> (8 * i));
+}
+
+static uint64_t
+take_number(const uint8_t **at, int octets)
+{
+	uint64_t v = 0;
+
+	for (int i = 0; i < octets; i++)
+		v = v << 8 | *(*at)++;
+	return v;
+}
+
+static void
 encode(const struct limits_floor *floor, uint8_t out[VALUE_LEN])
 {
-	for (int i = 0; i < 4; i++)
-		out[i] = (uint8_t)(floor->version >> (24 - 8 * i));
-	memcpy(out + 4, floor->sha256, sizeof floor->sha256);
+	uint8_t *at = out;
+
+	put_number(&at, floor->version, 4);
+	memcpy(at, floor->sha256, 32);
+	at += 32;
+	put_number(&at, floor->has_certificate, 1);
+	put_number(&at, (uint64_t)floor->ordered, 8);
+	memcpy(at, floor->tbs_sha256, 32);
 }
 
 static bool
 decode(const uint8_t *value, size_t len, struct limits_floor *floor)
 {
+	const uint8_t *at = value;
+	uint64_t has;
+
 	if (len != VALUE_LEN)
 		return false;
-	floor->version = 0;
-	for (int i = 0; i < 4; i++)
-		floor->version = floor->version << 8 | value[i];
-	memcpy(floor->sha256, value + 4, sizeof floor->sha256);
-	return floor->version > 0;
+	floor->version = (uint32_t)take_number(&at, 4);
+	memcpy(floor->sha256, at, 32);
+	at += 32;
+	has = take_number(&at, 1);
+	floor->has_certificate = has == 1;
+	floor->ordered = (int64_t)take_number(&at, 8);
+	memcpy(floor->tbs_sha256, at, 32);
+	return floor->version > 0 && has <= 1;
 }
 
 bool
@@ -65,10 +94,71 @@ limits_floor_read(
 	return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
 }
 
-static bool
-raise_floor(struct session *s, const struct key_limits *l, bool *refused, struct error *e)
+/* ---- comparing */
+
+bool
+limits_floor_compare_document(
+    const struct limits_floor *floor, const struct key_limits *l, struct error *e)
 {
-	struct limits_floor floor = {.version = l->document.version};
+	uint32_t own = l->document.version;
+
+	if (floor->version > own)
+		return error_set(e, ERROR_DENIED,
+		    "the limits of CA %s here are version %u, and the token remembers version %u: "
+		    "an older copy of the signer's state directory was put back, or the newer ones "
+		    "did not come here, and the key signs nothing until they are there",
+		    l->document.ca, (unsigned)own, (unsigned)floor->version);
+	if (floor->version == own &&
+	    memcmp(floor->sha256, l->document_sha256, sizeof floor->sha256) != 0)
+		return error_set(e, ERROR_DENIED,
+		    "the limits of CA %s here are another version %u than the one that the token "
+		    "remembers: the key signs nothing until those are restored",
+		    l->document.ca, (unsigned)own);
+	return true;
+}
+
+/* Whether the CA's certificate is the one that was installed last. *newer: it is, and
+ * the token does not know. */
+static bool
+compare_certificate(
+    const struct limits_floor *floor, const struct key_limits *l, bool *newer, struct error *e)
+{
+	*newer = l->installed;
+	if (!floor->has_certificate)
+		return true;
+	if (l->installed && memcmp(floor->tbs_sha256, l->tbs_sha256, sizeof l->tbs_sha256) == 0) {
+		*newer = false;
+		return true;
+	}
+	if (l->installed && l->ordered > floor->ordered)
+		return true;
+	return error_set(e, ERROR_DENIED,
+	    "the token remembers a certificate of CA %s that was installed %s: an older copy of "
+	    "the signer's state directory was put back, or the certificate did not come here, and "
+	    "the key signs nothing until it is there",
+	    l->document.ca, l->installed ? "later than the one here" : "and is not here");
+}
+
+/* The newer of both, of limits and certificate each by itself. */
+static struct limits_floor
+join(const struct limits_floor *floor, const struct key_limits *l, bool newer_certificate)
+{
+	struct limits_floor out = *floor;
+
+	out.version = l->document.version;
+	memcpy(out.sha256, l->document_sha256, sizeof out.sha256);
+	if (newer_certificate) {
+		out.has_certificate = true;
+		out.ordered = l->ordered;
+		memcpy(out.tbs_sha256, l->tbs_sha256, sizeof out.tbs_sha256);
+	}
+	return out;
+}
+
+static bool
+raise_floor(struct session *s, const struct key_limits *l, const struct limits_floor *floor,
+    bool *refused, struct error *e)
+{
 	char label[ANCHOR_LABEL_MAX + 1];
 	struct error why = ERROR_INIT;
 	uint8_t value[VALUE_LEN];
@@ -77,8 +167,7 @@ raise_floor(struct session *s, const struct key_limits *l, bool *refused, struct
 
 	if (*refused)
 		return true;
-	memcpy(floor.sha256, l->document_sha256, sizeof floor.sha256);
-	encode(&floor, value);
+	encode(floor, value);
 	label_of(l->id, label);
 	if (!session_open(s->f, s->slot, true, &rw, e)) {
 		s->fatal |= rw.fatal;
@@ -102,26 +191,17 @@ raise_floor(struct session *s, const struct key_limits *l, bool *refused, struct
 bool
 limits_floor_check(struct session *s, const struct key_limits *l, bool *refused, struct error *e)
 {
-	uint32_t own = l->document.version;
-	struct limits_floor floor;
+	struct limits_floor floor, joined;
+	bool newer = false;
 
-	if (!limits_floor_read(s, l->id, &floor, e))
+	if (!limits_floor_read(s, l->id, &floor, e) ||
+	    !limits_floor_compare_document(&floor, l, e) ||
+	    !compare_certificate(&floor, l, &newer, e))
 		return false;
-	if (floor.version < own)
-		return raise_floor(s, l, refused, e);
-	if (floor.version > own)
-		return error_set(e, ERROR_DENIED,
-		    "the limits of CA %s here are version %u, and the token remembers version %u: "
-		    "an "
-		    "older copy of the signer's state directory was put back, and the key signs "
-		    "nothing until the newest one is there",
-		    l->document.ca, (unsigned)own, (unsigned)floor.version);
-	if (memcmp(floor.sha256, l->document_sha256, sizeof floor.sha256) != 0)
-		return error_set(e, ERROR_DENIED,
-		    "the limits of CA %s here are another version %u than the one that the token "
-		    "remembers: the key signs nothing until those are restored",
-		    l->document.ca, (unsigned)own);
-	return true;
+	if (floor.version == l->document.version && !newer)
+		return true;
+	joined = join(&floor, l, newer);
+	return raise_floor(s, l, &joined, refused, e);
 }
 
 bool

@@ -2,9 +2,10 @@
 #define CHANCERY_PKCS11_LIMITS_FLOOR_H
 
 /*
- * The newest version of each key's limits, remembered on the token itself
- * (anchor.h), where an older copy of the signer's state directory that is put back
- * does not reset it.
+ * What the token itself remembers of each key's limits (anchor.h), where an older copy
+ * of the signer's state directory that is put back does not reset it: the newest
+ * version, and which certificate of the CA is installed. Signers on several hosts that
+ * share a token learn from it, too, that they missed something.
  */
 
 #include "pkcs11/limits.h"
@@ -15,6 +16,9 @@
 struct limits_floor {
 	uint32_t version;
 	uint8_t sha256[32]; /* of that document */
+	bool has_certificate;
+	int64_t ordered; /* these two as in struct key_limits */
+	uint8_t tbs_sha256[32];
 };
 
 /* ERROR_DENIED when what is there is damaged; a token that does not answer is
@@ -23,15 +27,20 @@ bool limits_floor_read(struct session *s, const uint8_t id[KEY_ID_LEN], struct l
     struct error *e) MUST_CHECK;
 
 /*
- * Compares the limits of a key with what the token remembers, and raises that when
- * it is lower. ERROR_DENIED when the limits are older, or are others of the same
- * version: the key must sign nothing then.
+ * Compares the limits of a key with what the token remembers, and raises that when it
+ * is lower. ERROR_DENIED when the limits are older, or are others of the same version,
+ * or a certificate of the CA was installed that is not known here: the key must sign
+ * nothing then.
  *
  * *refused becomes true, and is logged, when the token takes no such objects; on
  * true, it is not tried again.
  */
 bool limits_floor_check(
     struct session *s, const struct key_limits *l, bool *refused, struct error *e) MUST_CHECK;
+
+/* Whether the document is the newest; the certificate does not matter. */
+bool limits_floor_compare_document(
+    const struct limits_floor *floor, const struct key_limits *l, struct error *e) MUST_CHECK;
 
 /* key_limits_load, and then the above. */
 bool limits_floor_load(struct session *s, const char *state_dir, struct bytes id,

@@ -1,25 +1,17 @@
-#include "pkcs11/orders.h"
+#include "pkcs11/orders_int.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/sha.h>
-
 #include "daemon/core/encode.h"
 #include "daemon/core/log.h"
-#include "daemon/x509/cert.h"
-#include "daemon/x509/order.h"
-#include "daemon/x509/pem.h"
 #include "pkcs11/journal.h"
 #include "pkcs11/limits_chain.h"
 #include "pkcs11/limits_floor.h"
 
-/* Certificates that one order may bring. */
-#define CHAIN_MAX 16
-
 /* What operators compare with what they signed. */
-static void
-log_limits(const struct key_limits *l, const char *what)
+void
+orders_log(const struct key_limits *l, const char *what)
 {
 	char digest[65], key[65];
 
@@ -172,7 +164,7 @@ orders_make_key(struct session *rw, const struct orders_env *env,
 		goto out;
 	ok = keep_key(rw, env, id, first, key, l, e);
 	if (ok)
-		log_limits(l, "has its key");
+		orders_log(l, "has its key");
 	else
 		key_clear(key);
 out:
@@ -268,169 +260,10 @@ orders_set_limits(struct session *s, const struct orders_env *env, struct bytes 
 	}
 	ok = raise(s, env, id, l, e);
 	if (ok)
-		log_limits(l, "has new limits");
+		orders_log(l, "has new limits");
 out:
 	free(old);
 	free(fresh);
 	free(l);
 	return ok;
-}
-
-/* ---- ca-install */
-
-static bool
-is_own(const struct key_limits *l, const struct certificate *c)
-{
-	struct error ignored = ERROR_INIT;
-	uint8_t digest[32];
-
-	return spki_sha256(&c->spki, digest, &ignored) &&
-	       memcmp(digest, l->spki_sha256, sizeof digest) == 0;
-}
-
-/* der has room for CERTIFICATE_MAX octets, and c points into it. */
-static bool
-find_own(const struct key_limits *l, struct bytes pem, uint8_t *der, struct certificate *c,
-    struct error *e)
-{
-	size_t len;
-
-	for (int i = 0; i < CHAIN_MAX; i++) {
-		struct error why = ERROR_INIT;
-
-		if (!pem_decode(&pem, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, &why)) {
-			if (why.code == ERROR_NOT_FOUND)
-				break;
-			return error_set(e, why.code, "%s", why.text);
-		}
-		if (certificate_parse((struct bytes){der, len}, c, &why) && is_own(l, c))
-			return true;
-	}
-	return error_set(e, ERROR_INPUT,
-	    "none of the certificates that are to be installed has the key of CA %s",
-	    l->document.ca);
-}
-
-static bool
-fail_certificate(const struct key_limits *l, const char *words, struct error *e)
-{
-	return error_set(e, ERROR_DENIED, "the certificate of CA %s does not fit its limits: %s",
-	    l->document.ca, words);
-}
-
-/* What the limits and RFC 5280 ask of the CA's own certificate. */
-static bool
-check_certificate(const struct key_limits *l, const struct certificate *c, struct error *e)
-{
-	const struct limits *d = &l->document;
-
-	if (!bytes_equal(c->subject, (struct bytes){d->subject, d->subject_len}))
-		return fail_certificate(l, "its subject is not, byte for byte, the limits'", e);
-	if (!c->has_basic_constraints || !c->ca)
-		return fail_certificate(l, "it is not one of a CA (RFC 5280 4.2.1.9)", e);
-	if (!c->has_key_usage || (c->key_usage & KU_KEY_CERT_SIGN) == 0)
-		return fail_certificate(l, "its key usage lacks keyCertSign (RFC 5280 4.2.1.3)", e);
-	if (!bytes_equal(c->subject_key_id, (struct bytes){l->key_id, sizeof l->key_id}))
-		return fail_certificate(l,
-		    "its subjectKeyIdentifier is not the one that the CA's certificates refer to "
-		    "(RFC 5280 4.2.1.2)",
-		    e);
-	if (d->path_length >= 0 && (c->path_length < 0 || c->path_length > d->path_length))
-		return fail_certificate(
-		    l, "its path length is more than allowed (RFC 5280 4.2.1.9)", e);
-	/* That of a subordinate is its parent's to say; what it signs ends with both. */
-	if (d->root && c->not_after > d->not_after)
-		return fail_certificate(l, "it is valid beyond the limits' not-after", e);
-	return true;
-}
-
-static void
-note(struct key_limits *l, const struct certificate *c, int64_t ordered)
-{
-	l->installed = true;
-	(void)SHA256(c->tbs.p, c->tbs.len, l->tbs_sha256);
-	l->not_before = c->not_before;
-	l->not_after = c->not_after;
-	l->path_length = c->path_length;
-	l->ordered = ordered;
-}
-
-static bool
-is_installed(const struct key_limits *l, const struct certificate *c)
-{
-	uint8_t digest[SHA256_DIGEST_LENGTH];
-
-	(void)SHA256(c->tbs.p, c->tbs.len, digest);
-	return l->installed && memcmp(digest, l->tbs_sha256, sizeof digest) == 0;
-}
-
-static bool
-install(const struct orders_env *env, struct key_limits *l, const struct signproto_order *order,
-    const struct certificate *c, struct error *e)
-{
-	const struct limits *d = &l->document;
-	struct order_rules rules = {STATEMENT_CA_INSTALL, d->ca, d, LIMITS_RIGHT_LIMITS, d->quorum};
-	struct statement statement;
-
-	if (!order_verify(order, &rules, &statement, e) || !check_certificate(l, c, e))
-		return false;
-	if (is_installed(l, c))
-		return true;
-	if (d->root)
-		return error_set(e, ERROR_CONFLICT,
-		    "CA %s is a root: its certificate is the one that it signs itself, once",
-		    d->ca);
-	if (l->installed && statement.issued <= l->ordered)
-		return error_set(e, ERROR_CONFLICT,
-		    "CA %s has a certificate whose installation was ordered later than this one",
-		    d->ca);
-	if (!statement_check_time(&statement, env->now, e))
-		return false;
-	note(l, c, statement.issued);
-	if (!key_limits_save(l, env->state_dir, e))
-		return false;
-	log_limits(l, "has its certificate");
-	return true;
-}
-
-bool
-orders_install(struct session *s, const struct orders_env *env, struct bytes id,
-    const struct signproto_order *order, struct error *e)
-{
-	struct key_limits *l = malloc(sizeof *l);
-	uint8_t *der = malloc(CERTIFICATE_MAX);
-	struct certificate c;
-	bool refused = false, ok = false;
-
-	if (l == NULL || der == NULL)
-		(void)error_set(e, ERROR_SYSTEM, "no memory for a CA's certificate");
-	else
-		ok = limits_floor_load(s, env->state_dir, id, l, &refused, e) &&
-		     find_own(l, order->body, der, &c, e) && install(env, l, order, &c, e);
-	free(l);
-	free(der);
-	return ok;
-}
-
-/* ---- a root's own certificate */
-
-bool
-orders_note_root(
-    const struct orders_env *env, struct key_limits *l, struct bytes tbs, struct error *e)
-{
-	uint8_t digest[SHA256_DIGEST_LENGTH];
-	struct certificate c;
-
-	if (!l->document.root)
-		return error_set(e, ERROR_INTERNAL, "CA %s is no root", l->document.ca);
-	(void)SHA256(tbs.p, tbs.len, digest);
-	if (l->installed)
-		return memcmp(digest, l->tbs_sha256, sizeof digest) == 0 ||
-		       error_set(e, ERROR_DENIED,
-			   "CA %s has signed its own certificate already, and this is another one",
-			   l->document.ca);
-	if (!tbs_certificate_parse(tbs, &c, e) || !check_certificate(l, &c, e))
-		return false;
-	note(l, &c, 0);
-	return key_limits_save(l, env->state_dir, e);
 }

@@ -42,14 +42,14 @@ bool orders_set_limits(struct session *s, const struct orders_env *env, struct b
     const struct signproto_order *order, struct error *e) MUST_CHECK;
 
 /* ca-install: takes the certificate of the CA whose key this is. A root needs no such
- * order, since it has the one that it signed, and takes no other. */
+ * order, since it has the one that it signed. What the token remembers as installed, by
+ * another host, is taken without looking at the order. */
 bool orders_install(struct session *s, const struct orders_env *env, struct bytes id,
     const struct signproto_order *order, struct error *e) MUST_CHECK;
 
-/* A root is about to sign its own certificate, which the guard let through: notes it
- * in *l and in the state directory. There is one such certificate; nothing is written
- * when it is the one that is known. */
-bool orders_note_root(const struct orders_env *env, struct key_limits *l, struct bytes tbs,
-    struct error *e) MUST_CHECK;
+/* A root is about to sign its own certificate, which the guard let through: notes it.
+ * There is one such certificate; nothing is written when it is the one that is known. */
+bool orders_note_root(struct session *s, const struct orders_env *env, struct bytes id,
+    struct bytes tbs, struct error *e) MUST_CHECK;
 
 #endif

@@ -11,7 +11,6 @@
 #include "daemon/x509/cert.h"
 #include "pkcs11/journal_anchor.h"
 #include "pkcs11/limits_cache.h"
-#include "pkcs11/limits_floor.h"
 #include "pkcs11/orders.h"
 #include "pkcs11/sign.h"
 
@@ -238,19 +237,14 @@ static bool
 note_own_certificate(struct worker *w, struct job *job, struct error *e)
 {
 	struct orders_env env = orders_env_of(w->pool);
-	struct bytes id = {job->id, job->id_len};
-	struct key_limits *l = malloc(sizeof *l);
-	bool refused = false, ok;
+	bool ok;
 
-	if (l == NULL)
-		return error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
 	(void)pthread_mutex_lock(&w->pool->orders);
 	limits_cache_begin_change(w->pool->limits);
-	ok = limits_floor_load(&w->session, env.state_dir, id, l, &refused, e) &&
-	     orders_note_root(&env, l, (struct bytes){job->input, job->input_len}, e);
+	ok = orders_note_root(&w->session, &env, (struct bytes){job->id, job->id_len},
+	    (struct bytes){job->input, job->input_len}, e);
 	limits_cache_end_change(w->pool->limits);
 	(void)pthread_mutex_unlock(&w->pool->orders);
-	free(l);
 	return ok;
 }
 

@@ -31,6 +31,7 @@ static struct token *token;
 static struct session rw;
 static struct journal *journal;
 static struct orders_env env;
+static int64_t started;
 static uint8_t subject_buf[NAME_DER_MAX];
 static struct bytes subject;
 
@@ -63,7 +64,8 @@ set_up(void **state)
 		print_error("%s\n", e.text);
 		return -1;
 	}
-	env = (struct orders_env){journal, hsm.state_dir, "main", 1, (int64_t)time(NULL)};
+	started = (int64_t)time(NULL);
+	env = (struct orders_env){journal, hsm.state_dir, "main", 1, started};
 	return 0;
 }
 
@@ -573,7 +575,7 @@ make_tbs(const struct certificate_spec *spec, uint8_t *buf)
 	    .serial = {serial, sizeof serial},
 	    .sig_alg = SIG_ECDSA_SHA256,
 	    .issuer = spec->subject,
-	    .not_before = env.now,
+	    .not_before = started,
 	    .not_after = spec->not_after,
 	    .subject = spec->subject,
 	    .spki = spec->spki,
@@ -678,10 +680,18 @@ the_certificate_is_within_the_limits(void **state)
 	assert_true(kept.installed);
 }
 
+static bool
+note_root(const struct certificate_spec *spec, struct error *e)
+{
+	uint8_t buf[4096];
+
+	return orders_note_root(&rw, &env, (struct bytes){id, KEY_ID_LEN}, make_tbs(spec, buf), e);
+}
+
 static void
 a_root_has_one_certificate(void **state)
 {
-	static uint8_t ski[SKI_LEN], buf[4096];
+	static uint8_t ski[SKI_LEN];
 	struct certificate_spec spec;
 
 	make_ca("root", true);
@@ -695,19 +705,61 @@ a_root_has_one_certificate(void **state)
 	REFUSED(install(&spec, env.now, CEREMONY_BY(ALICE), e), ERROR_CONFLICT, "is a root");
 	OK(in_force(e));
 	spec.not_after++;
-	REFUSED(orders_note_root(&env, &kept, make_tbs(&spec, buf), e), ERROR_DENIED, "not-after");
+	REFUSED(note_root(&spec, e), ERROR_DENIED, "not-after");
 	spec.not_after -= 2;
-	OK(orders_note_root(&env, &kept, make_tbs(&spec, buf), e));
+	OK(note_root(&spec, e));
 	OK(in_force(e));
 	assert_true(kept.installed);
 	assert_int_equal(kept.not_after, limits.not_after - 1);
 	assert_int_equal(kept.ordered, 0);
-	OK(orders_note_root(&env, &kept, make_tbs(&spec, buf), e));
+	OK(note_root(&spec, e));
 	OK(install(&spec, env.now, CEREMONY_BY(ALICE), e));
 	spec.not_after--;
 	REFUSED(install(&spec, env.now, CEREMONY_BY(ALICE), e), ERROR_CONFLICT, "is a root");
-	REFUSED(orders_note_root(&env, &kept, make_tbs(&spec, buf), e), ERROR_DENIED,
-	    "has signed its own certificate already");
+	REFUSED(note_root(&spec, e), ERROR_DENIED, "has its certificate already");
+}
+
+/* As on another host with the same token, or after the directory was lost. */
+static void
+installed_certificates_come_back(void **state)
+{
+	static uint8_t ski[SKI_LEN];
+	struct certificate_spec spec, other;
+	char old[4096];
+
+	make_ca("again", false);
+	assert_true(read_file(".key", old, sizeof old) > 0);
+	assert_true(spki_ski(&spki, ski, NULL));
+	spec = (struct certificate_spec){.subject = subject,
+	    .spki = spki.whole,
+	    .ski = {ski, SKI_LEN},
+	    .ca = true,
+	    .path_length = 0,
+	    .not_after = limits.not_after};
+	OK(install(&spec, env.now, CEREMONY_BY(ALICE), e));
+
+	/* An older copy of the key's file. */
+	write_file(".key", old);
+	REFUSED(in_force(e), ERROR_DENIED, "was installed and is not here");
+	other = spec;
+	other.path_length = -1;
+	REFUSED(install(&other, env.now, CEREMONY_BY(ALICE), e), ERROR_CONFLICT, "ordered later");
+	REFUSED(
+	    install(&other, env.now - DAY, CEREMONY_BY(ALICE), e), ERROR_CONFLICT, "ordered later");
+	/* The very one, long after, whoever brings it. */
+	env.now += 365 * DAY;
+	OK(install(&spec, env.now - 366 * DAY, CEREMONY_BY(MALLORY), e));
+	env.now -= 365 * DAY;
+	OK(in_force(e));
+	assert_true(kept.installed);
+	assert_int_equal(kept.ordered, env.now);
+
+	/* A later one, and then the earlier copy. */
+	assert_true(read_file(".key", old, sizeof old) > 0);
+	spec.not_after -= DAY;
+	OK(install(&spec, env.now + 1, CEREMONY_BY(BOB), e));
+	write_file(".key", old);
+	REFUSED(in_force(e), ERROR_DENIED, "installed later than the one here");
 }
 
 static void
@@ -840,6 +892,7 @@ main(void)
 	    cmocka_unit_test(damaged_files_sign_nothing),
 	    cmocka_unit_test(the_certificate_is_within_the_limits),
 	    cmocka_unit_test(a_root_has_one_certificate),
+	    cmocka_unit_test(installed_certificates_come_back),
 	    cmocka_unit_test(keys_are_listed),
 	    cmocka_unit_test(limits_are_shown),
 	};
