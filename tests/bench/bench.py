@@ -57,6 +57,7 @@ class Bench:
         self.raw_seconds = self.seconds / 2
         self.large, self.tiny = large, tiny
         self.most_entries = 500 if tiny else sys.maxsize
+        self.hosts = {}  # of machines
         self._memory = {}
 
     def wants(self, name):

@@ -10,7 +10,6 @@ by the database itself; what is measured begins with its commit.
     signers   1 and 2 of them on the token as it is
 """
 
-import copy
 import os
 import subprocess
 import time
@@ -20,7 +19,7 @@ from harness.lone_issuer import LoneIssuer
 from harness.chanceryd import build_dir
 from harness.process import wait_until
 from results import heading, line
-from world import SUBMITTER, THREADS, program
+from world import SIGNER_IDS, SUBMITTER, THREADS, program
 
 KEY, CSR = "p256", "rsa_csr"
 SESSIONS = 30
@@ -42,37 +41,38 @@ class SlowToken:
 
 
 class Issuers:
-    """Some issuers with their signers; open with `with`."""
-
-    _numbers = iter(range(1, 1000))
+    """Some issuers with their signers, each like another host; open with `with`. A
+    host keeps its journal from one time to the next."""
 
     def __init__(self, bench, token, threads):
         """threads: of each."""
         self.bench = bench
-        authority = copy.copy(bench.world.main)
-        authority.token = token
         self.all = []
-        for n in threads:
-            number = next(self._numbers)
-            issuer = LoneIssuer(bench.world.path(f"issuer{number}"), authority, number + 1)
-            issuer.settings.config["log_level"] = "info"
-            issuer.settings.config["tokens"][0]["threads"] = n
-            issuer.settings.write_config()
-            self.all.append(issuer)
+        for signer_id, n in zip(SIGNER_IDS[1:], threads, strict=False):
+            if signer_id not in bench.hosts:
+                bench.hosts[signer_id] = LoneIssuer(bench.world.path(f"host{signer_id}"), bench.world.main, signer_id)
+            host = bench.hosts[signer_id]
+            host.settings.config["log_level"] = "info"
+            host.settings.config["tokens"][0].update(module=token.module, environment=token.environment, threads=n)
+            host.settings.write_config()
+            host.signer.env.update(token.environment)
+            self.all.append(host)
 
     def __enter__(self):
-        for issuer in self.all:
-            issuer.start()
-            issuer.signer.wait_ready()  # one after the other: SoftHSM's logins disturb each other
+        for host in self.all:
+            host.start()
+            host.signer.wait_ready()  # one after the other: SoftHSM's logins disturb each other
         return self
 
-    def __exit__(self, *ignored):
-        for issuer in self.all:
-            for role in ("issuer", "signer"):
-                child = getattr(issuer, role)
-                if child.alive():
-                    self.bench.saw_memory(role, child.pid)
-            issuer.close()
+    def __exit__(self, failure, *ignored):
+        for host in self.all:
+            if failure is None:
+                for role in ("issuer", "signer"):
+                    self.bench.saw_memory(role, getattr(host, role).pid)
+                host.drain()
+                host.issuer.wait()
+                host.signer.stop()
+            host.close()
 
     def roles(self):
         return {"issuer": [i.issuer.pid for i in self.all], "signer": [i.signer.pid for i in self.all]}

@@ -5,6 +5,7 @@ The rows are copies of what one issued request left in each table, with serials,
 digests and ids of their own."""
 
 import measure
+from harness.softhsm import Token
 from issue import GROUP, SUBMITTERS
 from results import Ratios, heading, line
 
@@ -66,7 +67,7 @@ def scale(bench):
         return
     world, results = bench.world, bench.results
     world.wake()
-    full = world.authority("full", world.token)
+    full = world.authority("full", Token(world.path("t2")).create())  # a token belongs to one installation
 
     def run(authority):
         rate = 2000.0

@@ -22,6 +22,7 @@ THREADS = 2  # signing sessions of the daemon, and of the raw rounds it is compa
 KEYS = ["rsa2048", "rsa3072", "p256", "p384"]
 CSRS = ["rsa_csr", "p256_csr"]
 SUBMITTER = "service_one"
+SIGNER_IDS = [1, 2, 3, 4, 5]  # 1 is the daemon's
 TEMPLATE = """\
 name: bench
 approval: automatic
@@ -153,7 +154,7 @@ class World:
         authority = authority or self.main
         name = f"bench-{key}"
         if (authority, key) not in self._key_ids:
-            authority.create_issuing(name, key, templates=["bench"])
+            authority.create_issuing(name, key, templates=["bench"], limits={"signer_ids": SIGNER_IDS})
             self._key_ids[authority, key] = authority.database.one(
                 "SELECT encode(k.cka_id, 'hex') FROM chancery_store.ca a JOIN chancery_store.generation g ON g.ca_id = a.id "
                 "JOIN chancery_store.token_key k ON k.id = g.token_key_id WHERE a.name = %s AND g.state = 'active'", (name,))
