@@ -218,8 +218,10 @@ quiet chancery ca create demo-root --policy "$D/work/demo-root.yaml"
 say "demo-root: RSA-3072 key on the token (sensitive, not extractable), self-signed"
 quiet chancery ca create demo-issuing --policy "$D/work/demo-issuing.yaml"
 quiet bob decision sign "$(collecting)"
-say "ceremony: alice ordered demo-issuing and the limits of its key, bob saw the same and signed it, too:"
-say "  $(chancery ca limits show demo-issuing | sed -n 's/^limits SHA-256 */limits version 1, SHA-256 /p')"
+say "ceremony: alice ordered demo-issuing and the limits of its key, bob saw the same and signed it, too;"
+say "they compare with the signer's console, chancery-signer --show-limits:"
+"$BUILD/chancery-signer" --config "$D/chanceryd.yaml" --token main --show-limits |
+    sed -n '/^CA demo-issuing$/,/^$/{/ limits \|^  key \| quorum /p}' | sed 's/^/   /'
 chancery ca csr demo-issuing >"$D/work/demo-issuing.csr"
 id=$(field .id request submit --ca demo-root --template sub-ca "$D/work/demo-issuing.csr")
 wait_state "$id" pending

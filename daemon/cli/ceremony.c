@@ -221,7 +221,7 @@ bool
 ceremony_order(struct cli *cli, struct statement *s, const char *body,
     const struct ceremony_rules *rules, json_t **outcome, struct error *e)
 {
-	/* Minutes where all are here; days where others have to be asked. */
+	/* Longer where others have to be asked. */
 	bool here = 1 + count_desk(cli) >= greatest_quorum(rules);
 	struct decision d;
 	struct desk desk;
@@ -229,7 +229,7 @@ ceremony_order(struct cli *cli, struct statement *s, const char *body,
 
 	*outcome = NULL;
 	if (!decision_prepare_for(
-		s, body, here ? DECISION_LIFE_S : STATEMENT_LIFE_CEREMONY_S, &d, e) ||
+		s, body, here ? CEREMONY_LIFE_S : STATEMENT_LIFE_CEREMONY_S, &d, e) ||
 	    !open_desk(cli, rules, &desk, e))
 		return false;
 	ok = decision_hand_in(cli, &d, e) && sign_with_desk(cli, &d, &desk, e) &&

@@ -13,6 +13,9 @@
 #include "daemon/x509/reseed.h"
 
 #define CEREMONY_DESK_MAX 15 /* keys of --also-sign */
+/* A statement that all have signed who must: the token may be away for a while, and
+ * the signer, too, takes none that has expired. */
+#define CEREMONY_LIFE_S 86400
 
 /* The limits that say who counts, one for each key that the order is about; most
  * are about one. Borrowed. */

@@ -10,8 +10,9 @@ import psycopg2
 import pytest
 from harness import clients, limits
 from harness.authority import PASSPHRASE
+from harness.chanceryd import program
 from harness.decisions import Front, Key, Statement
-from harness.process import wait_until
+from harness.process import run, wait_until
 
 UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
@@ -78,6 +79,13 @@ def limits_of(a, ca, version=None):
     return shown
 
 
+def on_console(a):
+    """What the signer goes by, as its console shows it, for each CA."""
+    shown = run([program("chancery-signer"), "--config", a.daemon.config_path, "--token", "main", "--show-limits"],
+                text=True).stdout
+    return {part.split("\n")[0]: part for part in shown.split("CA ")[1:]}
+
+
 # ------------------------------------------------------------------- creating
 
 
@@ -114,6 +122,9 @@ def test_root_of_two_of_three(a):
     assert all(f"  {line}\n" in said.stderr for line in shown["document"].splitlines())
     assert f"limits       version 1, SHA-256 {shown['sha256']}\n" in said.stdout
     assert f"key SHA-256  {shown['key_sha256']}\n" in said.stdout and "chancery-signer --show-limits" in said.stdout
+    console = on_console(a)["shared-root"]
+    assert f"version 1, SHA-256 {shown['sha256']}\n" in console and f"SHA-256 {shown['key_sha256']}\n" in console
+    assert "2 of 3 may change the limits" in console
     assert limits.field(shown["document"], "quorum") == "2" and shown["version"] == 1
     assert shown["key_sha256"] in a.carol.cli("ca", "limits", "show", "shared-root")
     assert a.carol.cli.json("ca", "limits", "show", "shared-root") == shown
@@ -200,6 +211,7 @@ def test_change_shows_what_changes(a, shared):
     assert limits.field(new["document"], "key") == new["key_sha256"] == old["key_sha256"]
     assert [line.split()[0] for line in limits.field(new["document"], "operator")] == ["alice", "bob", "dave"]
     assert limits_of(a, shared, version=1)["document"] == old["document"]
+    assert f"version 2, SHA-256 {new['sha256']}\n" in on_console(a)[shared]
     # Now she is not.
     said = a.cli("ca", "limits", "change", shared, "--add-operator", "carol:limits")
     decision = decision_of(said)
