@@ -204,6 +204,7 @@ def queue(bench):
         rate = {1: 500, 16: 3000}.get(batch, 8000)
         backlog(bench, bench.count(rate * bench.seconds))
         postmaster = bench.world.cluster.process.pid
+        time.sleep(0.1)  # until the server has seen the end of those that submitted
         before = measure.ended_children_s(postmaster)
         said = subprocess.run([program("queue"), bench.world.main.database.dsn("chancery_issuer"), str(batch), *map(str, ids)],
                               check=True, stdout=subprocess.PIPE, text=True).stdout.split()
