@@ -30,11 +30,15 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     FROM string_to_table(p_document, E'\n') l WHERE l LIKE 'operator: %'
 $$;
 
--- Who has this key with this right; NULL: nobody.
+-- Who has this key with this right; NULL: nobody. A key stands once, at the end of
+-- its line. Asked for each approval, and therefore without a table of all lines.
 CREATE FUNCTION limits_person(p_document text, p_spki bytea, p_right text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT o.person FROM limits_operators(p_document) o
-    WHERE o.spki = replace(encode(p_spki, 'base64'), E'\n', '') AND p_right = ANY (o.rights) LIMIT 1
+    SELECT CASE WHEN l LIKE 'operator: %' AND p_right = ANY (string_to_array(split_part(l, ' ', 3), ','))
+        THEN split_part(l, ' ', 2) END
+    FROM (SELECT ' ' || replace(encode(p_spki, 'base64'), E'\n', '') || E'\n' AS ending) e,
+        LATERAL (SELECT CASE WHEN strpos(p_document, ending) > 0
+            THEN split_part(split_part(p_document, ending, 1), E'\n', -1) END AS l) f
 $$;
 
 CREATE FUNCTION limits_in_force(p_ca bigint) RETURNS ca_limits LANGUAGE sql STABLE AS $$
