@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "pkcs11/verify.h"
+
 #define DIGEST_INFO_MAX (32 + DIGEST_MAX)
 
 bool
@@ -123,8 +125,7 @@ sign_digest(struct session *s, const struct key *key, enum sig_alg alg, struct b
 		ok = sign_ecdsa(s, key, digest, signature, len, e);
 	if (!ok)
 		return false;
-	if (!pkey_verify_digest(key->pkey, alg, (unsigned int)sig_alg_digest_len(alg), digest,
-		(struct bytes){signature, *len}, &why))
+	if (!verify_made(key, alg, digest, (struct bytes){signature, *len}, &why))
 		return error_set(e, ERROR_INTERNAL,
 		    "the token made a signature that does not verify with its own public key: %s",
 		    why.text);
