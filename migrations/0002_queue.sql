@@ -596,9 +596,10 @@ BEGIN
     WHERE q.ctid = ANY (ARRAY(SELECT h.place FROM held h)) RETURNING q.request_id;
 END $$;
 
--- Gives the live intents of claimed requests up, because they can no longer be
--- signed (their key was retired, their time has passed). Serial and bytes stay
--- on record; the request may then begin with a new serial.
+-- Gives the live intents of requests up, because they can no longer be signed
+-- (their key was retired, their time has passed, the signer cannot tell whether
+-- their serial was used). Serial and bytes stay on record; the request may then
+-- begin with a new serial.
 CREATE FUNCTION abandon_intents(p_ids bigint[], p_epochs int[]) RETURNS SETOF bigint
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
@@ -610,7 +611,7 @@ BEGIN
         CROSS JOIN LATERAL (SELECT q.public_id, q.epoch, q.state FROM request_queue q
             WHERE q.request_id = u.id OFFSET 0 FOR UPDATE) q
         CROSS JOIN LATERAL (SELECT b.ctid AS place, b.serial FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b
-        WHERE q.epoch = u.epoch AND q.state = 'claimed'
+        WHERE q.epoch = u.epoch AND q.state IN ('claimed', 'signing')
     ), freed AS (
         UPDATE intent_tbs b SET request_id = NULL WHERE b.ctid = ANY (ARRAY(SELECT h.place FROM held h))
     ), audited AS (

@@ -299,6 +299,30 @@ fail_refused(struct batch *b, struct error *e)
 	return n == 0 || p != NULL;
 }
 
+static void
+on_abandoned(const int64_t *ids, size_t count, const struct error *err, void *arg)
+{
+	if (err != NULL)
+		log_failure(LOG_LEVEL_WARNING, "-", err);
+}
+
+/* Intents that are not to be signed any more; their requests are released with
+ * all that wait, after this. */
+static bool
+abandon_stale(struct batch *b, struct error *e)
+{
+	struct request_key keys[REQUEST_BATCH_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->items[i].stale)
+			keys[n++] = b->items[i].claim->key;
+		b->items[i].stale = false;
+	}
+	return n == 0 ||
+	       request_abandon_intents(b->s->env.db, keys, n, on_abandoned, NULL, e) != NULL;
+}
+
 /* Every item has its outcome: tell the database, each kind in one transaction. */
 static void
 close_batch(struct batch *b)
@@ -306,7 +330,8 @@ close_batch(struct batch *b)
 	struct error e = ERROR_INIT;
 
 	event_del(b->deadline);
-	if (!complete_signed(b, &e) || !release_later(b, &e) || !fail_refused(b, &e))
+	if (!complete_signed(b, &e) || !abandon_stale(b, &e) || !release_later(b, &e) ||
+	    !fail_refused(b, &e))
 		log_failure(LOG_LEVEL_WARNING, "-", &e);
 	let_go(b);
 }
@@ -337,7 +362,9 @@ on_signed(const struct signer_answer *answer, const struct error *failure, void 
 	struct batch *b = item->batch;
 
 	item->call = 0;
-	if (failure != NULL)
+	if (failure != NULL && failure->code == ERROR_CONFLICT)
+		item_refused_as_stale(item, failure);
+	else if (failure != NULL)
 		item_fail(item, failure);
 	else
 		item_take_signature(item, answer->sign.signature);
@@ -488,29 +515,6 @@ tell_checks(struct batch *b, struct error *e)
 }
 
 static void
-on_abandoned(const int64_t *ids, size_t count, const struct error *err, void *arg)
-{
-	if (err != NULL)
-		log_failure(LOG_LEVEL_WARNING, "-", err);
-}
-
-/* Intents that are not to be signed any more; their requests are released with
- * all that wait, after this. */
-static bool
-abandon_stale(struct batch *b, struct error *e)
-{
-	struct request_key keys[REQUEST_BATCH_MAX];
-	size_t n = 0;
-
-	for (size_t i = 0; i < b->count; i++) {
-		if (b->items[i].stale)
-			keys[n++] = b->items[i].claim->key;
-	}
-	return n == 0 ||
-	       request_abandon_intents(b->s->env.db, keys, n, on_abandoned, NULL, e) != NULL;
-}
-
-static void
 check_item(struct issuance *s, struct issue_item *item, int64_t now)
 {
 	struct issuing_ca *ca = ca_cache_find(s->env.cache, item->claim->ca_id);
@@ -518,7 +522,7 @@ check_item(struct issuance *s, struct issue_item *item, int64_t now)
 	item->ca = ca != NULL ? ca_hold(ca) : NULL;
 	item->template = ca_cache_template(s->env.cache, item->claim->template_version_id);
 	if (item->claim->has_intent) {
-		item_resume(item, now);
+		item_resume(item, s->env.config->issuer.signer_id, now);
 		return;
 	}
 	item_check(item);

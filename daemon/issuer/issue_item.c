@@ -7,6 +7,9 @@
 
 #include "daemon/x509/name.h"
 
+/* The signer refuses serials of more than 7 days. */
+#define SERIAL_LIFE_S (6 * 86400)
+
 void
 item_fail(struct issue_item *item, const struct error *failure)
 {
@@ -105,16 +108,20 @@ item_check(struct issue_item *item)
 /* ------------------------------------------------------------------ resume */
 
 static bool
-resume(struct issue_item *item, int64_t now, struct error *e)
+resume(struct issue_item *item, uint16_t signer_id, int64_t now, struct error *e)
 {
+	uint16_t made_by;
 	struct certificate c;
+	int64_t made;
 
 	if (item->ca == NULL || item->ca->context == NULL)
 		return error_set(e, ERROR_CONFLICT, "the CA of this request is not in operation");
 	if (!tbs_certificate_parse(item->intent.tbs, &c, e))
 		return error_wrap(e, "what was committed for this request");
+	/* A signer takes no serials but its own, and none of last week. */
 	item->stale = item->intent.generation_id != item->ca->row.generation_id ||
-		      c.not_after < now;
+		      c.not_after < now || !serial_parse(c.serial, &made_by, &made) ||
+		      made_by != signer_id || made < now - SERIAL_LIFE_S;
 	if (item->stale)
 		return error_set(e, ERROR_UNAVAILABLE,
 		    "its certificate was not signed in time: it gets a new serial");
@@ -122,15 +129,23 @@ resume(struct issue_item *item, int64_t now, struct error *e)
 }
 
 void
-item_resume(struct issue_item *item, int64_t now)
+item_resume(struct issue_item *item, uint16_t signer_id, int64_t now)
 {
 	struct error e = ERROR_INIT;
 
 	item->intent = item->claim->intent;
-	if (resume(item, now, &e))
+	if (resume(item, signer_id, now, &e))
 		item->step = ITEM_BUILT;
 	else
 		item_fail(item, &e);
+}
+
+void
+item_refused_as_stale(struct issue_item *item, const struct error *failure)
+{
+	item->failure = *failure;
+	item->stale = true;
+	item->step = ITEM_LATER;
 }
 
 /* ------------------------------------------------------------------- build */

@@ -43,7 +43,7 @@ struct issue_item {
 	const struct template *template;
 	enum item_step step;
 	struct error failure;
-	bool stale;	/* the intent that came with the claim is to be given up */
+	bool stale;	/* its intent is to be given up */
 	struct csr csr; /* points into the claim */
 	uint8_t csr_sha256[32], spki_sha256[32];
 	char key_type[16];
@@ -63,8 +63,12 @@ void item_check(struct issue_item *item);
 
 /* Goes on with the intent that came with the claim: BUILT; REFUSED when its CA is
  * not in operation; LATER and stale when those bytes are not to be signed any
- * more, because the CA has another generation by now or they have ended. */
-void item_resume(struct issue_item *item, int64_t now);
+ * more: the CA has another generation by now, their time has passed, their serial
+ * is another signer's or too old. */
+void item_resume(struct issue_item *item, uint16_t signer_id, int64_t now);
+
+/* The signer cannot tell any more whether the serial was used: LATER and stale. */
+void item_refused_as_stale(struct issue_item *item, const struct error *failure);
 
 /* Gives the item a serial and its to-be-signed bytes: BUILT, or REFUSED. */
 void item_build(struct issue_item *item, uint16_t signer_id, int64_t now);

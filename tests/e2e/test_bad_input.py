@@ -435,7 +435,7 @@ def test_unknown_token_label(bare_instance):
 
 
 def test_token_without_the_key(new_authority, new_dir, work_dir):
-    """Another token under the same configuration: requests wait, and say why."""
+    """Another token under the same configuration: the journal is not of this token. Requests wait, and say why."""
     a = new_authority()
     assert a.daemon.stop() == 0
     other = Token(new_dir("token"), label=a.token.label, pin=a.token.pin).create()
@@ -444,7 +444,7 @@ def test_token_without_the_key(new_authority, new_dir, work_dir):
     a.daemon.start()
     request = a.submit(clients.openssl_csr(work_dir, "nokey", dns=["nokey.example"]))
     a.approve(request)
-    wait_until(lambda: "key" in (a.api.get(f"/v1/requests/{request}").json().get("reason") or ""), what="a reason")
+    wait_until(lambda: "it may be another token" in (a.api.get(f"/v1/requests/{request}").json().get("reason") or ""), what="a reason")
     assert a.api.get(f"/v1/requests/{request}").json()["state"] != "issued"
 
     # With the right token again it is issued: nothing was lost.

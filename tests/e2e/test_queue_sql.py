@@ -514,6 +514,24 @@ def test_intent_can_be_given_up_for_another(queue, issuer):
     assert "serial.abandoned" in audit(queue, request)
 
 
+def test_intent_is_given_up_while_signing(queue, issuer):
+    """The signer could not tell whether its serial was used."""
+    request, = submit(queue)
+    claims = issuer.claim()
+    issuer.finish(claims)
+    issuer.begin(claims, [serial()], [b"first"])
+    ids, epochs = issuer.keys(claims)
+    assert issuer.ids("abandon_intents(%s::bigint[], %s::int[])", ids, [epoch + 1 for epoch in epochs]) == []
+    assert issuer.ids("abandon_intents(%s::bigint[], %s::int[])", ids, epochs) == ids
+    assert issuer.complete(claims, [certificate(b"first")]) == []
+    issuer.release(claims)
+    claims = issuer.claim()
+    assert claims[0]["serial"] is None
+    assert issuer.begin(claims, [serial()], [b"second"]) == ids
+    assert issuer.complete(claims, [certificate(b"second")]) == ids
+    assert queue.one("SELECT count(*) FROM chancery_store.serial_intent WHERE request_id IS NOT NULL") == 2
+
+
 def test_serial_is_given_away_once(queue, issuer):
     submit(queue, count=2)
     claims = issuer.claim()

@@ -387,7 +387,7 @@ test_resume(void **state)
 	struct left l;
 
 	leave(&l);
-	item_resume(&l.f.item, NOW + 90 * DAY - 1);
+	item_resume(&l.f.item, SIGNER_ID, NOW + 6 * DAY);
 	assert_step(&l.f.item, ITEM_BUILT);
 	assert_false(l.f.item.stale);
 	assert_memory_equal(l.f.item.intent.serial, l.f.claim.intent.serial, SERIAL_LEN);
@@ -406,9 +406,38 @@ test_resume_too_late(void **state)
 	struct left l;
 
 	leave(&l);
-	item_resume(&l.f.item, NOW + 90 * DAY);
+	item_resume(&l.f.item, SIGNER_ID, NOW + 6 * DAY + 1);
 	assert_step(&l.f.item, ITEM_LATER);
 	assert_true(l.f.item.stale);
+	end(&l);
+}
+
+/* Its signer takes no serial of ours, and ours none of its. */
+static void
+test_resume_anothers(void **state)
+{
+	struct left l;
+
+	leave(&l);
+	item_resume(&l.f.item, SIGNER_ID + 1, NOW);
+	assert_step(&l.f.item, ITEM_LATER);
+	assert_true(l.f.item.stale);
+	end(&l);
+}
+
+static void
+test_refused_as_stale(void **state)
+{
+	struct error why = ERROR_INIT;
+	struct left l;
+
+	leave(&l);
+	item_resume(&l.f.item, SIGNER_ID, NOW);
+	(void)error_set(&why, ERROR_CONFLICT, "too old for the window");
+	item_refused_as_stale(&l.f.item, &why);
+	assert_step(&l.f.item, ITEM_LATER);
+	assert_true(l.f.item.stale);
+	assert_string_equal(l.f.item.failure.text, "too old for the window");
 	end(&l);
 }
 
@@ -419,7 +448,7 @@ test_resume_under_another_generation(void **state)
 
 	leave(&l);
 	l.f.ca->row.generation_id++;
-	item_resume(&l.f.item, NOW);
+	item_resume(&l.f.item, SIGNER_ID, NOW);
 	assert_step(&l.f.item, ITEM_LATER);
 	assert_true(l.f.item.stale);
 	end(&l);
@@ -434,7 +463,7 @@ test_resume_without_ca(void **state)
 	leave(&l);
 	context = l.f.ca->context;
 	l.f.ca->context = NULL;
-	item_resume(&l.f.item, NOW);
+	item_resume(&l.f.item, SIGNER_ID, NOW);
 	assert_step(&l.f.item, ITEM_REFUSED);
 	assert_false(l.f.item.stale);
 	l.f.ca->context = context;
@@ -481,6 +510,8 @@ main(void)
 	    cmocka_unit_test(test_ca_has_ended),
 	    cmocka_unit_test(test_resume),
 	    cmocka_unit_test(test_resume_too_late),
+	    cmocka_unit_test(test_resume_anothers),
+	    cmocka_unit_test(test_refused_as_stale),
 	    cmocka_unit_test(test_resume_under_another_generation),
 	    cmocka_unit_test(test_resume_without_ca),
 	    cmocka_unit_test(test_failures),
