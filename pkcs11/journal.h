@@ -23,6 +23,7 @@
  * journal_free may be called from any thread. No function calls the token.
  */
 
+#include "daemon/x509/reseed.h"
 #include "pkcs11/journal_record.h"
 
 /* Entries that are remembered at least. */
@@ -164,6 +165,18 @@ bool journal_sign(struct journal *j, struct journal_ticket *ticket, struct journ
 /* Brings everything so far to the disk. After a failure nothing can be trusted:
  * the process has to end. Only one thread should call it. */
 bool journal_sync(struct journal *j, struct error *e) MUST_CHECK;
+
+/* ---- a reseed */
+
+/*
+ * Opens the keys of the document, whose order was verified by the limits of each of
+ * them. A closed journal is moved away and begins anew, with what was known of it
+ * as floors. Durable on return; the anchor on the token has to be brought up to
+ * date then. ERROR_DENIED: it is for another signer, or another time;
+ * ERROR_CONFLICT: a key is open already.
+ */
+bool journal_reseed(struct journal *j, const struct reseed *doc,
+    const struct signproto_order *order, struct journal_clock now, struct error *e) MUST_CHECK;
 
 /* ---- scopes */
 

@@ -19,11 +19,14 @@ struct journal {
 	/* Set by journal_open, and never changed. */
 	char token[SIGNPROTO_NAME_SIZE];
 	uint16_t signer_id;
-	size_t segment_size;
-	uint8_t id[JOURNAL_ID_LEN];
+	char state_dir[4096];
+	size_t segment_size, serials_max, decisions_max;
+	bool has_mark; /* mark: what the token's anchor said */
+	struct journal_mark mark;
 
 	pthread_mutex_t lock; /* for everything below */
 	pthread_cond_t synced;
+	uint8_t id[JOURNAL_ID_LEN];
 	int dir_fd; /* holds the lock on the directory; -1: closed */
 	struct journal_state state;
 	enum journal_closed closed;
@@ -73,9 +76,6 @@ bool journal_sync_locked(struct journal *j, struct error *e) MUST_CHECK;
 /* Begins segment j->segment + 1 with a snapshot; fd is SEGMENT_NEXT. */
 bool journal_begin_segment(struct journal *j, int fd, int64_t time, struct error *e) MUST_CHECK;
 
-/* Makes a new id and the first segment, from the state as it is. (journal_open.c) */
-bool journal_begin(struct journal *j, int64_t time, struct error *e) MUST_CHECK;
-
 /* Sees to room for a record of len octets, in a new segment if need be. */
 bool journal_make_room(
     struct journal *j, size_t len, struct journal_clock now, struct error *e) MUST_CHECK;
@@ -86,5 +86,24 @@ bool journal_fail(struct journal *j, const struct error *why, struct error *e);
 /* Says why it is closed; the first reason stays. */
 void journal_set_closed(struct journal *j, enum journal_closed closed, const char *fmt, ...)
     PRINTF(3, 4);
+
+/* ---- journal_open.c */
+
+bool journal_random(void *p, size_t len, struct error *e) MUST_CHECK;
+
+/* Makes, opens and locks the directory. ERROR_UNAVAILABLE: another process has it. */
+bool journal_lock_dir(struct journal *j, struct error *e) MUST_CHECK;
+
+/* Makes a new id and the first segment, from the state as it is. */
+bool journal_begin(struct journal *j, int64_t time, struct error *e) MUST_CHECK;
+
+/* ---- journal_reseed.c */
+
+bool journal_new_challenge(struct journal *j, int64_t now_s, struct error *e) MUST_CHECK;
+
+/* The challenge that was kept for what is found closed in just this way, or a new
+ * one. */
+bool journal_closed_challenge(
+    struct journal *j, const struct journal_options *o, struct error *e) MUST_CHECK;
 
 #endif

@@ -32,18 +32,19 @@ struct opening {
 	uint64_t seq, first_seq;
 	uint8_t hash[JOURNAL_HASH_LEN];
 	int64_t time;
-	size_t torn; /* octets */
+	size_t torn;	   /* octets */
+	bool has_replaced; /* replaced: the anchor that the last reseed met */
+	struct journal_mark replaced;
 };
 
 /* ---- the directory */
 
-static bool
-lock_dir(struct journal *j, const char *state_dir, struct error *e)
+bool
+journal_lock_dir(struct journal *j, struct error *e)
 {
-	char dir[4096];
+	char dir[sizeof j->state_dir + 16];
 
-	if (snprintf(dir, sizeof dir, "%s/journal", state_dir) >= (int)sizeof dir)
-		return error_set(e, ERROR_CONFIG, "the path %s/journal is too long", state_dir);
+	(void)snprintf(dir, sizeof dir, "%s/journal", j->state_dir);
 	if (!store_make_dir(dir, e))
 		return false;
 	j->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -150,6 +151,18 @@ apply_use(struct journal_state *s, struct bytes payload, struct error *e)
 	return journal_content(id, &m.use, content, e) && state_use(s, id, &m.use, content, e);
 }
 
+static bool
+apply_reseed(struct opening *o, struct bytes payload)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	o->has_replaced = wire_get_u8(&r) == 1;
+	return !r.failed &&
+	       (!o->has_replaced ||
+		   journal_mark_get(wire_get_bytes(&r, JOURNAL_MARK_LEN), &o->replaced));
+}
+
 /* What a snapshot says is known from the segments before, but for the first. */
 static bool
 apply_record(
@@ -193,10 +206,11 @@ apply_record(
 	case JOURNAL_ANCHORED:
 		s->floors.anchored = true;
 		return true;
+	case JOURNAL_RESEED:
+		return apply_reseed(o, r->payload) || error_set(e, ERROR_INPUT, "malformed");
 	case JOURNAL_SEGMENT:
 	case JOURNAL_START:
 	case JOURNAL_STOP:
-	case JOURNAL_RESEED:
 		return true;
 	}
 	return error_set(e, ERROR_INPUT, "malformed");
@@ -294,9 +308,9 @@ out:
 }
 
 static bool
-read_back(struct opening *o, size_t serials_max, struct error *e)
+read_back(struct opening *o, struct error *e)
 {
-	if (!choose_first(o, serials_max, e))
+	if (!choose_first(o, o->j->serials_max, e))
 		return false;
 	for (size_t i = o->first; i < o->count; i++) {
 		if (i > o->first && o->numbers[i] != o->numbers[i - 1] + 1)
@@ -308,6 +322,13 @@ read_back(struct opening *o, size_t serials_max, struct error *e)
 }
 
 /* ---- is it the newest, and is it ours */
+
+static bool
+same_mark(const struct journal_mark *a, const struct journal_mark *b)
+{
+	return memcmp(a->journal_id, b->journal_id, sizeof a->journal_id) == 0 &&
+	       a->seq == b->seq && memcmp(a->hash, b->hash, sizeof a->hash) == 0;
+}
 
 static void
 check_anchor(struct opening *o)
@@ -333,6 +354,9 @@ check_anchor(struct opening *o)
 		journal_set_closed(j, JOURNAL_BEHIND, "its anchor on the token is damaged");
 		return;
 	case JOURNAL_ANCHOR_MARK:
+		/* A reseed whose own anchor was not written any more. */
+		if (o->has_replaced && same_mark(mark, &o->replaced))
+			return;
 		if (memcmp(mark->journal_id, j->id, sizeof j->id) != 0)
 			journal_set_closed(
 			    j, JOURNAL_FOREIGN, "the token's anchor is that of another journal");
@@ -365,8 +389,8 @@ check_time(struct opening *o)
 
 /* ---- beginning, going on */
 
-static bool
-fill_random(void *p, size_t len, struct error *e)
+bool
+journal_random(void *p, size_t len, struct error *e)
 {
 	if (getrandom(p, len, 0) == (ssize_t)len)
 		return true;
@@ -378,8 +402,7 @@ journal_begin(struct journal *j, int64_t time, struct error *e)
 {
 	int fd;
 
-	if (!fill_random(j->id, sizeof j->id, e) ||
-	    !fill_random(j->state.floors.challenge, sizeof j->state.floors.challenge, e) ||
+	if (!journal_random(j->id, sizeof j->id, e) || !journal_new_challenge(j, time, e) ||
 	    !segment_prepare(j->dir_fd, j->segment_size, &fd, e))
 		return false;
 	j->segment = 0;
@@ -442,7 +465,6 @@ static bool
 load(struct opening *o, struct error *e)
 {
 	struct journal *j = o->j;
-	size_t serials_max = o->o->serials_max > 0 ? o->o->serials_max : JOURNAL_SERIALS_MAX;
 	struct error why = ERROR_INIT;
 
 	if (!segment_list(j->dir_fd, &o->numbers, &o->count, e))
@@ -450,23 +472,22 @@ load(struct opening *o, struct error *e)
 	(void)unlinkat(j->dir_fd, SEGMENT_NEXT, 0);
 	if (o->count == 0 && !no_journal(o, e))
 		return false;
-	if (o->count > 0 && !read_back(o, serials_max, &why) && error_is_set(&why))
+	if (o->count > 0 && !read_back(o, &why) && error_is_set(&why))
 		return error_set(e, why.code, "%s", why.text);
 	if (o->count > 0 && j->closed == JOURNAL_OPEN) {
 		check_anchor(o);
 		check_time(o);
 		forget_torn(o);
 	}
-	return j->closed != JOURNAL_OPEN || note_start(o, e);
+	if (j->closed == JOURNAL_OPEN)
+		return note_start(o, e);
+	return j->closed == JOURNAL_AHEAD || journal_closed_challenge(j, o->o, e);
 }
 
 static struct journal *
 new_journal(const struct journal_options *options, struct error *e)
 {
 	struct journal *j = calloc(1, sizeof *j);
-	size_t serials_max = options->serials_max > 0 ? options->serials_max : JOURNAL_SERIALS_MAX;
-	size_t decisions_max = options->decisions_max > 0 ? options->decisions_max
-							  : JOURNAL_DECISIONS_MAX;
 
 	if (j == NULL) {
 		(void)error_set(e, ERROR_SYSTEM, "no memory for the journal");
@@ -478,12 +499,18 @@ new_journal(const struct journal_options *options, struct error *e)
 	(void)snprintf(j->token, sizeof j->token, "%s", options->token);
 	j->signer_id = options->signer_id;
 	j->start = options->now;
+	(void)snprintf(j->state_dir, sizeof j->state_dir, "%s", options->state_dir);
+	j->has_mark = options->anchor == JOURNAL_ANCHOR_MARK;
+	j->mark = options->mark;
 	j->segment_size = options->segment_size > 0 ? options->segment_size : JOURNAL_SEGMENT_SIZE;
+	j->serials_max = options->serials_max > 0 ? options->serials_max : JOURNAL_SERIALS_MAX;
+	j->decisions_max = options->decisions_max > 0 ? options->decisions_max
+						      : JOURNAL_DECISIONS_MAX;
 	wire_writer_init(&j->payload, JOURNAL_PAYLOAD_MAX);
 	j->buffer = calloc(1, JOURNAL_BUFFER_MAX);
 	if (j->buffer == NULL)
 		(void)error_set(e, ERROR_SYSTEM, "no memory for the journal");
-	else if (state_init(&j->state, serials_max, decisions_max, e))
+	else if (state_init(&j->state, j->serials_max, j->decisions_max, e))
 		return j;
 	journal_free(j);
 	return NULL;
@@ -500,7 +527,7 @@ journal_open(const struct journal_options *options, struct journal **journal, st
 	if (o.j == NULL)
 		return false;
 	(void)pthread_mutex_lock(&o.j->lock);
-	ok = lock_dir(o.j, options->state_dir, e) && load(&o, e);
+	ok = journal_lock_dir(o.j, e) && load(&o, e);
 	(void)pthread_mutex_unlock(&o.j->lock);
 	free(o.numbers);
 	if (ok)

@@ -167,6 +167,7 @@ journal_put_floors(struct wire_writer *w, const struct journal_floors *m)
 	wire_put_u8(w, m->anchored);
 	wire_put_u8(w, m->reseeded);
 	wire_put_bytes(w, m->challenge, sizeof m->challenge);
+	wire_put_u64(w, (uint64_t)m->challenge_since);
 }
 
 bool
@@ -182,6 +183,7 @@ journal_get_floors(struct bytes payload, struct journal_floors *m)
 	m->anchored = get_bool(&r);
 	m->reseeded = get_bool(&r);
 	get_fixed(&r, m->challenge, sizeof m->challenge);
+	m->challenge_since = (int64_t)wire_get_u64(&r);
 	return wire_reader_end(&r);
 }
 

@@ -93,6 +93,7 @@ struct journal_floors {
 	bool anchored; /* the token has an anchor of this journal */
 	bool reseeded; /* other keys than those that it knows stay closed */
 	uint8_t challenge[JOURNAL_CHALLENGE_LEN]; /* for the next reseed */
+	int64_t challenge_since;
 };
 
 /* Where a record lies; segment 0: nowhere. */
