@@ -202,14 +202,10 @@ check_document(
 		    doc->signer_id, doc->token, j->signer_id, j->token);
 	if (memcmp(doc->challenge, f->challenge, sizeof f->challenge) != 0)
 		return error_set(e, ERROR_DENIED,
-		    "the reseed answers another challenge than that of this signer; look at "
-		    "`chancery "
-		    "token status` and begin anew");
-	if (doc->floor + JOURNAL_BEHIND_MAX_S < f->challenge_since ||
-	    doc->floor > now.wall_s + JOURNAL_BEHIND_MAX_S)
-		return error_set(e, ERROR_DENIED,
-		    "the reseed's floor is not between the time at which the journal closed and "
-		    "now");
+		    "the reseed answers another challenge than that of this signer; see "
+		    "`chancery token status`, and begin anew");
+	if (doc->floor > now.wall_s + JOURNAL_BEHIND_MAX_S)
+		return error_set(e, ERROR_DENIED, "the reseed's floor is in the future");
 	return true;
 }
 
@@ -303,7 +299,8 @@ octets_of(const struct signproto_order *order, const struct reseed *doc)
 
 static bool
 carry_out(struct journal *j, const struct reseed *doc, const struct signproto_order *order,
-    const struct journal_mark *replaces, struct journal_clock now, struct error *e)
+    const struct journal_mark *replaces, int64_t closed_since, struct journal_clock now,
+    struct error *e)
 {
 	struct journal_floors floors;
 
@@ -311,7 +308,9 @@ carry_out(struct journal *j, const struct reseed *doc, const struct signproto_or
 	    !write_order(j, order, replaces, now, e) || !journal_new_challenge(j, now.wall_s, e))
 		return false;
 	floors = j->state.floors;
-	floors.serial_floor = floors.decision_floor = doc->floor;
+	/* Whoever composed the document may know less than the clock. */
+	floors.serial_floor = doc->floor > closed_since ? doc->floor : closed_since;
+	floors.decision_floor = floors.serial_floor;
 	floors.reseeded = true;
 	state_raise_floors(&j->state, &floors);
 	state_get_floors(&j->state, &floors);
@@ -324,6 +323,7 @@ static bool
 reseed(struct journal *j, const struct reseed *doc, const struct signproto_order *order,
     struct journal_clock now, struct error *e)
 {
+	int64_t closed_since = j->state.floors.challenge_since;
 	const struct journal_mark *replaces = NULL;
 	struct error why = ERROR_INIT;
 
@@ -338,7 +338,7 @@ reseed(struct journal *j, const struct reseed *doc, const struct signproto_order
 			return false;
 		j->closed = JOURNAL_OPEN;
 	}
-	if (!carry_out(j, doc, order, replaces, now, e))
+	if (!carry_out(j, doc, order, replaces, closed_since, now, e))
 		return false;
 	/* One that stays is none of the next closing's. */
 	if (!store_remove(j->state_dir, CHALLENGE_FILE, &why))

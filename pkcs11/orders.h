@@ -3,8 +3,8 @@
 
 /*
  * Carrying out what operators ordered about keys: making one, changing its limits,
- * installing its CA's certificate. Each may be repeated: what was done already is
- * done, and after a crash the repetition finishes it.
+ * installing its CA's certificate; and about the journal. Each may be repeated: what was done
+ * already is done, and after a crash the repetition finishes it.
  *
  * These functions write to the state directory and to the token, and must not run
  * at the same time for one state directory.
@@ -51,5 +51,10 @@ bool orders_install(struct session *s, const struct orders_env *env, struct byte
  * There is one such certificate; nothing is written when it is the one that is known. */
 bool orders_note_root(struct session *s, const struct orders_env *env, struct bytes id,
     struct bytes tbs, struct error *e) MUST_CHECK;
+
+/* signer-reseed: opens the keys that the document lists, each of which needs the
+ * quorum of its own limits. Cannot be repeated, since it answers a challenge. */
+bool orders_reseed(struct session *s, const struct orders_env *env,
+    const struct signproto_order *order, struct error *e) MUST_CHECK;
 
 #endif

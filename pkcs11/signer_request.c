@@ -60,6 +60,7 @@ send_success(struct signer *s, const struct job *job)
 		return;
 	case JOB_LIMITS_SET:
 	case JOB_INSTALL:
+	case JOB_RESEED:
 		signproto_put_done(&w);
 		send_answer(s, SIGNPROTO_DONE, job->request, &w);
 		return;
@@ -124,6 +125,8 @@ signer_answer_done(struct signer *s)
 		if (error_is_set(&job->error) && !error_is_retryable(&job->error) &&
 		    job->kind != JOB_ANCHOR)
 			log_refusal(s, job);
+		if (job->kind == JOB_RESEED && !error_is_set(&job->error))
+			signer_look_at_journal(s);
 		if (job->kind == JOB_ANCHOR)
 			signer_anchor_done(s, job);
 		else if (job->channel != s->channel_number)
@@ -200,10 +203,11 @@ deadline_of(uint32_t deadline_ms)
 	return deadline_ms != 0 ? job_clock_ms() + deadline_ms : 0;
 }
 
+/* What operators ordered is carried out while the journal is closed, too. */
 static bool
-can_serve(struct signer *s, size_t bytes, struct error *e)
+can_take_order(struct signer *s, size_t bytes, struct error *e)
 {
-	if (s->lost || s->pool == NULL || s->state == SIGNPROTO_CLOSED)
+	if (s->lost || s->pool == NULL)
 		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is not ready: %s",
 		    s->token_config->name, s->state_text);
 	if (s->ending || role_is_draining(s->role))
@@ -216,6 +220,17 @@ can_serve(struct signer *s, size_t bytes, struct error *e)
 		    "more",
 		    s->token_config->name, s->pending_count, s->pending_bytes);
 	return true;
+}
+
+static bool
+can_serve(struct signer *s, size_t bytes, struct error *e)
+{
+	if (!can_take_order(s, bytes, e))
+		return false;
+	if (s->state != SIGNPROTO_CLOSED)
+		return true;
+	return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is not ready: %s",
+	    s->token_config->name, s->state_text);
 }
 
 void
@@ -275,7 +290,7 @@ request_key_generate(struct signer *s, uint64_t request, struct bytes payload, s
 {
 	struct signproto_key_generate m;
 
-	return signproto_get_key_generate(payload, &m, e) && can_serve(s, payload.len, e) &&
+	return signproto_get_key_generate(payload, &m, e) && can_take_order(s, payload.len, e) &&
 	       submit(s, request, job_new(JOB_KEY_GENERATE, (struct bytes){0}, payload), e);
 }
 
@@ -284,7 +299,7 @@ request_limits_set(struct signer *s, uint64_t request, struct bytes payload, str
 {
 	struct signproto_limits_set m;
 
-	return signproto_get_limits_set(payload, &m, e) && can_serve(s, payload.len, e) &&
+	return signproto_get_limits_set(payload, &m, e) && can_take_order(s, payload.len, e) &&
 	       submit(s, request, job_new(JOB_LIMITS_SET, m.cka_id, payload), e);
 }
 
@@ -293,8 +308,17 @@ request_install(struct signer *s, uint64_t request, struct bytes payload, struct
 {
 	struct signproto_install m;
 
-	return signproto_get_install(payload, &m, e) && can_serve(s, payload.len, e) &&
+	return signproto_get_install(payload, &m, e) && can_take_order(s, payload.len, e) &&
 	       submit(s, request, job_new(JOB_INSTALL, m.cka_id, payload), e);
+}
+
+static bool
+request_reseed(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct signproto_reseed m;
+
+	return signproto_get_reseed(payload, &m, e) && can_take_order(s, payload.len, e) &&
+	       submit(s, request, job_new(JOB_RESEED, (struct bytes){0}, payload), e);
 }
 
 static bool
@@ -460,6 +484,9 @@ signer_request(struct signer *s, uint16_t type, uint64_t id, struct bytes payloa
 		break;
 	case SIGNPROTO_INSTALL:
 		ok = request_install(s, id, payload, &why);
+		break;
+	case SIGNPROTO_RESEED:
+		ok = request_reseed(s, id, payload, &why);
 		break;
 	case SIGNPROTO_KEY_FIND:
 		ok = request_key_find(s, id, payload, &why);

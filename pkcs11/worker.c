@@ -277,20 +277,6 @@ run_sign(struct worker *w, struct job *job)
 }
 
 static bool
-run_anchor(struct worker *w, struct job *job)
-{
-	struct session rw;
-	bool ok = false;
-
-	if (session_open(w->session.f, w->session.slot, true, &rw, &job->error)) {
-		ok = journal_anchor_write(w->pool->place.journal, &rw, &job->error);
-		session_close(&rw);
-	}
-	w->session.fatal |= rw.fatal;
-	return ok;
-}
-
-static bool
 run_key_find(struct worker *w, struct job *job)
 {
 	struct known_key *k = load_key(w, (struct bytes){job->id, job->id_len}, &job->error);
@@ -356,6 +342,37 @@ run_install(struct worker *w, struct job *job)
 	return ok;
 }
 
+/* Also on the loop's own behalf, from time to time. */
+static bool
+run_anchor(struct worker *w, struct error *e)
+{
+	struct session rw;
+	bool ok = false;
+
+	if (session_open(w->session.f, w->session.slot, true, &rw, e)) {
+		ok = journal_anchor_write(w->pool->place.journal, &rw, e);
+		session_close(&rw);
+	}
+	w->session.fatal |= rw.fatal;
+	return ok;
+}
+
+/* The anchor of the journal that was closed is of no use any more. */
+static bool
+run_reseed(struct worker *w, struct job *job)
+{
+	struct orders_env env = orders_env_of(w->pool);
+	struct error why = ERROR_INIT;
+	struct signproto_reseed m;
+
+	if (!signproto_get_reseed((struct bytes){job->input, job->input_len}, &m, &job->error) ||
+	    !orders_reseed(&w->session, &env, &m.order, &job->error))
+		return false;
+	if (!run_anchor(w, &why))
+		log_failure(LOG_LEVEL_WARNING, w->pool->place.token, &why);
+	return true;
+}
+
 static bool
 run_order(struct worker *w, struct job *job)
 {
@@ -371,6 +388,9 @@ run_order(struct worker *w, struct job *job)
 		break;
 	case JOB_INSTALL:
 		ok = run_install(w, job);
+		break;
+	case JOB_RESEED:
+		ok = run_reseed(w, job);
 		break;
 	default:
 		break;
@@ -393,6 +413,7 @@ run(struct worker *w, struct job *job)
 	case JOB_KEY_GENERATE:
 	case JOB_LIMITS_SET:
 	case JOB_INSTALL:
+	case JOB_RESEED:
 		ok = run_order(w, job);
 		break;
 	case JOB_KEY_FIND:
@@ -403,7 +424,7 @@ run(struct worker *w, struct job *job)
 		ok = run_sign(w, job);
 		break;
 	case JOB_ANCHOR:
-		ok = run_anchor(w, job);
+		ok = run_anchor(w, &job->error);
 		break;
 	}
 	if (!ok)

@@ -21,6 +21,7 @@ enum job_kind {
 	JOB_KEY_GENERATE, /* these three: input is the message, an order */
 	JOB_LIMITS_SET,
 	JOB_INSTALL,
+	JOB_RESEED,
 	JOB_KEY_FIND,
 	JOB_SIGN,	 /* input: the to-be-signed structure, still to be checked */
 	JOB_SIGN_DIGEST, /* use: of a structure that the guard let through */

@@ -9,7 +9,8 @@
  *	token: main
  *	signer: 1
  *	challenge: <32 hex digits>           of the closed signer
- *	floor: 2026-11-22T12:00:00Z          serials and decisions up to here are over
+ *	floor: 2026-11-22T12:00:00Z          serials and decisions up to here are over, or up to
+ *	                                     when the signer closed, whichever is later
  *	key: <CKA_ID, hex> demo-issuing      the key, and its CA
  *	crl: - number=17 base=16 this-update=2026-11-22T11:00:00Z
  *	crl: <SHA-256, hex> number=9 base=- this-update=2026-11-22T11:00:00Z
