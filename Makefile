@@ -118,9 +118,8 @@ $(BUILD)/unit/$(1): $(BUILD)/tests/unit/$(1).o $$(TEST_NEEDS_$(firstword $(subst
 	$$(CC) $$(LDFLAGS) -o $$@ $$^ $(call libs_of,$(TEST_NEEDS_$(firstword $(subst _, ,$(1))))) -lcmocka -lpthread -ldl
 endef
 $(foreach t,$(UNIT_TESTS:$(BUILD)/unit/%=%),$(eval $(call unit_test,$(t))))
-# This one starts the real program.
-$(BUILD)/unit/pkcs11_signer_test: | $(BUILD)/chancery-signer
-# And this one needs a token that fails on command.
+# This one starts the real program, and both need a token that fails on command.
+$(BUILD)/unit/pkcs11_signer_test: | $(BUILD)/chancery-signer $(BUILD)/faults/recorder.so
 $(BUILD)/unit/pkcs11_token_test: | $(BUILD)/faults/recorder.so
 
 .PHONY: unit-build unit

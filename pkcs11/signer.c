@@ -26,6 +26,8 @@
 /* At the end: rounds to get the last answers out. */
 #define FLUSH_ROUND_MS 10
 #define FLUSH_ROUNDS 50
+/* And for a module that is just opening the token to come to its end. */
+#define OPENING_END_S 10
 
 #define EXIT_TOKEN_LOST 3
 #define EXIT_JOURNAL_FAILED 4
@@ -225,7 +227,7 @@ opening_failed(struct signer *s, const struct opening *o)
 }
 
 static void
-opening_succeeded(struct signer *s, struct opening *o)
+take_opened(struct signer *s, struct opening *o)
 {
 	s->token = o->token;
 	s->journal = o->journal;
@@ -233,6 +235,12 @@ opening_succeeded(struct signer *s, struct opening *o)
 	o->token = NULL;
 	o->journal = NULL;
 	o->pool = NULL;
+}
+
+static void
+opening_succeeded(struct signer *s, struct opening *o)
+{
+	take_opened(s, o);
 	signer_look_at_journal(s);
 }
 
@@ -450,6 +458,26 @@ tear_down(struct signer *s)
 }
 
 /*
+ * SoftHSM writes the token's file anew at each login: a process that ends in
+ * that moment leaves an empty one, and the token is gone.
+ */
+static void
+end_opening(struct signer *s)
+{
+	struct opening *o = &s->opening;
+	struct timespec until;
+
+	if (!o->running || clock_gettime(CLOCK_REALTIME, &until) != 0)
+		return;
+	until.tv_sec += OPENING_END_S;
+	if (pthread_timedjoin_np(o->thread, NULL, &until) != 0)
+		return;
+	o->running = false;
+	if (o->ok)
+		take_opened(s, o);
+}
+
+/*
  * A thread may be inside the module and never come back; joining it, or
  * unloading the module under it, would be worse than leaving at once.
  */
@@ -484,6 +512,7 @@ signer_main(const struct config *config, const struct config_token *token, int c
 	set_state(s, SIGNPROTO_TOKEN_AWAY, "the token is being opened");
 	open_token(s);
 	status = role_run(s->role);
+	end_opening(s);
 	if (s->lost || s->opening.running || s->pending_count > 0)
 		leave_at_once(s, status);
 	tear_down(s);

@@ -127,8 +127,8 @@ struct held_signals {
 	sigset_t reading; /* the mask that lets in those that end the program */
 };
 
-/* They are noted from now on, and let in by `reading` alone; the program cannot
- * be stopped (SIGTSTP) at all. */
+/* They are noted from now on, and let in by `reading` alone; what is ignored stays
+ * so. The program cannot be stopped (SIGTSTP) at all. */
 static void
 hold_signals(struct held_signals *h)
 {
@@ -144,7 +144,9 @@ hold_signals(struct held_signals *h)
 	(void)sigaddset(&h->reading, SIGTSTP);
 	interrupted = 0;
 	for (size_t i = 0; i < COUNT_OF(fatal_signals); i++)
-		(void)sigaction(fatal_signals[i], &note, &h->old[i]);
+		if (sigaction(fatal_signals[i], &note, &h->old[i]) == 0 &&
+		    h->old[i].sa_handler == SIG_IGN)
+			(void)sigaction(fatal_signals[i], &h->old[i], NULL);
 }
 
 /* What came too late to be noted ends the program here. */

@@ -499,6 +499,7 @@ class Terminal:
     def __init__(self, cli, *words):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored, where the tests run in the background
             os.execve(cli.program, cli.argv(*words), cli.environment())
         self.said = ""
 

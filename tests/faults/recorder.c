@@ -23,6 +23,7 @@
  *                                        initialised anew: what SoftHSM does
  *                                        that met a half-written token
  *                      CALL hang         that call never returns
+ *                      CALL delay MS     that call takes so much longer
  *                      token-flags BITS  the token has these flags, too
  */
 
@@ -84,6 +85,10 @@ match(const char *line, const char *call, CK_RV *rv)
 	if (strcmp(what, "hang") == 0)
 		for (;;)
 			pause();
+	if (strcmp(what, "delay") == 0) {
+		usleep((useconds_t)count * 1000);
+		return FAULT_NONE;
+	}
 	pthread_mutex_lock(&lock);
 	hit = fields < 3 || failed_count < count;
 	if (hit) {

@@ -53,6 +53,8 @@ struct signer {
 
 static struct softhsm hsm;
 static char binary[256], config_path[128];
+/* Of the module that fails on command, tests/faults/recorder.c. */
+static char recorder[256], recorder_log[128], recorder_faults[128];
 static uint8_t subject_buf[NAME_DER_MAX];
 static struct bytes subject;
 
@@ -105,8 +107,11 @@ set_up(void **state)
 	for (int i = 0; i < 2; i++)
 		*strrchr(self, '/') = '\0';
 	(void)snprintf(binary, sizeof binary, "%s/chancery-signer", self);
+	(void)snprintf(recorder, sizeof recorder, "%s/faults/recorder.so", self);
 	ceremony_begin();
 	softhsm_make(&hsm);
+	(void)snprintf(recorder_log, sizeof recorder_log, "%s/recorder.log", hsm.dir);
+	(void)snprintf(recorder_faults, sizeof recorder_faults, "%s/recorder.faults", hsm.dir);
 	(void)snprintf(config_path, sizeof config_path, "%s/chanceryd.yaml", hsm.dir);
 	write_config(SOFTHSM_MODULE, "unit");
 	return name_from_text(
@@ -244,8 +249,12 @@ start_only(struct signer *s, char *config)
 {
 	char *argv[] = {binary, (char *)(uintptr_t) "--config", config,
 	    (char *)(uintptr_t) "--token", (char *)(uintptr_t) "main", NULL};
+	/* Those that are set for all tests, and one of the last two for some of them. */
 	struct config_variable extra[] = {
 	    {(char *)(uintptr_t) "SOFTHSM2_CONF", getenv("SOFTHSM2_CONF")},
+	    {(char *)(uintptr_t) "RECORDER_MODULE", (char *)(uintptr_t)SOFTHSM_MODULE},
+	    {(char *)(uintptr_t) "RECORDER_LOG", recorder_log},
+	    {(char *)(uintptr_t) "RECORDER_FAULTS", recorder_faults},
 	    {(char *)(uintptr_t) "P11_KIT_SERVER_ADDRESS", getenv("P11_KIT_SERVER_ADDRESS")},
 	};
 	char **environment;
@@ -253,7 +262,7 @@ start_only(struct signer *s, char *config)
 	int fd[2];
 
 	*s = (struct signer){.base = event_base_new()};
-	environment = process_environment(false, extra, extra[1].value != NULL ? 2 : 1);
+	environment = process_environment(false, extra, COUNT_OF(extra) - (extra[4].value == NULL));
 	assert_non_null(environment);
 	assert_true(control_pair(fd, &e));
 	if (!process_spawn(binary, argv, environment, fd[1], &s->pid, &e))
@@ -693,6 +702,37 @@ drains_and_dies_with_the_supervisor(void **state)
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 
+static bool
+is_recorded(const char *words)
+{
+	FILE *f = fopen(recorder_log, "r");
+	bool found = false;
+	char line[512];
+
+	while (f != NULL && !found && fgets(line, sizeof line, f) != NULL)
+		found = strcmp(line, words) == 0;
+	if (f != NULL)
+		(void)fclose(f);
+	return found;
+}
+
+/* The login comes to its end: SoftHSM would lose the token in the middle of it. */
+static void
+ends_no_login_in_the_middle(void **state)
+{
+	struct signer s;
+
+	softhsm_write(recorder_faults, "login delay 1000\n", 0600);
+	write_config(recorder, "unit");
+	start_only(&s, config_path);
+	WAIT_UNTIL(&s, is_recorded("open-session 0x0\n"));
+	drain(&s);
+	assert_true(is_recorded("login 0x0\n") && is_recorded("finalize 0x0\n"));
+	write_config(SOFTHSM_MODULE, "unit");
+	start_ready(&s);
+	drain(&s);
+}
+
 static void
 expect_state(struct signer *s, enum signproto_state state, const char *words)
 {
@@ -861,6 +901,7 @@ main(void)
 	    cmocka_unit_test(streams_crls_in_constant_memory),
 	    cmocka_unit_test(killed_in_flight),
 	    cmocka_unit_test(drains_and_dies_with_the_supervisor),
+	    cmocka_unit_test(ends_no_login_in_the_middle),
 	    cmocka_unit_test(a_wrong_pin_is_a_state),
 	    cmocka_unit_test(a_missing_module_or_token_is_a_state),
 	    cmocka_unit_test(several_start_at_once),

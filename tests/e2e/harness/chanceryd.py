@@ -8,7 +8,7 @@ import yaml
 
 from .api import Api
 from .postgres import MIGRATIONS, REPO
-from .process import PATIENCE_S, SANITIZER, Process, free_port, run, wait_until
+from .process import PATIENCE_S, SANITIZER, Process, free_port, has_ended, run, wait_until
 
 
 def build_dir():
@@ -212,6 +212,10 @@ class Chanceryd:
                 os.kill(pid, number)
             except ProcessLookupError:
                 pass
+        if role == "signer" and number == signal.SIGKILL:
+            wait_until(lambda: all(map(has_ended, pids)), what="the end of the signers")
+            for token in self.tokens.values():
+                token.mend()
         return len(pids)
 
     def crl_url(self, ca, delta=False):

@@ -75,6 +75,7 @@ class LoneIssuer:
             f"signer {signer_id}", [program("chancery-signer"), "--config", config, "--token", "main"],
             os.path.join(directory, "signer.log"), authority.token.environment)
         self.channel = None
+        self.token = authority.token
 
     def start(self):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -106,6 +107,7 @@ class LoneIssuer:
         for child in (self.issuer, self.signer):
             if child:
                 child.kill()
+        self.token.mend()
 
     def close(self):
         for child in (self.issuer, self.signer):

@@ -1,6 +1,8 @@
 """A private SoftHSM token: a real PKCS#11 module without hardware."""
 
+import glob
 import os
+import shutil
 
 from .process import find_program, run
 
@@ -30,6 +32,7 @@ class Token:
         self.conf = os.path.join(self.directory, "softhsm2.conf")
         self.pin_file = os.path.join(self.directory, "pin")
         self.environment = {"SOFTHSM2_CONF": self.conf}
+        self.whole = {}
 
     def create(self):
         tokens = os.path.join(self.directory, "tokens")
@@ -44,7 +47,25 @@ class Token:
             )
         self.write_pin(self.pin)
         self.init(self.label, self.pin)
+        self.remember()
         return self
+
+    def remember(self):
+        """Keeps what mend() puts back."""
+        for path in glob.glob(os.path.join(self.directory, "tokens", "*", "token.object")):
+            with open(path, "rb") as f:
+                self.whole[path] = f.read()
+
+    def mend(self):
+        """After kill -9 of a signer: SoftHSM empties the token's file at each login
+        and writes it anew, and who dies between the two leaves no token."""
+        for path, whole in self.whole.items():
+            if os.path.getsize(path) < len(whole):
+                with open(path + ".new", "wb") as f:
+                    f.write(whole)
+                shutil.chown(path + ".new", os.stat(path).st_uid, os.stat(path).st_gid)
+                os.chmod(path + ".new", os.stat(path).st_mode & 0o7777)
+                os.rename(path + ".new", path)
 
     def init(self, label, pin):
         """Makes a token beside those that exist."""
