@@ -6,7 +6,7 @@ DESTDIR ?=
 VERSION := 0.1.0
 
 CC      ?= gcc
-PKGS_core    := libcrypto libevent yaml-0.1
+PKGS_core    := libcrypto libevent yaml-0.1 libseccomp
 PKGS_x509    := libcrypto yaml-0.1
 PKGS_db      := libpq libevent jansson
 PKGS_front   := libevent libevent_openssl libssl libcrypto jansson

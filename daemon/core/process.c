@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/core/control.h"
 
-#define REPORT_FD (CONTROL_FD + 1) /* tells us errno when exec fails */
-#define HIGH_FD 16		   /* above everything that is put in place */
+#define REPORT_FD (CREDENTIAL_FD + 1) /* tells us errno when exec fails */
+#define HIGH_FD 16		      /* above everything that is put in place */
 
 static const char *const passed[] = {"PATH", "TZ", "JOURNAL_STREAM", "ASAN_OPTIONS", "LSAN_OPTIONS",
     "UBSAN_OPTIONS", "TSAN_OPTIONS"};
@@ -80,31 +81,63 @@ process_environment_free(char **environment)
 }
 
 /*
- * From here to exec only async-signal-safe calls. The two descriptors are
- * first moved out of the way of the numbers they go to.
+ * From here to exec only async-signal-safe calls. The descriptors are first moved
+ * out of the way of the numbers they go to.
  */
-static void
-become(const char *program, char *const argv[], char *const environment[], int control, int report,
-    pid_t parent)
+static bool
+place_descriptors(const struct process_start *start, int *report)
+{
+	int control, credential = -1, null;
+
+	control = fcntl(start->control, F_DUPFD_CLOEXEC, HIGH_FD);
+	*report = fcntl(*report, F_DUPFD_CLOEXEC, HIGH_FD);
+	if (start->credential >= 0)
+		credential = fcntl(start->credential, F_DUPFD_CLOEXEC, HIGH_FD);
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (control < 0 || *report < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
+	    dup2(control, CONTROL_FD) < 0 || dup3(*report, REPORT_FD, O_CLOEXEC) < 0)
+		return false;
+	*report = REPORT_FD;
+	if (start->credential >= 0 && (credential < 0 || dup2(credential, CREDENTIAL_FD) < 0))
+		return false;
+	if (start->credential < 0)
+		(void)close(CREDENTIAL_FD);
+	/* dup2 onto itself leaves the flag; only possible for standard input. */
+	if (null == STDIN_FILENO && fcntl(null, F_SETFD, 0) < 0)
+		return false;
+	return close_range(REPORT_FD + 1, UINT_MAX, 0) == 0;
+}
+
+static bool
+become_user(const struct process_start *start)
+{
+	struct rlimit limit;
+
+	if (start->processes_max > 0) {
+		if (getrlimit(RLIMIT_NPROC, &limit) != 0)
+			return false;
+		if (limit.rlim_max > start->processes_max)
+			limit.rlim_max = start->processes_max;
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NPROC, &limit) != 0)
+			return false;
+	}
+	if (start->identity == NULL)
+		return true;
+	return identity_assume(start->identity) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
+static NORETURN void
+become(const struct process_start *start, int report, pid_t parent)
 {
 	struct sigaction standard = {.sa_handler = SIG_DFL};
 	sigset_t none;
-	int null;
 
 	for (int number = 1; number < NSIG; number++)
 		(void)sigaction(number, &standard, NULL);
-	control = fcntl(control, F_DUPFD_CLOEXEC, HIGH_FD);
-	report = fcntl(report, F_DUPFD_CLOEXEC, HIGH_FD);
-	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (control < 0 || report < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
-	    dup2(control, CONTROL_FD) < 0 || dup3(report, REPORT_FD, O_CLOEXEC) < 0)
+	if (!place_descriptors(start, &report) || !become_user(start))
 		goto fail;
-	report = REPORT_FD;
-	/* dup2 onto itself leaves the flag; only possible for standard input. */
-	if (null == STDIN_FILENO && fcntl(null, F_SETFD, 0) < 0)
-		goto fail;
-	if (close_range(REPORT_FD + 1, UINT_MAX, 0) < 0)
-		goto fail;
+	/* After the change of user, which takes it away. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		goto fail;
 	/* The parent may have died before the kernel was told. */
@@ -113,7 +146,7 @@ become(const char *program, char *const argv[], char *const environment[], int c
 	(void)sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
 		goto fail;
-	(void)execve(program, argv, environment);
+	(void)execve(start->program, start->argv, start->environment);
 fail:
 	(void)!write(report, &errno, sizeof errno);
 	_exit(127);
@@ -132,9 +165,17 @@ read_report(int fd)
 	return n == (ssize_t)sizeof code ? code : 0;
 }
 
+static bool
+cannot_start(const struct process_start *start, struct error *err)
+{
+	if (start->identity == NULL)
+		return error_set_errno(err, ERROR_SYSTEM, "cannot start %s", start->program);
+	return error_set_errno(
+	    err, ERROR_SYSTEM, "cannot start %s as user %s", start->program, start->identity->name);
+}
+
 bool
-process_spawn(const char *program, char *const argv[], char *const environment[], int control,
-    pid_t *pid, struct error *err)
+process_start(const struct process_start *start, pid_t *pid, struct error *err)
 {
 	pid_t parent = getpid(), child;
 	sigset_t all, before;
@@ -142,13 +183,13 @@ process_spawn(const char *program, char *const argv[], char *const environment[]
 	int code;
 
 	if (pipe2(report, O_CLOEXEC) < 0)
-		return error_set_errno(err, ERROR_SYSTEM, "cannot start %s", program);
+		return cannot_start(start, err);
 	/* No handler of ours may run in the child before it reset them. */
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &before);
 	child = fork();
 	if (child == 0)
-		become(program, argv, environment, control, report[1], parent);
+		become(start, report[1], parent);
 	code = errno;
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	(void)close(report[1]);
@@ -162,5 +203,18 @@ process_spawn(const char *program, char *const argv[], char *const environment[]
 	if (child > 0)
 		(void)waitpid(child, NULL, 0);
 	errno = code;
-	return error_set_errno(err, ERROR_SYSTEM, "cannot start %s", program);
+	return cannot_start(start, err);
+}
+
+bool
+process_spawn(const char *program, char *const argv[], char *const environment[], int control,
+    pid_t *pid, struct error *err)
+{
+	const struct process_start start = {.program = program,
+	    .argv = argv,
+	    .environment = environment,
+	    .control = control,
+	    .credential = -1};
+
+	return process_start(&start, pid, err);
 }

@@ -14,6 +14,7 @@
 #include "daemon/core/attr.h"
 #include "daemon/core/config.h"
 #include "daemon/core/error.h"
+#include "daemon/core/identity.h"
 
 /* Makes a NULL-ended environment: PATH, TZ, JOURNAL_STREAM and the sanitizers'
  * options where we have them ourselves, CREDENTIALS_DIRECTORY only with
@@ -22,6 +23,25 @@
 char **process_environment(
     bool credentials, const struct config_variable *extra, size_t extra_count) MUST_CHECK;
 void process_environment_free(char **environment);
+
+/* The descriptor of a credential in a child that is given one, beside
+ * CONTROL_FD: an open file with its PIN, which only we may open. */
+#define CREDENTIAL_FD 4
+/* A variable with its number, in that child's environment. */
+#define CREDENTIAL_VARIABLE "CHANCERY_CREDENTIAL_FD"
+
+struct process_start {
+	const char *program; /* a path */
+	char *const *argv, *const *environment;
+	int control;
+	int credential;			 /* -1: none; stays open here */
+	const struct identity *identity; /* NULL: as we are; else we are root */
+	unsigned processes_max;		 /* threads count too; for the whole uid; 0: as before */
+};
+
+/* The same as process_spawn, and with identity as that user, without groups,
+ * capabilities or new privileges beyond it. */
+bool process_start(const struct process_start *start, pid_t *pid, struct error *err) MUST_CHECK;
 
 /* Starts program (a path) with argv and environment (both NULL-ended). control
  * becomes CONTROL_FD in the child and stays open here; make it blocking.

@@ -25,7 +25,7 @@ def build_driver(directory):
     with open(os.path.join(build_dir(), "flags"), encoding="utf-8") as f:
         flags = f.read().strip()
     libraries = " ".join(os.path.join(build, f"lib{n}.a") for n in ("publish", "db", "x509", "core"))
-    packages = "libcurl ldap libpq libevent libcrypto yaml-0.1"
+    packages = "libcurl ldap libpq libevent libcrypto yaml-0.1 libseccomp"
     out = os.path.join(directory, "outbox_driver")
     subprocess.run(
         f"{flags} $(pkg-config --cflags {packages}) -pie -o {out} tests/e2e/outbox_driver.c "
