@@ -6,13 +6,13 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "daemon/core/config.h"
 #include "daemon/core/control.h"
 #include "daemon/core/log.h"
+#include "daemon/core/sandbox.h"
+#include "pkcs11/confine.h"
 #include "pkcs11/limits_show.h"
 #include "pkcs11/signer.h"
 #include "pkcs11/store.h"
@@ -24,16 +24,13 @@ static const char usage[] =
     "--show-limits prints what operators signed about each key of the token, as this\n"
     "host goes by it, and stops.\n";
 
-/* Keys and PINs pass through this memory: nobody gets a look at it. */
+/* Keys and PINs pass through this memory: nobody gets a look at it, with or
+ * without a sandbox. */
 static bool
 harden(struct error *e)
 {
-	struct rlimit none = {0, 0};
-
 	(void)umask(077);
-	if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0)
-		return error_set_errno(e, ERROR_SYSTEM, "cannot forbid core dumps");
-	return true;
+	return sandbox_hide(e);
 }
 
 /* For people: needs neither the token nor the daemon. */
@@ -77,6 +74,8 @@ serve(const char *path, const char *name)
 	token = config_find_token(&config, name);
 	if (token == NULL)
 		log_error(name, "the configuration %s has no such token", path);
+	else if (!confine_signer(&config, token, &why))
+		log_failure(LOG_LEVEL_ERROR, name, &why);
 	else
 		status = signer_main(&config, token, CONTROL_FD);
 	config_free(&config);

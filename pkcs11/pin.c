@@ -10,6 +10,7 @@
 
 #include <openssl/crypto.h>
 
+#include "daemon/core/process.h"
 #include "pkcs11/store.h"
 
 #define PIN_PAGE 4096
@@ -33,6 +34,21 @@ open_credential(const char *path, int *fd, struct error *e)
 	    e, ERROR_CONFIG, "the credential %s must be a regular file closed to others", path);
 }
 
+/* Only the supervisor may open it, and gave it to us open: read from its start. */
+static bool
+open_passed(struct pin *pin, const char *name, int *fd, struct error *e)
+{
+	(void)snprintf(pin->source, sizeof pin->source, "the credential %s", name);
+	*fd = fcntl(CREDENTIAL_FD, F_DUPFD_CLOEXEC, CREDENTIAL_FD + 1);
+	if (*fd >= 0 && lseek(*fd, 0, SEEK_SET) == 0)
+		return true;
+	(void)error_set_errno(e, ERROR_CONFIG, "cannot read %s", pin->source);
+	if (*fd >= 0)
+		(void)close(*fd);
+	*fd = -1;
+	return false;
+}
+
 static bool
 open_source(const struct config_token *token, struct pin *pin, int *fd, struct error *e)
 {
@@ -48,6 +64,8 @@ open_source(const struct config_token *token, struct pin *pin, int *fd, struct e
 	if (token->pin_credential == NULL)
 		return error_set(e, ERROR_CONFIG,
 		    "token '%s' has no pin_file and no pin_credential", token->name);
+	if (getenv(CREDENTIAL_VARIABLE) != NULL)
+		return open_passed(pin, token->pin_credential, fd, e);
 	dir = getenv("CREDENTIALS_DIRECTORY");
 	if (dir == NULL)
 		return error_set(e, ERROR_CONFIG,

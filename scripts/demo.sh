@@ -141,6 +141,8 @@ DN=cn=demo-issuing,o=example
 cat >"$D/chanceryd.yaml" <<EOT
 state_dir: $D/chancery/state
 log_level: info
+separation: none      # all as the user who runs the demo
+sandbox: best-effort  # what this kernel has
 database:
   owner: "host=$D/postgres/s dbname=chancery user=chancery_owner"
   issuer: "host=$D/postgres/s dbname=chancery user=chancery_issuer"

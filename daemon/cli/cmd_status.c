@@ -58,6 +58,22 @@ counts_to_list(json_t *answer, const char *member, struct error *e)
 	return json_object_set_new(answer, member, list) == 0;
 }
 
+/* The numbers, and below them who runs and how each process is confined. */
+static void
+print_status(json_t *answer, const struct table_column *fields, size_t count)
+{
+	static const struct table_column columns[] = {{"PROCESS", "name"}, {"PID", "pid"},
+	    {"STATE", "state"}, {"UID", "uid"}, {"CAPS", "capabilities"}, {"CALLS", "profile"},
+	    {"LANDLOCK", "landlock"}, {"SOCKETS", "sockets"}, {"MISSING", "missing"}};
+	json_t *processes = json_object_get(answer, "processes");
+
+	table_print_object(stdout, answer, fields, count);
+	if (!json_is_array(processes))
+		return;
+	(void)fputc('\n', stdout);
+	table_print(stdout, processes, columns, COUNT_OF(columns), "No process is known.");
+}
+
 bool
 cmd_status(struct cli *cli, struct error *e)
 {
@@ -75,7 +91,7 @@ cmd_status(struct cli *cli, struct error *e)
 	if (ok && cli->json)
 		cli_print_json(answer);
 	else if (ok)
-		table_print_object(stdout, answer, fields, COUNT_OF(fields));
+		print_status(answer, fields, COUNT_OF(fields));
 	json_decref(answer);
 	return ok;
 }

@@ -17,7 +17,9 @@
 
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
+#include "daemon/core/identity.h"
 #include "daemon/core/log.h"
+#include "daemon/core/sandbox.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/chancery/chanceryd.yaml"
 
@@ -28,9 +30,15 @@
 #define CONFIG_LISTENERS_MAX 16 /* of one kind */
 #define CONFIG_BATCH_MAX 256
 #define CONFIG_DRAIN_MAX_S 600
+#define CONFIG_PATHS_MAX 32 /* of one list */
 
 struct config_variable {
 	char *name, *value;
+};
+
+struct config_paths {
+	char **items;
+	size_t count;
 };
 
 enum config_select {
@@ -49,6 +57,9 @@ struct config_token {
 	unsigned threads;
 	struct config_variable *environment; /* for that signer's process only */
 	size_t environment_count;
+	enum sandbox_profile profile;
+	bool network, unix_sockets;   /* what sockets the module may make */
+	struct config_paths writable; /* beyond the signer's own directory */
 };
 
 struct config_address {
@@ -78,6 +89,13 @@ struct config_issuer {
 	unsigned batch;	    /* requests claimed at once */
 	char *credentials_dir;
 	char *ca_file;
+	struct config_paths publish_dirs; /* where targets of kind file may be */
+};
+
+enum config_separation {
+	CONFIG_SEPARATION_UNSET, /* as none; but not for root */
+	CONFIG_SEPARATION_NONE,	 /* all roles run as the user who starts the daemon */
+	CONFIG_SEPARATION_USERS,
 };
 
 struct config {
@@ -85,6 +103,9 @@ struct config {
 	char *state_dir;
 	enum log_level log_level;
 	unsigned drain_timeout_s;
+	enum sandbox_mode sandbox;
+	enum config_separation separation;
+	struct identity signer_user, issuer_user, front_user; /* with users, and not for a role */
 	char *database_owner; /* libpq connection strings; owner only for --migrate */
 	char *database_issuer;
 	char *database_front;
@@ -95,8 +116,10 @@ struct config {
 };
 
 /* Reads and checks the file, and the files it names: modules exist and can be
- * read, PIN files are private (config_open_secret), a group is known. ERROR_CONFIG
- * with one sentence otherwise, and *cfg is left empty. */
+ * read, PIN files are private (config_open_secret), users and a group are known.
+ * Where roles have users of their own, each file is looked at by a child that is
+ * the user who will need it. ERROR_CONFIG with one sentence otherwise, and *cfg is
+ * left empty. */
 bool config_load(const char *path, struct config *cfg, struct error *err) MUST_CHECK;
 
 /* The same without looking at the files it names: for a role, which meets its

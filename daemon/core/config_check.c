@@ -29,6 +29,10 @@ config_open_secret(const char *path, int *fd, struct error *err)
 	if (opened < 0 && errno == ELOOP)
 		return error_set(err, ERROR_CONFIG,
 		    "'%s' is a symbolic link; allowed: the regular file itself", path);
+	if (opened < 0 && errno == EACCES)
+		return error_set_errno(err, ERROR_CONFIG,
+		    "'%s' cannot be read by uid %u, to whom it must belong", path,
+		    (unsigned)geteuid());
 	if (opened < 0)
 		return error_set_errno(err, ERROR_CONFIG, "'%s' cannot be read", path);
 	if (fstat(opened, &st) < 0)
@@ -49,6 +53,17 @@ config_open_secret(const char *path, int *fd, struct error *err)
 	}
 	(void)close(opened);
 	return false;
+}
+
+bool
+config_check_secret(const char *path, struct error *err)
+{
+	int fd;
+
+	if (!config_open_secret(path, &fd, err))
+		return false;
+	(void)close(fd);
+	return true;
 }
 
 /* Opens a regular file for reading; -1 with err set. */
@@ -121,7 +136,7 @@ check_parent(const char *path, struct error *err)
 }
 
 bool
-config_check_directory(const char *path, bool private_, bool may_be_made, struct error *err)
+config_check_directory(const char *path, mode_t forbidden, bool may_be_made, struct error *err)
 {
 	struct stat st;
 
@@ -135,10 +150,14 @@ config_check_directory(const char *path, bool private_, bool may_be_made, struct
 		return error_set(err, ERROR_CONFIG,
 		    "'%s' belongs to uid %u; allowed: root or uid %u, as which this runs", path,
 		    (unsigned)st.st_uid, (unsigned)geteuid());
-	if (private_ && (st.st_mode & 077) != 0)
+	if ((st.st_mode & forbidden) != 0)
 		return error_set(err, ERROR_CONFIG,
-		    "'%s' has mode %04o; allowed: 0700 (chmod 0700)", path,
-		    (unsigned)st.st_mode & 07777);
+		    "'%s' has mode %04o; allowed: %04o (chmod %04o)", path,
+		    (unsigned)st.st_mode & 07777, 0777 & ~(unsigned)forbidden,
+		    0777 & ~(unsigned)forbidden);
+	if (access(path, R_OK | X_OK) != 0)
+		return error_set_errno(
+		    err, ERROR_CONFIG, "'%s' cannot be used by uid %u", path, (unsigned)geteuid());
 	return true;
 }
 

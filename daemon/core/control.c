@@ -32,6 +32,8 @@ static const struct {
     {.type = CONTROL_DRAIN},
     {.type = CONTROL_READY},
     {.type = CONTROL_STATUS, .has_text = true},
+    {.type = CONTROL_SANDBOX, .has_text = true},
+    {.type = CONTROL_PROCESS, .has_text = true},
 };
 
 static size_t

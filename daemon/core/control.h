@@ -23,7 +23,7 @@
 struct event_base;
 
 #define CONTROL_FD 3	     /* the descriptor in each child */
-#define CONTROL_TEXT_MAX 256 /* bytes of a text with its NUL */
+#define CONTROL_TEXT_MAX 320 /* bytes of a text with its NUL */
 #define CONTROL_FRAME_MAX 512
 
 enum control_type {
@@ -35,6 +35,11 @@ enum control_type {
 	/* child to supervisor */
 	CONTROL_READY,	/* serves from now on */
 	CONTROL_STATUS, /* text: one sentence on the state it is in */
+	/* child to supervisor, once and first: what it gave up (sandbox.h) */
+	CONTROL_SANDBOX,
+	/* supervisor to the front: "NAME PID STATE REPORT" of a process, as it is now;
+	 * pid 0 while there is none, REPORT "-" before it said */
+	CONTROL_PROCESS,
 };
 
 struct control_message {

@@ -11,6 +11,7 @@
 
 #include "daemon/core/control.h"
 #include "daemon/core/log.h"
+#include "daemon/core/sandbox.h"
 
 struct role {
 	const char *name;
@@ -62,8 +63,13 @@ handle_message(const struct control_message *m, void *arg)
 	case CONTROL_DRAIN:
 		drain(r);
 		break;
+	case CONTROL_PROCESS:
+		if (cb->on_process != NULL)
+			cb->on_process(m->text, r->arg);
+		break;
 	case CONTROL_READY:
 	case CONTROL_STATUS:
+	case CONTROL_SANDBOX:
 		log_warning("-", "the supervisor sent a message that only a child sends");
 		break;
 	}
@@ -94,6 +100,30 @@ handle_sigterm(evutil_socket_t number, short what, void *arg)
 	drain(arg);
 }
 
+static bool
+send_up(struct role *r, enum control_type type, const char *text)
+{
+	struct control_message m = {.type = type, .fd = -1};
+	struct error err = ERROR_INIT;
+
+	(void)snprintf(m.text, sizeof m.text, "%s", text);
+	if (control_send(r->control, &m, &err))
+		return true;
+	log_failure(LOG_LEVEL_WARNING, "-", &err);
+	return false;
+}
+
+static bool
+tell_sandbox(struct role *r)
+{
+	struct sandbox_report report;
+	char text[SANDBOX_TEXT_MAX];
+
+	sandbox_current(&report);
+	sandbox_report_format(&report, text);
+	return send_up(r, CONTROL_SANDBOX, text);
+}
+
 struct role *
 role_new(const char *name, int control_fd, const struct role_callbacks *callbacks, void *arg,
     struct error *err)
@@ -121,6 +151,11 @@ role_new(const char *name, int control_fd, const struct role_callbacks *callback
 		error_set(err, ERROR_SYSTEM, "cannot watch signals of role %s", name);
 		goto fail;
 	}
+	if (!tell_sandbox(r)) {
+		error_set(
+		    err, ERROR_UNAVAILABLE, "the supervisor does not take what role %s says", name);
+		goto fail;
+	}
 	return r;
 fail:
 	role_free(r);
@@ -131,19 +166,6 @@ struct event_base *
 role_base(struct role *r)
 {
 	return r->base;
-}
-
-static bool
-send_up(struct role *r, enum control_type type, const char *text)
-{
-	struct control_message m = {.type = type, .fd = -1};
-	struct error err = ERROR_INIT;
-
-	(void)snprintf(m.text, sizeof m.text, "%s", text);
-	if (control_send(r->control, &m, &err))
-		return true;
-	log_failure(LOG_LEVEL_WARNING, "-", &err);
-	return false;
 }
 
 void

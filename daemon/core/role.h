@@ -7,6 +7,8 @@
  *
  *   role_new; own set-up on role_base; role_ready; role_run; role_free
  *
+ * role_new tells the supervisor what sandbox the process is in: enter it before.
+ *
  * SIGPIPE, SIGINT and SIGHUP are ignored (a terminal sends the last two to
  * the whole process group; the supervisor translates them). SIGTERM is taken
  * as a CONTROL_DRAIN. When the supervisor is gone, role_run returns 1.
@@ -31,6 +33,9 @@ struct role_callbacks {
 	 * already when the process starts; a role need not wait for them before
 	 * role_ready. A reload that changes listeners restarts the front. */
 	void (*on_listener)(const char *kind, unsigned index, int fd, void *arg);
+	/* A process of this host's supervisor is in another state (CONTROL_PROCESS).
+	 * Sent to the front only. */
+	void (*on_process)(const char *text, void *arg);
 	/* The configuration file was changed and found good: read it again. */
 	void (*on_reload)(void *arg);
 	/* Take nothing new, finish what is in flight, then call role_stop(r, 0).

@@ -39,6 +39,23 @@ api_post(struct call *call)
 }
 
 void
+api_add_processes(struct call *call, const char *json)
+{
+	json_t *status = json_loads(json, 0, NULL);
+	char *text = NULL;
+
+	if (status != NULL &&
+	    json_object_set_new(status, "processes", processes_json(&call->front->processes)) == 0)
+		text = json_dumps(status, JSON_COMPACT);
+	if (text != NULL)
+		call_answer(call, text);
+	else
+		http_reply_error(call->x, 503, NULL, "There is no memory for the answer.");
+	free(text);
+	json_decref(status);
+}
+
+void
 api_openapi(struct call *call)
 {
 	http_reply(call->x, 200, call->route->type, openapi_text, openapi_text_len);

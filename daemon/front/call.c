@@ -323,6 +323,8 @@ on_answer(const char *json, const struct error *err, void *arg)
 	call->asked = NULL;
 	if (err != NULL)
 		call_fail(call, err);
+	else if (call->route->query == FRONT_STATUS)
+		api_add_processes(call, json);
 	else if (!wants_to_wait(call, json))
 		call_answer(call, json);
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/core/log.h"
+#include "daemon/front/confine.h"
 #include "daemon/front/front_int.h"
 #include "daemon/front/tls.h"
 
@@ -168,6 +169,16 @@ on_reload(void *arg)
 }
 
 static void
+on_process(const char *text, void *arg)
+{
+	struct main_front *m = arg;
+	struct error err = ERROR_INIT;
+
+	if (!processes_take(&m->f.processes, text, &err))
+		log_failure(LOG_LEVEL_ERROR, "-", &err);
+}
+
+static void
 on_drained(void *arg)
 {
 	struct front *f = arg;
@@ -184,8 +195,10 @@ on_drain(void *arg)
 	waiting_flush(m->f.waiting);
 }
 
-static const struct role_callbacks callbacks = {
-    .on_listener = on_listener, .on_reload = on_reload, .on_drain = on_drain};
+static const struct role_callbacks callbacks = {.on_listener = on_listener,
+    .on_process = on_process,
+    .on_reload = on_reload,
+    .on_drain = on_drain};
 
 /* Every connection is a descriptor: where fewer are allowed, each door gets its
  * share of them, so that a crowd at one never takes those of the others, or of
@@ -269,7 +282,7 @@ front_main(const struct config *config, int control_fd)
 	int status = 1;
 
 	fit_descriptors(&m.limits);
-	if (front_start(&m, config, control_fd, &err)) {
+	if (confine_front(config, &err) && front_start(&m, config, control_fd, &err)) {
 		role_ready(m.f.role);
 		status = role_run(m.f.role);
 	} else {

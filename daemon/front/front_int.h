@@ -9,6 +9,7 @@
 
 #include "daemon/core/role.h"
 #include "daemon/front/http_server.h"
+#include "daemon/front/processes.h"
 #include "daemon/front/routes.h"
 #include "db/db.h"
 #include "db/front.h"
@@ -26,6 +27,7 @@ struct front {
 	struct http_server *server;
 	struct distribution *distribution;
 	struct waiting *waiting;
+	struct processes processes;
 };
 
 /* The database of the distribution, or, as long as that one is not there, the API's. */
@@ -93,6 +95,8 @@ void api_ask_wait(struct call *call); /* the same, with ?wait= */
 void api_post(struct call *call);     /* the same, with a body that says nothing */
 void api_submit(struct call *call);
 void api_openapi(struct call *call);
+/* The database's answer about the service, with this host's processes. */
+void api_add_processes(struct call *call, const char *json);
 
 /* -------------------------------------------------------------- decide.c */
 

@@ -11,6 +11,7 @@
 #include "daemon/core/log.h"
 #include "daemon/core/role.h"
 #include "daemon/issuer/ca_cache.h"
+#include "daemon/issuer/confine.h"
 #include "daemon/issuer/crl_calendar.h"
 #include "daemon/issuer/decide.h"
 #include "daemon/issuer/issue.h"
@@ -322,7 +323,9 @@ start_work(struct issuer *i, struct error *e)
 	const struct outbox_config outbox = {.state_dir = i->config->state_dir,
 	    .credentials_dir = c->credentials_dir,
 	    .ca_file = c->ca_file,
-	    .signer_id = c->signer_id};
+	    .signer_id = c->signer_id,
+	    .publish_dirs = &c->publish_dirs,
+	    .sandbox = i->config->sandbox};
 	struct decide_env decide = {
 	    .base = base, .db = i->db, .cache = i->cache, .own_uid = geteuid()};
 
@@ -431,7 +434,7 @@ issuer_main(const struct config *config, int control_fd)
 	int status = 1;
 
 	log_init("issuer", config->log_level);
-	if (set_up(&issuer, control_fd, &e))
+	if (confine_issuer(config, &e) && set_up(&issuer, control_fd, &e))
 		status = role_run(issuer.role);
 	else
 		log_failure(LOG_LEVEL_ERROR, "-", &e);

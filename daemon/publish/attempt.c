@@ -16,6 +16,7 @@
 
 #include "daemon/core/process.h"
 #include "daemon/publish/credential.h"
+#include "daemon/publish/file_place.h"
 #include "daemon/publish/spool.h"
 
 /* The courier's own time ends this much before it is killed, so that it can
@@ -315,6 +316,27 @@ copy_companions(struct attempt *a, const struct db_publish_claim *c, struct erro
 	return true;
 }
 
+/* The database says where; what the host's operators did not allow is not touched,
+ * with or without a sandbox. */
+static bool
+check_place(const char *url, const struct config_paths *dirs, struct error *err)
+{
+	char path[PUBLISH_URL_MAX];
+
+	return file_place_parse(url, path, sizeof path, err) &&
+	       file_place_is_allowed(path, dirs, err);
+}
+
+static bool
+check_places(
+    const struct publish_job *job, const struct attempt_settings *settings, struct error *err)
+{
+	if (job->kind == TARGET_FILE && !check_place(job->write_url, settings->publish_dirs, err))
+		return false;
+	return !file_place_is_one(job->read_url) ||
+	       check_place(job->read_url, settings->publish_dirs, err);
+}
+
 static bool
 make_job(struct attempt *a, const struct attempt_settings *settings,
     const struct db_publish_claim *c, struct error *err)
@@ -340,6 +362,9 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	if (c->credential[0] != '\0' && !credential_path(settings->credentials_dir, c->credential,
 					    job->credential_path, sizeof job->credential_path, err))
 		return false;
+	if (!check_places(job, settings, err))
+		return false;
+	job->sandbox = settings->sandbox;
 	job->webdav = c->webdav;
 	job->look_first = a->retry;
 	job->size = (uint64_t)c->size;

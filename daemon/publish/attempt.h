@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "daemon/core/attr.h"
+#include "daemon/core/config.h"
 #include "daemon/core/error.h"
 #include "daemon/publish/job.h"
 #include "db/publish.h"
@@ -25,6 +26,8 @@ struct attempt_settings {
 	const char *program;	     /* of the courier */
 	const char *credentials_dir; /* or NULL */
 	const char *ca_file;	     /* or NULL */
+	const struct config_paths *publish_dirs;
+	enum sandbox_mode sandbox;
 };
 
 /* Called once, from the loop. result is valid during the call. The callee

@@ -15,6 +15,7 @@
 
 #include "daemon/core/control.h"
 #include "daemon/core/log.h"
+#include "daemon/publish/confine.h"
 #include "daemon/publish/readback.h"
 #include "daemon/publish/target.h"
 
@@ -124,6 +125,8 @@ courier_main(void)
 	    !publish_descriptors_receive(CONTROL_FD, &job_fd, &artifact_fd, &err) ||
 	    !publish_frame_read(job_fd, &frame, &len, &err) ||
 	    !publish_job_decode(frame, len, job, &err) || !arm_deadline(job->timeout_ms, &err))
+		goto out;
+	if (!confine_courier(job, &err))
 		goto out;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
 		error_set(&err, ERROR_SYSTEM, "libcurl does not start");

@@ -8,6 +8,12 @@
 
 #define SCHEME "file://"
 
+bool
+file_place_is_one(const char *url)
+{
+	return url[0] == '/' || strncasecmp(url, "file:", strlen("file:")) == 0;
+}
+
 /* Copies in to out; with percent set, decodes %XX. */
 static bool
 decode(const char *in, bool percent, char *out, size_t size)
@@ -84,4 +90,35 @@ file_place_split(const char *path, char *folder, size_t folder_size, char *name,
 	folder[folder_len] = '\0';
 	(void)snprintf(name, name_size, "%s", slash + 1);
 	return true;
+}
+
+/* Part by part, so that "/srv/pki2" is not below "/srv/pki". */
+static bool
+is_below(const char *path, const char *dir)
+{
+	for (;;) {
+		size_t n;
+
+		dir += strspn(dir, "/");
+		path += strspn(path, "/");
+		if (*dir == '\0')
+			return *path != '\0';
+		n = strcspn(dir, "/");
+		if (strcspn(path, "/") != n || memcmp(path, dir, n) != 0)
+			return false;
+		path += n;
+		dir += n;
+	}
+}
+
+bool
+file_place_is_allowed(const char *path, const struct config_paths *dirs, struct error *err)
+{
+	for (size_t i = 0; dirs != NULL && i < dirs->count; i++) {
+		if (is_below(path, dirs->items[i]))
+			return true;
+	}
+	return error_set(err, ERROR_CONFIG,
+	    "%s lies in no directory of issuer.publish_dirs; add its folder there, and restart",
+	    path);
 }

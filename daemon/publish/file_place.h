@@ -10,7 +10,11 @@
 #include <stddef.h>
 
 #include "daemon/core/attr.h"
+#include "daemon/core/config.h"
 #include "daemon/core/error.h"
+
+/* Whether it is the place of a file at all, right or wrong: a path or a file URL. */
+bool file_place_is_one(const char *url);
 
 /* The absolute path, decoded. Refuses relative paths, "." and ".." parts, NUL
  * and control bytes. ERROR_INPUT. */
@@ -20,5 +24,10 @@ bool file_place_parse(const char *url, char *path, size_t size, struct error *er
  * ERROR_LIMIT. */
 bool file_place_split(const char *path, char *folder, size_t folder_size, char *name,
     size_t name_size, struct error *err) MUST_CHECK;
+
+/* True if the path lies below one of the directories, which the configuration
+ * names; links on the way are the operator's business. ERROR_CONFIG. */
+bool file_place_is_allowed(
+    const char *path, const struct config_paths *dirs, struct error *err) MUST_CHECK;
 
 #endif

@@ -81,6 +81,7 @@ publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 	wire_put_string(w, job->bind_dn);
 	wire_put_u8(w, (uint8_t)job->tls);
 	wire_put_u8(w, (uint8_t)job->auth);
+	wire_put_u8(w, (uint8_t)job->sandbox);
 	wire_put_u8(w, job->webdav);
 	wire_put_u8(w, job->look_first);
 	wire_put_u32(w, job->timeout_ms);
@@ -133,6 +134,7 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	wire_get_string(&r, job->bind_dn, sizeof job->bind_dn);
 	job->tls = get_choice(&r, COUNT_OF(tls_words));
 	job->auth = get_choice(&r, COUNT_OF(auth_words));
+	job->sandbox = get_choice(&r, SANDBOX_OFF + 1);
 	job->webdav = get_choice(&r, 2) != 0;
 	job->look_first = get_choice(&r, 2) != 0;
 	job->timeout_ms = wire_get_u32(&r);

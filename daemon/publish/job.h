@@ -15,6 +15,7 @@
 
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
+#include "daemon/core/sandbox.h"
 #include "daemon/core/wire.h"
 
 #define PUBLISH_URL_MAX 2048	    /* a target's write or read URL, with its NUL */
@@ -59,6 +60,7 @@ struct publish_job {
 	char bind_dn[PUBLISH_URL_MAX];
 	enum target_tls tls;
 	enum target_auth auth;
+	enum sandbox_mode sandbox;
 	bool webdav;	     /* PUT under another name, then MOVE (RFC 4918 9.9) */
 	bool look_first;     /* when the read URL has the artifact already, write nothing */
 	uint32_t timeout_ms; /* for everything together */

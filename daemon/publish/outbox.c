@@ -33,6 +33,8 @@ struct outbox {
 	struct db *db;
 	struct spool *spool;
 	char *program, *credentials_dir, *ca_file;
+	const struct config_paths *publish_dirs;
+	enum sandbox_mode sandbox;
 	unsigned signer_id, attempt_s, watch_s;
 	bool released;	 /* the predecessor's claims are */
 	bool asking;	 /* claim, release or next is on its way */
@@ -223,6 +225,8 @@ start_task(struct outbox *o, const struct db_publish_claim *c)
 	    .program = o->program,
 	    .credentials_dir = o->credentials_dir,
 	    .ca_file = o->ca_file,
+	    .publish_dirs = o->publish_dirs,
+	    .sandbox = o->sandbox,
 	};
 	struct task *t = calloc(1, sizeof *t);
 	struct error err = ERROR_INIT;
@@ -443,6 +447,8 @@ outbox_configure(struct outbox *o, const struct outbox_config *config, struct er
 	o->program = program;
 	o->credentials_dir = credentials_dir;
 	o->ca_file = ca_file;
+	o->publish_dirs = config->publish_dirs;
+	o->sandbox = config->sandbox;
 	o->attempt_s = config->attempt_s > 0 ? config->attempt_s : OUTBOX_ATTEMPT_S;
 	o->watch_s = config->watch_s > 0 ? config->watch_s : OUTBOX_WATCH_S;
 	return true;

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 
 #include "daemon/core/attr.h"
+#include "daemon/core/config.h"
 #include "daemon/core/error.h"
 
 #define OUTBOX_COURIERS_MAX 8
@@ -38,6 +39,9 @@ struct outbox_config {
 	const char *program;	     /* run as a courier; NULL: this very program */
 	unsigned attempt_s;	     /* 0: OUTBOX_ATTEMPT_S */
 	unsigned watch_s;	     /* 0: OUTBOX_WATCH_S */
+	/* Where files may be published and read back; not copied. */
+	const struct config_paths *publish_dirs;
+	enum sandbox_mode sandbox; /* of couriers */
 };
 
 /* Starts at the loop's next turn, whether db is up yet or not. What a

@@ -10,13 +10,27 @@ differ(const char *a, const char *b)
 	return strcmp(a, b) != 0;
 }
 
+static bool
+paths_differ(const struct config_paths *a, const struct config_paths *b)
+{
+	if (a->count != b->count)
+		return true;
+	for (size_t i = 0; i < a->count; i++) {
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return true;
+	}
+	return false;
+}
+
 bool
 change_of_token(const struct config_token *a, const struct config_token *b)
 {
 	if (differ(a->name, b->name) || differ(a->module, b->module) ||
 	    a->select_by != b->select_by || differ(a->select, b->select) ||
 	    differ(a->pin_file, b->pin_file) || differ(a->pin_credential, b->pin_credential) ||
-	    a->threads != b->threads || a->environment_count != b->environment_count)
+	    a->threads != b->threads || a->profile != b->profile || a->network != b->network ||
+	    a->unix_sockets != b->unix_sockets || paths_differ(&a->writable, &b->writable) ||
+	    a->environment_count != b->environment_count)
 		return true;
 	for (size_t i = 0; i < a->environment_count; i++) {
 		if (differ(a->environment[i].name, b->environment[i].name) ||
@@ -32,7 +46,9 @@ change_of_issuer(const struct config *a, const struct config *b)
 	if (differ(a->database_issuer, b->database_issuer) ||
 	    a->issuer.signer_id != b->issuer.signer_id || a->issuer.batch != b->issuer.batch ||
 	    differ(a->issuer.credentials_dir, b->issuer.credentials_dir) ||
-	    differ(a->issuer.ca_file, b->issuer.ca_file) || a->token_count != b->token_count)
+	    differ(a->issuer.ca_file, b->issuer.ca_file) ||
+	    paths_differ(&a->issuer.publish_dirs, &b->issuer.publish_dirs) ||
+	    a->token_count != b->token_count)
 		return true;
 	/* It knows its tokens by name. */
 	for (size_t i = 0; i < a->token_count; i++) {

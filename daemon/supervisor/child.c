@@ -1,5 +1,7 @@
 #include "daemon/supervisor/child.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,15 +98,65 @@ keep_status(struct child *c, const char *text)
 	c->status[i] = '\0';
 }
 
+static const struct identity *
+identity_of(const struct child *c)
+{
+	const struct config *cfg = c->site->config;
+
+	if (cfg->separation != CONFIG_SEPARATION_USERS)
+		return NULL;
+	switch (c->kind) {
+	case CHILD_SIGNER:
+		return &cfg->signer_user;
+	case CHILD_ISSUER:
+		return &cfg->issuer_user;
+	default:
+		return &cfg->front_user;
+	}
+}
+
+/* What it says of its sandbox, against what the configuration asks for. */
+static void
+keep_report(struct child *c, const char *text)
+{
+	const struct identity *id = identity_of(c);
+	struct sandbox_report report;
+	struct error err = ERROR_INIT;
+
+	if (c->sandbox[0] != '\0' || !sandbox_report_parse(text, &report, &err)) {
+		if (!error_is_set(&err))
+			error_set(&err, ERROR_INPUT, "it speaks of its sandbox a second time");
+		log_failure(LOG_LEVEL_ERROR, c->name, &err);
+		child_kill(c);
+		return;
+	}
+	sandbox_report_format(&report, c->sandbox);
+	log_info(c->name, "is confined: %s", c->sandbox);
+	c->is_confined = (id == NULL || (report.uid == id->uid && report.gid == id->gid)) &&
+			 (c->site->config->sandbox != SANDBOX_REQUIRE || sandbox_is_whole(&report));
+	move(c, c->state);
+}
+
 static void
 handle_message(const struct control_message *m, void *arg)
 {
 	struct child *c = arg;
 
 	switch (m->type) {
+	case CONTROL_SANDBOX:
+		keep_report(c, m->text);
+		break;
 	case CONTROL_READY:
 		if (c->state != CHILD_STARTING)
 			break;
+		if (!c->is_confined) {
+			log_error(c->name,
+			    "is not confined as the configuration asks for (%s), "
+			    "killing it",
+			    c->sandbox[0] != '\0' ? c->sandbox : "it does not say how");
+			child_kill(c);
+			break;
+		}
 		log_info(c->name, "process %d is ready", (int)c->pid);
 		move(c, CHILD_RUNNING);
 		break;
@@ -157,6 +209,57 @@ retry_later(struct child *c)
 	move(c, CHILD_WAITING);
 }
 
+/* Threads count, and all processes of a user together: signers of 16 tokens with 64
+ * threads each, couriers with the threads of libcurl. */
+static unsigned
+processes_max(enum child_kind kind)
+{
+	switch (kind) {
+	case CHILD_SIGNER:
+		return 4096;
+	case CHILD_ISSUER:
+		return 1024;
+	default:
+		return 64;
+	}
+}
+
+/* A credential lies where only root gets at it: the signer is given it open. */
+static bool
+open_credential(const char *name, int *fd, struct error *err)
+{
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+	char path[PATH_MAX];
+
+	if (dir == NULL)
+		return error_set(err, ERROR_CONFIG,
+		    "pin_credential '%s' needs systemd's LoadCredential: CREDENTIALS_DIRECTORY is "
+		    "not set",
+		    name);
+	(void)snprintf(path, sizeof path, "%s/%s", dir, name);
+	*fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (*fd < 0)
+		return error_set_errno(err, ERROR_CONFIG, "cannot open the credential %s", path);
+	return true;
+}
+
+/* The signer's environment: that of its token, and where its credential is. */
+static char **
+environment_of(const struct config_token *t, int credential)
+{
+	struct config_variable extra[CONFIG_ENVIRONMENT_MAX + 1];
+	char name[] = CREDENTIAL_VARIABLE, value[12];
+	size_t count = t->environment_count;
+
+	if (count > 0)
+		memcpy(extra, t->environment, count * sizeof extra[0]);
+	if (credential >= 0) {
+		(void)snprintf(value, sizeof value, "%d", CREDENTIAL_FD);
+		extra[count++] = (struct config_variable){name, value};
+	}
+	return process_environment(credential < 0, extra, count);
+}
+
 static bool
 spawn(struct child *c, int control, struct error *err)
 {
@@ -166,8 +269,13 @@ spawn(struct child *c, int control, struct error *err)
 	const struct config_token *t = NULL;
 	char *argv[] = {(char *)(uintptr_t)program, c->kind == CHILD_SIGNER ? token : role,
 	    c->kind == CHILD_SIGNER ? c->token : c->name, config, site->config->path, NULL};
-	char **environment;
-	bool ok;
+	struct process_start start = {.program = program,
+	    .argv = argv,
+	    .control = control,
+	    .credential = -1,
+	    .identity = identity_of(c)};
+	char **environment = NULL;
+	bool ok = false;
 
 	if (c->kind == CHILD_SIGNER) {
 		t = config_find_token(site->config, c->token);
@@ -175,11 +283,23 @@ spawn(struct child *c, int control, struct error *err)
 			return error_set(
 			    err, ERROR_INTERNAL, "token %s is not configured", c->token);
 	}
-	environment = process_environment(
-	    t != NULL, t != NULL ? t->environment : NULL, t != NULL ? t->environment_count : 0);
-	if (environment == NULL)
-		return error_set(err, ERROR_SYSTEM, "out of memory");
-	ok = process_spawn(program, argv, environment, control, &c->pid, err);
+	/* The limit is of the user, so it must be a user of the role's own. */
+	if (start.identity != NULL)
+		start.processes_max = processes_max(c->kind);
+	if (start.identity != NULL && t != NULL && t->pin_credential != NULL &&
+	    !open_credential(t->pin_credential, &start.credential, err))
+		goto out;
+	environment = t != NULL ? environment_of(t, start.credential)
+				: process_environment(false, NULL, 0);
+	if (environment == NULL) {
+		error_set(err, ERROR_SYSTEM, "out of memory");
+		goto out;
+	}
+	start.environment = environment;
+	ok = process_start(&start, &c->pid, err);
+out:
+	if (start.credential >= 0)
+		(void)close(start.credential);
 	process_environment_free(environment);
 	return ok;
 }
@@ -193,6 +313,8 @@ child_start(struct child *c)
 	c->killed = false;
 	c->again = false;
 	c->status[0] = '\0';
+	c->sandbox[0] = '\0';
+	c->is_confined = false;
 	(void)clock_gettime(CLOCK_MONOTONIC, &c->started);
 	if (!control_pair(fds, &err) || !spawn(c, fds[1], &err))
 		goto fail;

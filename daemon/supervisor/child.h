@@ -11,6 +11,9 @@
  *                          ▼                  ▼
  *                       STOPPING ──it ended──► WAITING (again) or DONE
  *
+ * The first thing that a child says is what sandbox it is in. Where that is not what
+ * the configuration asks for, it does not get to RUNNING: it is killed.
+ *
  * A child that ends without being told is started again after 100 ms, then
  * after twice as long each time up to 30 s; 60 s of life start the count anew.
  */
@@ -24,6 +27,7 @@
 #include "daemon/core/config.h"
 #include "daemon/core/control.h"
 #include "daemon/core/error.h"
+#include "daemon/core/sandbox.h"
 
 #define CHILD_NAME_MAX (CONFIG_TOKEN_NAME_MAX + 16)
 #define CHILD_BACKOFF_MIN_MS 100
@@ -75,7 +79,10 @@ struct child {
 	bool killed; /* by us, because it did not end or did not read */
 	unsigned restarts, backoff_ms;
 	struct timespec started;
-	char status[CONTROL_TEXT_MAX]; /* its own words; ASCII */
+	char status[CONTROL_TEXT_MAX];	/* its own words; ASCII */
+	char sandbox[SANDBOX_TEXT_MAX]; /* its report; "" before it came */
+	char told[CONTROL_TEXT_MAX];	/* to the front, about this child (roster.h) */
+	bool is_confined;		/* the report says all that the configuration asks for */
 };
 
 /* Makes a child in CHILD_WAITING without a timer; token is NULL for others

@@ -12,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "daemon/supervisor/place.h"
+
 _Static_assert(LISTENER_ADDRESS_MAX >= sizeof((struct sockaddr_un *)NULL)->sun_path,
     "a Unix socket's path fits");
 
@@ -56,16 +58,36 @@ clear_path(const char *path, struct error *err)
 	return true;
 }
 
-/* Group and mode; the group first, because chown may take mode bits away. */
+/* Group and mode of the socket itself, by its descriptor: whatever has its name by
+ * now is not touched. The group first, because chown may take mode bits away. */
 static bool
 set_access(const char *path, const struct config_front *f, struct error *err)
 {
-	if (f->unix_gid != (gid_t)-1 && lchown(path, (uid_t)-1, f->unix_gid) < 0)
-		return error_set_errno(
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char self[32];
+	struct stat st;
+	bool ok = false;
+
+	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) {
+		error_set(err, ERROR_CONFLICT, "%s is not the socket that was made there", path);
+		goto out;
+	}
+	if (f->unix_gid != (gid_t)-1 &&
+	    fchownat(fd, "", (uid_t)-1, f->unix_gid, AT_EMPTY_PATH) < 0) {
+		error_set_errno(
 		    err, ERROR_SYSTEM, "cannot give %s to group %s", path, f->unix_group);
-	if (chmod(path, f->unix_mode) < 0)
-		return error_set_errno(err, ERROR_SYSTEM, "cannot set the mode of %s", path);
-	return true;
+		goto out;
+	}
+	(void)snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+	if (chmod(self, f->unix_mode) < 0) {
+		error_set_errno(err, ERROR_SYSTEM, "cannot set the mode of %s", path);
+		goto out;
+	}
+	ok = true;
+out:
+	if (fd >= 0)
+		(void)close(fd);
+	return ok;
 }
 
 static bool
@@ -204,6 +226,19 @@ add(struct listeners *out, const char *kind, unsigned index, const char *configu
 	return l;
 }
 
+/* Root, who makes and removes it by its name, does so only where nobody else can
+ * put a link in its place. */
+static bool
+directory_is_safe(const char *path, struct error *err)
+{
+	const char *slash = strrchr(path, '/');
+	char directory[LISTENER_ADDRESS_MAX];
+
+	(void)snprintf(
+	    directory, sizeof directory, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	return place_is_safe(directory, err);
+}
+
 static bool
 open_all(const struct config_front *f, const struct listeners *old, struct listeners *out,
     struct error *err)
@@ -239,6 +274,11 @@ listeners_open(
 	got.items = calloc(1 + cfg->front.http_count + cfg->front.https_count, sizeof *got.items);
 	if (got.items == NULL)
 		return error_set(err, ERROR_SYSTEM, "out of memory for listeners");
+	if (cfg->separation == CONFIG_SEPARATION_USERS && cfg->front.unix_path != NULL &&
+	    !directory_is_safe(cfg->front.unix_path, err)) {
+		free(got.items);
+		return false;
+	}
 	if (!open_all(&cfg->front, old, &got, err)) {
 		listeners_close(&got, old);
 		return false;

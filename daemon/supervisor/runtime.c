@@ -50,9 +50,6 @@ runtime_claim(const char *state_dir, int *lock_fd, struct error *err)
 	char path[PATH_MAX], holder[48];
 	int fd;
 
-	if (mkdir(state_dir, 0700) < 0 && errno != EEXIST)
-		return error_set_errno(
-		    err, ERROR_SYSTEM, "cannot make the state directory %s", state_dir);
 	if (!file_in(state_dir, RUNTIME_LOCK_FILE, path, err))
 		return false;
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -18,7 +18,7 @@
 #define RUNTIME_RUN_FILE "run.json"
 #define RUNTIME_LOCK_FILE "lock"
 
-/* Makes state_dir (mode 0700) when it is missing and takes the lock. *lock_fd
+/* Takes the lock of a state_dir that is there (place.h). *lock_fd
  * is the caller's; closing it gives the lock back. Removes a run.json that an
  * earlier life left behind. ERROR_CONFLICT names the process that holds it. */
 bool runtime_claim(const char *state_dir, int *lock_fd, struct error *err) MUST_CHECK;

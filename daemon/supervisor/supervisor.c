@@ -17,6 +17,8 @@
 #include "daemon/supervisor/change.h"
 #include "daemon/supervisor/child.h"
 #include "daemon/supervisor/listener.h"
+#include "daemon/supervisor/place.h"
+#include "daemon/supervisor/roster.h"
 #include "daemon/supervisor/runtime.h"
 
 TAILQ_HEAD(child_list, child);
@@ -39,6 +41,7 @@ struct supervisor {
 	struct event *settle;	/* after children changed: run.json, readiness, the end */
 	struct event *deadline; /* of the drain */
 	bool signers_told, killed, reloading;
+	bool front_is_new; /* and knows of no process yet */
 };
 
 /* ---- what the world is told */
@@ -75,8 +78,10 @@ put_child(FILE *out, const struct child *c, bool first)
 	else
 		(void)fputs("null", out);
 	(void)fprintf(out,
-	    ", \"state\": \"%s\", \"restarts\": %u, \"status\": ", child_state_name(c->state),
+	    ", \"state\": \"%s\", \"restarts\": %u, \"sandbox\": ", child_state_name(c->state),
 	    c->restarts);
+	runtime_put_string(out, c->sandbox);
+	(void)fputs(", \"status\": ", out);
 	runtime_put_string(out, c->status);
 	(void)fputc('}', out);
 }
@@ -180,6 +185,7 @@ handle_child_start(struct child *c, void *arg)
 		for (size_t i = 0; i < s->listeners.count; i++)
 			child_send(c, CONTROL_LISTENER, s->listeners.items[i].kind,
 			    s->listeners.items[i].index, s->listeners.items[i].fd);
+		s->front_is_new = true;
 		break;
 	}
 }
@@ -220,7 +226,7 @@ start_children(struct supervisor *s)
 static void
 remove_done(struct supervisor *s)
 {
-	struct child *c, *next;
+	struct child *front = find_child(s, CHILD_FRONT, NULL), *c, *next;
 
 	for (c = TAILQ_FIRST(&s->children); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, entry);
@@ -228,8 +234,27 @@ remove_done(struct supervisor *s)
 			continue;
 		s->killed |= c->killed && s->state == SUPERVISOR_STOPPING;
 		TAILQ_REMOVE(&s->children, c, entry);
+		if (c == front)
+			front = NULL;
+		else if (front != NULL)
+			roster_tell_gone(front, c);
 		child_free(c);
 	}
+}
+
+static void
+tell_front(struct supervisor *s)
+{
+	struct child *front = find_child(s, CHILD_FRONT, NULL), *c;
+	bool anew = s->front_is_new;
+
+	if (front == NULL || front->control == NULL)
+		return;
+	s->front_is_new = false;
+	if (anew)
+		roster_tell_supervisor(front);
+	TAILQ_FOREACH(c, &s->children, entry)
+	roster_tell(front, c, anew);
 }
 
 static bool
@@ -288,6 +313,7 @@ handle_settle(evutil_socket_t fd, short what, void *arg)
 		go_on_stopping(s);
 	else
 		look_for_readiness(s);
+	tell_front(s);
 	write_run_file(s);
 }
 
@@ -401,6 +427,13 @@ adapt_children(struct supervisor *s, const struct config *before)
 }
 
 static bool
+same_users(const struct config *a, const struct config *b)
+{
+	return a->signer_user.uid == b->signer_user.uid &&
+	       a->issuer_user.uid == b->issuer_user.uid && a->front_user.uid == b->front_user.uid;
+}
+
+static bool
 reload(struct supervisor *s, struct error *err)
 {
 	struct listeners fresh = {0};
@@ -414,7 +447,16 @@ reload(struct supervisor *s, struct error *err)
 		    cfg.path);
 		goto fail;
 	}
-	if (!listeners_open(&cfg, &s->listeners, &fresh, err))
+	if (cfg.separation != s->cfg.separation || cfg.sandbox != s->cfg.sandbox ||
+	    !same_users(&cfg, &s->cfg)) {
+		error_set(err, ERROR_CONFIG,
+		    "%s: the keys 'separation' and 'sandbox' cannot be changed by a reload, only "
+		    "by a "
+		    "restart",
+		    cfg.path);
+		goto fail;
+	}
+	if (!place_state(&cfg, err) || !listeners_open(&cfg, &s->listeners, &fresh, err))
 		goto fail;
 	listeners_close(&s->listeners, &fresh);
 	s->listeners = fresh;
@@ -517,6 +559,27 @@ free_supervisor(struct supervisor *s)
 	config_free(&s->cfg);
 }
 
+static bool
+restrict_ourselves(const struct config *cfg, struct error *err)
+{
+	bool users = cfg->separation == CONFIG_SEPARATION_USERS;
+	struct error why = ERROR_INIT;
+
+	if (cfg->separation == CONFIG_SEPARATION_UNSET)
+		log_warning("-",
+		    "all roles run as uid %u: only when started as root each gets a user of its "
+		    "own",
+		    (unsigned)geteuid());
+	if (cfg->sandbox == SANDBOX_OFF || sandbox_restrict_supervisor(users, &why))
+		return true;
+	if (cfg->sandbox == SANDBOX_REQUIRE) {
+		*err = why;
+		return error_wrap(err, "sandbox: require");
+	}
+	log_failure(LOG_LEVEL_WARNING, "sandbox", &why);
+	return true;
+}
+
 bool
 supervisor_run(const struct supervisor_programs *programs, struct config *cfg, struct error *err)
 {
@@ -526,8 +589,10 @@ supervisor_run(const struct supervisor_programs *programs, struct config *cfg, s
 	*cfg = (struct config){0};
 	TAILQ_INIT(&s.children);
 	log_init("supervisor", s.cfg.log_level);
-	if (!runtime_claim(s.cfg.state_dir, &s.lock_fd, err) || !set_up_events(&s, err) ||
-	    !listeners_open(&s.cfg, NULL, &s.listeners, err))
+	if ((s.cfg.sandbox == SANDBOX_REQUIRE && !sandbox_available(err)) ||
+	    !place_state(&s.cfg, err) || !runtime_claim(s.cfg.state_dir, &s.lock_fd, err) ||
+	    !set_up_events(&s, err) || !listeners_open(&s.cfg, NULL, &s.listeners, err) ||
+	    !restrict_ourselves(&s.cfg, err))
 		goto out;
 	s.site = (struct child_site){
 	    .base = s.base,

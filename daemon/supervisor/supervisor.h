@@ -10,7 +10,8 @@
  *
  *   {"pid": 1, "state": "starting|running|stopping",
  *    "children": {"issuer": {"pid": 2, "state": "running", "restarts": 0,
- *                            "status": "..."}, "front": ..., "signer-NAME": ...},
+ *                            "sandbox": "...", "status": "..."},
+ *                 "front": ..., "signer-NAME": ...},
  *    "listeners": [{"kind": "unix|http|https", "index": 0,
  *                   "configured": "127.0.0.1:0", "address": "127.0.0.1:40123",
  *                   "port": 40123}]}

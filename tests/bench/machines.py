@@ -38,6 +38,7 @@ class SlowToken:
         self.module = os.path.join(build_dir(), "faults", "slow.so")
         self.label, self.pin, self.pin_file = token.label, token.pin, token.pin_file
         self.environment = dict(token.environment, SLOW_MODULE=token.module, SLOW_MS=str(latency_ms))
+        self.writable = [token.directory]  # SoftHSM is behind it
 
 
 class Issuers:

@@ -53,6 +53,8 @@ on_term(evutil_socket_t fd, short what, void *arg)
 int
 main(int argc, char **argv)
 {
+	char root[] = "/", *everywhere[] = {root};
+	const struct config_paths publish_dirs = {everywhere, 1};
 	const struct db_options options = {.application = "outbox_driver"};
 	struct driver d = {NULL, NULL};
 	struct event *term = NULL;
@@ -74,6 +76,8 @@ main(int argc, char **argv)
 	    .signer_id = (unsigned)atoi(argv[5]),
 	    .attempt_s = (unsigned)atoi(argv[6]),
 	    .watch_s = (unsigned)atoi(argv[7]),
+	    .publish_dirs = &publish_dirs,
+	    .sandbox = SANDBOX_BEST_EFFORT,
 	};
 
 	d.base = event_base_new();

@@ -6,6 +6,7 @@ would replace, too, is replaced: ID, SERIAL, and the places in the file system.
 """
 
 import getpass
+import grp
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import shlex
 
 import pytest
 import yaml
-from harness import clients
+from harness import clients, separation
 from harness.chanceryd import SANITIZER_ENVIRONMENT, Chanceryd, build_dir, program
 from harness.postgres import REPO, Database, Postgres
 from harness.process import SANITIZER, run, wait_until
@@ -158,6 +159,7 @@ def test_libraries_are_those_that_are_linked():
         "OpenSSL 3": {"libcrypto", "libssl"}, "libp11": {"libp11"}, "p11-kit": {"p11-kit-1"},
         "libevent": {"libevent", "libevent_openssl"}, "libpq": {"libpq"}, "libcurl": {"libcurl"},
         "libldap": {"ldap"}, "jansson": {"jansson"}, "libyaml": {"yaml-0.1"},
+        "libseccomp": {"libseccomp"},
     }  # fmt: skip
     named = [name.strip() for cell, _ in table("What it stands on") for name in cell.split(",")]
     linked = {p for line in re.findall(r"(?m)^PKGS_\w+ *:= *(.*)$", makefile()) for p in line.split()}
@@ -192,15 +194,18 @@ def test_states_are_those_of_the_database(database):
 # -------------------------------------------------------------------- the story
 
 
+README_USERS = {role: f"chancery-{role}" for role in ("signer", "issuer", "front")}
+
 # What changes the machine itself, or waits at a terminal; the story brings
 # about the same in its own directory.
 NOT_RUN = [
     r"scripts/bootstrap\.sh build$",
-    r"sudo useradd ",
+    r"sudo groupadd ",
+    r"for role in signer issuer front; do sudo useradd ",
     r"sudo install -[dm] ",
     r"sudo usermod -a -G chancery alice$",
-    r"sudo apt-get install softhsm2 && sudo usermod -a -G softhsm chancery$",
-    r"sudo -u chancery softhsm2-util --init-token --free --label chancery$",
+    r"sudo apt-get install softhsm2 && sudo usermod -a -G softhsm chancery-signer$",
+    r"sudo -u chancery-signer softhsm2-util --init-token --free --label chancery$",
     r"sudoedit /etc/chancery/pin$",
     r"sudo systemctl enable --now chanceryd$",
     r"make (demo|check)$",
@@ -215,12 +220,30 @@ class InstanceOfReadme(Chanceryd):
         for place, ours in places.items():
             assert place in text, f"the configuration of README.md names no {place}"
             text = text.replace(place, ours)
-        self.text = text
+        self.text = self.with_our_users(text)
+
+    def with_our_users(self, text):
+        """Those that are there without making any; who is not root has only himself."""
+        (line,) = re.findall(r"(?m)^separation: \{.*\}$", text)
+        assert set(re.findall(r"chancery-\w+", line)) == set(README_USERS.values())
+        group = grp.getgrgid(os.getegid()).gr_name
+        assert "group: chancery}" in text
+        text = text.replace("group: chancery}", f"group: {group}}}")
+        if separation.has_tools():
+            return text.replace(line, "separation: none")
+        for role, user in README_USERS.items():
+            line, before = line.replace(user, f'"{separation.USERS[role]}"'), line
+            text = text.replace(before, line)
+        binaries = os.path.join(self.directory, "bin")
+        self.process.argv[self.process.argv.index(program("chanceryd"))] = separation.copy_programs(binaries)
+        for token in self.tokens.values():
+            separation.give(token.directory, separation.SIGNER)
+        return text
 
     def write_config(self):
         with open(self.config_path, "w", encoding="utf-8") as f:
             f.write(self.text)
-        os.chmod(self.config_path, 0o600)
+        os.chmod(self.config_path, 0o644)
         return self.config_path
 
 
@@ -237,7 +260,7 @@ class Story:
         self.environment = dict(
             os.environ, **SANITIZER_ENVIRONMENT, HOME=directory, PGHOST=postgres.socket_dir, PGUSER="postgres",
             CHANCERY_SOCKET=daemon.socket_path,
-            PATH=f"{build_dir()}:{os.environ['PATH']}",
+            PATH=f"{os.path.join(daemon.directory, 'bin')}:{build_dir()}:{os.environ['PATH']}",
         )  # fmt: skip
         self.environment.pop("CHANCERY_OPERATOR_KEY", None)
 
@@ -281,19 +304,22 @@ def installed(new_dir):
 def cluster(new_dir):
     """A cluster with the README's pg_hba.conf and pg_ident.conf.
 
-    The system's user `chancery` is ourselves; lines of ours after those of the
-    README let us in as superuser, and as the service.
+    Instead of the users that the README makes there are others, or ourselves; lines of
+    ours after those of the README let us in as superuser, and as the service.
     """
     cluster = Postgres(new_dir("pg"), fsync=False)
     cluster.create()
     (block,) = [b for b in blocks("text") if b.text.startswith("# pg_hba.conf")]
     hba, ident = re.split(r"(?m)^# pg_ident.conf.*\n", block.text)
     us = getpass.getuser()
-    assert len(re.findall(r"(?m)^chancery +chancery +chancery_", ident)) == 3
+    ours = {"root": us}
+    for role in ("issuer", "front"):
+        ours[README_USERS[role]] = us if separation.has_tools() else separation.USERS[role]
+    assert set(re.findall(r"(?m)^chancery +([a-z-]+) +chancery_", ident)) == set(ours)
     cluster._write("pg_hba.conf", hba + "local all all peer map=ours\n")
     cluster._write(
         "pg_ident.conf",
-        re.sub(r"(?m)^chancery( +)chancery\b", rf"chancery\1{us}", ident)
+        re.sub(r"(?m)^(chancery +)([a-z-]+)\b", lambda m: m[1] + ours[m[2]], ident)
         + f"ours {us} postgres\nchancery {us} webshop\nchancery {us} postgres\n",
     )
     cluster.start()
@@ -341,7 +367,7 @@ def test_every_command(story, cluster):
     reading = []
     stories = {
         r"make && sudo make install$": skip,  # the fixture has run it
-        r"sudo -u chancery chanceryd --check-config$": check_and_start,
+        r"sudo chanceryd --check-config$": check_and_start,
         r"chancery request submit ": submit,
         r"chancery request approve ID": approve,
         r"chancery request deny ID": deny,

@@ -73,7 +73,10 @@ static const char good[] = "state_dir: ~/state\n"				       /* 1 */
 			   "  signer_id: 65535\n"				       /* 27 */
 			   "  batch: 256\n"					       /* 28 */
 			   "  credentials_dir: ~/state\n"			       /* 29 */
-			   "  ca_file: ~/tls.pem\n";				       /* 30 */
+			   "  ca_file: ~/tls.pem\n"				       /* 30 */
+			   "  publish_dirs: [/srv/pki, ~]\n"			       /* 31 */
+			   "separation: none\n"					       /* 32 */
+			   "sandbox: require\n";				       /* 33 */
 
 /* Writes c.yaml: the text with '~' filled in, and with what stands after the
  * indentation (and "- ") of line number `line` replaced. */
@@ -152,6 +155,11 @@ a_good_file_is_read_whole(void **state)
 	assert_string_equal(cfg.front.https[0].key, in_dir("pin"));
 	assert_int_equal(cfg.issuer.signer_id, 65535);
 	assert_int_equal(cfg.issuer.batch, 256);
+	assert_int_equal(cfg.separation, CONFIG_SEPARATION_NONE);
+	assert_int_equal(cfg.sandbox, SANDBOX_REQUIRE);
+	assert_int_equal(cfg.issuer.publish_dirs.count, 2);
+	assert_string_equal(cfg.issuer.publish_dirs.items[0], "/srv/pki");
+	assert_string_equal(cfg.issuer.publish_dirs.items[1], dir);
 	config_free(&cfg);
 	config_free(&cfg);
 }
@@ -165,7 +173,8 @@ defaults_and_absent_parts(void **state)
 	    "tokens: [{name: a, module: ~/module.so, select: {serial: \"1\"}, "
 	    "pin_file: ~/pin}]\n"
 	    "front: {http: [\"127.0.0.1:0\", \"127.0.0.1:0\"]}\n"
-	    "issuer: {signer_id: 1}\n";
+	    "issuer: {signer_id: 1}\n"
+	    "separation: none\n";
 	struct error err = ERROR_INIT;
 	struct config cfg;
 	char here[256];
@@ -183,7 +192,84 @@ defaults_and_absent_parts(void **state)
 	assert_null(cfg.database_owner);
 	assert_null(cfg.front.unix_path);
 	assert_null(cfg.issuer.ca_file);
+	assert_int_equal(cfg.sandbox, SANDBOX_BEST_EFFORT);
+	assert_int_equal(cfg.issuer.publish_dirs.count, 0);
+	assert_int_equal(cfg.tokens[0].profile, SANDBOX_MODULE);
+	assert_false(cfg.tokens[0].network || cfg.tokens[0].unix_sockets);
+	assert_int_equal(cfg.tokens[0].writable.count, 0);
 	config_free(&cfg);
+}
+
+/* What a module may do; and SoftHSM known by its file's name, also behind a link. */
+static void
+tokens_say_what_their_modules_need(void **state)
+{
+	static const struct {
+		const char *module;
+		enum sandbox_profile profile;
+	} cases[] = {
+	    {"module: ~/libsofthsm2.so", SANDBOX_SOFTHSM},
+	    {"module: ~/link.so", SANDBOX_SOFTHSM},
+	    {"module: ~/libsofthsm2.so\n    profile: module", SANDBOX_MODULE},
+	    {"module: ~/module.so\n    profile: softhsm", SANDBOX_SOFTHSM},
+	    {"module: ~/module.so\n    network: true\n    unix_sockets: true\n"
+	     "    writable: [/opt/a, /opt/b]",
+		SANDBOX_MODULE},
+	};
+	struct error err = ERROR_INIT;
+	struct config cfg;
+
+	write_file("libsofthsm2.so", "\177ELF and so on", 14, 0644);
+	assert_int_equal(symlink("libsofthsm2.so", in_dir("link.so")), 0);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		write_config(good, 10, cases[i].module, 0644);
+		if (!config_load(in_dir("c.yaml"), &cfg, &err))
+			fail_msg("%s", err.text);
+		assert_int_equal(cfg.tokens[0].profile, cases[i].profile);
+		if (i == COUNT_OF(cases) - 1) {
+			assert_true(cfg.tokens[0].network && cfg.tokens[0].unix_sockets);
+			assert_int_equal(cfg.tokens[0].writable.count, 2);
+			assert_string_equal(cfg.tokens[0].writable.items[1], "/opt/b");
+		}
+		config_free(&cfg);
+	}
+}
+
+static void check_refused(const char *words);
+
+/* What root is asked, and what only root can have. */
+static void
+users_for_the_roles(void **state)
+{
+	struct error err = ERROR_INIT;
+	struct config cfg;
+	bool root = geteuid() == 0;
+
+	write_config(good, 32, "", 0644);
+	if (root) {
+		check_refused("'separation': is missing, and this is root");
+	} else {
+		assert_true(config_load(in_dir("c.yaml"), &cfg, &err));
+		assert_int_equal(cfg.separation, CONFIG_SEPARATION_UNSET);
+		config_free(&cfg);
+	}
+	write_config(good, 32,
+	    "separation: {signer: \"47001:47001\", issuer: \"47002:5\", front: \"47003:6\"}", 0644);
+	/* A role knows who it is, and does not ask who the others are. */
+	assert_true(config_load_for_role(in_dir("c.yaml"), &cfg, &err));
+	assert_int_equal(cfg.separation, CONFIG_SEPARATION_USERS);
+	config_free(&cfg);
+	if (!root) {
+		check_refused("only root can give each role a user of its own");
+		return;
+	}
+	check_refused("'tokens[0].pin_file'");
+	assert_int_equal(chown(in_dir("pin"), 47001, 47001), 0);
+	check_refused("'front.https[0].key'"); /* the same file, and one role's only */
+	write_config(good, 32,
+	    "separation: {signer: \"47001:47001\", issuer: \"47001:5\", front: \"47003:6\"}", 0644);
+	check_refused("the user of the signer as well");
+	assert_int_equal(chown(in_dir("pin"), 0, 0), 0);
 }
 
 /* Each line of the good file made wrong: the line reported, words to be found. */
@@ -260,6 +346,14 @@ static const struct {
     {29, "credentials_dir: ~/none", 29, "'issuer.credentials_dir'", "No such file"},
     {30, "ca_file: ~/none", 30, "'issuer.ca_file'", "No such file"},
     {30, "\tca_file: x", 30, "", ""},
+    {31, "publish_dirs: [srv]", 31, "'issuer.publish_dirs[0]'", "begins with '/'"},
+    {31, "publish_dirs: /srv", 31, "'issuer.publish_dirs'", "a list"},
+    {32, "separation: some", 32, "'separation'", "none, or users"},
+    {32, "separation: [a]", 32, "'separation'", "mapping"},
+    {33, "sandbox: maybe", 33, "'sandbox'", "require, best-effort, off"},
+    {13, "profile: hsm", 13, "'tokens[0].profile'", "softhsm, module"},
+    {13, "network: 1", 13, "'tokens[0].network'", "true"},
+    {13, "writable: [a/b]", 13, "'tokens[0].writable[0]'", "begins with '/'"},
 };
 
 static void
@@ -411,6 +505,7 @@ static const struct {
     {20, "unix: {path: ~/api.sock, zzz: 1}", "front.unix."},
     {25, "key: ~/pin\n      zzz: 1", "front.https[]."},
     {28, "zzz: 1", "issuer."},
+    {32, "separation: {signer: a, issuer: b, front: c, zzz: 1}", "separation."},
 };
 
 static void
@@ -424,7 +519,7 @@ every_key_is_in_the_manual(void **state)
 	for (size_t i = 0; i < COUNT_OF(mappings); i++) {
 		err = ERROR_INIT;
 		write_config(good, mappings[i].line, mappings[i].instead, 0644);
-		assert_false(config_load(in_dir("c.yaml"), &cfg, &err));
+		assert_false(config_load_for_role(in_dir("c.yaml"), &cfg, &err));
 		list = strstr(err.text, "unknown key; allowed: ");
 		if (list == NULL)
 			fail_msg("%s", err.text);
@@ -475,6 +570,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_good_file_is_read_whole),
 	    cmocka_unit_test(defaults_and_absent_parts),
+	    cmocka_unit_test(tokens_say_what_their_modules_need),
+	    cmocka_unit_test(users_for_the_roles),
 	    cmocka_unit_test(each_mistake_is_named_with_its_place),
 	    cmocka_unit_test(the_file_itself_has_rules),
 	    cmocka_unit_test(addresses),

@@ -19,6 +19,7 @@
 
 #include "daemon/core/control.h"
 #include "daemon/core/role.h"
+#include "daemon/core/sandbox.h"
 
 static void
 every_type_survives_the_wire(void **state)
@@ -30,6 +31,8 @@ every_type_survives_the_wire(void **state)
 	    {.type = CONTROL_DRAIN, .fd = -1},
 	    {.type = CONTROL_READY, .fd = -1},
 	    {.type = CONTROL_STATUS, .text = "the token is away", .fd = -1},
+	    {.type = CONTROL_SANDBOX, .text = "profile=none", .fd = -1},
+	    {.type = CONTROL_PROCESS, .text = "issuer 12 running -", .fd = -1},
 	};
 	struct control_message got;
 	struct wire_writer w;
@@ -275,6 +278,7 @@ a_peer_that_does_not_read_is_refused(void **state)
 struct role_seen {
 	struct role *role;
 	int channels, listeners, reloads, drains;
+	int processes;
 };
 
 static void
@@ -321,8 +325,20 @@ on_drain(void *arg)
 	role_stop(s->role, 7);
 }
 
-static const struct role_callbacks role_handlers = {
-    on_signer_channel, on_listener, on_reload, on_drain};
+static void
+on_process(const char *text, void *arg)
+{
+	struct role_seen *s = arg;
+
+	s->processes++;
+	assert_string_equal(text, "front 1 running -");
+}
+
+static const struct role_callbacks role_handlers = {.on_signer_channel = on_signer_channel,
+    .on_listener = on_listener,
+    .on_process = on_process,
+    .on_reload = on_reload,
+    .on_drain = on_drain};
 
 static void
 put(int to, const struct control_message *m)
@@ -342,12 +358,14 @@ a_role_hears_and_answers(void **state)
 	static const struct control_message said[] = {
 	    {.type = CONTROL_SIGNER_CHANNEL, .text = "main", .fd = 0},
 	    {.type = CONTROL_LISTENER, .text = "http", .index = 2, .fd = 0},
+	    {.type = CONTROL_PROCESS, .text = "front 1 running -", .fd = -1},
 	    {.type = CONTROL_RELOAD, .fd = -1},
 	    {.type = CONTROL_DRAIN, .fd = -1},
 	    {.type = CONTROL_DRAIN, .fd = -1},
 	};
 	struct role_seen s = {0};
 	struct error err = ERROR_INIT;
+	struct sandbox_report report;
 	struct control_message m;
 	uint8_t buf[CONTROL_FRAME_MAX];
 	ssize_t n;
@@ -362,11 +380,18 @@ a_role_hears_and_answers(void **state)
 	assert_int_equal(role_run(s.role), 0);
 	assert_int_equal(s.channels, 1);
 	assert_int_equal(s.listeners, 1);
+	assert_int_equal(s.processes, 1);
 	assert_int_equal(s.reloads, 1);
 	assert_int_equal(s.drains, 1);
 	role_free(s.role);
 
-	/* What it said: the sentence once, READY once, the end. */
+	/* What it said: its sandbox, the sentence once, READY once, the end. */
+	n = recv(fds[1], buf, sizeof buf, 0);
+	assert_true(control_decode(buf, (size_t)n, -1, &m, &err));
+	assert_int_equal(m.type, CONTROL_SANDBOX);
+	assert_true(sandbox_report_parse(m.text, &report, &err));
+	assert_string_equal(report.profile, "none");
+	assert_int_equal(report.uid, geteuid());
 	n = recv(fds[1], buf, sizeof buf, 0);
 	assert_true(control_decode(buf, (size_t)n, -1, &m, &err));
 	assert_int_equal(m.type, CONTROL_STATUS);

@@ -77,10 +77,12 @@ write_config_file(const char *path, unsigned int signer_id, const char *state_di
 	    "state_dir: %s\n"
 	    "database: {owner: x, issuer: x, front: x}\n"
 	    "tokens:\n"
-	    "  - {name: main, module: %s, select: {label: %s}, pin_file: %s, threads: %d}\n"
+	    "  - {name: main, module: %s, select: {label: %s}, pin_file: %s, threads: %d, "
+	    "unix_sockets: %s}\n"
 	    "front: {unix: {path: %s/api.sock}}\n"
 	    "issuer: {signer_id: %u, credentials_dir: %s}\n",
-	    state_dir, module, label, hsm.pin_file, threads, hsm.dir, signer_id, hsm.dir);
+	    state_dir, module, label, hsm.pin_file, threads,
+	    strcmp(module, SOFTHSM_MODULE) == 0 ? "false" : "true", hsm.dir, signer_id, hsm.dir);
 	softhsm_write(path, text, 0600);
 }
 

@@ -29,6 +29,7 @@ make_job(struct publish_job *job)
 	job->tls = TARGET_TLS_STARTTLS;
 	job->auth = TARGET_AUTH_BEARER;
 	job->webdav = true;
+	job->sandbox = SANDBOX_REQUIRE;
 	job->timeout_ms = 60000;
 	job->size = 1234;
 	memset(job->sha256, 0x5a, sizeof job->sha256);
@@ -60,6 +61,7 @@ test_job_round_trip(void **state)
 	assert_int_equal(out.tls, TARGET_TLS_STARTTLS);
 	assert_int_equal(out.auth, TARGET_AUTH_BEARER);
 	assert_true(out.webdav);
+	assert_int_equal(out.sandbox, SANDBOX_REQUIRE);
 	assert_false(out.look_first);
 	assert_int_equal(out.timeout_ms, 60000);
 	assert_int_equal(out.size, 1234);

@@ -269,12 +269,41 @@ test_loopback(void **state)
 	assert_false(credential_host_is_loopback("localhost.example"));
 }
 
+static void
+test_allowed_places(void **state)
+{
+	char pki[] = "/srv/pki/", two[] = "//var//www", root[] = "/";
+	char *items[] = {pki, two}, *everywhere[] = {root};
+	const struct config_paths dirs = {items, 2}, all = {everywhere, 1}, none = {0};
+	static const struct {
+		const char *path;
+		bool allowed;
+	} cases[] = {{"/srv/pki/a.crl", true}, {"//srv///pki/sub/a.crl", true},
+	    {"/var/www/a", true}, {"/srv/pki", false}, {"/srv/pki/", false},
+	    {"/srv/pki2/a.crl", false}, {"/srv/a", false}, {"/", false}, {"/etc/passwd", false},
+	    {"/var/ww", false}};
+	struct error err;
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		err = ERROR_INIT;
+		if (file_place_is_allowed(cases[i].path, &dirs, &err) != cases[i].allowed)
+			fail_msg("%s", cases[i].path);
+		assert_false(file_place_is_allowed(cases[i].path, &none, &err));
+		assert_int_equal(err.code, ERROR_CONFIG);
+	}
+	assert_true(file_place_is_allowed("/etc/x", &all, &err));
+	assert_false(file_place_is_allowed("/etc/x", NULL, &err));
+	assert_true(file_place_is_one("/x") && file_place_is_one("FILE:///x"));
+	assert_false(file_place_is_one("http://x/") || file_place_is_one("ldap:///x"));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_file_places),
 	    cmocka_unit_test(test_file_split),
+	    cmocka_unit_test(test_allowed_places),
 	    cmocka_unit_test(test_http_places),
 	    cmocka_unit_test(test_ldap_places),
 	    cmocka_unit_test(test_ldap_entries),

@@ -19,6 +19,7 @@
 #include "daemon/supervisor/change.h"
 #include "daemon/supervisor/install.h"
 #include "daemon/supervisor/listener.h"
+#include "daemon/supervisor/place.h"
 #include "daemon/supervisor/runtime.h"
 
 static char dir[] = "/tmp/chancery-parts-XXXXXX";
@@ -230,10 +231,13 @@ a_state_directory_has_one_owner(void **state)
 	struct error err = ERROR_INIT;
 	char state_dir[64], text[64];
 	struct stat st;
+	const struct config cfg = {.state_dir = state_dir};
 	int lock, second;
 	FILE *in;
 
 	(void)snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+	assert_true(place_state(&cfg, &err));
+	assert_true(place_state(&cfg, &err));
 	assert_true(runtime_claim(state_dir, &lock, &err));
 	assert_int_equal(stat(state_dir, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
@@ -258,6 +262,9 @@ a_state_directory_has_one_owner(void **state)
 	(void)close(lock);
 
 	(void)snprintf(state_dir, sizeof state_dir, "%s/no/state", dir);
+	assert_false(place_state(&cfg, &err));
+	assert_int_equal(err.code, ERROR_SYSTEM);
+	error_clear(&err);
 	assert_false(runtime_claim(state_dir, &lock, &err));
 	assert_int_equal(err.code, ERROR_SYSTEM);
 }

@@ -285,7 +285,7 @@ put_config(const char *const *tokens, const char *http, unsigned drain_s)
 	size_t used = 0;
 
 	used += (size_t)snprintf(text, sizeof text,
-	    "state_dir: %s/%s\nlog_level: info\ndrain_timeout: %us\n"
+	    "state_dir: %s/%s\nlog_level: info\ndrain_timeout: %us\nseparation: none\n"
 	    "database: {issuer: a=b, front: a=b}\nissuer: {signer_id: 1}\n"
 	    "front: {unix: {path: %s/api.sock, mode: \"0600\"}, http: [%s]}\ntokens:\n",
 	    f.dir, f.state, drain_s, f.dir, http);

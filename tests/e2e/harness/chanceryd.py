@@ -69,12 +69,14 @@ class Chanceryd:
         self.socket_path = os.path.join(self.directory, "api.sock")
         self.config_path = os.path.join(self.directory, "chancery.yaml")
         self.credentials_dir = os.path.join(self.directory, "credentials")
+        self.config_mode = 0o600
         self.http_port = free_port()
         self.https_port = free_port() if https else None
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         os.makedirs(self.credentials_dir, mode=0o700, exist_ok=True)
         self.config = {
             "state_dir": self.state_dir,
+            "separation": "none",
             "log_level": "debug",
             "drain_timeout": "60s",
             "database": {
@@ -90,6 +92,7 @@ class Chanceryd:
                     "pin_file": token.pin_file,
                     "threads": 2,
                     "environment": token.environment,
+                    "writable": getattr(token, "writable", []),
                 }
                 for name, token in tokens.items()
             ],
@@ -97,7 +100,11 @@ class Chanceryd:
                 "unix": {"path": self.socket_path, "mode": "0660"},
                 "http": [f"127.0.0.1:{self.http_port}"],
             },
-            "issuer": {"signer_id": 1, "credentials_dir": self.credentials_dir},
+            "issuer": {
+                "signer_id": 1,
+                "credentials_dir": self.credentials_dir,
+                "publish_dirs": [os.path.dirname(self.directory)],  # all directories of the tests
+            },
         }
         if https:
             self.config["front"]["https"] = [
@@ -114,7 +121,7 @@ class Chanceryd:
         self.web = Api(port=self.http_port, plain=True)
 
     def write_config(self):
-        return write_yaml(self.config_path, self.config, 0o600)
+        return write_yaml(self.config_path, self.config, self.config_mode)
 
     def run(self, *args, check=True, timeout=PATIENCE_S):
         """Runs chanceryd with arguments to its end (--migrate, --check-config)."""

@@ -32,6 +32,7 @@ class Token:
         self.conf = os.path.join(self.directory, "softhsm2.conf")
         self.pin_file = os.path.join(self.directory, "pin")
         self.environment = {"SOFTHSM2_CONF": self.conf}
+        self.writable = []  # for the module, beyond what SoftHSM needs
         self.whole = {}
 
     def create(self):
@@ -96,6 +97,7 @@ class RecordedToken(Token):
             RECORDER_FAULTS=self.faults_path,
         )
         self.module = recorder
+        self.writable = [self.directory]  # its log; and SoftHSM, behind it, has its tokens there
 
     def calls(self, name):
         """The recorded calls of one name: lists of result and data, as text."""

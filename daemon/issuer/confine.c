@@ -1,0 +1,37 @@
+#include "daemon/issuer/confine.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "daemon/core/sandbox.h"
+#include "db/needs.h"
+
+bool
+confine_issuer(const struct config *cfg, struct error *err)
+{
+	struct sandbox *s = sandbox_new(SANDBOX_ISSUER, cfg->sandbox);
+	char spool[PATH_MAX];
+
+	(void)snprintf(spool, sizeof spool, "%s/spool", cfg->state_dir);
+	if (mkdir(spool, 0700) != 0 && errno != EEXIST) {
+		error_set_errno(err, ERROR_SYSTEM, "cannot make the directory %s", spool);
+		goto fail;
+	}
+	sandbox_system_files(s);
+	sandbox_own_program(s);
+	sandbox_path(s, SANDBOX_WRITE, spool);
+	sandbox_directory_of(s, SANDBOX_READ, cfg->path);
+	sandbox_path(s, SANDBOX_READ, cfg->issuer.credentials_dir);
+	sandbox_directory_of(s, SANDBOX_READ, cfg->issuer.ca_file);
+	for (size_t i = 0; i < cfg->issuer.publish_dirs.count; i++)
+		sandbox_path(s, SANDBOX_WRITE, cfg->issuer.publish_dirs.items[i]);
+	sandbox_sockets(s, true, true);
+	if (!db_needs(cfg->database_issuer, false, s, err))
+		goto fail;
+	return sandbox_enter(s, NULL, err);
+fail:
+	sandbox_free(s);
+	return false;
+}
