@@ -205,6 +205,46 @@ BEGIN
         jsonb_build_object('ca', a.name, 'version', p_version));
 END $$;
 
+-- The keys that a signer may use, and how far operators have ordered about each: for
+-- the issuers whose signers were not there.
+CREATE FUNCTION key_versions(p_signer int)
+RETURNS TABLE (token text, cka_id bytea, name text, version int, install bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT k.token, k.cka_id, a.name, l.version,
+        coalesce((SELECT max(d.id) FROM decision d
+                  WHERE d.ca_id = a.id AND d.action = 'ca-install' AND d.state = 'applied'), 0)
+    FROM ca a
+    CROSS JOIN LATERAL (SELECT * FROM ca_limits l WHERE l.ca_id = a.id ORDER BY version DESC LIMIT 1) l
+    JOIN LATERAL (SELECT token_key_id FROM generation g WHERE g.ca_id = a.id ORDER BY certificate_index DESC LIMIT 1) g
+        ON true
+    JOIN token_key k ON k.id = g.token_key_id
+    WHERE p_signer::text = ANY (string_to_array(limits_line(l.document, 'signer-ids'), ','))
+    ORDER BY a.id
+$$;
+
+-- What operators ordered about a key, in the order in which a signer needs it: its
+-- limits after p_version, and then, if p_install is older, the newest certificate.
+CREATE FUNCTION key_orders(p_cka_id bytea, p_version int, p_install bigint)
+RETURNS TABLE (action text, version int, decision bigint, statement text, body text, spkis bytea[], signatures bytea[])
+LANGUAGE sql STABLE AS $$
+    WITH a AS (
+        SELECT g.ca_id FROM token_key k JOIN generation g ON g.token_key_id = k.id WHERE k.cka_id = p_cka_id LIMIT 1
+    ), o AS (
+        SELECT l.version, l.decision_id FROM ca_limits l JOIN a ON a.ca_id = l.ca_id WHERE l.version > p_version
+        UNION ALL
+        (SELECT NULL, d.id FROM decision d JOIN a ON a.ca_id = d.ca_id
+         WHERE d.action = 'ca-install' AND d.state = 'applied' AND d.id > p_install ORDER BY d.id DESC LIMIT 1)
+    )
+    SELECT d.action, o.version, d.id, d.statement, d.body, s.spkis, s.signatures
+    FROM o JOIN decision d ON d.id = o.decision_id
+    CROSS JOIN LATERAL (
+        SELECT array_agg(w.spki ORDER BY w.received_at, w.credential_id) AS spkis,
+            array_agg(w.signature ORDER BY w.received_at, w.credential_id) AS signatures
+        FROM ceremony_signers(d) w) s
+    ORDER BY o.version NULLS LAST
+    LIMIT 64
+$$;
+
 -- Only the issuer calls these.
 GRANT EXECUTE ON FUNCTION
     load_cas,
@@ -213,5 +253,7 @@ GRANT EXECUTE ON FUNCTION
     ca_noted_key,
     ca_begin,
     ca_activate,
-    apply_limits
+    apply_limits,
+    key_versions,
+    key_orders
     TO chancery_issuer;

@@ -15,6 +15,7 @@
 #include "daemon/issuer/crl_calendar.h"
 #include "daemon/issuer/decide.h"
 #include "daemon/issuer/issue.h"
+#include "daemon/issuer/order_replay.h"
 #include "daemon/issuer/signer_client.h"
 #include "daemon/publish/outbox.h"
 #include "db/db.h"
@@ -39,6 +40,7 @@ struct issuer {
 	struct crl_calendar *calendar;
 	struct crl_build_env crl_env;
 	struct decider *decider;
+	struct order_replay *replay;
 	struct outbox *outbox;
 	struct event *look, *status, *expire;
 	bool outbox_drained;
@@ -72,6 +74,7 @@ on_drain(void *arg)
 
 	issuance_drain(i->issuance);
 	decider_drain(i->decider);
+	order_replay_drain(i->replay);
 	crl_calendar_drain(i->calendar);
 	outbox_drain(i->outbox, on_outbox_drained, i);
 	stop_when_idle(i);
@@ -219,6 +222,7 @@ on_status(evutil_socket_t fd, short what, void *arg)
 
 	for (size_t t = 0; t < i->config->token_count; t++)
 		ask_status(i, i->config->tokens[t].name);
+	order_replay_look(i->replay);
 }
 
 /* ----------------------------------------------------- database and signers */
@@ -261,7 +265,7 @@ on_db_down(struct db *db, const struct error *why, void *arg)
 static const struct db_callbacks db_callbacks = {.up = on_db_up, .down = on_db_down};
 
 static void
-on_signer_up(const char *token, void *arg)
+on_signer_attached(const char *token, void *arg)
 {
 	struct issuer *i = arg;
 
@@ -270,6 +274,14 @@ on_signer_up(const char *token, void *arg)
 		if (strcmp(i->config->tokens[t].name, token) == 0)
 			ask_status(i, i->config->tokens[t].name);
 	}
+	order_replay_signer(i->replay, token);
+}
+
+static void
+on_signer_up(const char *token, void *arg)
+{
+	struct issuer *i = arg;
+
 	crl_calendar_signer(i->calendar, token);
 	look_for_work(i);
 }
@@ -283,6 +295,7 @@ on_signer_writable(const char *token, void *arg)
 }
 
 static const struct signer_client_callbacks signer_callbacks = {
+    .attached = on_signer_attached,
     .up = on_signer_up,
     .writable = on_signer_writable,
 };
@@ -336,8 +349,9 @@ start_work(struct issuer *i, struct error *e)
 	decide.orders = (struct ca_order_env){i->db, i->signers, i->cache, i->config};
 	i->decider = decider_new(&decide, stop_when_idle, i, e);
 	i->outbox = outbox_start(base, i->db, &outbox, e);
-	return i->issuance != NULL && i->calendar != NULL && i->decider != NULL &&
-	       i->outbox != NULL;
+	i->replay = order_replay_new(base, i->db, i->signers, c->signer_id, e);
+	return i->replay != NULL && i->issuance != NULL && i->calendar != NULL &&
+	       i->decider != NULL && i->outbox != NULL;
 }
 
 static struct event *
@@ -415,12 +429,15 @@ tear_down(struct issuer *i)
 		decider_drain(i->decider);
 	if (i->calendar != NULL)
 		crl_calendar_drain(i->calendar);
+	if (i->replay != NULL)
+		order_replay_drain(i->replay);
 	signer_client_close(i->signers);
 	await_answers(i);
 	db_close(i->db);
 	issuance_free(i->issuance);
 	crl_calendar_free(i->calendar);
 	decider_free(i->decider);
+	order_replay_free(i->replay);
 	signer_client_free(i->signers);
 	ca_cache_free(i->cache);
 	role_free(i->role);

@@ -16,13 +16,13 @@ keep(uint8_t **at, struct bytes *slice)
 }
 
 bool
-kept_order_take(struct kept_order *kept, const struct decision_row *row, struct error *e)
+kept_order_copy(struct kept_order *kept, const struct signproto_order *order, struct error *e)
 {
 	struct signproto_order *o = &kept->order;
 	uint8_t *at;
 	size_t len;
 
-	decision_order(row, o);
+	*o = *order;
 	len = o->statement.len + o->body.len;
 	for (size_t i = 0; i < o->signature_count; i++)
 		len += o->signatures[i].spki.len + o->signatures[i].signature.len;
@@ -37,6 +37,15 @@ kept_order_take(struct kept_order *kept, const struct decision_row *row, struct 
 		keep(&at, &o->signatures[i].signature);
 	}
 	return true;
+}
+
+bool
+kept_order_take(struct kept_order *kept, const struct decision_row *row, struct error *e)
+{
+	struct signproto_order order;
+
+	decision_order(row, &order);
+	return kept_order_copy(kept, &order, e);
 }
 
 void

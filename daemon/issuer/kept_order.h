@@ -18,6 +18,9 @@ struct kept_order {
  * drop. */
 bool kept_order_take(
     struct kept_order *kept, const struct decision_row *row, struct error *e) MUST_CHECK;
+/* The same of an order that is read from elsewhere. */
+bool kept_order_copy(
+    struct kept_order *kept, const struct signproto_order *order, struct error *e) MUST_CHECK;
 void kept_order_drop(struct kept_order *kept); /* a zeroed one is legal */
 
 #endif

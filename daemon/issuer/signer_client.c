@@ -30,6 +30,7 @@ struct signer {
 	struct signer_client *client;
 	char token[CONFIG_TOKEN_NAME_MAX + 1];
 	struct channel *channel; /* NULL while there is none */
+	bool released;
 };
 
 struct signer_client {
@@ -94,6 +95,14 @@ find_signer(const struct signer_client *c, const char *token)
 
 bool
 signer_client_is_up(const struct signer_client *c, const char *token)
+{
+	const struct signer *s = find_signer(c, token);
+
+	return s != NULL && s->channel != NULL && s->released;
+}
+
+bool
+signer_client_is_attached(const struct signer_client *c, const char *token)
 {
 	const struct signer *s = find_signer(c, token);
 
@@ -270,6 +279,18 @@ signer_client_attach(struct signer_client *c, const char *token, int fd)
 		log_failure(LOG_LEVEL_ERROR, token, &e);
 		return;
 	}
+	s->released = false;
+	c->callbacks->attached(token, c->arg);
+}
+
+void
+signer_client_release(struct signer_client *c, const char *token)
+{
+	struct signer *s = find_signer(c, token);
+
+	if (s == NULL || s->channel == NULL || s->released)
+		return;
+	s->released = true;
 	c->callbacks->up(token, c->arg);
 }
 
@@ -286,6 +307,11 @@ ask(struct signer_client *c, const char *token, uint16_t type, struct wire_write
 	if (s == NULL || s->channel == NULL) {
 		wire_writer_free(w);
 		return error_set(e, ERROR_UNAVAILABLE, "token %s has no signer running", token);
+	}
+	if (!s->released && (type == SIGNPROTO_SIGN || type == SIGNPROTO_STREAM_BEGIN)) {
+		wire_writer_free(w);
+		return error_set(e, ERROR_UNAVAILABLE,
+		    "the signer of token %s is still being told what operators ordered", token);
 	}
 	call = take_call(c);
 	if (call == NULL) {
@@ -329,6 +355,17 @@ signer_ask_generate(struct signer_client *c, const char *token,
 	wire_writer_init(&w, CHANNEL_FRAME_MAX);
 	signproto_put_key_generate(&w, m);
 	return ask(c, token, SIGNPROTO_KEY_GENERATE, &w, SIGNPROTO_KEY_OK, answer, arg, id, e);
+}
+
+bool
+signer_ask_find(struct signer_client *c, const char *token, struct bytes cka_id,
+    signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_key_find(&w, &(struct signproto_key_find){cka_id});
+	return ask(c, token, SIGNPROTO_KEY_FIND, &w, SIGNPROTO_KEY_OK, answer, arg, id, e);
 }
 
 bool

@@ -36,7 +36,9 @@ typedef void signer_answer_fn(
     const struct signer_answer *answer, const struct error *failure, void *arg);
 
 struct signer_client_callbacks {
-	/* The signer of this token can be asked (again). */
+	/* A signer of this token has come: it can be told, but signs nothing yet. */
+	void (*attached)(const char *token, void *arg);
+	/* It signs (signer_client_release). */
 	void (*up)(const char *token, void *arg);
 	/* A channel that was full takes messages again. */
 	void (*writable)(const char *token, void *arg);
@@ -53,8 +55,15 @@ void signer_client_free(struct signer_client *c); /* closes it, too */
  * token's former channel fail. */
 void signer_client_attach(struct signer_client *c, const char *token, int fd);
 
-/* False when the token has no signer now. */
+/* False when the token has no signer now that signs. */
 bool signer_client_is_up(const struct signer_client *c, const char *token);
+/* False when it has none at all. */
+bool signer_client_is_attached(const struct signer_client *c, const char *token);
+
+/* Until here a signer is not asked for signatures: what operators ordered while it
+ * was not there has to reach it first, or it would refuse for good what only has to
+ * wait. */
+void signer_client_release(struct signer_client *c, const char *token);
 
 /*
  * Questions. Each gives the call's id in *id (for signer_cancel; never 0) and
@@ -66,6 +75,9 @@ bool signer_ask_status(struct signer_client *c, const char *token, signer_answer
 bool signer_ask_generate(struct signer_client *c, const char *token,
     const struct signproto_key_generate *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e) MUST_CHECK;
+/* Whether the signer has the key and limits for it that are in force. */
+bool signer_ask_find(struct signer_client *c, const char *token, struct bytes cka_id,
+    signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
 /* These three are answered without contents: the order was carried out. */
 bool signer_ask_limits_set(struct signer_client *c, const char *token,
     const struct signproto_limits_set *m, signer_answer_fn *answer, void *arg, uint64_t *id,

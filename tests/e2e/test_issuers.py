@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness import clients, limits
 from harness.authority import PASSPHRASE
-from harness.chanceryd import sanitized
+from harness.chanceryd import program, sanitized
 from harness.decisions import Front, Key, Statement
 from harness.lone_issuer import LoneIssuer
-from harness.process import wait_until
+from harness.process import run, wait_until
 
 AUTOMATIC = """\
 name: many
@@ -62,7 +62,7 @@ class Resting:
 
 @pytest.fixture
 def resting(new_authority):
-    a = new_authority()
+    a = new_authority(signer_ids=[1, 2, 3])
     a.cli("template", "apply", clients.write(a.files, "many.yaml", AUTOMATIC))
     a.create_issuing("many", templates=["many", "tls-server"])
     wait_until(lambda: a.database.one(
@@ -140,11 +140,42 @@ def test_two_issuers_share_everything(resting, new_issuer):
     assert two.issuer.alive() and one.issuer.alive()
 
 
+@pytest.mark.smoke
+def test_orders_reach_a_host_that_was_away(resting, new_issuer):
+    """A host without any files of the first one learns of the keys by what operators ordered, and of what they
+    changed while it was off before it is asked to sign: nothing is refused meanwhile."""
+    r = resting
+    two = new_issuer(2)
+
+    def issued_by_two(name):
+        request = r.submit(name, "many", "many")
+        wait_until(lambda: r.one("SELECT state FROM request WHERE public_id = %s", request) in ("issued", "failed"),
+                   what="an end")
+        serial, = r.sql("SELECT c.serial FROM request r JOIN certificate c ON c.request_id = r.id WHERE r.public_id = %s",
+                        request)
+        return bytes(serial[0])[1:3] == b"\x00\x02"
+
+    def shown():
+        return run([program("chancery-signer"), "--config", two.settings.config_path, "--token", "main",
+                    "--show-limits"], text=True).stdout.split("CA many\n")[1]
+
+    assert issued_by_two("before.example") and "version 1," in shown()
+    two.kill()
+    r.a.daemon.start()
+    key = clients.write(r.a.files, "carol.pub", Key().pem)
+    r.a.cli("operator", "add", "carol", "--role", "manager", "--key", key)
+    r.a.cli("ca", "limits", "change", "many", "--add-operator", "carol")
+    r.a.cli("ca", "limits", "change", "many", "--remove-operator", "carol")
+    assert r.a.daemon.stop() == 0
+    two.start()
+    assert issued_by_two("after.example") and "version 3," in shown()
+
+
 def test_another_issuer_takes_a_crl_over(resting, new_issuer):
     """The first one's token hangs; when its lease has ended the second one signs
     the same bytes, and what the first one does afterwards changes nothing."""
     r = resting
-    slow = new_issuer(1, silent=True)
+    slow = new_issuer(9, silent=True)
     order = r.order(Statement("crl-issue", "many", "full"))
     row = wait_until(lambda: r.sql("SELECT id, number, tbs_sha256 FROM crl WHERE state = 'signing'"), what="signing")[0]
     new_issuer(2)
@@ -165,7 +196,7 @@ def test_another_issuer_takes_a_crl_over(resting, new_issuer):
 def test_a_dead_signer_begins_no_number(resting, new_issuer):
     """An issuer without a signer leaves CRLs to others and tells the operator."""
     r = resting
-    issuer = new_issuer(1, silent=True)
+    issuer = new_issuer(9, silent=True)
     issuer.channel.close()
     issuer.channel = None
     wait_until(lambda: "lost the signer" in issuer.issuer.log(), what="the loss")
@@ -190,7 +221,7 @@ def test_supervisor_gone_with_work_in_flight(resting, new_issuer):
     used after its end and nothing is left behind. All that it held goes back, so
     that nobody has to wait for a lease to end."""
     r = resting
-    issuer = new_issuer(1, silent=True)
+    issuer = new_issuer(9, silent=True)
     request = r.submit("in-flight.example", "many", "many")
     crl = r.order(Statement("crl-issue", "many", "full"))
     policy = "subject: CN=never made\nkind: root\ntoken: main\nkey: p256\nvalidity: 10y\ntemplates: [sub-ca]\n" \

@@ -21,6 +21,7 @@ class Authority:
 
     root = "test-root"
     issuing = "test-issuing"
+    signer_ids = None
 
     def __init__(self, directory, database, token=None):
         self.directory = directory
@@ -38,12 +39,14 @@ class Authority:
         )
 
     def create(self, key="p256", root_key="p256", deltas=True, targets=(), operator="alice", settings=None,
-               threads=2):
+               threads=2, signer_ids=None):
         """Starts the daemon and makes operator, root CA and issuing CA.
 
         settings: a function that changes self.daemon before its first start.
         targets: publication targets of the issuing CA, as its policy has them.
+        signer_ids: the signers that may use the keys, if more than the one that is there.
         """
+        self.signer_ids = signer_ids
         self.daemon.config["tokens"][0]["threads"] = threads
         if settings:
             settings(self.daemon)
@@ -73,6 +76,8 @@ class Authority:
         }
         if kind == "root":
             policy.setdefault("validity", "20y")
+        if self.signer_ids:
+            policy.setdefault("limits", {}).setdefault("signer_ids", self.signer_ids)
         return write_yaml(os.path.join(self.files, f"{name}.yaml"), policy)
 
     def create_root(self, name, key="p256", **more):

@@ -60,12 +60,14 @@ class LoneIssuer:
     """One issuer on the database of an Authority whose own daemon rests."""
 
     def __init__(self, directory, authority, signer_id, silent=False):
-        """silent: its signer takes everything and never answers."""
+        """silent: its signer takes everything and never answers; its id is in no limits, since nothing is asked of
+        one that still has to be told something."""
         self.settings = Chanceryd(directory, authority.database, {"main": authority.token})
         self.settings.config["issuer"]["signer_id"] = signer_id
         self.known = os.path.join(authority.daemon.state_dir, "signer-main")
         self.state = os.path.join(self.settings.state_dir, "signer-main")
-        # Signer 1 goes on where the daemon's was; the others are other hosts, with journals of their own.
+        # Signer 1 goes on where the daemon's was; the others are other hosts, with journals of their own, and learn
+        # of the keys by what operators ordered.
         if signer_id == 1:
             shutil.copytree(self.known, self.state)
         config = self.settings.write_config()
@@ -85,19 +87,11 @@ class LoneIssuer:
             self.signer.start()
             self.signer.send(CONTROL_SIGNER_CHANNEL, "main", theirs.fileno())
             theirs.close()
-            self.learn_keys()
         else:
             self.channel = theirs
         ours.close()
         self.issuer.wait_ready()
         return self
-
-    def learn_keys(self):
-        """Keys are known by what their first signer wrote down; a signer that has that must have its journal, too."""
-        wait_until(lambda: os.path.exists(os.path.join(self.state, "journal", "00000001.seg")), what="a journal")
-        for name in os.listdir(self.known):
-            if name not in ("journal", *os.listdir(self.state)):
-                shutil.copy2(os.path.join(self.known, name), self.state)
 
     def drain(self):
         self.issuer.send(CONTROL_DRAIN)
