@@ -71,18 +71,20 @@ static void
 write_config_file(const char *path, unsigned int signer_id, const char *state_dir,
     const char *module, const char *label, int threads)
 {
+	bool softhsm = strcmp(module, SOFTHSM_MODULE) == 0;
 	char text[1024];
 
 	(void)snprintf(text, sizeof text,
 	    "state_dir: %s\n"
 	    "database: {owner: x, issuer: x, front: x}\n"
 	    "tokens:\n"
-	    "  - {name: main, module: %s, select: {label: %s}, pin_file: %s, threads: %d, "
-	    "unix_sockets: %s}\n"
+	    "  - {name: main, module: %s, select: {label: %s}, pin_file: %s, threads: %d%s%s%s}\n"
 	    "front: {unix: {path: %s/api.sock}}\n"
 	    "issuer: {signer_id: %u, credentials_dir: %s}\n",
 	    state_dir, module, label, hsm.pin_file, threads,
-	    strcmp(module, SOFTHSM_MODULE) == 0 ? "false" : "true", hsm.dir, signer_id, hsm.dir);
+	    /* Behind any other module is SoftHSM, in this process or in another. */
+	    softhsm ? "" : ", unix_sockets: true, writable: [", softhsm ? "" : hsm.dir,
+	    softhsm ? "" : "]", hsm.dir, signer_id, hsm.dir);
 	softhsm_write(path, text, 0600);
 }
 
