@@ -39,7 +39,7 @@ struct replay_step {
 	struct kept_order kept;
 };
 
-/* A signer that has come and is not released yet. */
+/* A signer that has come and was not told all yet. */
 struct waiting_signer {
 	char token[CONFIG_TOKEN_NAME_MAX + 1];
 	bool in_pass; /* it was there when this pass began */
@@ -138,8 +138,9 @@ retry_soon(struct order_replay *r)
 		(void)event_add(r->retry, &pause);
 }
 
-/* The pass is over: who was there from its beginning, and was told all that could be
- * told, signs from now on. */
+/* The pass is over: who was there from its beginning signs from now on. One whose
+ * token is away, or whose journal is closed, says so itself to who asks it, and is
+ * told later. */
 static void
 release(struct order_replay *r)
 {
@@ -147,12 +148,12 @@ release(struct order_replay *r)
 	size_t count = 0, kept = 0;
 
 	for (size_t i = 0; i < r->waiting_count; i++) {
-		struct waiting_signer *w = &r->waiting[i];
+		struct waiting_signer w = r->waiting[i];
 
-		if (w->in_pass && !w->failed)
-			done[count++] = *w;
-		else
-			r->waiting[kept++] = *w;
+		if (w.in_pass)
+			done[count++] = w;
+		if (!w.in_pass || w.failed)
+			r->waiting[kept++] = w;
 	}
 	r->waiting_count = kept;
 	for (size_t i = 0; i < count; i++)
@@ -182,6 +183,9 @@ give_up(struct order_replay *r, const struct error *why)
 	else if (w != NULL)
 		w->failed = true;
 	k->skipped = true;
+	/* The others of that token would hear the same. */
+	for (size_t i = 0; error_is_retryable(why) && i < r->key_count; i++)
+		r->keys[i].skipped |= strcmp(r->keys[i].token, k->token) == 0;
 	end_key(r);
 }
 
@@ -279,25 +283,6 @@ on_told(const struct signer_answer *answer, const struct error *failure, void *a
 	go_on(r);
 }
 
-/* The signer has the key and its limits, or it does not. */
-static void
-on_found(const struct signer_answer *answer, const struct error *failure, void *arg)
-{
-	struct order_replay *r = arg;
-
-	if (failure != NULL && error_is_retryable(failure)) {
-		give_up(r, failure);
-		return;
-	}
-	r->step = failure == NULL ? newest_limits(r) : 0;
-	r->newest_first = failure == NULL;
-	/* What it was made with it has. */
-	if (failure == NULL && r->step < r->step_count &&
-	    r->steps[r->step].kind == KEY_ORDER_CREATE)
-		r->step++;
-	go_on(r);
-}
-
 static bool
 keep_steps(struct order_replay *r, const struct key_order *rows, size_t n, struct error *e)
 {
@@ -320,9 +305,7 @@ static void
 on_orders(const struct key_order *rows, size_t n, const struct error *err, void *arg)
 {
 	struct order_replay *r = arg;
-	struct told_key *k = &r->keys[r->current];
 	struct error e = ERROR_INIT;
-	uint64_t id;
 
 	if (err != NULL) {
 		give_up(r, err);
@@ -332,12 +315,34 @@ on_orders(const struct key_order *rows, size_t n, const struct error *err, void 
 		give_up(r, &e);
 		return;
 	}
-	if (k->version > 0) {
-		r->newest_first = false;
-		go_on(r);
-	} else if (!signer_ask_find(r->signers, k->token, id_of(k), on_found, r, &id, &e)) {
-		give_up(r, &e);
+	if (r->newest_first) {
+		r->step = newest_limits(r);
+		/* What it was made with it has. */
+		r->step += r->step < r->step_count && r->steps[r->step].kind == KEY_ORDER_CREATE;
 	}
+	go_on(r);
+}
+
+static bool
+load_orders(struct order_replay *r, struct error *e)
+{
+	const struct told_key *k = &r->keys[r->current];
+
+	return key_orders_load(r->db, id_of(k), k->version, k->install, on_orders, r, e) != NULL;
+}
+
+/* The signer has the key and limits for it, or it does not. */
+static void
+on_found(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct order_replay *r = arg;
+	struct error e = ERROR_INIT;
+
+	r->newest_first = failure == NULL;
+	if (failure != NULL && error_is_retryable(failure))
+		give_up(r, failure);
+	else if (!load_orders(r, &e))
+		give_up(r, &e);
 }
 
 /* ----------------------------------------------------------------- which key */
@@ -349,6 +354,19 @@ is_behind(const struct order_replay *r, const struct told_key *k, int64_t now)
 	       k->not_before <= now && signer_client_is_attached(r->signers, k->token);
 }
 
+/* Of a signer that has just come it is not known what it has. */
+static bool
+begin_key(struct order_replay *r, struct error *e)
+{
+	const struct told_key *k = &r->keys[r->current];
+	uint64_t id;
+
+	r->newest_first = false;
+	return k->version > 0
+		   ? load_orders(r, e)
+		   : signer_ask_find(r->signers, k->token, id_of(k), on_found, r, &id, e);
+}
+
 static void
 work_on_next(struct order_replay *r)
 {
@@ -357,21 +375,22 @@ work_on_next(struct order_replay *r)
 
 	for (size_t i = 0; i < r->key_count && !r->draining; i++) {
 		struct told_key *k = &r->keys[i];
+		struct waiting_signer *w;
 
 		if (!is_behind(r, k, now))
 			continue;
 		r->current = i;
-		if (key_orders_load(r->db, id_of(k), k->version, k->install, on_orders, r, &e) !=
-		    NULL)
+		if (begin_key(r, &e))
 			return;
 		log_failure(LOG_LEVEL_DEBUG, k->ca, &e);
-		break;
+		error_clear(&e);
+		k->skipped = true;
+		w = find_waiting(r, k->token);
+		if (w != NULL)
+			w->failed = true;
 	}
 	r->busy = false;
-	if (!error_is_set(&e))
-		release(r);
-	else if (r->waiting_count > 0)
-		retry_soon(r);
+	release(r);
 	if (r->again)
 		order_replay_look(r);
 }

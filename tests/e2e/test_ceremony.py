@@ -5,6 +5,7 @@ import base64
 import hashlib
 import os
 import re
+import shutil
 
 import psycopg2
 import pytest
@@ -455,3 +456,30 @@ def test_what_was_never_signed_expires(a):
                           (a.expired,)) == 1
     # The name is free for another ceremony.
     a.bob.cli("decision", "sign", begun(a, "expired"))
+
+
+# ------------------------------------------------------------------- reseed
+
+
+def test_reseed_takes_the_quorum_of_every_key(a, shared):
+    """The journal is lost: nothing is signed until as many said where to go on as the limits of each key take."""
+    assert a.daemon.stop() == 0
+    shutil.rmtree(os.path.join(a.daemon.state_dir, "signer-main", "journal"))
+    a.daemon.start()
+    closed = wait_until(lambda: next((t for t in a.cli.json("token", "status")["tokens"] if t["state"] == "closed"), None),
+                        what="a closed signer")
+    assert closed["challenge"] in a.cli("token", "status")
+    said = a.cli.result("signer", "reseed", "main")
+    assert said.returncode == 0, said
+    assert f"  challenge: {closed['challenge']}\n" in said.stderr and re.search(r"  key: [0-9a-f]{32} usual\n", said.stderr)
+    assert re.search(r"  crl: - number=\d+ base=\d+ this-update=", said.stderr)
+    decision = decision_of(said.stdout)
+    needs = {n["ca"]: n for n in a.cli.json("decision", "show", decision)["needs"]}
+    assert needs["usual"]["missing"] == 0 and needs[shared]["missing"] == 1 and needs["desk-root"]["missing"] == 2
+    assert "you (alice) have signed" in a.cli.fails("decision", "sign", decision)
+    assert "Where the signer of token main goes on:" in a.bob.cli("decision", "show", decision)
+    assert "waits for 1 more signature." in a.bob.cli("decision", "sign", decision)
+    assert a.cli.json("token", "status")["tokens"][0]["state"] == "closed"
+    assert "signer 1 of token main goes on" in a.carol.cli("decision", "sign", decision)
+    wait_until(lambda: a.cli.json("token", "status")["tokens"][0]["state"] == "ready", what="a signer that signs")
+    a.cli("crl", "issue", "usual")
