@@ -19,6 +19,12 @@
  */
 #define CALL_TRIES 3
 #define CALL_PAUSE_MS 40
+/*
+ * CKR_GENERAL_ERROR from C_Login may mean anything, a wrong PIN that is counted
+ * without a flag to tell it included: a token that can be read all the while gets
+ * the PIN no more often than this.
+ */
+#define DOUBTFUL_MAX 2
 #define FIND_TRIES 4
 #define VIEWS_MAX 5
 #define VIEW_PAUSE_MS 100
@@ -35,11 +41,12 @@ struct opening {
 	const struct config_token *config;
 	const char *state_dir;
 	enum signproto_state *state;
-	bool raced;	 /* this view failed by a start race: another may not */
-	bool pin_sent;	 /* C_Login was called, in whatever view */
-	bool was_low;	 /* CKF_USER_PIN_COUNT_LOW, as the token said before that */
-	struct pin sent; /* the PIN's file as it was then; no text */
-	CK_RV said;	 /* the token's answer to it */
+	bool raced;	       /* this view failed by a start race: another may not */
+	bool pin_sent;	       /* C_Login was called, in whatever view */
+	bool was_low;	       /* CKF_USER_PIN_COUNT_LOW, as the token said before that */
+	struct pin sent;       /* the PIN's file as it was then; no text */
+	CK_RV said;	       /* the token's answer to it */
+	unsigned int doubtful; /* how often that was CKR_GENERAL_ERROR, and the token fine */
 };
 
 /* Processes that collided once must not collide again in step. */
@@ -139,6 +146,7 @@ read_flags(const struct token *t, struct opening *o, CK_FLAGS *flags, struct err
 			break;
 	}
 	o->raced = ckr_is_start_race(rv);
+	o->doubtful = 0; /* it was the view that was broken */
 	return ckr_error(e, rv, "cannot read the state of token '%s'", t->info.label);
 }
 
@@ -181,6 +189,10 @@ check_tries_left(const struct token *t, struct opening *o, struct error *e)
 		    "token '%s' has one PIN try left, which is not used; log in by hand with the "
 		    "right PIN to reset its counter",
 		    t->info.label);
+	if (o->doubtful >= DOUBTFUL_MAX) {
+		*o->state = SIGNPROTO_TOKEN_AWAY;
+		return ckr_error(e, o->said, "cannot log in to token '%s'", t->info.label);
+	}
 	if (!o->pin_sent)
 		o->was_low = (flags & CKF_USER_PIN_COUNT_LOW) != 0;
 	return true;
@@ -205,6 +217,7 @@ login(struct token *t, const struct pin *pin, struct opening *o, struct error *e
 			return true;
 		if (!ckr_is_start_race(o->said))
 			break;
+		o->doubtful += o->said == CKR_GENERAL_ERROR;
 	}
 	o->raced = ckr_is_start_race(o->said);
 	if (o->said == CKR_USER_PIN_NOT_INITIALIZED) {

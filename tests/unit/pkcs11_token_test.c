@@ -353,6 +353,19 @@ a_race_without_end_is_given_up(void **state)
 	opened(&c, &info);
 }
 
+/* An answer that says nothing, of a token that can be read: it may count unseen. */
+static void
+a_doubtful_try_is_made_twice_at_most(void **state)
+{
+	struct config_token c = failing("login 0x5\n");
+
+	refused(&c, SIGNPROTO_TOKEN_AWAY, "cannot log in to token 'unit'");
+	assert_int_equal(recorded("login"), 2);
+	assert_false(is_marked_wrong());
+	c = failing("login 0x5 1\n");
+	opened(&c, &(struct token_info){0});
+}
+
 /* What the token counted as a wrong PIN is not sent again, in no view. */
 static void
 a_counted_try_is_remembered(void **state)
@@ -466,6 +479,7 @@ main(void)
 	    cmocka_unit_test(a_wrong_pin_is_tried_once),
 	    cmocka_unit_test(opens_anew_what_it_met_half_written),
 	    cmocka_unit_test(a_race_without_end_is_given_up),
+	    cmocka_unit_test(a_doubtful_try_is_made_twice_at_most),
 	    cmocka_unit_test(a_counted_try_is_remembered),
 	    cmocka_unit_test(the_last_try_is_not_used),
 	    cmocka_unit_test(a_token_without_a_pin_is_a_state),
