@@ -63,8 +63,10 @@ struct decision_row {
 
 typedef void decisions_fn(
     const struct decision_row *rows, size_t n, const struct error *err, void *arg);
-struct db_pending *decision_claim(struct db *db, int limit, int lease_s, decisions_fn *answer,
-    void *arg, struct error *err) MUST_CHECK;
+/* tokens: the names of those that this host has. An order for another one comes only
+ * when nobody took it for ten seconds. */
+struct db_pending *decision_claim(struct db *db, int limit, int lease_s, const char *const *tokens,
+    size_t token_count, decisions_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
 /* The outcome is in the decision's row; err only when it could not be written. */
 typedef void decision_done_fn(const struct error *err, void *arg);

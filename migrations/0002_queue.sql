@@ -623,12 +623,6 @@ BEGIN
     SELECT h.id FROM held h;
 END $$;
 
--- The content of a SEQUENCE starts here (X.690 8.1.3).
-CREATE FUNCTION der_header_len(p_der bytea) RETURNS int
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN get_byte(p_der, 1) < 128 THEN 2 ELSE 2 + (get_byte(p_der, 1) & 127) END
-$$;
-
 -- Stores the certificates of requests that were being signed, and answers with
 -- those that are now issued. The certificate's content must begin with the
 -- bytes of its intent. A repeat (the connection was lost after the commit) gets
@@ -652,7 +646,9 @@ BEGIN
             WHERE q.request_id = u.id OFFSET 0 FOR UPDATE) q
         CROSS JOIN LATERAL (SELECT b.ctid AS place, b.* FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b
         WHERE q.epoch = u.epoch AND q.state = 'signing'
-            AND substr(u.der, der_header_len(u.der) + 1, length(b.tbs)) = b.tbs
+            -- The content of a SEQUENCE starts after its length (X.690 8.1.3).
+            AND substr(u.der, CASE WHEN get_byte(u.der, 1) < 128 THEN 3 ELSE 3 + (get_byte(u.der, 1) & 127) END,
+                length(b.tbs)) = b.tbs
     ), certified AS (
         INSERT INTO certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, template_version_id,
             request_id, subject, names, key_type, not_before, not_after, spki_sha256, sha256, der)
@@ -787,6 +783,6 @@ GRANT EXECUTE ON FUNCTION chancery.submit_request(text, text, bytea, jsonb, text
     TO chancery_submitter;
 GRANT EXECUTE ON FUNCTION chancery.front_submit_request, chancery.front_withdraw_request, chancery.request_status
     TO chancery_front;
-GRANT EXECUTE ON FUNCTION claim_requests, finish_checks, begin_signing, abandon_intents, der_header_len,
-    complete_requests, release_requests, extend_leases, sweep_leases, expire_requests
+GRANT EXECUTE ON FUNCTION claim_requests, finish_checks, begin_signing, abandon_intents, complete_requests,
+    release_requests, extend_leases, sweep_leases, expire_requests
     TO chancery_issuer;

@@ -124,9 +124,24 @@ END $$;
 
 -- --------------------------------------------------------------- the queue
 
+-- The token that an order is carried out with; NULL when it needs none, or when that
+-- cannot be read here (a policy is the issuer's to parse).
+CREATE FUNCTION decision_token(d decision) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN d.action = 'ca-create' THEN substring(d.body FROM '(?n)^token:[ ]*["'']?([A-Za-z0-9._-]+)')
+        WHEN d.action = 'signer-reseed' THEN substring(d.statement FROM '(?n)^object: (.*)$')
+        WHEN d.action IN ('ca-install', 'ca-limits', 'crl-issue') THEN (
+            SELECT k.token FROM generation g JOIN token_key k ON k.id = g.token_key_id
+            WHERE g.ca_id = d.ca_id ORDER BY g.certificate_index DESC LIMIT 1)
+    END
+$$;
+
 -- Up to p_limit decisions that wait, under a lease, with all that the issuer
--- needs to judge them.
-CREATE FUNCTION claim_decisions(p_limit int, p_lease_s int)
+-- needs to judge them. p_tokens: those of the issuer's host; an order for another
+-- token is left to an issuer that has it, for ten seconds: then there is none, and
+-- somebody must say so.
+CREATE FUNCTION claim_decisions(p_limit int, p_lease_s int, p_tokens text[] DEFAULT NULL)
 RETURNS TABLE (
     id bigint, public_id uuid, epoch int, action text, statement text, signature bytea, body text,
     received_via text, received_at timestamptz, nonce bytea,
@@ -137,8 +152,10 @@ RETURNS TABLE (
 LANGUAGE sql AS $$
     WITH due AS (
         SELECT d.id FROM decision d
-        WHERE (d.state = 'queued' AND (d.retry_at IS NULL OR d.retry_at <= clock_timestamp()))
-           OR (d.state = 'working' AND d.lease_until < clock_timestamp())
+        WHERE (d.state = 'queued' AND (d.retry_at IS NULL OR d.retry_at <= clock_timestamp())
+               OR d.state = 'working' AND d.lease_until < clock_timestamp())
+            AND (p_tokens IS NULL OR coalesce(decision_token(d) = ANY (p_tokens), true)
+                OR d.received_at < clock_timestamp() - interval '10 s')
         ORDER BY d.id LIMIT p_limit FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE decision d SET state = 'working', epoch = d.epoch + 1,
@@ -436,6 +453,7 @@ END $$;
 
 -- Only the issuer calls these.
 GRANT EXECUTE ON FUNCTION
+    decision_token,
     claim_decisions,
     keep_decisions,
     hold_decision,

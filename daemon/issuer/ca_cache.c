@@ -224,6 +224,13 @@ ca_cache_find_name(const struct ca_cache *c, const char *name)
 	return NULL;
 }
 
+struct issuing_ca *const *
+ca_cache_all(const struct ca_cache *c, size_t *count)
+{
+	*count = c->ca_count;
+	return c->cas;
+}
+
 struct issuing_ca *
 ca_cache_first(const struct ca_cache *c)
 {

@@ -48,6 +48,8 @@ bool ca_cache_load_templates(struct ca_cache *c, const int64_t *version_ids, siz
 /* Borrowed, valid until the loop's next turn; NULL when not in the cache. */
 struct issuing_ca *ca_cache_find(const struct ca_cache *c, int64_t ca_id);
 struct issuing_ca *ca_cache_find_name(const struct ca_cache *c, const char *name);
+/* All of them, as an array. */
+struct issuing_ca *const *ca_cache_all(const struct ca_cache *c, size_t *count);
 /* All of them; NULL at the end. */
 struct issuing_ca *ca_cache_first(const struct ca_cache *c);
 struct issuing_ca *ca_cache_next(const struct ca_cache *c, const struct issuing_ca *ca);

@@ -14,14 +14,12 @@ struct mark {
 struct claim_plan {
 	const struct config *config;
 	const struct signer_client *signers;
-	const struct ca_cache *cache;
 	struct mark marks[REQUEST_SOURCES_MAX];
 	size_t turn; /* how many CAs the next call begins after */
 };
 
 struct claim_plan *
-claim_plan_new(const struct config *config, const struct signer_client *signers,
-    const struct ca_cache *cache, struct error *e)
+claim_plan_new(const struct config *config, const struct signer_client *signers, struct error *e)
 {
 	struct claim_plan *p = calloc(1, sizeof *p);
 
@@ -31,7 +29,6 @@ claim_plan_new(const struct config *config, const struct signer_client *signers,
 	}
 	p->config = config;
 	p->signers = signers;
-	p->cache = cache;
 	return p;
 }
 
@@ -78,24 +75,13 @@ make_source(struct claim_plan *p, const struct issuing_ca *ca, bool full, struct
 }
 
 size_t
-claim_plan_make(struct claim_plan *p, bool full, struct request_source sources[REQUEST_SOURCES_MAX])
+claim_plan_make(struct claim_plan *p, struct issuing_ca *const *cas, size_t count, bool full,
+    struct request_source sources[REQUEST_SOURCES_MAX])
 {
-	const struct issuing_ca *first = ca_cache_first(p->cache), *ca = first;
-	size_t n = 0, count = 0;
+	size_t first = p->turn++, n = 0;
 
-	for (; ca != NULL; ca = ca_cache_next(p->cache, ca))
-		count++;
-	if (count == 0)
-		return 0;
-	ca = first;
-	for (size_t skip = p->turn++ % count; skip > 0; skip--)
-		ca = ca_cache_next(p->cache, ca);
-	for (size_t i = 0; i < count && n < REQUEST_SOURCES_MAX; i++) {
-		n += make_source(p, ca, full, &sources[n]);
-		ca = ca_cache_next(p->cache, ca);
-		if (ca == NULL)
-			ca = first;
-	}
+	for (size_t i = 0; i < count && n < REQUEST_SOURCES_MAX; i++)
+		n += make_source(p, cas[(first + i) % count], full, &sources[n]);
 	return n;
 }
 

@@ -30,13 +30,13 @@
 struct claim_plan;
 
 /* What is handed in must outlive the plan. */
-struct claim_plan *claim_plan_new(const struct config *config, const struct signer_client *signers,
-    const struct ca_cache *cache, struct error *e) MUST_CHECK;
+struct claim_plan *claim_plan_new(
+    const struct config *config, const struct signer_client *signers, struct error *e) MUST_CHECK;
 void claim_plan_free(struct claim_plan *p); /* NULL is legal */
 
-/* The CAs to ask for now; how many. Each call begins with another one. */
-size_t claim_plan_make(
-    struct claim_plan *p, bool full, struct request_source sources[REQUEST_SOURCES_MAX]);
+/* Of all CAs those to ask for now; how many. Each call begins with another one. */
+size_t claim_plan_make(struct claim_plan *p, struct issuing_ca *const *cas, size_t count, bool full,
+    struct request_source sources[REQUEST_SOURCES_MAX]);
 
 /* What came of it; limit is how many were asked for. */
 void claim_plan_note(

@@ -364,6 +364,8 @@ on_claimed(const struct decision_row *rows, size_t n, const struct error *err, v
 void
 decider_poke(struct decider *d)
 {
+	const struct config *config = d->env.orders.config;
+	const char *tokens[CONFIG_TOKENS_MAX];
 	struct error e = ERROR_INIT;
 
 	d->again = true;
@@ -371,7 +373,10 @@ decider_poke(struct decider *d)
 	    d->working + DECISION_BATCH_MAX > WORKING_MAX)
 		return;
 	d->again = false;
-	if (decision_claim(d->env.db, DECISION_BATCH_MAX, LEASE_S, on_claimed, d, &e) == NULL)
+	for (size_t i = 0; i < config->token_count; i++)
+		tokens[i] = config->tokens[i].name;
+	if (decision_claim(d->env.db, DECISION_BATCH_MAX, LEASE_S, tokens, config->token_count,
+		on_claimed, d, &e) == NULL)
 		log_failure(LOG_LEVEL_WARNING, "decision", &e);
 	else
 		d->claiming = true;

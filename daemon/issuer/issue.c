@@ -672,11 +672,13 @@ claim(struct issuance *s, struct batch *b)
 {
 	struct request_source sources[REQUEST_SOURCES_MAX];
 	struct error e = ERROR_INIT;
-	size_t n;
+	struct issuing_ca *const *cas;
+	size_t count, n;
 
 	s->asked_ms = clock_ms();
 	s->full = s->asked_ms >= s->full_ms;
-	n = claim_plan_make(s->plan, s->full, sources);
+	cas = ca_cache_all(s->env.cache, &count);
+	n = claim_plan_make(s->plan, cas, count, s->full, sources);
 	if (n == 0)
 		return false;
 	b->limit = s->limit;
@@ -770,7 +772,7 @@ issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, st
 	s->look_ms = LOOK_MIN_MS;
 	s->limit = env->config->issuer.batch < LIMIT_START ? env->config->issuer.batch
 							   : LIMIT_START;
-	s->plan = claim_plan_new(env->config, env->signers, env->cache, e);
+	s->plan = claim_plan_new(env->config, env->signers, e);
 	if (s->plan == NULL) {
 		issuance_free(s);
 		return NULL;

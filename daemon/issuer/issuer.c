@@ -24,6 +24,8 @@
 
 /* Hints may be missed; this often somebody looks anyway. */
 #define LOOK_S 1
+/* What other issuers changed on CAs is read again after a hint, and this often. */
+#define CAS_S 30
 #define STATUS_S 5
 #define EXPIRE_S 600
 #define LAST_WORDS_S 2
@@ -43,6 +45,7 @@ struct issuer {
 	struct order_replay *replay;
 	struct outbox *outbox;
 	struct event *look, *status, *expire;
+	int cas_age_s; /* of the cache; CAS_S or more: to be read again */
 	bool outbox_drained;
 };
 
@@ -93,7 +96,10 @@ look_for_work(struct issuer *i)
 static void
 on_work(struct db *db, void *arg)
 {
-	look_for_work(arg);
+	struct issuer *i = arg;
+
+	i->cas_age_s = CAS_S;
+	look_for_work(i);
 }
 
 static void
@@ -113,10 +119,35 @@ on_publish(struct db *db, void *arg)
 }
 
 static void
+on_cas_reloaded(const struct error *err, void *arg)
+{
+	struct issuer *i = arg;
+
+	if (err != NULL)
+		log_failure(LOG_LEVEL_DEBUG, "database", err);
+	else
+		issuance_poke(i->issuance);
+}
+
+static void
+refresh_cas(struct issuer *i)
+{
+	struct error e = ERROR_INIT;
+
+	i->cas_age_s += LOOK_S;
+	if (i->cas_age_s < CAS_S || !db_is_up(i->db))
+		return;
+	i->cas_age_s = 0;
+	if (!ca_cache_load(i->cache, on_cas_reloaded, i, &e))
+		log_failure(LOG_LEVEL_DEBUG, "database", &e);
+}
+
+static void
 on_look(evutil_socket_t fd, short what, void *arg)
 {
 	struct issuer *i = arg;
 
+	refresh_cas(i);
 	decider_poke(i->decider);
 	issuance_poke(i->issuance);
 	if (role_is_draining(i->role))

@@ -212,6 +212,34 @@ def test_a_dead_signer_begins_no_number(resting, new_issuer):
     r.outcome(order)
 
 
+def test_an_issuer_without_the_token_leaves_its_work_to_others(resting, new_issuer):
+    """It does what needs no token, and does not take up what it would have to put back."""
+    r = resting
+    stranger = new_issuer(2, silent=True, token="elsewhere")
+    request = r.submit("left.example", "many", "many")
+    crl = r.order(Statement("crl-issue", "many", "full"))
+    for n in range(2):  # each of its looks is at requests and orders
+        r.sql("UPDATE decision SET received_at = now() WHERE public_id = %s", crl)
+        text = AUTOMATIC.replace("name: many", f"name: other{n}")
+        r.outcome(r.order(Statement("template-apply", "-", f"other{n}", body=text), text))
+    assert r.sql("SELECT state, epoch FROM request WHERE public_id = %s", request) == [("submitted", 0)]
+    assert r.sql("SELECT state, epoch FROM decision WHERE public_id = %s", crl) == [("queued", 0)]
+    new_issuer(1)
+    wait_until(lambda: r.one("SELECT state FROM request WHERE public_id = %s", request) == "issued", what="the certificate")
+    r.outcome(crl)
+    assert stranger.issuer.alive()
+    check_crls(r)
+
+
+def test_an_order_that_no_host_can_carry_out_is_told_of(resting, new_issuer):
+    r = resting
+    new_issuer(2, silent=True, token="elsewhere")
+    crl = r.order(Statement("crl-issue", "many", "full"))
+    r.sql("UPDATE decision SET received_at = now() - interval '11 s' WHERE public_id = %s", crl)
+    wait_until(lambda: r.one("SELECT outcome FROM decision WHERE public_id = %s", crl) is not None, what="a sentence")
+    assert r.one("SELECT outcome FROM decision WHERE public_id = %s", crl) == "token main has no signer running"
+
+
 # ------------------------------------------------------ the end, work in flight
 
 

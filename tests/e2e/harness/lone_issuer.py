@@ -59,10 +59,11 @@ class Child(Process):
 class LoneIssuer:
     """One issuer on the database of an Authority whose own daemon rests."""
 
-    def __init__(self, directory, authority, signer_id, silent=False):
+    def __init__(self, directory, authority, signer_id, silent=False, token="main"):
         """silent: its signer takes everything and never answers; its id is in no limits, since nothing is asked of
-        one that still has to be told something."""
-        self.settings = Chanceryd(directory, authority.database, {"main": authority.token})
+        one that still has to be told something. token: under which name it has it; the CAs are of "main"."""
+        self.settings = Chanceryd(directory, authority.database, {token: authority.token})
+        self.token_name = token
         self.settings.config["issuer"]["signer_id"] = signer_id
         self.known = os.path.join(authority.daemon.state_dir, "signer-main")
         self.state = os.path.join(self.settings.state_dir, "signer-main")
@@ -82,7 +83,7 @@ class LoneIssuer:
     def start(self):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.issuer.start()
-        self.issuer.send(CONTROL_SIGNER_CHANNEL, "main", ours.fileno())
+        self.issuer.send(CONTROL_SIGNER_CHANNEL, self.token_name, ours.fileno())
         if self.signer:
             self.signer.start()
             self.signer.send(CONTROL_SIGNER_CHANNEL, "main", theirs.fileno())
