@@ -1,104 +1,146 @@
 #include "pkcs11/guard.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/x509/cert.h"
-#include "daemon/x509/csr.h"
-#include "pkcs11/sign.h"
+#include "pkcs11/guard_int.h"
+
+/* A build for tests can leave out one rule, to see which test notices. */
+#ifdef GUARD_WITHOUT
+#define LEFT_OUT(rule) (strcmp((rule)->name, GUARD_WITHOUT) == 0)
+#else
+#define LEFT_OUT(rule) ((void)(rule), false)
+#endif
 
 struct guard_stream {
-	struct key_limits limits; /* the checker borrows from here */
+	struct key_limits key; /* these two are borrowed from below */
+	struct guard_request request;
 	struct crl_check check;
-	enum sig_alg alg;
 	EVP_MD_CTX *md, *sha256; /* what the token signs; what the journal keeps */
 	uint64_t left;
 };
 
-/* Words of a parser become a refusal that says who refused what. */
-static bool
-refuse(struct error *e, enum signproto_kind kind, const struct error *why)
+static const struct guard_table *const tables[] = {
+    &guard_any_table,
+    &guard_certificate_table,
+    &guard_root_table,
+    &guard_issued_table,
+    &guard_power_table,
+    &guard_name_table,
+    &guard_decision_table,
+    &guard_crl_table,
+    &guard_csr_table,
+};
+
+bool
+guard_rule(size_t number, const char **kind, const char **name, const char **reference)
 {
-	return error_set(e, ERROR_DENIED, "the signer refuses to sign this %s: %s",
-	    signproto_kind_name(kind), why->text);
+	for (size_t i = 0; i < COUNT_OF(tables); i++) {
+		if (number < tables[i]->count) {
+			*kind = tables[i]->kind;
+			*name = tables[i]->rules[number].name;
+			*reference = tables[i]->rules[number].reference;
+			return true;
+		}
+		number -= tables[i]->count;
+	}
+	return false;
+}
+
+bool
+guard_no(struct error *why, const char *fmt, ...)
+{
+	char words[ERROR_TEXT_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(words, sizeof words, fmt, ap);
+	va_end(ap);
+	return error_set(why, ERROR_DENIED, "%s", words);
+}
+
+bool
+guard_sha256(struct bytes b, uint8_t digest[32], struct error *why)
+{
+	return EVP_Digest(b.p, b.len, digest, NULL, EVP_sha256(), NULL) == 1 ||
+	       error_set_openssl(why, ERROR_INTERNAL, "cannot compute SHA-256");
+}
+
+/* What is refused, by which rule, and why. That this process is out of memory is
+ * no refusal, and what only waited too long may be built anew. */
+static bool
+refuse(enum signproto_kind kind, const struct guard_rule *rule, const struct error *why,
+    struct error *e)
+{
+	bool other = why->code == ERROR_SYSTEM || why->code == ERROR_INTERNAL ||
+		     why->code == ERROR_CONFLICT;
+	enum error_code code = other ? why->code : ERROR_DENIED;
+
+	return error_set(e, code, "the signer refuses to sign this %s: rule %s (%s): %s",
+	    signproto_kind_name(kind), rule->name, rule->reference, why->text);
 }
 
 static bool
-check_request(const struct key_limits *l, enum sig_alg alg, struct error *why)
+run(const struct guard_table *table, struct guard_case *g, struct error *e)
 {
-	if (!sig_alg_fits_key(alg, l->document.algorithm))
-		return error_set(why, ERROR_DENIED, "a key %s does not sign with %s",
-		    key_alg_name(l->document.algorithm),
-		    sig_alg_name(alg) != NULL ? sig_alg_name(alg) : "this algorithm");
+	for (size_t i = 0; i < table->count && !g->open; i++) {
+		const struct guard_rule *rule = &table->rules[i];
+		struct error why = ERROR_INIT;
+
+		if (LEFT_OUT(rule) && !rule->gate)
+			continue;
+		if (rule->check(g, &why))
+			continue;
+		if (LEFT_OUT(rule)) {
+			g->open = true;
+			return true;
+		}
+		return refuse(g->r->kind, rule, &why, e);
+	}
 	return true;
 }
 
+/* ---- whole structures */
+
 static bool
-check_own_spki(const struct key_limits *l, const struct spki *spki, bool *own, struct error *why)
+use_certificate(struct guard_use *use, const struct guard_case *g, struct error *e)
 {
-	uint8_t digest[sizeof l->spki_sha256];
-
-	if (!spki_sha256(spki, digest, why))
-		return false;
-	*own = memcmp(digest, l->spki_sha256, sizeof digest) == 0;
-	return true;
-}
-
-/*
- * RFC 5280 4.2.1.1: only a certificate that the key signs for itself may go
- * without an authority key identifier.
- */
-static bool
-check_authority_key_id(const struct key_limits *l, const struct certificate *c, struct error *why)
-{
-	bool own = false;
-
-	if (bytes_equal(c->authority_key_id, (struct bytes){l->key_id, sizeof l->key_id}))
-		return true;
-	if (c->authority_key_id.len > 0)
-		return error_set(why, ERROR_DENIED,
-		    "RFC 5280 4.2.1.1: authorityKeyIdentifier is not that of the signing key");
-	if (!check_own_spki(l, &c->spki, &own, why))
-		return false;
-	if (!own || !certificate_is_self_issued(c))
-		return error_set(
-		    why, ERROR_DENIED, "RFC 5280 4.2.1.1: authorityKeyIdentifier is missing");
-	return true;
-}
-
-static void
-use_certificate(struct guard_use *use, const struct certificate *c)
-{
+	uint8_t digest[32];
 	uint16_t signer_id;
 
-	memcpy(use->serial, c->serial.p, c->serial.len);
-	use->serial_len = c->serial.len;
-	if (!serial_parse(c->serial, &signer_id, &use->serial_time))
+	if (g->c.serial.len > 0)
+		memcpy(use->serial, g->c.serial.p, g->c.serial.len);
+	use->serial_len = g->c.serial.len;
+	if (!serial_parse(g->c.serial, &signer_id, &use->serial_time))
 		use->serial_time = 0;
-}
-
-static bool
-check_certificate(const struct key_limits *l, enum sig_alg alg, struct bytes tbs,
-    struct guard_use *use, struct error *why)
-{
-	struct certificate c;
-
-	if (!tbs_certificate_parse(tbs, &c, why))
+	if (!g->decided)
+		return true;
+	if (!guard_sha256(g->r->statement, digest, e))
 		return false;
-	if (!bytes_equal(c.issuer, (struct bytes){l->document.subject, l->document.subject_len}))
-		return error_set(why, ERROR_DENIED,
-		    "RFC 5280 4.1.2.4: the issuer is not, byte for byte, the subject that the key "
-		    "signs for");
-	if (!bytes_equal(c.inner_alg, sig_alg_der(alg)))
-		return error_set(why, ERROR_DENIED,
-		    "RFC 5280 4.1.2.3: it names another signature algorithm than %s",
-		    sig_alg_name(alg));
-	use_certificate(use, &c);
-	return check_authority_key_id(l, &c, why);
+	use->has_decision = true;
+	memcpy(use->decision, digest, sizeof use->decision);
+	use->decision_issued = g->statement.issued;
+	return true;
 }
 
 static bool
-use_crl(struct guard_use *use, const struct crl_summary *s, struct error *why)
+check_certificate(struct guard_case *g, struct guard_use *use, struct error *e)
+{
+	if (!run(&guard_certificate_table, g, e))
+		return false;
+	if (g->r->template == NULL || g->r->template[0] == '\0') {
+		if (!run(&guard_root_table, g, e))
+			return false;
+	} else if (!run(&guard_issued_table, g, e) || !run(&guard_power_table, g, e) ||
+		   !run(&guard_name_table, g, e) || !run(&guard_decision_table, g, e)) {
+		return false;
+	}
+	return use_certificate(use, g, e);
+}
+
+static bool
+use_crl(struct guard_use *use, const struct crl_summary *s, struct error *e)
 {
 	use->delta = s->delta;
 	memcpy(use->number, s->number, s->number_len);
@@ -107,137 +149,136 @@ use_crl(struct guard_use *use, const struct crl_summary *s, struct error *why)
 	use->base_number_len = s->base_number_len;
 	use->this_update = s->this_update;
 	use->next_update = s->next_update;
-	if (s->idp.len == 0)
-		return true;
-	return EVP_Digest(s->idp.p, s->idp.len, use->scope, NULL, EVP_sha256(), NULL) == 1 ||
-	       error_set_openssl(why, ERROR_INTERNAL, "cannot digest a CRL's scope");
+	return s->idp.len == 0 || guard_sha256(s->idp, use->scope, e);
 }
 
+/* A certificate or a request, whole; digested by the caller. */
+static bool
+check_case(const struct guard_request *r, struct guard_use *use, struct error *e)
+{
+	struct guard_case g = {.r = r, .key = r->key, .l = &r->key->document};
+
+	if (!run(&guard_any_table, &g, e))
+		return false;
+	if (r->kind == SIGNPROTO_TBS_CERTIFICATE)
+		return check_certificate(&g, use, e);
+	return run(&guard_csr_table, &g, e);
+}
+
+/* A CRL that comes whole is a stream of one piece. */
+static bool
+check_crl(const struct guard_request *r, struct guard_use *use, struct error *e)
+{
+	struct guard_stream *g = guard_stream_new(r, r->tbs.len, e);
+	bool ok;
+
+	ok = g != NULL && guard_stream_push(g, r->tbs, e) && guard_stream_finish(g, use, e);
+	guard_stream_free(g);
+	return ok;
+}
+
+/* Most often both are the same SHA-256. */
+static bool
+digest(const struct guard_request *r, struct guard_use *use, struct error *e)
+{
+	unsigned int n = 0;
+
+	if (!guard_sha256(r->tbs, use->tbs_sha256, e))
+		return false;
+	if (sig_alg_md(r->alg) == EVP_sha256()) {
+		memcpy(use->digest.octets, use->tbs_sha256, sizeof use->tbs_sha256);
+		use->digest.len = sizeof use->tbs_sha256;
+		return true;
+	}
+	if (EVP_Digest(r->tbs.p, r->tbs.len, use->digest.octets, &n, sig_alg_md(r->alg), NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a structure");
+	use->digest.len = n;
+	return true;
+}
+
+bool
+guard_check(const struct guard_request *r, struct guard_use *use, struct error *e)
+{
+	memset(use, 0, sizeof *use);
+	if (r->kind == SIGNPROTO_TBS_CRL)
+		return check_crl(r, use, e);
+	use->kind = r->kind;
+	use->alg = r->alg;
+	return check_case(r, use, e) && digest(r, use, e);
+}
+
+/* ---- streams */
+
 static struct crl_rules
-crl_rules_of(const struct key_limits *l, enum sig_alg alg, uint64_t total_len)
+crl_rules_of(const struct guard_stream *g, uint64_t total_len)
 {
 	return (struct crl_rules){
-	    .issuer = {l->document.subject, l->document.subject_len},
-	    .key_id = {l->key_id, sizeof l->key_id},
-	    .sig_alg = alg,
+	    .issuer = {g->key.document.subject, g->key.document.subject_len},
+	    .key_id = {g->key.key_id, sizeof g->key.key_id},
+	    .sig_alg = g->request.alg,
 	    .total_len = total_len,
 	};
 }
 
 static bool
-check_crl(const struct key_limits *l, enum sig_alg alg, struct bytes tbs, struct guard_use *use,
-    struct error *why)
+stream_begin(struct guard_stream *g, uint64_t total_len, struct error *e)
 {
-	struct crl_check *check = malloc(sizeof *check);
-	struct crl_rules rules = crl_rules_of(l, alg, tbs.len);
-	const struct crl_summary *summary;
-	bool ok;
+	struct guard_case c = {.r = &g->request, .key = &g->key, .l = &g->key.document};
+	struct crl_rules rules = crl_rules_of(g, total_len);
 
-	if (check == NULL)
-		return error_set(why, ERROR_SYSTEM, "no memory to check a CRL");
-	crl_check_begin(check, &rules);
-	ok = crl_check_push(check, tbs, why) && crl_check_finish(check, &summary, why) &&
-	     use_crl(use, summary, why);
-	free(check);
-	return ok;
-}
-
-static bool
-check_csr_info(const struct key_limits *l, struct bytes tbs, struct error *why)
-{
-	struct csr *csr = malloc(sizeof *csr);
-	bool own = false, ok = false;
-
-	if (csr == NULL)
-		return error_set(why, ERROR_SYSTEM, "no memory to check a request");
-	if (!csr_info_parse(tbs, csr, why) || !check_own_spki(l, &csr->spki, &own, why))
-		goto out;
-	if (!own)
-		(void)error_set(why, ERROR_DENIED, "the public key in it is not the key's own");
-	else if (!bytes_equal(
-		     csr->subject, (struct bytes){l->document.subject, l->document.subject_len}))
-		(void)error_set(why, ERROR_DENIED, "the subject in it is not the key's own");
-	else
-		ok = true;
-out:
-	free(csr);
-	return ok;
-}
-
-bool
-guard_check(const struct key_limits *limits, enum signproto_kind kind, enum sig_alg alg,
-    struct bytes tbs, struct guard_use *use, struct error *e)
-{
-	struct error why = ERROR_INIT;
-	bool ok = check_request(limits, alg, &why);
-
-	*use = (struct guard_use){.kind = kind, .alg = alg};
-	if (ok) {
-		switch (kind) {
-		case SIGNPROTO_TBS_CERTIFICATE:
-			ok = check_certificate(limits, alg, tbs, use, &why);
-			break;
-		case SIGNPROTO_TBS_CRL:
-			ok = check_crl(limits, alg, tbs, use, &why);
-			break;
-		case SIGNPROTO_CSR_INFO:
-			ok = check_csr_info(limits, tbs, &why);
-			break;
-		default:
-			ok = error_set(&why, ERROR_DENIED, "unknown kind of structure");
-		}
-	}
-	if (!ok)
-		return refuse(e, kind, &why);
-	if (EVP_Digest(tbs.p, tbs.len, use->tbs_sha256, NULL, EVP_sha256(), NULL) != 1)
-		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a structure");
-	return sign_make_digest(alg, tbs, use->digest.octets, &use->digest.len, e);
+	if (!run(&guard_any_table, &c, e))
+		return false;
+	g->md = EVP_MD_CTX_new();
+	g->sha256 = EVP_MD_CTX_new();
+	if (g->md == NULL || g->sha256 == NULL ||
+	    EVP_DigestInit_ex(g->md, sig_alg_md(g->request.alg), NULL) != 1 ||
+	    EVP_DigestInit_ex(g->sha256, EVP_sha256(), NULL) != 1)
+		return error_set_openssl(e, ERROR_SYSTEM, "cannot begin to check a CRL");
+	crl_check_begin(&g->check, &rules);
+	return true;
 }
 
 struct guard_stream *
-guard_stream_new(const struct key_limits *limits, enum signproto_kind kind, enum sig_alg alg,
-    uint64_t total_len, struct error *e)
+guard_stream_new(const struct guard_request *r, uint64_t total_len, struct error *e)
 {
-	struct error why = ERROR_INIT;
-	struct guard_stream *g = NULL;
-	struct crl_rules rules;
+	struct guard_stream *g = calloc(1, sizeof *g);
 
-	if (kind != SIGNPROTO_TBS_CRL)
-		(void)error_set(&why, ERROR_DENIED, "only CRLs are signed from a stream");
-	else
-		(void)check_request(limits, alg, &why);
-	if (error_is_set(&why)) {
-		(void)refuse(e, kind, &why);
+	if (g == NULL) {
+		(void)error_set(e, ERROR_SYSTEM, "no memory to check a CRL");
 		return NULL;
 	}
-	g = calloc(1, sizeof *g);
-	if (g == NULL || (g->md = EVP_MD_CTX_new()) == NULL ||
-	    (g->sha256 = EVP_MD_CTX_new()) == NULL ||
-	    EVP_DigestInit_ex(g->md, sig_alg_md(alg), NULL) != 1 ||
-	    EVP_DigestInit_ex(g->sha256, EVP_sha256(), NULL) != 1) {
-		(void)error_set_openssl(e, ERROR_SYSTEM, "cannot begin to check a CRL");
-		guard_stream_free(g);
-		return NULL;
-	}
-	g->limits = *limits;
-	g->alg = alg;
+	g->key = *r->key;
+	g->request = *r;
+	g->request.key = &g->key;
+	g->request.tbs = g->request.csr = g->request.statement = (struct bytes){0};
+	g->request.signature = g->request.spki = (struct bytes){0};
+	g->request.template = "";
+	g->request.own_keys = NULL;
+	g->request.own_key_count = 0;
 	g->left = total_len;
-	rules = crl_rules_of(&g->limits, alg, total_len);
-	crl_check_begin(&g->check, &rules);
-	return g;
+	if (stream_begin(g, total_len, e))
+		return g;
+	guard_stream_free(g);
+	return NULL;
+}
+
+/* What the checker says is the word of the rule `crl`. */
+static bool
+refuse_crl(const struct guard_stream *g, const struct error *why, struct error *e)
+{
+	return refuse(g->request.kind, &guard_crl_table.rules[0], why, e);
 }
 
 bool
 guard_stream_push(struct guard_stream *g, struct bytes piece, struct error *e)
 {
 	struct error why = ERROR_INIT;
+	bool ok;
 
-	if (piece.len > g->left) {
-		(void)error_set(&why, ERROR_DENIED, "it is longer than was announced");
-		return refuse(e, SIGNPROTO_TBS_CRL, &why);
-	}
-	if (!crl_check_push(&g->check, piece, &why))
-		return refuse(e, SIGNPROTO_TBS_CRL, &why);
+	ok = piece.len <= g->left ? crl_check_push(&g->check, piece, &why)
+				  : guard_no(&why, "it is longer than was announced");
+	if (!ok && !LEFT_OUT(&guard_crl_table.rules[0]))
+		return refuse_crl(g, &why, e);
 	if (EVP_DigestUpdate(g->md, piece.p, piece.len) != 1 ||
 	    EVP_DigestUpdate(g->sha256, piece.p, piece.len) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a CRL");
@@ -248,13 +289,19 @@ guard_stream_push(struct guard_stream *g, struct bytes piece, struct error *e)
 bool
 guard_stream_finish(struct guard_stream *g, struct guard_use *use, struct error *e)
 {
-	const struct crl_summary *summary;
+	struct guard_case c = {.r = &g->request, .key = &g->key, .l = &g->key.document};
 	struct error why = ERROR_INIT;
 	unsigned int n = 0;
 
-	*use = (struct guard_use){.kind = SIGNPROTO_TBS_CRL, .alg = g->alg};
-	if (!crl_check_finish(&g->check, &summary, &why) || !use_crl(use, summary, &why))
-		return refuse(e, SIGNPROTO_TBS_CRL, &why);
+	memset(use, 0, sizeof *use);
+	use->kind = SIGNPROTO_TBS_CRL;
+	use->alg = g->request.alg;
+	if (!crl_check_finish(&g->check, &c.crl, &why)) {
+		if (!LEFT_OUT(&guard_crl_table.rules[0]))
+			return refuse_crl(g, &why, e);
+	} else if (!run(&guard_crl_table, &c, e) || !use_crl(use, c.crl, e)) {
+		return false;
+	}
 	if (EVP_DigestFinal_ex(g->md, use->digest.octets, &n) != 1 ||
 	    EVP_DigestFinal_ex(g->sha256, use->tbs_sha256, NULL) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a CRL");

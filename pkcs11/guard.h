@@ -5,17 +5,25 @@
  * The guard: what stands between a request and the token.
  *
  * It takes whole to-be-signed structures, never digests, takes them apart
- * itself and refuses what is not exactly what it was called, or not within
- * the key's limits. What it lets through it also digests, so that what was
- * checked and what is signed cannot be two things.
+ * itself and refuses what is not exactly what it was called, or not within the
+ * limits that operators signed for the key. What it lets through it also
+ * digests, so that what was checked and what is signed cannot be two things.
  *
- *     TBSCertificate            strict DER; issuer is the key's subject, byte for
- *                               byte; authority key identifier is the key's
- *     TBSCertList               the same, and all of crl_check.h
+ *     TBSCertificate            a root's own, or one that a line of the limits
+ *                               allows, and that an operator approved unless that
+ *                               line says that none has to
+ *     TBSCertList               of the CA, within the life of its certificate
  *     CertificationRequestInfo  the key's own subject and public key
  *
- * and in the first two the inner AlgorithmIdentifier is the one that is asked
- * for. Refusals are ERROR_DENIED.
+ * What is checked stands in tables of rules (guard_int.h), each with a name and
+ * the section that asks for it; a refusal names both. Refusals are ERROR_DENIED,
+ * and ERROR_CONFLICT for what has waited too long, and may be built anew.
+ *
+ * The limits say nothing of URLs and certificate policies: they are held to
+ * their syntax only. That nothing is used twice, and that CRL numbers and times
+ * only go forward, is the journal's to see, from struct guard_use.
+ *
+ * Functions here are pure: no clock, no I/O; several threads may call them.
  */
 
 #include "daemon/core/signproto.h"
@@ -23,6 +31,32 @@
 #include "daemon/x509/crl_check.h"
 #include "daemon/x509/serial.h"
 #include "pkcs11/limits.h"
+
+/* How far ahead of the signer's clock a time may be, and how old what is to be
+ * signed, or the decision for it, in seconds. */
+#define GUARD_AHEAD_MAX_S 300
+#define GUARD_AGE_MAX_S (7 * 86400)
+/* From thisUpdate to nextUpdate: the longest period and overlap of a policy. */
+#define GUARD_CRL_LIFE_MAX_S (4LL * 365 * 86400)
+
+/* What is asked. Everything is borrowed. */
+struct guard_request {
+	const struct key_limits *key; /* what operators signed, and what is known of the key */
+	uint16_t signer_id;	      /* this signer's own */
+	int64_t now;		      /* seconds since 1970 */
+	/* SHA-256 of the SubjectPublicKeyInfo of every key that this signer has
+	 * limits for: keys with a purpose of their own. May be NULL with 0. */
+	const uint8_t (*own_keys)[32];
+	size_t own_key_count;
+
+	enum signproto_kind kind;
+	enum sig_alg alg;
+	struct bytes tbs; /* the whole structure; empty for a stream */
+
+	/* As in struct signproto_sign; "" and empty where it has none. */
+	const char *template;
+	struct bytes csr, statement, signature, spki;
+};
 
 struct guard_digest {
 	uint8_t octets[DIGEST_MAX];
@@ -59,16 +93,20 @@ struct guard_use {
 };
 
 /* Checks a whole structure and digests it. */
-bool guard_check(const struct key_limits *limits, enum signproto_kind kind, enum sig_alg alg,
-    struct bytes tbs, struct guard_use *use, struct error *e) MUST_CHECK;
+bool guard_check(const struct guard_request *r, struct guard_use *use, struct error *e) MUST_CHECK;
 
-/* The same for a structure that comes in pieces, in constant memory. */
+/* The same for a structure that comes in pieces, in constant memory. Limits and
+ * time are those of the beginning; nothing of r is needed afterwards. */
 struct guard_stream;
 
-struct guard_stream *guard_stream_new(const struct key_limits *limits, enum signproto_kind kind,
-    enum sig_alg alg, uint64_t total_len, struct error *e) MUST_CHECK;
+struct guard_stream *guard_stream_new(
+    const struct guard_request *r, uint64_t total_len, struct error *e) MUST_CHECK;
 bool guard_stream_push(struct guard_stream *g, struct bytes piece, struct error *e) MUST_CHECK;
 bool guard_stream_finish(struct guard_stream *g, struct guard_use *use, struct error *e) MUST_CHECK;
 void guard_stream_free(struct guard_stream *g); /* NULL is legal */
+
+/* The rules, one after the other: false when there is none with this number.
+ * All three are static. */
+bool guard_rule(size_t number, const char **kind, const char **name, const char **reference);
 
 #endif

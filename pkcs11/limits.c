@@ -333,3 +333,36 @@ key_limits_any(const char *state_dir, bool *found, struct error *e)
 	(void)closedir(dir);
 	return !error_is_set(e);
 }
+
+bool
+key_limits_list_keys(const char *state_dir, uint8_t (**digests)[32], size_t *count, struct error *e)
+{
+	struct key_limits *l = malloc(sizeof *l);
+	uint8_t(*ids)[KEY_ID_LEN] = NULL, (*list)[32] = NULL;
+	bool ok = false;
+	size_t n = 0;
+
+	*count = 0;
+	*digests = NULL;
+	if (!key_limits_list(state_dir, &ids, &n, e))
+		goto out;
+	list = calloc(n + 1, sizeof *list);
+	if (l == NULL || list == NULL) {
+		(void)error_set(e, ERROR_SYSTEM, "no memory for a list of keys");
+		goto out;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (!read_key(l, state_dir, ids[i], e))
+			goto out;
+		memcpy(list[i], l->spki_sha256, sizeof list[i]);
+	}
+	*digests = list;
+	*count = n;
+	list = NULL;
+	ok = true;
+out:
+	free(list);
+	free(ids);
+	free(l);
+	return ok;
+}

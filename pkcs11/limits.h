@@ -66,6 +66,11 @@ bool key_limits_any(const char *state_dir, bool *found, struct error *e) MUST_CH
 bool key_limits_list(
     const char *state_dir, uint8_t (**ids)[KEY_ID_LEN], size_t *count, struct error *e) MUST_CHECK;
 
+/* SHA-256 of the SubjectPublicKeyInfo of each of them, in the same order. *digests is
+ * owned by the caller (free). */
+bool key_limits_list_keys(
+    const char *state_dir, uint8_t (**digests)[32], size_t *count, struct error *e) MUST_CHECK;
+
 /* The id as hex for sentences and logs. */
 #define KEY_ID_TEXT_MAX (2 * SIGNPROTO_ID_MAX + 1)
 void key_limits_id_text(struct bytes id, char out[KEY_ID_TEXT_MAX]);

@@ -13,6 +13,7 @@
 #include "daemon/core/log.h"
 #include "daemon/core/sandbox.h"
 #include "pkcs11/confine.h"
+#include "pkcs11/guard.h"
 #include "pkcs11/limits_show.h"
 #include "pkcs11/signer.h"
 #include "pkcs11/store.h"
@@ -20,9 +21,11 @@
 static const char usage[] =
     "usage: chancery-signer --config PATH --token NAME\n"
     "       chancery-signer --config PATH --token NAME --show-limits\n"
+    "       chancery-signer --rules\n"
     "Started by chanceryd with its control channel at descriptor 3.\n"
     "--show-limits prints what operators signed about each key of the token, as this\n"
-    "host goes by it, and stops.\n";
+    "host goes by it, and stops. --rules prints what the guard checks before anything\n"
+    "is signed: on what, by which name, and the section that asks for it.\n";
 
 /* Keys and PINs pass through this memory: nobody gets a look at it, with or
  * without a sandbox. */
@@ -31,6 +34,17 @@ harden(struct error *e)
 {
 	(void)umask(077);
 	return sandbox_hide(e);
+}
+
+/* For auditors: a line for each rule. */
+static int
+list_rules(void)
+{
+	const char *kind, *name, *reference;
+
+	for (size_t i = 0; guard_rule(i, &kind, &name, &reference); i++)
+		(void)printf("%s\t%s\t%s\n", kind, name, reference);
+	return 0;
 }
 
 /* For people: needs neither the token nor the daemon. */
@@ -89,6 +103,7 @@ main(int argc, char **argv)
 	    {"config", required_argument, NULL, 'c'},
 	    {"token", required_argument, NULL, 't'},
 	    {"show-limits", no_argument, NULL, 'L'},
+	    {"rules", no_argument, NULL, 'R'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
 	    {NULL, 0, NULL, 0},
@@ -109,6 +124,8 @@ main(int argc, char **argv)
 		case 'L':
 			show_limits = true;
 			break;
+		case 'R':
+			return list_rules();
 		case 'V':
 			(void)puts("chancery-signer " CHANCERY_VERSION);
 			return 0;

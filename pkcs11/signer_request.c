@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon/core/log.h"
 #include "pkcs11/signer_int.h"
@@ -345,9 +346,9 @@ request_sign(struct signer *s, uint64_t request, struct bytes payload, struct er
 	struct job *job;
 
 	if (!signproto_get_sign(payload, &m, e) || !check_alg(m.sig_alg, e) ||
-	    !can_serve(s, m.tbs.len, e))
+	    !can_serve(s, payload.len, e))
 		return false;
-	job = job_new(JOB_SIGN, m.cka_id, m.tbs);
+	job = job_new(JOB_SIGN, m.cka_id, payload);
 	if (job != NULL) {
 		job->alg = (enum sig_alg)m.sig_alg;
 		job->structure = m.kind;
@@ -361,6 +362,13 @@ stream_new(struct signer *s, const struct signproto_stream_begin *m, struct erro
 {
 	struct key_limits *limits = malloc(sizeof *limits);
 	struct stream *stream = calloc(1, sizeof *stream);
+	struct guard_request r = {
+	    .key = limits,
+	    .signer_id = s->config->issuer.signer_id,
+	    .now = (int64_t)time(NULL),
+	    .kind = m->kind,
+	    .alg = (enum sig_alg)m->sig_alg,
+	};
 
 	if (limits == NULL || stream == NULL) {
 		(void)error_set(e, ERROR_SYSTEM, "no memory for a stream");
@@ -369,8 +377,7 @@ stream_new(struct signer *s, const struct signproto_stream_begin *m, struct erro
 	/* What the token remembers of them is compared by the thread that signs. */
 	if (!key_limits_load(limits, s->state_dir, m->cka_id, e))
 		goto fail;
-	stream->guard = guard_stream_new(
-	    limits, m->kind, (enum sig_alg)m->sig_alg, m->total_len, e);
+	stream->guard = guard_stream_new(&r, m->total_len, e);
 	if (stream->guard == NULL)
 		goto fail;
 	memcpy(stream->limits_sha256, limits->document_sha256, sizeof stream->limits_sha256);

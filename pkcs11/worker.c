@@ -34,6 +34,8 @@ struct worker {
 	struct session session;
 	struct known_key *keys;
 	unsigned int key_count;
+	uint8_t (*own_keys)[32]; /* of all that have limits; NULL: not read yet */
+	size_t own_key_count;
 	uint64_t generation; /* of the limits that the keys were known under ... */
 	int64_t known_ms;    /* ... and since when */
 };
@@ -124,6 +126,8 @@ forget_keys(struct worker *w)
 		forget_key(w, k);
 	}
 	w->key_count = 0;
+	free(w->own_keys);
+	w->own_keys = NULL;
 }
 
 static struct known_key *
@@ -220,32 +224,65 @@ check_limits(const struct known_key *k, const struct job *job, struct error *e)
 	    k->limits->document.ca);
 }
 
-/* A root's own certificate says how long it may sign. */
+/* A root's own certificate, which says how long it may sign: all others name a
+ * template. */
 static bool
-is_own_certificate(const struct known_key *k, const struct job *job)
+is_own_certificate(const struct signproto_sign *m)
 {
-	struct error ignored = ERROR_INIT;
-	struct certificate c;
-
-	return k->limits->document.root && job->kind == JOB_SIGN &&
-	       job->structure == SIGNPROTO_TBS_CERTIFICATE &&
-	       tbs_certificate_parse((struct bytes){job->input, job->input_len}, &c, &ignored) &&
-	       bytes_equal(c.spki.whole, k->key.spki.whole);
+	return m->kind == SIGNPROTO_TBS_CERTIFICATE && m->template[0] == '\0';
 }
 
 static bool
-note_own_certificate(struct worker *w, struct job *job, struct error *e)
+note_own_certificate(struct worker *w, struct job *job, struct bytes tbs, struct error *e)
 {
 	struct orders_env env = orders_env_of(w->pool);
 	bool ok;
 
 	(void)pthread_mutex_lock(&w->pool->orders);
 	limits_cache_begin_change(w->pool->limits);
-	ok = orders_note_root(&w->session, &env, (struct bytes){job->id, job->id_len},
-	    (struct bytes){job->input, job->input_len}, e);
+	ok = orders_note_root(&w->session, &env, (struct bytes){job->id, job->id_len}, tbs, e);
 	limits_cache_end_change(w->pool->limits);
 	(void)pthread_mutex_unlock(&w->pool->orders);
 	return ok;
+}
+
+static bool
+guard_structure(
+    struct worker *w, const struct known_key *k, struct job *job, const struct signproto_sign *m)
+{
+	struct guard_request r = {
+	    .key = k->limits,
+	    .signer_id = w->pool->place.signer_id,
+	    .now = (int64_t)time(NULL),
+	    .kind = m->kind,
+	    .alg = job->alg,
+	    .tbs = m->tbs,
+	    .template = m->template,
+	    .csr = m->csr,
+	    .statement = m->statement,
+	    .signature = m->signature,
+	    .spki = m->spki,
+	};
+
+	if (w->own_keys == NULL && !key_limits_list_keys(w->pool->place.state_dir, &w->own_keys,
+				       &w->own_key_count, &job->error))
+		return false;
+	r.own_keys = (const uint8_t(*)[32])w->own_keys;
+	r.own_key_count = w->own_key_count;
+	return guard_check(&r, &job->use, &job->error);
+}
+
+/* What was streamed has been before the guard already. */
+static bool
+check_structure(struct worker *w, const struct known_key *k, struct job *job)
+{
+	struct signproto_sign m;
+
+	if (job->kind == JOB_SIGN_DIGEST)
+		return true;
+	return signproto_get_sign((struct bytes){job->input, job->input_len}, &m, &job->error) &&
+	       guard_structure(w, k, job, &m) &&
+	       (!is_own_certificate(&m) || note_own_certificate(w, job, m.tbs, &job->error));
 }
 
 static bool
@@ -255,13 +292,7 @@ run_sign(struct worker *w, struct job *job)
 	const struct known_key *k;
 
 	k = find_key(w, (struct bytes){job->id, job->id_len}, &job->error);
-	if (k == NULL || !check_limits(k, job, &job->error))
-		return false;
-	if (job->kind == JOB_SIGN &&
-	    !guard_check(k->limits, job->structure, job->alg,
-		(struct bytes){job->input, job->input_len}, &job->use, &job->error))
-		return false;
-	if (is_own_certificate(k, job) && !note_own_certificate(w, job, &job->error))
+	if (k == NULL || !check_limits(k, job, &job->error) || !check_structure(w, k, job))
 		return false;
 	if (!journal_reserve(w->pool->place.journal, (struct bytes){job->id, job->id_len},
 		&job->use, journal_clock_now(), &job->ticket, &job->error))
@@ -301,11 +332,13 @@ run_key_generate(struct worker *w, struct job *job)
 	if (!signproto_get_key_generate(
 		(struct bytes){job->input, job->input_len}, &m, &job->error))
 		return false;
+	limits_cache_begin_change(w->pool->limits);
 	if (session_open(w->session.f, w->session.slot, true, &rw, &job->error)) {
 		ok = orders_make_key(&rw, &env, &m.order, job->id, &key, &job->error) &&
 		     put_output(job, key.spki.whole);
 		session_close(&rw);
 	}
+	limits_cache_end_change(w->pool->limits);
 	job->id_len = ok ? KEY_ID_LEN : 0;
 	key_clear(&key);
 	w->session.fatal |= rw.fatal;

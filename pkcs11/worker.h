@@ -18,12 +18,12 @@
 #include "pkcs11/token.h"
 
 enum job_kind {
-	JOB_KEY_GENERATE, /* these three: input is the message, an order */
+	JOB_KEY_GENERATE, /* these, and SIGN: input is the message */
 	JOB_LIMITS_SET,
 	JOB_INSTALL,
 	JOB_RESEED,
 	JOB_KEY_FIND,
-	JOB_SIGN,	 /* input: the to-be-signed structure, still to be checked */
+	JOB_SIGN,	 /* still to be checked */
 	JOB_SIGN_DIGEST, /* use: of a structure that the guard let through */
 	JOB_ANCHOR,	 /* the loop's own: brings the journal's anchor up to date */
 };

@@ -249,7 +249,7 @@ def test_change_by_a_policy(a, shared):
     template = a.cli("template", "show", "device").replace("name: device", "name: not-yet")
     said = a.cli.result("template", "apply", clients.write(a.files, "not-yet.yaml", template))
     assert f'"chancery ca limits change {shared} --template not-yet"' in said.stderr
-    request = a.submit(clients.openssl_csr(a.files, "late", subject="/CN=late/serialNumber=1"), ca=shared,
+    request = a.submit(clients.openssl_csr(a.files, "late", subject="/CN=late.example.com/serialNumber=1"), ca=shared,
                        template="not-yet")
     a.wait_state(request, "pending")
     said = a.cli.fails("request", "approve", request)

@@ -64,7 +64,7 @@ class Resting:
 def resting(new_authority):
     a = new_authority(signer_ids=[1, 2, 3])
     a.cli("template", "apply", clients.write(a.files, "many.yaml", AUTOMATIC))
-    a.create_issuing("many", templates=["many", "tls-server"])
+    a.create_issuing("many", templates=["many", "tls-server"], limits={"signer_ids": [1, 2, 3]})
     wait_until(lambda: a.database.one(
         "SELECT count(*) FROM chancery_store.crl_scope s WHERE next_full_at > now() + interval '1 h' AND NOT EXISTS "
         "(SELECT FROM chancery_store.crl WHERE scope_id = s.id AND state IN ('building', 'signing'))") == 3,

@@ -154,19 +154,34 @@ generate_all(void **state)
 }
 
 static struct job *
+structure_job(
+    const struct made_key *k, enum sig_alg alg, enum signproto_kind kind, struct bytes tbs)
+{
+	const struct signproto_sign m = {
+	    .cka_id = {k->id, KEY_ID_LEN}, .sig_alg = (uint16_t)alg, .kind = kind, .tbs = tbs};
+	struct wire_writer w;
+	struct job *job;
+
+	wire_writer_init(&w, 1024 * 1024);
+	signproto_put_sign(&w, &m);
+	assert_true(wire_writer_ok(&w));
+	job = job_new(JOB_SIGN, m.cka_id, (struct bytes){w.buf, w.len});
+	assert_non_null(job);
+	job->alg = alg;
+	job->structure = kind;
+	wire_writer_free(&w);
+	return job;
+}
+
+static struct job *
 sign_job(const struct made_key *k, enum sig_alg alg, uint8_t *buf, size_t size)
 {
 	struct error e = ERROR_INIT;
 	struct bytes info;
-	struct job *job;
 
 	assert_true(csr_info_build(subject, (struct bytes){k->spki, k->spki_len}, (struct bytes){0},
 	    buf, size, &info, &e));
-	job = job_new(JOB_SIGN, (struct bytes){k->id, KEY_ID_LEN}, info);
-	assert_non_null(job);
-	job->alg = alg;
-	job->structure = SIGNPROTO_CSR_INFO;
-	return job;
+	return structure_job(k, alg, SIGNPROTO_CSR_INFO, info);
 }
 
 /* OpenSSL parses and verifies the request as any client would. */
@@ -175,13 +190,15 @@ judge(const struct job *job)
 {
 	uint8_t buf[CSR_MAX];
 	struct error e = ERROR_INIT;
+	struct signproto_sign m;
 	struct bytes der;
 	const uint8_t *p;
 	X509_REQ *req;
 	EVP_PKEY *key;
 
-	if (!csr_assemble((struct bytes){job->input, job->input_len}, job->alg,
-		(struct bytes){job->output, job->output_len}, buf, sizeof buf, &der, &e))
+	assert_true(signproto_get_sign((struct bytes){job->input, job->input_len}, &m, &e));
+	if (!csr_assemble(m.tbs, job->alg, (struct bytes){job->output, job->output_len}, buf,
+		sizeof buf, &der, &e))
 		fail_msg("%s", e.text);
 	p = der.p;
 	req = d2i_X509_REQ(NULL, &p, (long)der.len);
@@ -286,9 +303,8 @@ the_guard_stands_before_the_token(void **state)
 	struct job *job;
 
 	/* A digest, as a signing oracle would take it. */
-	job = job_new(JOB_SIGN, (struct bytes){keys[3].id, KEY_ID_LEN}, (struct bytes){digest, 32});
-	job->alg = SIG_ECDSA_SHA256;
-	job->structure = SIGNPROTO_TBS_CERTIFICATE;
+	job = structure_job(
+	    &keys[3], SIG_ECDSA_SHA256, SIGNPROTO_TBS_CERTIFICATE, (struct bytes){digest, 32});
 	refused(job, ERROR_DENIED, "refuses to sign this tbs-certificate");
 	/* Another key's request. */
 	job = sign_job(&keys[4], SIG_ECDSA_SHA256, buf, sizeof buf);
