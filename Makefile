@@ -148,6 +148,7 @@ check:                          ## install what is missing, run all tests
 	@$(MAKE) --no-print-directory tsan
 	@$(MAKE) --no-print-directory e2e
 	@$(MAKE) --no-print-directory e2e-asan
+	@$(MAKE) --no-print-directory mutate RULES="issuer approval decision-signature crl"
 	@if command -v $(CLANG) >/dev/null; then $(MAKE) --no-print-directory fuzz; \
 	 else echo "fuzz: no clang here, left out (scripts/bootstrap.sh lint installs it)"; fi
 	@echo "check: all passed"
@@ -196,7 +197,7 @@ CLANG       := clang
 FUZZ_TIME   ?= 10
 FUZZ_TESTS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BUILD  := BUILD=$(BUILD)/fuzz CC=$(CLANG) SANITIZE=fuzzer-no-link,address,undefined
-FUZZ_NEEDS  := front db x509 core
+FUZZ_NEEDS  := front db pkcs11 x509 core
 
 define fuzz_test
 $(BUILD)/fuzz_$(1): $(BUILD)/tests/fuzz/fuzz_$(1).o $$(FUZZ_NEEDS:%=$(BUILD)/lib%.a)
@@ -208,6 +209,14 @@ $(foreach f,$(FUZZ_TESTS),$(eval $(call fuzz_test,$(f))))
 fuzz:                           ## each fuzz target for FUZZ_TIME seconds (needs clang)
 	@$(MAKE) --no-print-directory -s -j$(JOBS) $(FUZZ_BUILD) $(FUZZ_TESTS:%=$(BUILD)/fuzz/fuzz_%)
 	@scripts/run_fuzz.sh $(FUZZ_TIME) $(BUILD)/fuzz $(FUZZ_TESTS)
+
+# Takes rules out of the signer's guard and shows which tests notice: RULES="issuer
+# approval" for some, all by default (two seconds each).
+RULES ?=
+.PHONY: mutate
+mutate:                         ## take each rule out of the guard: which tests notice?
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all $(BUILD)/unit/pkcs11_guard_test
+	@/usr/bin/python3 -B tests/faults/mutate.py $(BUILD) $(RULES)
 
 # Measuring. ONLY=issue.p256 takes the series whose names begin so; BENCH_SECONDS,
 # BENCH_ROUNDS and BENCH_LARGE=1 make it longer (tests/bench/bench.py --help).

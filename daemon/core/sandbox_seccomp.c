@@ -122,9 +122,9 @@ add_choice(struct filter *f, const char *call, unsigned arg, int from, const int
 		else if (!is_deny_list)
 			add_masked(f, SCMP_ACT_ALLOW, call, arg, INT_MASK, (uint64_t)value);
 	}
-	add(f, refuse, call, 1, &SCMP_CMP64(arg, SCMP_CMP_GT, (uint64_t)(int64_t)last));
+	add(f, refuse, call, 1, &SCMP_CMP64(arg, SCMP_CMP_GT, (uint64_t)(int64_t)last, 0));
 	if (from > 0)
-		add(f, refuse, call, 1, &SCMP_CMP64(arg, SCMP_CMP_LT, (uint64_t)from));
+		add(f, refuse, call, 1, &SCMP_CMP64(arg, SCMP_CMP_LT, (uint64_t)from, 0));
 }
 
 /* A call in whose argument none of the bits is set is allowed; with one it fails. */
@@ -232,10 +232,10 @@ add_signals(struct filter *f)
 {
 	if (f->calls->processes)
 		return;
-	add(f, SCMP_ACT_ALLOW, "rt_sigaction", 1, &SCMP_A0_64(SCMP_CMP_LT, SIGSYS));
-	add(f, SCMP_ACT_ALLOW, "rt_sigaction", 1, &SCMP_A0_64(SCMP_CMP_GT, SIGSYS));
-	add(f, SCMP_ACT_KILL_PROCESS, "rt_sigaction", 1, &SCMP_A0_64(SCMP_CMP_EQ, SIGSYS));
-	add(f, SCMP_ACT_ALLOW, "tgkill", 1, &SCMP_A0_64(SCMP_CMP_EQ, (uint64_t)getpid()));
+	add(f, SCMP_ACT_ALLOW, "rt_sigaction", 1, &SCMP_A0_64(SCMP_CMP_LT, SIGSYS, 0));
+	add(f, SCMP_ACT_ALLOW, "rt_sigaction", 1, &SCMP_A0_64(SCMP_CMP_GT, SIGSYS, 0));
+	add(f, SCMP_ACT_KILL_PROCESS, "rt_sigaction", 1, &SCMP_A0_64(SCMP_CMP_EQ, SIGSYS, 0));
+	add(f, SCMP_ACT_ALLOW, "tgkill", 1, &SCMP_A0_64(SCMP_CMP_EQ, (uint64_t)getpid(), 0));
 }
 
 static void

@@ -71,7 +71,7 @@ def oracle(place, rule, attacks):
         return [], 0
     tests = [f"tests/e2e/{ORACLE}::test_attack[{rule}-{name}]" for name in attacks]
     result = run("/usr/bin/python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rf", *tests, timeout=600,
-                 env={**os.environ, "CHANCERY_BUILD": place})
+                 env={**os.environ, "CHANCERY_BUILD": place, "COLUMNS": "300"})
     noticed = [name for name in attacks if f"FAILED tests/e2e/{ORACLE}::test_attack[{rule}-{name}]" in result.stdout]
     return noticed, len(re.findall(r"(?m)^FAILED .* DID NOT RAISE", result.stdout))
 
