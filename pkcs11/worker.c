@@ -682,6 +682,7 @@ start_threads(struct pool *p, struct error *e)
 
 	/* Signals are the loop's. */
 	(void)sigfillset(&all);
+	(void)sigdelset(&all, SIGSYS); /* the sandbox names the call */
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	ok = p->releasing = pthread_create(&p->releaser, NULL, releaser_main, p) == 0;
 	for (unsigned int i = 0; i < p->count && ok; i++) {

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -107,11 +108,14 @@ static void
 read_sandbox(struct reader *r, struct yaml_map *root)
 {
 	static const char *const words[] = {"require", "best-effort", "off"};
+	const char *told = getenv(SANDBOX_VARIABLE);
 	size_t word = 1;
 
 	yaml_get_enum(root, "sandbox", YAML_OPTIONAL, words, COUNT_OF(words), &word, r->err);
 	if (!sandbox_mode_parse(words[word], &r->cfg->sandbox))
 		error_set(r->err, ERROR_INTERNAL, "sandbox mode %s", words[word]);
+	if (!r->files && told != NULL && !sandbox_mode_parse(told, &r->cfg->sandbox))
+		error_set(r->err, ERROR_CONFIG, SANDBOX_VARIABLE " has no mode");
 }
 
 void

@@ -134,6 +134,10 @@ void sandbox_report_format(const struct sandbox_report *report, char out[SANDBOX
 bool sandbox_report_parse(
     const char *text, struct sandbox_report *report, struct error *err) MUST_CHECK;
 
+/* The mode in the environment of the supervisor's children: that of the
+ * configuration in force, whatever the file says by now. */
+#define SANDBOX_VARIABLE "CHANCERY_SANDBOX"
+
 const char *sandbox_mode_name(enum sandbox_mode mode);
 bool sandbox_mode_parse(const char *word, enum sandbox_mode *mode);
 

@@ -124,6 +124,12 @@ judge_end(struct attempt *a, int status)
 		finish_failed(a);
 		return;
 	}
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) {
+		error_set(err, ERROR_INTERNAL,
+		    "the courier made a system call that its sandbox forbids; the log names it");
+		finish_failed(a);
+		return;
+	}
 	if (WIFSIGNALED(status)) {
 		error_set(err, ERROR_INTERNAL, "the courier died of signal %d", WTERMSIG(status));
 		finish_failed(a);

@@ -243,21 +243,24 @@ open_credential(const char *name, int *fd, struct error *err)
 	return true;
 }
 
-/* The signer's environment: that of its token, and where its credential is. */
+/* What sandbox to enter; a signer's own, and where its credential is. Ours first:
+ * the first of two with one name counts. t is NULL for others than signers. */
 static char **
-environment_of(const struct config_token *t, int credential)
+environment_of(enum sandbox_mode mode, const struct config_token *t, int credential)
 {
-	struct config_variable extra[CONFIG_ENVIRONMENT_MAX + 1];
-	char name[] = CREDENTIAL_VARIABLE, value[12];
-	size_t count = t->environment_count;
+	struct config_variable extra[CONFIG_ENVIRONMENT_MAX + 2];
+	char sandbox[] = SANDBOX_VARIABLE, passed[] = CREDENTIAL_VARIABLE, value[12], word[16];
+	size_t count = 0;
 
-	if (count > 0)
-		memcpy(extra, t->environment, count * sizeof extra[0]);
+	(void)snprintf(word, sizeof word, "%s", sandbox_mode_name(mode));
+	extra[count++] = (struct config_variable){sandbox, word};
 	if (credential >= 0) {
 		(void)snprintf(value, sizeof value, "%d", CREDENTIAL_FD);
-		extra[count++] = (struct config_variable){name, value};
+		extra[count++] = (struct config_variable){passed, value};
 	}
-	return process_environment(credential < 0, extra, count);
+	for (size_t i = 0; t != NULL && i < t->environment_count; i++)
+		extra[count++] = t->environment[i];
+	return process_environment(t != NULL && credential < 0, extra, count);
 }
 
 static bool
@@ -289,8 +292,7 @@ spawn(struct child *c, int control, struct error *err)
 	if (start.identity != NULL && t != NULL && t->pin_credential != NULL &&
 	    !open_credential(t->pin_credential, &start.credential, err))
 		goto out;
-	environment = t != NULL ? environment_of(t, start.credential)
-				: process_environment(false, NULL, 0);
+	environment = environment_of(site->config->sandbox, t, start.credential);
 	if (environment == NULL) {
 		error_set(err, ERROR_SYSTEM, "out of memory");
 		goto out;

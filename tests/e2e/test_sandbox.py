@@ -93,6 +93,15 @@ def processes(daemon):
     return {p["name"]: p for p in daemon.api.get("/v1/status").json()["processes"]}
 
 
+def running(daemon, name, not_pid=None):
+    """What status says of a process that is ready, and another than before; or None."""
+    try:
+        found = processes(daemon).get(name)
+    except (OSError, KeyError):
+        return None  # the front is the one that is away
+    return found if found and found["state"] == "running" and found["pid"] != not_pid else None
+
+
 # ------------------------------------------------------------------- main job
 
 
@@ -384,6 +393,14 @@ def test_what_a_reload_changes(bare):
     d.write_config()
     d.reload()
     wait_until(lambda: "cannot be changed by a reload" in d.process.log(), what="the refusal", alive=d.process)
+    # Nor does a process that starts anew believe the file: what is in force counts.
+    for role in ("front", "issuer", "signer-main"):
+        before = wait_until(lambda r=role: running(d, r), what=role, alive=d.process)["pid"]
+        os.kill(before, signal.SIGKILL)
+        found = wait_until(lambda r=role, b=before: running(d, r, b), what=role, alive=d.process)
+        assert found["profile"] == {"signer-main": "softhsm"}.get(role, role)
+        assert found["missing"] == ([] if LANDLOCK else ["landlock"])
+    assert "is not confined" not in d.process.log()
     assert d.stop() == 0
 
 

@@ -593,6 +593,9 @@ outcome_of(int status)
 {
 	if (WIFSIGNALED(status))
 		return WTERMSIG(status) == SIGSYS ? KILLED : ODD;
+	/* The handler's last way out, where a sanitizer holds the signal back. */
+	if (WEXITSTATUS(status) == 128 + SIGSYS)
+		return KILLED;
 	return (enum outcome)WEXITSTATUS(status);
 }
 
