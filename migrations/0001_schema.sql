@@ -250,7 +250,9 @@ CREATE TABLE request_queue (
     reason              text                        -- why it waits
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
     autovacuum_vacuum_cost_delay = 0, autovacuum_vacuum_insert_threshold = -1);
-CREATE INDEX request_due ON request_queue (ca_id, retry_at, request_id);
+-- Without request_id: once the table was vacuumed while empty, PostgreSQL would as
+-- soon pass over all of this index as look a request up in the primary key.
+CREATE INDEX request_due ON request_queue (ca_id, retry_at);
 
 CREATE TABLE request_end (
     request_id bigint PRIMARY KEY,

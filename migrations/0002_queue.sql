@@ -473,7 +473,7 @@ BEGIN
                     AND q.retry_at <= v_now AND q.state IN ('submitted', 'approved')
                     AND (c.signs OR q.state = 'submitted'
                         AND NOT (SELECT v.automatic FROM template_version v WHERE v.id = q.template_version_id))
-                ORDER BY q.retry_at, q.request_id LIMIT v_share FOR UPDATE SKIP LOCKED) d
+                ORDER BY q.retry_at LIMIT v_share FOR UPDATE SKIP LOCKED) d
             LIMIT v_left) d;
         EXIT WHEN v_rows IS NULL;
         IF v_left = p_limit THEN

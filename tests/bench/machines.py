@@ -10,6 +10,7 @@ by the database itself; what is measured begins with its commit.
     signers   1 and 2 of them on the token as it is
 """
 
+import copy
 import os
 import subprocess
 import time
@@ -31,14 +32,13 @@ BATCHES = [1, 16, 64, 256]
 EDGE = 256
 
 
-class SlowToken:
-    """The token of the world behind tests/faults/slow.c."""
-
-    def __init__(self, token, latency_ms):
-        self.module = os.path.join(build_dir(), "faults", "slow.so")
-        self.label, self.pin, self.pin_file = token.label, token.pin, token.pin_file
-        self.environment = dict(token.environment, SLOW_MODULE=token.module, SLOW_MS=str(latency_ms))
-        self.writable = [token.directory]  # SoftHSM is behind it
+def slowed(token, latency_ms):
+    """The same token behind tests/faults/slow.c."""
+    slow = copy.copy(token)
+    slow.module = os.path.join(build_dir(), "faults", "slow.so")
+    slow.environment = dict(token.environment, SLOW_MODULE=token.module, SLOW_MS=str(latency_ms))
+    slow.writable = [token.directory]  # where SoftHSM, behind it, has its tokens
+    return slow
 
 
 class Issuers:
@@ -54,7 +54,8 @@ class Issuers:
                 bench.hosts[signer_id] = LoneIssuer(bench.world.path(f"host{signer_id}"), bench.world.main, signer_id)
             host = bench.hosts[signer_id]
             host.settings.config["log_level"] = "info"
-            host.settings.config["tokens"][0].update(module=token.module, environment=token.environment, threads=n)
+            host.settings.config["tokens"][0].update(
+                module=token.module, environment=token.environment, writable=token.writable, threads=n)
             host.settings.write_config()
             host.signer.env.update(token.environment)
             self.all.append(host)
@@ -171,7 +172,7 @@ def machines(bench):
         ms, n, sessions = cell
         name = cell_name(*cell)
         ideal = sessions * 1000 / ms
-        rate, each, busy = one_round(bench, name, SlowToken(bench.world.token, ms), split(sessions, n), ideal)
+        rate, each, busy = one_round(bench, name, slowed(bench.world.token, ms), split(sessions, n), ideal)
         bench.results.put(f"{name}.ratio_to_sessions", rate / ideal)
         allows = bench.results.put(f"{name}.cpu_allows_per_s", os.cpu_count() * 1e6 / sum(each.values()))
         line((f"{ms} ms, {sessions} sessions, {n} x", -28), (f"{ideal:.0f}", 16), (f"{allows:.0f}", 10), (f"{rate:.0f}", 8),
