@@ -51,7 +51,8 @@ test_find(void **state)
 	assert_string_equal(find("GET", "/crl/.crl", &v), "no path");
 	assert_string_equal(find("GET", "/crl/a.crl/", &v), "no path");
 	assert_string_equal(find("OPTIONS", "*", &v), "no path");
-	assert_string_equal(find("GET", "/", &v), "no path");
+	assert_string_equal(find("GET", "/", &v), "/");
+	assert_string_equal(find("GET", "/x", &v), "no path");
 }
 
 /* The document's lines "  /path:" and, below them, "    get:" or "    post:". */
