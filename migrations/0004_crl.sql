@@ -130,6 +130,13 @@ $$;
 
 -- ------------------------------------------------------------- beginning one
 
+-- When the newest certificate of the scope's key ends; NULL without one.
+CREATE FUNCTION ca_ends(p_scope bigint) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT g.not_after FROM chancery_store.crl_scope s JOIN chancery_store.generation g
+        ON g.ca_id = s.ca_id AND g.token_key_id = s.token_key_id
+    WHERE s.id = p_scope AND g.certificate IS NOT NULL ORDER BY g.certificate_index DESC LIMIT 1
+$$;
+
 -- Opens a CRL row with an empty artifact and returns its id.
 CREATE FUNCTION open_crl(p_scope bigint, p_number numeric, p_delta boolean, p_base bigint, p_scheduled boolean,
     p_this timestamptz, p_next timestamptz, p_upto bigint, p_decision bigint, p_lease_s int) RETURNS bigint
@@ -137,14 +144,15 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_artifact bigint;
     v_crl bigint;
+    v_next timestamptz := least(p_next, ca_ends(p_scope)); -- the signer signs no CRL that outlives the CA
 BEGIN
     INSERT INTO artifact (kind, ca_id, scope_id, rank, not_before, not_after)
-        SELECT CASE WHEN p_delta THEN 'delta-crl' ELSE 'crl' END, s.ca_id, s.id, p_number, p_this, p_next
+        SELECT CASE WHEN p_delta THEN 'delta-crl' ELSE 'crl' END, s.ca_id, s.id, p_number, p_this, v_next
         FROM crl_scope s WHERE s.id = p_scope
     RETURNING id INTO v_artifact;
     INSERT INTO crl (scope_id, number, delta, base_id, scheduled, this_update, next_update, upto_seq, artifact_id,
         decision_id, state, epoch, lease_until)
-    VALUES (p_scope, p_number, p_delta, p_base, p_scheduled, p_this, p_next, p_upto, v_artifact,
+    VALUES (p_scope, p_number, p_delta, p_base, p_scheduled, p_this, v_next, p_upto, v_artifact,
         p_decision, 'building', 1, clock_timestamp() + make_interval(secs => p_lease_s))
     RETURNING id INTO v_crl;
     RETURN v_crl;
@@ -243,6 +251,13 @@ BEGIN
         END IF;
         PERFORM burn_crl(c.id, c.epoch, CASE c.state WHEN 'signing' THEN 'its nextUpdate passed before it was signed'
             ELSE 'the issuer that built it is gone' END, false);
+    END IF;
+    IF ca_ends(p_scope) <= v_this THEN
+        IF p_decision IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'CH409',
+                MESSAGE = 'the CA''s own certificate has ended, and with it its CRLs (RFC 5280 6.3)';
+        END IF;
+        RETURN;
     END IF;
     SELECT this_update INTO v_last FROM crl WHERE scope_id = p_scope AND state = 'issued' ORDER BY id DESC LIMIT 1;
     IF v_last = v_this OR p_decision IS NULL AND NOT v_due
@@ -360,6 +375,7 @@ GRANT EXECUTE ON FUNCTION
     crl_delta_expected,
     due_scopes,
     crl_job_of,
+    ca_ends,
     open_crl,
     hold_crl,
     crl_give_up,

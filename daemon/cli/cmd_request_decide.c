@@ -29,7 +29,9 @@ show_csr(struct bytes der, struct statement *s, struct error *e)
 
 	if (csr == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating a CSR");
-	if (!csr_parse(der, csr, e) || !csr_sha256(csr, s->csr_sha256, e) ||
+	/* Nothing is approved whose maker did not prove to have the private key. */
+	if (!csr_parse(der, csr, e) || (s->action == STATEMENT_APPROVE && !csr_verify(csr, e)) ||
+	    !csr_sha256(csr, s->csr_sha256, e) ||
 	    !name_to_text(csr->subject, subject, sizeof subject, e))
 		goto out;
 	s->has_csr = true;

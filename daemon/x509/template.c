@@ -79,6 +79,11 @@ check_key(const struct template *t, const struct spki *spki, struct error *err)
 		return refuse(t, "key.types", err, "the request's key is of type %s; allowed: %s",
 		    template_key_words[key], words);
 	}
+	/* FIPS 186-5 A.1.1; the signer would refuse it. */
+	if (key == TEMPLATE_RSA && spki->exponent.len < 3)
+		return refuse(t, "key", err,
+		    "the request's RSA key has a public exponent of less than 65537: make a new "
+		    "key");
 	if (key == TEMPLATE_RSA && spki->bits < t->rsa_min_bits)
 		return refuse(t, "key.rsa_min_bits", err,
 		    "the request's RSA key has %u bits; allowed: at least %u", spki->bits,

@@ -319,6 +319,18 @@ def test_signed_is_what_the_csr_says(service, cli, work_dir):
     harmless(result.stdout + result.stderr)
 
 
+def test_nothing_is_approved_without_possession(service, cli, work_dir):
+    """A CSR whose signature is not its key's: somebody else's key could be in it. It may
+    be denied."""
+    der = bytearray(clients.openssl_csr(work_dir, "thief", dns=["bank.example"]).der)
+    der[der.index(b"bank.example")] ^= 1
+    pem = x509.load_der_x509_csr(bytes(der)).public_bytes(Encoding.PEM).decode()
+    Liar(service, lambda kind, answer: request_with(pem) if kind == "object" else answer)
+    assert "did not prove to have the private key" in cli.fails("request", "approve", ID)
+    assert not service.posted("/v1/decisions")
+    assert cli.result("request", "deny", ID, "--reason", "stolen").returncode == 0
+
+
 @pytest.mark.parametrize(
     "change",
     [{"id": OTHER}, {"id": None}, {"ca": None}, {"ca": "web\naction: x"}, {"ca": EVIL}, {"ca": "w" * 5000},

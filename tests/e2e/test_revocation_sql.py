@@ -363,6 +363,20 @@ def test_one_sequence_and_one_number_for_what_goes_together(store, issuer, ca):
         (1, 1), (2, 1), (3, 1), (4, 3)]
 
 
+def test_no_crl_outlives_its_ca(store, issuer, ca):
+    """RFC 5280 6.3: nor would the signer sign it."""
+    end = "UPDATE generation SET not_after = date_trunc('second', now()) + make_interval(secs => %s) WHERE id = %s"
+    store.execute(end, 60, ca.generation)
+    full(store, issuer, ca, age="0 s")
+    assert store.rows("SELECT delta, next_update = (SELECT not_after FROM generation WHERE id = %s) FROM crl ORDER BY id",
+                      ca.generation) == [(False, True), (True, True)]
+    store.execute(end, -1, ca.generation)
+    store.execute("UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE id = %s", ca.scope)
+    assert issuer.begin(ca.scope) is None
+    with pytest.raises(psycopg2.DatabaseError, match="own certificate has ended"):
+        issuer.begin(ca.scope, decision=store.decision("crl-issue", ca=ca))
+
+
 def test_one_second_has_one_number(store, issuer, other, ca):
     """What a client must take as issued at the same time has the same number."""
     issuer.build(issuer.begin(ca.scope), deltas=False)

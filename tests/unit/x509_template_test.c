@@ -389,6 +389,22 @@ static const struct {
 	"1.3.6.1.5.5.7.3.2"},
 };
 
+/* What the signer would refuse. */
+static void
+test_weak_exponent(void **state)
+{
+	struct request r = request_new(RSA3072, "CN=a", "subjectAltName=DNS:a");
+	static const uint8_t three[] = {3};
+	struct template *t = must_parse(good);
+	struct error err = ERROR_INIT;
+
+	r.csr.spki.exponent = (struct bytes){three, sizeof three};
+	assert_false(template_check_csr(t, &r.csr, &err));
+	assert_non_null(strstr(err.text, "public exponent of less than 65537"));
+	request_free(&r);
+	template_free(t);
+}
+
 static void
 test_check_requests(void **state)
 {
@@ -812,6 +828,7 @@ main(void)
 	    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_every_prefix),
 	    cmocka_unit_test(test_check_requests),
+	    cmocka_unit_test(test_weak_exponent),
 	    cmocka_unit_test(test_user_principal_name),
 	    cmocka_unit_test(test_server_certificate),
 	    cmocka_unit_test(test_usage_fits_the_key),
