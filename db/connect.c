@@ -153,9 +153,11 @@ connecting_start(struct event_base *base, const char *conninfo, const char *appl
 	    "keepalives_idle", "tcp_user_timeout", NULL};
 	const char *const values[] = {conninfo, application, "UTF8", options, "30", "30000", NULL};
 
+	/* jit: estimates beside row-level policies are high, and compiling takes longer
+	 * than any of our statements. */
 	(void)snprintf(options, sizeof options,
 	    "-c search_path=chancery_store,chancery,pg_temp -c TimeZone=UTC -c DateStyle=ISO"
-	    " -c statement_timeout=%u -c lock_timeout=%u"
+	    " -c statement_timeout=%u -c lock_timeout=%u -c jit=off"
 	    " -c default_transaction_isolation=read\\ committed",
 	    statement_timeout_ms, (unsigned)DB_LOCK_TIMEOUT_MS);
 	if (c == NULL)
