@@ -30,7 +30,8 @@ on_signer(const char *token, void *arg)
 {
 }
 
-static const struct signer_client_callbacks callbacks = {.up = on_signer, .writable = on_signer};
+static const struct signer_client_callbacks callbacks = {
+    .attached = on_signer, .up = on_signer, .writable = on_signer};
 
 static void
 attach(const char *token)
@@ -39,6 +40,7 @@ attach(const char *token)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
 	signer_client_attach(signers, token, ends[0]);
+	signer_client_release(signers, token);
 	if (signer_end >= 0)
 		(void)close(signer_end);
 	signer_end = ends[1];
