@@ -234,12 +234,11 @@ $$;
 -- What was used last, as far as the database knows, and so the floor for a journal
 -- that begins anew: serials, and the approvals that led to certificates. Of the
 -- certificates the newest do, since they are stored in the order of their making,
--- give or take a batch.
+-- give or take a batch. What was being signed when the signer closed is not later
+-- than that, which the signer adds itself; what was approved since shall be issued.
 CREATE FUNCTION last_use() RETURNS timestamptz LANGUAGE sql STABLE AS $$
     WITH used AS (
-        (SELECT serial, request_id FROM certificate ORDER BY id DESC LIMIT 1000)
-        UNION ALL
-        SELECT serial, request_id FROM intent_tbs)
+        SELECT serial, request_id FROM certificate ORDER BY id DESC LIMIT 1000)
     SELECT greatest((SELECT max(serial_time(serial)) FROM used),
         (SELECT max(limits_line(d.statement, 'issued')::timestamptz) FROM used u
          JOIN decision d ON d.request_id = u.request_id AND d.action = 'approve' AND d.state = 'applied'),

@@ -703,15 +703,19 @@ journal_signer_id(const struct journal *j)
 	return j->signer_id;
 }
 
-void
+bool
 journal_mark(struct journal *j, struct journal_mark *mark)
 {
+	bool open;
+
 	(void)pthread_mutex_lock(&j->lock);
+	open = j->closed == JOURNAL_OPEN;
 	memcpy(mark->journal_id, j->id, sizeof mark->journal_id);
 	mark->seq = j->durable;
 	mark->time = j->durable_time;
 	memcpy(mark->hash, j->durable_hash, sizeof mark->hash);
 	(void)pthread_mutex_unlock(&j->lock);
+	return open;
 }
 
 bool
@@ -720,6 +724,7 @@ journal_anchored(struct journal *j, struct journal_clock now, struct error *e)
 	bool ok = true;
 
 	(void)pthread_mutex_lock(&j->lock);
+	j->anchor_failure[0] = '\0';
 	if (j->closed == JOURNAL_OPEN && !j->state.floors.anchored) {
 		ok = journal_make_room(j, JOURNAL_USE_MAX, now, e) &&
 		     journal_append(j, JOURNAL_ANCHORED, (struct bytes){0}, now.wall_s, NULL, e) &&
@@ -728,6 +733,18 @@ journal_anchored(struct journal *j, struct journal_clock now, struct error *e)
 	}
 	(void)pthread_mutex_unlock(&j->lock);
 	return ok;
+}
+
+bool
+journal_anchor_failed(struct journal *j, const struct error *why)
+{
+	bool news;
+
+	(void)pthread_mutex_lock(&j->lock);
+	news = strcmp(j->anchor_failure, why->text) != 0;
+	(void)snprintf(j->anchor_failure, sizeof j->anchor_failure, "%s", why->text);
+	(void)pthread_mutex_unlock(&j->lock);
+	return news;
 }
 
 void
@@ -745,6 +762,7 @@ journal_report(struct journal *j, struct journal_report *report)
 	    .last_time = j->time,
 	};
 	memcpy(report->text, j->text, sizeof report->text);
+	memcpy(report->anchor_failure, j->anchor_failure, sizeof report->anchor_failure);
 	memcpy(report->challenge, j->state.floors.challenge, sizeof report->challenge);
 	(void)pthread_mutex_unlock(&j->lock);
 }

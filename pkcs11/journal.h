@@ -110,6 +110,7 @@ struct journal_report {
 	/* For the next reseed; of an open journal: of keys that it does not know. */
 	uint8_t challenge[JOURNAL_CHALLENGE_LEN];
 	bool anchored;
+	char anchor_failure[ERROR_TEXT_MAX]; /* "": it is up to date */
 	uint64_t seq;
 	uint32_t segment;
 	unsigned int keys;
@@ -120,11 +121,16 @@ void journal_report(struct journal *j, struct journal_report *report);
 
 uint16_t journal_signer_id(const struct journal *j);
 
-/* What is on the disk for sure: the next anchor. */
-void journal_mark(struct journal *j, struct journal_mark *mark);
+/* What is on the disk for sure: the next anchor. False when the journal is closed,
+ * and has nothing to say. */
+bool journal_mark(struct journal *j, struct journal_mark *mark) MUST_CHECK;
 
 /* The token keeps an anchor of this journal from now on; that is noted once. */
 bool journal_anchored(struct journal *j, struct journal_clock now, struct error *e) MUST_CHECK;
+
+/* It could not be brought up to date: journal_report says so until it is. True when
+ * that is another failure than the last one. */
+bool journal_anchor_failed(struct journal *j, const struct error *why);
 
 /* True when the key may be used, as far as the journal is concerned. */
 bool journal_knows_key(struct journal *j, struct bytes id);
@@ -177,6 +183,11 @@ bool journal_sync(struct journal *j, struct error *e) MUST_CHECK;
  */
 bool journal_reseed(struct journal *j, const struct reseed *doc,
     const struct signproto_order *order, struct journal_clock now, struct error *e) MUST_CHECK;
+
+/* The record's payload: the order, coded as a RESEED message, and the anchor that was
+ * on the token then. replaces and has_replaced may be NULL. */
+bool journal_get_reseed(struct bytes payload, bool *has_replaced, struct journal_mark *replaced,
+    struct bytes *order) MUST_CHECK;
 
 /* ---- scopes */
 

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "daemon/core/log.h"
 #include "pkcs11/anchor.h"
 
 #define LABEL_MAX 32
@@ -36,16 +37,35 @@ journal_anchor_read(struct session *s, struct journal_options *options, struct e
 	return true;
 }
 
-bool
-journal_anchor_write(struct journal *j, struct session *rw, struct error *e)
+static bool
+write_mark(struct journal *j, struct session *rw, struct error *e)
 {
 	uint8_t octets[JOURNAL_MARK_LEN];
 	struct journal_mark mark;
 	char label[LABEL_MAX];
 
 	label_of(journal_signer_id(j), label);
-	journal_mark(j, &mark);
+	if (!journal_mark(j, &mark))
+		return error_set(e, ERROR_CONFLICT, "a closed journal anchors nothing");
 	journal_mark_put(&mark, octets);
 	return anchor_write(rw, label, (struct bytes){octets, sizeof octets}, e) &&
 	       journal_anchored(j, journal_clock_now(), e);
+}
+
+void
+journal_anchor_write(struct journal *j, const CK_FUNCTION_LIST *f, CK_SLOT_ID slot)
+{
+	struct error why = ERROR_INIT;
+	struct session rw;
+
+	if (session_open(f, slot, true, &rw, &why)) {
+		if (write_mark(j, &rw, &why)) {
+			session_close(&rw);
+			return;
+		}
+		session_close(&rw);
+	}
+	/* The same failure again and again is one line in the log. */
+	if (journal_anchor_failed(j, &why))
+		log_failure(LOG_LEVEL_WARNING, "journal", &why);
 }

@@ -14,8 +14,12 @@
 bool journal_anchor_read(
     struct session *s, struct journal_options *options, struct error *e) MUST_CHECK;
 
-/* Brings it up to what is on the disk, and notes in the journal that there is
- * one. ERROR_DENIED: the token takes no data objects. Needs a read-write session. */
-bool journal_anchor_write(struct journal *j, struct session *rw, struct error *e) MUST_CHECK;
+/*
+ * Brings it up to what is on the disk, and notes in the journal that there is one. A
+ * token that does not take it is one that the journal has to do without: that is
+ * logged, and shown by journal_report. What it means for signing is found out by
+ * signing.
+ */
+void journal_anchor_write(struct journal *j, const CK_FUNCTION_LIST *f, CK_SLOT_ID slot);
 
 #endif

@@ -30,7 +30,7 @@ struct journal {
 	int dir_fd; /* holds the lock on the directory; -1: closed */
 	struct journal_state state;
 	enum journal_closed closed;
-	char text[ERROR_TEXT_MAX];
+	char text[ERROR_TEXT_MAX], anchor_failure[ERROR_TEXT_MAX];
 	/* Something could not be written: it is unknown what the disk has. */
 	bool failed;
 	struct error failure;

@@ -151,18 +151,6 @@ apply_use(struct journal_state *s, struct bytes payload, struct error *e)
 	return journal_content(id, &m.use, content, e) && state_use(s, id, &m.use, content, e);
 }
 
-static bool
-apply_reseed(struct opening *o, struct bytes payload)
-{
-	struct wire_reader r;
-
-	wire_reader_init(&r, payload.p, payload.len);
-	o->has_replaced = wire_get_u8(&r) == 1;
-	return !r.failed &&
-	       (!o->has_replaced ||
-		   journal_mark_get(wire_get_bytes(&r, JOURNAL_MARK_LEN), &o->replaced));
-}
-
 /* What a snapshot says is known from the segments before, but for the first. */
 static bool
 apply_record(
@@ -170,6 +158,7 @@ apply_record(
 {
 	struct journal_state *s = &o->j->state;
 	bool known = o->in_snapshot && o->reading;
+	struct bytes order;
 	union {
 		struct journal_floors floors;
 		struct journal_key key;
@@ -207,7 +196,8 @@ apply_record(
 		s->floors.anchored = true;
 		return true;
 	case JOURNAL_RESEED:
-		return apply_reseed(o, r->payload) || error_set(e, ERROR_INPUT, "malformed");
+		return journal_get_reseed(r->payload, &o->has_replaced, &o->replaced, &order) ||
+		       error_set(e, ERROR_INPUT, "malformed");
 	case JOURNAL_SEGMENT:
 	case JOURNAL_START:
 	case JOURNAL_STOP:

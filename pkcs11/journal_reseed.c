@@ -228,16 +228,40 @@ static bool
 write_order(struct journal *j, const struct signproto_order *order,
     const struct journal_mark *replaces, struct journal_clock now, struct error *e)
 {
-	struct wire_writer *w = journal_payload(j);
+	struct wire_writer *w = journal_payload(j), message;
 	uint8_t mark[JOURNAL_MARK_LEN];
+	bool ok;
 
-	wire_put_u8(w, replaces != NULL);
-	if (replaces != NULL) {
+	wire_writer_init(&message, JOURNAL_PAYLOAD_MAX);
+	signproto_put_reseed(&message, &(struct signproto_reseed){.order = *order});
+	if (replaces != NULL)
 		journal_mark_put(replaces, mark);
-		wire_put_bytes(w, mark, sizeof mark);
-	}
-	signproto_put_reseed(w, &(struct signproto_reseed){.order = *order});
-	return journal_append_payload(j, JOURNAL_RESEED, now.wall_s, NULL, e);
+	wire_put_bytes(w, mark, replaces != NULL ? sizeof mark : 0);
+	wire_put_bytes(w, message.buf, message.len);
+	ok = wire_writer_ok(&message) &&
+	     journal_append_payload(j, JOURNAL_RESEED, now.wall_s, NULL, e);
+	wire_writer_free(&message);
+	return ok || error_set(e, ERROR_SYSTEM, "no memory for a reseed's record");
+}
+
+bool
+journal_get_reseed(
+    struct bytes payload, bool *has_replaced, struct journal_mark *replaced, struct bytes *order)
+{
+	struct journal_mark mark;
+	struct wire_reader r;
+	struct bytes octets;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	octets = wire_get_bytes(&r, JOURNAL_MARK_LEN);
+	*order = wire_get_bytes(&r, JOURNAL_PAYLOAD_MAX);
+	if (!wire_reader_end(&r) || (octets.len > 0 && !journal_mark_get(octets, &mark)))
+		return false;
+	if (has_replaced != NULL)
+		*has_replaced = octets.len > 0;
+	if (replaced != NULL && octets.len > 0)
+		*replaced = mark;
+	return true;
 }
 
 static bool

@@ -14,6 +14,7 @@
 #include "daemon/core/sandbox.h"
 #include "pkcs11/confine.h"
 #include "pkcs11/guard.h"
+#include "pkcs11/journal_show.h"
 #include "pkcs11/limits_show.h"
 #include "pkcs11/signer.h"
 #include "pkcs11/store.h"
@@ -21,11 +22,15 @@
 static const char usage[] =
     "usage: chancery-signer --config PATH --token NAME\n"
     "       chancery-signer --config PATH --token NAME --show-limits\n"
+    "       chancery-signer --config PATH --token NAME --journal[=DIR] [--json]\n"
     "       chancery-signer --rules\n"
     "Started by chanceryd with its control channel at descriptor 3.\n"
     "--show-limits prints what operators signed about each key of the token, as this\n"
-    "host goes by it, and stops. --rules prints what the guard checks before anything\n"
-    "is signed: on what, by which name, and the section that asks for it.\n";
+    "host goes by it, and stops.\n"
+    "--journal prints what the signer signed, and checks that nothing is missing; DIR\n"
+    "is a copy of the journal, with older segments that were moved away.\n"
+    "--rules prints what the guard checks before anything is signed: on what, by which\n"
+    "name, and the section that asks for it.\n";
 
 /* Keys and PINs pass through this memory: nobody gets a look at it, with or
  * without a sandbox. */
@@ -47,9 +52,24 @@ list_rules(void)
 	return 0;
 }
 
-/* For people: needs neither the token nor the daemon. */
+/* What is shown for people: needs neither the token nor the daemon. */
+struct shown {
+	bool limits, journal, json;
+	const char *journal_dir; /* NULL: the signer's own */
+};
+
+static bool
+show_journal(const char *state_dir, const struct shown *what, struct error *e)
+{
+	char dir[4096 + 16];
+
+	(void)snprintf(dir, sizeof dir, "%s/journal", state_dir);
+	return journal_show(
+	    what->journal_dir != NULL ? what->journal_dir : dir, what->json, stdout, stderr, e);
+}
+
 static int
-show(const char *path, const char *name)
+show(const char *path, const char *name, const struct shown *what)
 {
 	struct error why = ERROR_INIT;
 	struct config config;
@@ -65,7 +85,8 @@ show(const char *path, const char *name)
 		    &why, ERROR_CONFIG, "the configuration %s has no token '%s'", path, name);
 	else
 		ok = store_signer_dir(&config, name, dir, sizeof dir, &why) &&
-		     limits_show(dir, stdout, &why);
+		     (what->journal ? show_journal(dir, what, &why)
+				    : limits_show(dir, stdout, &why));
 	config_free(&config);
 	if (!ok)
 		(void)fprintf(stderr, "chancery-signer: %s\n", why.text);
@@ -103,13 +124,15 @@ main(int argc, char **argv)
 	    {"config", required_argument, NULL, 'c'},
 	    {"token", required_argument, NULL, 't'},
 	    {"show-limits", no_argument, NULL, 'L'},
+	    {"journal", optional_argument, NULL, 'J'},
+	    {"json", no_argument, NULL, 'j'},
 	    {"rules", no_argument, NULL, 'R'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
 	    {NULL, 0, NULL, 0},
 	};
 	const char *path = NULL, *name = NULL;
-	bool show_limits = false;
+	struct shown what = {.limits = false};
 	int option;
 
 	log_init("signer", LOG_LEVEL_INFO);
@@ -122,7 +145,14 @@ main(int argc, char **argv)
 			name = optarg;
 			break;
 		case 'L':
-			show_limits = true;
+			what.limits = true;
+			break;
+		case 'J':
+			what.journal = true;
+			what.journal_dir = optarg;
+			break;
+		case 'j':
+			what.json = true;
 			break;
 		case 'R':
 			return list_rules();
@@ -137,9 +167,10 @@ main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (path == NULL || name == NULL || optind != argc) {
+	if (path == NULL || name == NULL || optind != argc || (what.limits && what.journal) ||
+	    (what.json && !what.journal)) {
 		(void)fputs(usage, stderr);
 		return 2;
 	}
-	return show_limits ? show(path, name) : serve(path, name);
+	return what.limits || what.journal ? show(path, name, &what) : serve(path, name);
 }

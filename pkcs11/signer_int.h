@@ -47,9 +47,8 @@ struct signer {
 
 	int wake_fd;
 	struct event *wake, *retry, *patience, *flush, *anchor;
-	bool anchoring;	       /* a job that writes the anchor is in flight */
-	uint64_t anchored_seq; /* of the journal, when that was last begun */
-	char anchor_failure[ERROR_TEXT_MAX];
+	bool anchoring;		 /* a job that writes the anchor is in flight */
+	uint64_t anchored_seq;	 /* of the journal, when that was last begun */
 	unsigned int flush_left; /* rounds */
 	int exit_status;
 
@@ -99,7 +98,6 @@ void signer_describe_challenge(const struct signer *s, char hex[SIGNPROTO_CHALLE
 
 /* Has the anchor on the token brought up to date, if anything happened since. */
 void signer_anchor_soon(struct signer *s);
-void signer_anchor_done(struct signer *s, const struct job *job);
 
 /* ---- signer.c */
 

@@ -19,17 +19,10 @@ read_anchor(struct token *token, struct journal_options *options, struct error *
 	return ok;
 }
 
-/* A token that takes no anchor is one that a journal has to do without. */
 static void
 write_anchor(struct token *token, struct journal *j)
 {
-	struct error why = ERROR_INIT;
-	struct session rw = {0};
-
-	if (!session_open(token_functions(token), token_info(token)->slot, true, &rw, &why) ||
-	    !journal_anchor_write(j, &rw, &why))
-		log_failure(LOG_LEVEL_WARNING, token_info(token)->label, &why);
-	session_close(&rw);
+	journal_anchor_write(j, token_functions(token), token_info(token)->slot);
 }
 
 bool
@@ -63,12 +56,14 @@ void
 signer_close_journal(struct journal *journal, struct token *token)
 {
 	struct error why = ERROR_INIT;
+	struct journal_report report;
 
 	if (journal == NULL)
 		return;
+	journal_report(journal, &report);
 	if (!journal_stop(journal, journal_clock_now(), &why))
 		log_failure(LOG_LEVEL_ERROR, "journal", &why);
-	else if (token != NULL)
+	else if (token != NULL && report.closed == JOURNAL_OPEN)
 		write_anchor(token, journal);
 	journal_free(journal);
 }
@@ -81,8 +76,10 @@ signer_describe_journal(const struct signer *s, char text[ERROR_TEXT_MAX])
 	journal_report(s->journal, &r);
 	if (r.closed == JOURNAL_OPEN) {
 		(void)snprintf(text, ERROR_TEXT_MAX,
-		    "open, %s an anchor on the token; %u keys, record %llu in segment %u",
-		    r.anchored ? "with" : "without", r.keys, (unsigned long long)r.seq, r.segment);
+		    "open, %s an anchor on the token; %u keys, record %llu in segment %u%s%.240s",
+		    r.anchored ? "with" : "without", r.keys, (unsigned long long)r.seq, r.segment,
+		    r.anchor_failure[0] != '\0' ? "; the anchor is behind: " : "",
+		    r.anchor_failure);
 		return SIGNPROTO_READY;
 	}
 	(void)snprintf(text, ERROR_TEXT_MAX,
@@ -106,12 +103,14 @@ void
 signer_anchor_soon(struct signer *s)
 {
 	struct journal_mark mark;
+	struct journal_report r;
 	struct job *job;
 
 	if (s->pool == NULL || s->state != SIGNPROTO_READY || s->lost || s->anchoring)
 		return;
-	journal_mark(s->journal, &mark);
-	if (mark.seq == s->anchored_seq)
+	journal_report(s->journal, &r);
+	if (!journal_mark(s->journal, &mark) ||
+	    (mark.seq == s->anchored_seq && r.anchor_failure[0] == '\0'))
 		return;
 	job = job_new(JOB_ANCHOR, (struct bytes){0}, (struct bytes){0});
 	if (job == NULL)
@@ -119,15 +118,4 @@ signer_anchor_soon(struct signer *s)
 	s->anchoring = true;
 	s->anchored_seq = mark.seq;
 	signer_submit(s, job);
-}
-
-void
-signer_anchor_done(struct signer *s, const struct job *job)
-{
-	bool news = strcmp(job->error.text, s->anchor_failure) != 0;
-
-	s->anchoring = false;
-	(void)snprintf(s->anchor_failure, sizeof s->anchor_failure, "%s", job->error.text);
-	if (error_is_set(&job->error) && news)
-		log_failure(LOG_LEVEL_WARNING, s->token_config->name, &job->error);
 }

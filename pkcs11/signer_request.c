@@ -123,13 +123,12 @@ signer_answer_done(struct signer *s)
 		struct job *next = job->next;
 
 		pending_remove(s, job);
-		if (error_is_set(&job->error) && !error_is_retryable(&job->error) &&
-		    job->kind != JOB_ANCHOR)
+		if (error_is_set(&job->error) && !error_is_retryable(&job->error))
 			log_refusal(s, job);
 		if (job->kind == JOB_RESEED && !error_is_set(&job->error))
 			signer_look_at_journal(s);
 		if (job->kind == JOB_ANCHOR)
-			signer_anchor_done(s, job);
+			s->anchoring = false;
 		else if (job->channel != s->channel_number)
 			; /* Who asked is gone. */
 		else if (error_is_set(&job->error))

@@ -375,34 +375,17 @@ run_install(struct worker *w, struct job *job)
 	return ok;
 }
 
-/* Also on the loop's own behalf, from time to time. */
-static bool
-run_anchor(struct worker *w, struct error *e)
-{
-	struct session rw;
-	bool ok = false;
-
-	if (session_open(w->session.f, w->session.slot, true, &rw, e)) {
-		ok = journal_anchor_write(w->pool->place.journal, &rw, e);
-		session_close(&rw);
-	}
-	w->session.fatal |= rw.fatal;
-	return ok;
-}
-
 /* The anchor of the journal that was closed is of no use any more. */
 static bool
 run_reseed(struct worker *w, struct job *job)
 {
 	struct orders_env env = orders_env_of(w->pool);
-	struct error why = ERROR_INIT;
 	struct signproto_reseed m;
 
 	if (!signproto_get_reseed((struct bytes){job->input, job->input_len}, &m, &job->error) ||
 	    !orders_reseed(&w->session, &env, &m.order, &job->error))
 		return false;
-	if (!run_anchor(w, &why))
-		log_failure(LOG_LEVEL_WARNING, w->pool->place.token, &why);
+	journal_anchor_write(w->pool->place.journal, w->session.f, w->session.slot);
 	return true;
 }
 
@@ -457,7 +440,8 @@ run(struct worker *w, struct job *job)
 		ok = run_sign(w, job);
 		break;
 	case JOB_ANCHOR:
-		ok = run_anchor(w, &job->error);
+		journal_anchor_write(w->pool->place.journal, w->session.f, w->session.slot);
+		ok = true;
 		break;
 	}
 	if (!ok)

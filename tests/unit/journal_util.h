@@ -114,7 +114,7 @@ expect_closed(struct place *p, enum journal_closed why, const char *words)
 static inline void
 place_anchor(struct place *p)
 {
-	journal_mark(p->j, &p->options.mark);
+	assert_true(journal_mark(p->j, &p->options.mark));
 	p->options.anchor = JOURNAL_ANCHOR_MARK;
 }
 
