@@ -856,9 +856,11 @@ another_key_is_refused(void **state)
 	struct list l, other;
 	X509_CRL *crl;
 
-	do
+	make_list(&l, 1, false);
+	while (l.key != shared_key("p384")) {
+		free_list(&l);
 		make_list(&l, 1, false);
-	while (l.key != shared_key("p384"));
+	}
 	other = l;
 	other.key = EVP_EC_gen("P-384");
 	crl = openssl_crl(&l);
