@@ -9,7 +9,7 @@ import sys
 
 from harness.chanceryd import program
 from harness.postgres import REPO
-from harness.process import find_program, run, wait_until
+from harness.process import PATIENCE_S, find_program, run, wait_until
 
 # One of each kind.
 SERIES = ["raw.p256", "issue.p256.rsa_csr", "backlog.p256.rsa_csr", "shape.p256.rsa_csr.64x4", "latency.p256", "peers.p256",
@@ -67,7 +67,7 @@ def test_bench_runs(work_dir):
     result = subprocess.run(
         [sys.executable, "-B", os.path.join(REPO, "tests/bench/bench.py"), "--tiny", "--only", ",".join(SERIES), "--out", out],
         env=dict(os.environ, TMPDIR=place), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=300, check=False)
+        timeout=500, check=False)
     assert result.returncode == 0, result.stdout
     with open(out, encoding="ascii") as f:
         numbers = json.load(f)
@@ -76,7 +76,7 @@ def test_bench_runs(work_dir):
     assert numbers["issue.p256.rsa_csr.per_s"] > 0 and numbers["crl.500.octets"] > 500 * 30
     assert "Targets" in result.stdout and "not measured" in result.stdout
     assert os.listdir(place) == []
-    wait_until(lambda: not programs_of(place), timeout=10, what="the end of all that the bench started")
+    wait_until(lambda: not programs_of(place), what="the end of all that the bench started")
 
 
 def test_bench_stops_in_order(work_dir):
@@ -85,9 +85,9 @@ def test_bench_stops_in_order(work_dir):
         [sys.executable, "-B", os.path.join(REPO, "tests/bench/bench.py"), "--only", "issue.p256", "--seconds", "30", "--out",
          os.path.join(work_dir, "latest.json")],
         env=dict(os.environ, TMPDIR=work_dir), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_until(lambda: any("bench/csign" in p or "bench/load" in p for p in programs_of(work_dir)), timeout=120, what="a round")
+    wait_until(lambda: any("bench/csign" in p or "bench/load" in p for p in programs_of(work_dir)), what="a round")
     bench.terminate()
-    output = bench.communicate(timeout=60)[0]
+    output = bench.communicate(timeout=PATIENCE_S)[0]
     assert bench.returncode == 1 and "bench: stopped" in output, output
-    wait_until(lambda: not programs_of(work_dir), timeout=10, what="the end of all that the bench started")
+    wait_until(lambda: not programs_of(work_dir), what="the end of all that the bench started")
     assert os.listdir(work_dir) == []

@@ -11,7 +11,7 @@ from .chanceryd import program, write_yaml
 from .decisions import Key, Statement
 from .limits import body
 from .lone_issuer import CONTROL_DRAIN, CONTROL_SIGNER_CHANNEL, Child
-from .process import SANITIZER
+from .process import PATIENCE_S, SANITIZER
 
 STATUS, KEY_GENERATE, KEY_FIND, SIGN, STREAM_BEGIN, STREAM_DATA, STREAM_END, LIMITS_SET, INSTALL, RESEED = range(1, 11)
 STATUS_OK, KEY_OK, SIGNED, FAILED = 0x8001, 0x8002, 0x8003, 0x8004
@@ -84,7 +84,7 @@ class Signer:
         if self.channel is not None:
             self.channel.close()
         self.channel, theirs = socket.socketpair()
-        self.channel.settimeout(30)
+        self.channel.settimeout(PATIENCE_S)
         self.process.send(CONTROL_SIGNER_CHANNEL, "main", theirs.fileno())
         theirs.close()
 
@@ -93,7 +93,7 @@ class Signer:
             return
         if self.process.alive():
             self.process.send(CONTROL_DRAIN)
-            assert self.process.wait(30) == 0
+            assert self.process.wait() == 0
         self.process.kill()
         self.channel.close()
         assert not SANITIZER.search(self.process.log()), self.process.log_tail(200)
