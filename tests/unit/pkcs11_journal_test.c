@@ -364,7 +364,8 @@ a_torn_end(void **state)
 		write_file(cut, sizeof cut);
 		assert_int_equal(place_open_at(&place, NOW, &report), JOURNAL_OPEN);
 		answers(&place, key_1, certificate(2, 0, NOW));
-		if (len == used)
+		/* Cutting off zero octets, in which a digest may end, cuts off nothing. */
+		if (memcmp(cut, whole, used) == 0)
 			refused(
 			    &place, key_1, certificate(3, 1, NOW - 5), ERROR_DENIED, "used for");
 		else if (len > before)
