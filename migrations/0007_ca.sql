@@ -205,14 +205,22 @@ BEGIN
         jsonb_build_object('ca', a.name, 'version', p_version));
 END $$;
 
+-- The decision that a CA's certificate was installed by; of a root, which signs its
+-- own, the one that made the CA. NULL without a certificate.
+CREATE FUNCTION installed_by(p_ca bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT max(id) FROM (
+        SELECT d.id FROM decision d WHERE d.ca_id = p_ca AND d.action = 'ca-install' AND d.state = 'applied'
+        UNION ALL
+        SELECT l.decision_id FROM ca_limits l JOIN ca a ON a.id = l.ca_id JOIN generation g ON g.ca_id = a.id
+        WHERE l.ca_id = p_ca AND l.version = 1 AND a.kind = 'root' AND g.certificate IS NOT NULL) d (id)
+$$;
+
 -- The keys that a signer may use, and how far operators have ordered about each: for
 -- the issuers whose signers were not there.
 CREATE FUNCTION key_versions(p_signer int)
 RETURNS TABLE (token text, cka_id bytea, name text, version int, install bigint)
 LANGUAGE sql STABLE AS $$
-    SELECT k.token, k.cka_id, a.name, l.version,
-        coalesce((SELECT max(d.id) FROM decision d
-                  WHERE d.ca_id = a.id AND d.action = 'ca-install' AND d.state = 'applied'), 0)
+    SELECT k.token, k.cka_id, a.name, l.version, coalesce(installed_by(a.id), 0)
     FROM ca a
     CROSS JOIN LATERAL (SELECT * FROM ca_limits l WHERE l.ca_id = a.id ORDER BY version DESC LIMIT 1) l
     JOIN LATERAL (SELECT token_key_id FROM generation g WHERE g.ca_id = a.id ORDER BY certificate_index DESC LIMIT 1) g
@@ -223,24 +231,33 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- What operators ordered about a key, in the order in which a signer needs it: its
--- limits after p_version, and then, if p_install is older, the newest certificate.
+-- limits after p_version, and then, if p_install is older, the newest certificate; that
+-- of a root stands in no order, and its signer knows it by what the token remembers.
+-- With all signatures: who left meanwhile signed all the same.
 CREATE FUNCTION key_orders(p_cka_id bytea, p_version int, p_install bigint)
 RETURNS TABLE (action text, version int, decision bigint, statement text, body text, spkis bytea[], signatures bytea[])
 LANGUAGE sql STABLE AS $$
     WITH a AS (
-        SELECT g.ca_id FROM token_key k JOIN generation g ON g.token_key_id = k.id WHERE k.cka_id = p_cka_id LIMIT 1
+        SELECT g.ca_id, g.certificate FROM token_key k JOIN generation g ON g.token_key_id = k.id
+        WHERE k.cka_id = p_cka_id ORDER BY g.certificate_index DESC LIMIT 1
     ), o AS (
-        SELECT l.version, l.decision_id FROM ca_limits l JOIN a ON a.ca_id = l.ca_id WHERE l.version > p_version
+        SELECT d.action, l.version, d.id, d.body
+        FROM a JOIN ca_limits l ON l.ca_id = a.ca_id JOIN decision d ON d.id = l.decision_id
+        WHERE l.version > p_version
         UNION ALL
-        (SELECT NULL, d.id FROM decision d JOIN a ON a.ca_id = d.ca_id
-         WHERE d.action = 'ca-install' AND d.state = 'applied' AND d.id > p_install ORDER BY d.id DESC LIMIT 1)
+        SELECT 'ca-install', NULL, d.id, CASE d.action WHEN 'ca-install' THEN d.body
+            ELSE E'-----BEGIN CERTIFICATE-----\n' || encode(a.certificate, 'base64') || E'\n-----END CERTIFICATE-----\n' END
+        FROM a JOIN decision d ON d.id = installed_by(a.ca_id)
+        WHERE d.id > p_install
     )
-    SELECT d.action, o.version, d.id, d.statement, d.body, s.spkis, s.signatures
-    FROM o JOIN decision d ON d.id = o.decision_id
+    SELECT o.action, o.version, d.id, d.statement, o.body, s.spkis, s.signatures
+    FROM o JOIN decision d ON d.id = o.id
     CROSS JOIN LATERAL (
-        SELECT array_agg(w.spki ORDER BY w.received_at, w.credential_id) AS spkis,
-            array_agg(w.signature ORDER BY w.received_at, w.credential_id) AS signatures
-        FROM ceremony_signers(d) w) s
+        SELECT array_agg(c.spki ORDER BY w.n, c.id) AS spkis, array_agg(w.signature ORDER BY w.n, c.id) AS signatures
+        FROM (SELECT 0, d.credential_id, d.signature
+              UNION ALL
+              SELECT 1, g.credential_id, g.signature FROM decision_signature g WHERE g.decision_id = d.id) w (n, id, signature)
+        JOIN credential c ON c.id = w.id) s
     ORDER BY o.version NULLS LAST
     LIMIT 64
 $$;
@@ -254,6 +271,7 @@ GRANT EXECUTE ON FUNCTION
     ca_begin,
     ca_activate,
     apply_limits,
+    installed_by,
     key_versions,
     key_orders
     TO chancery_issuer;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/core/log.h"
 #include "pkcs11/limits_floor.h"
 
 /* Held by threads or not: more are only in memory while they are held. */
@@ -26,6 +27,7 @@ struct limits_cache {
 	struct entry *entries;
 	unsigned int count;
 	bool refused;
+	char told[ERROR_TEXT_MAX]; /* the last reason in the log: it is there once */
 };
 
 struct limits_cache *
@@ -104,11 +106,23 @@ compare(
 	return true;
 }
 
+/* With the lock. What waits for it asks again and again. */
+static void
+tell(struct limits_cache *c, const struct error *why)
+{
+	if (strcmp(c->told, why->text) == 0)
+		return;
+	memcpy(c->told, why->text, sizeof c->told);
+	log_warning("limits", "%s", why->text);
+}
+
 const struct key_limits *
 limits_cache_get(
     struct limits_cache *c, struct session *s, struct bytes id, int64_t now_ms, struct error *e)
 {
 	struct entry *entry;
+
+	struct error why = ERROR_INIT;
 
 	(void)pthread_mutex_lock(&c->lock);
 	for (entry = c->entries; entry != NULL; entry = entry->next) {
@@ -116,12 +130,16 @@ limits_cache_get(
 			break;
 	}
 	if (entry == NULL)
-		entry = load(c, s, id, now_ms, e);
-	else if (!compare(c, s, entry, now_ms, e))
+		entry = load(c, s, id, now_ms, &why);
+	else if (!compare(c, s, entry, now_ms, &why))
 		entry = NULL;
 	if (entry != NULL)
 		entry->held++;
+	else
+		tell(c, &why);
 	(void)pthread_mutex_unlock(&c->lock);
+	if (entry == NULL)
+		(void)error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
 	return entry != NULL ? &entry->limits : NULL;
 }
 

@@ -117,20 +117,25 @@ limits_floor_compare_document(
 	return true;
 }
 
-/* Whether the CA's certificate is the one that was installed last. *newer: it is, and
- * the token does not know. */
 static bool
-compare_certificate(
-    const struct limits_floor *floor, const struct key_limits *l, bool *newer, struct error *e)
+same_certificate(const struct limits_floor *floor, const struct key_limits *l)
 {
-	*newer = l->installed;
-	if (!floor->has_certificate)
-		return true;
-	if (l->installed && memcmp(floor->tbs_sha256, l->tbs_sha256, sizeof l->tbs_sha256) == 0) {
-		*newer = false;
-		return true;
-	}
-	if (l->installed && l->ordered > floor->ordered)
+	return floor->has_certificate && l->installed &&
+	       memcmp(floor->tbs_sha256, l->tbs_sha256, sizeof l->tbs_sha256) == 0;
+}
+
+static bool
+has_newer_certificate(const struct limits_floor *floor, const struct key_limits *l)
+{
+	return l->installed && !same_certificate(floor, l) &&
+	       (!floor->has_certificate || l->ordered > floor->ordered);
+}
+
+static bool
+compare_certificate(const struct limits_floor *floor, const struct key_limits *l, struct error *e)
+{
+	if (!floor->has_certificate || same_certificate(floor, l) ||
+	    has_newer_certificate(floor, l))
 		return true;
 	return error_set(e, ERROR_DENIED,
 	    "the token remembers a certificate of CA %s that was installed %s: an older copy of "
@@ -139,24 +144,8 @@ compare_certificate(
 	    l->document.ca, l->installed ? "later than the one here" : "and is not here");
 }
 
-/* The newer of both, of limits and certificate each by itself. */
-static struct limits_floor
-join(const struct limits_floor *floor, const struct key_limits *l, bool newer_certificate)
-{
-	struct limits_floor out = *floor;
-
-	out.version = l->document.version;
-	memcpy(out.sha256, l->document_sha256, sizeof out.sha256);
-	if (newer_certificate) {
-		out.has_certificate = true;
-		out.ordered = l->ordered;
-		memcpy(out.tbs_sha256, l->tbs_sha256, sizeof out.tbs_sha256);
-	}
-	return out;
-}
-
 static bool
-raise_floor(struct session *s, const struct key_limits *l, const struct limits_floor *floor,
+write_floor(struct session *s, const struct key_limits *l, const struct limits_floor *floor,
     bool *refused, struct error *e)
 {
 	char label[ANCHOR_LABEL_MAX + 1];
@@ -188,20 +177,44 @@ raise_floor(struct session *s, const struct key_limits *l, const struct limits_f
 	return true;
 }
 
+/* The newer of both, of limits and certificate each by itself; another document of the
+ * same version is not newer. */
+static bool
+join(struct limits_floor *floor, const struct key_limits *l)
+{
+	bool rises = false;
+
+	if (l->document.version > floor->version) {
+		floor->version = l->document.version;
+		memcpy(floor->sha256, l->document_sha256, sizeof floor->sha256);
+		rises = true;
+	}
+	if (has_newer_certificate(floor, l)) {
+		floor->has_certificate = true;
+		floor->ordered = l->ordered;
+		memcpy(floor->tbs_sha256, l->tbs_sha256, sizeof floor->tbs_sha256);
+		rises = true;
+	}
+	return rises;
+}
+
+bool
+limits_floor_raise(struct session *s, const struct key_limits *l, bool *refused, struct error *e)
+{
+	struct limits_floor floor;
+
+	return limits_floor_read(s, l->id, &floor, e) &&
+	       (!join(&floor, l) || write_floor(s, l, &floor, refused, e));
+}
+
 bool
 limits_floor_check(struct session *s, const struct key_limits *l, bool *refused, struct error *e)
 {
-	struct limits_floor floor, joined;
-	bool newer = false;
+	struct limits_floor floor;
 
-	if (!limits_floor_read(s, l->id, &floor, e) ||
-	    !limits_floor_compare_document(&floor, l, e) ||
-	    !compare_certificate(&floor, l, &newer, e))
-		return false;
-	if (floor.version == l->document.version && !newer)
-		return true;
-	joined = join(&floor, l, newer);
-	return raise_floor(s, l, &joined, refused, e);
+	return limits_floor_read(s, l->id, &floor, e) &&
+	       limits_floor_compare_document(&floor, l, e) && compare_certificate(&floor, l, e) &&
+	       (!join(&floor, l) || write_floor(s, l, &floor, refused, e));
 }
 
 bool

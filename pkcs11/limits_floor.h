@@ -28,14 +28,18 @@ bool limits_floor_read(struct session *s, const uint8_t id[KEY_ID_LEN], struct l
 
 /*
  * Compares the limits of a key with what the token remembers, and raises that when it
- * is lower. ERROR_DENIED when the limits are older, or are others of the same version,
- * or a certificate of the CA was installed that is not known here: the key must sign
- * nothing then.
+ * is lower. ERROR_DENIED when the limits are older, or are others of the same
+ * version, or a certificate of the CA was installed that is not known here: the key must
+ * sign nothing until that has changed.
  *
  * *refused becomes true, and is logged, when the token takes no such objects; on
  * true, it is not tried again.
  */
 bool limits_floor_check(
+    struct session *s, const struct key_limits *l, bool *refused, struct error *e) MUST_CHECK;
+
+/* Raises what is lower, whatever is higher. */
+bool limits_floor_raise(
     struct session *s, const struct key_limits *l, bool *refused, struct error *e) MUST_CHECK;
 
 /* Whether the document is the newest; the certificate does not matter. */

@@ -24,17 +24,23 @@ orders_log(const struct key_limits *l, const char *what)
 /* ---- ca-create */
 
 static bool
-check_place(const struct orders_env *env, const struct limits *l, struct error *e)
+check_token(const struct orders_env *env, const struct limits *l, struct error *e)
 {
-	if (strcmp(l->token, env->token) != 0)
+	return strcmp(l->token, env->token) == 0 ||
+	       error_set(e, ERROR_DENIED,
+		   "the limits of CA %s are for a key on token '%s', and this is '%s'", l->ca,
+		   l->token, env->token);
+}
+
+/* Of limits that nobody knows yet. */
+static bool
+check_fresh_first(const struct orders_env *env, const struct limits_version *first, struct error *e)
+{
+	if (!limits_allows_signer(&first->document, env->signer_id))
 		return error_set(e, ERROR_DENIED,
-		    "the limits of CA %s are for a key on token '%s', and this is '%s'", l->ca,
-		    l->token, env->token);
-	if (!limits_allows_signer(l, env->signer_id))
-		return error_set(e, ERROR_DENIED,
-		    "the limits of CA %s do not name the signer id %u of this host", l->ca,
-		    env->signer_id);
-	return true;
+		    "the limits of CA %s do not name the signer id %u of this host",
+		    first->document.ca, env->signer_id);
+	return statement_check_time(&first->statement, env->now, e);
 }
 
 /* Whoever orders keys for himself must not fill the directory. */
@@ -80,7 +86,7 @@ keep_first(struct session *rw, const struct orders_env *env, const uint8_t id[KE
 		return error_set(e, why.code, "%s", why.text);
 	if (!limits_floor_read(rw, id, &floor, e))
 		return false;
-	if (floor.version == 0 && !statement_check_time(&first->statement, env->now, e))
+	if (floor.version == 0 && !check_fresh_first(env, first, e))
 		return false;
 	return limits_chain_append(env->state_dir, id, 1, order, e);
 }
@@ -120,7 +126,6 @@ keep_key(struct session *rw, const struct orders_env *env, const uint8_t id[KEY_
     struct error *e)
 {
 	struct bytes cka_id = {id, KEY_ID_LEN};
-	struct error why = ERROR_INIT;
 	uint8_t digest[32];
 	bool refused = false;
 
@@ -138,9 +143,7 @@ keep_key(struct session *rw, const struct orders_env *env, const uint8_t id[KEY_
 		   !key_limits_load(l, env->state_dir, cka_id, e)) {
 		return false;
 	}
-	if (limits_floor_check(rw, l, &refused, &why) || why.code == ERROR_DENIED)
-		return true;
-	return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
+	return limits_floor_raise(rw, l, &refused, e);
 }
 
 bool
@@ -156,7 +159,7 @@ orders_make_key(struct session *rw, const struct orders_env *env,
 		(void)error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
 		goto out;
 	}
-	if (!limits_chain_check_first(order, first, e) || !check_place(env, &first->document, e))
+	if (!limits_chain_check_first(order, first, e) || !check_token(env, &first->document, e))
 		goto out;
 	limits_chain_id(first->sha256, id);
 	if (!check_count(env, id, e) || !keep_first(rw, env, id, order, first, e) ||
@@ -222,28 +225,13 @@ append(struct session *s, const struct orders_env *env, const struct signproto_o
 	       limits_chain_append(env->state_dir, l->id, fresh->document.version, order, e);
 }
 
-/* The token remembers the new version, or a newer one is still to come. */
-static bool
-raise(struct session *s, const struct orders_env *env, struct bytes id, struct key_limits *l,
-    struct error *e)
-{
-	struct error why = ERROR_INIT;
-	bool refused = false;
-
-	if (!key_limits_load(l, env->state_dir, id, e))
-		return false;
-	if (limits_floor_check(s, l, &refused, &why) || why.code == ERROR_DENIED)
-		return true;
-	return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
-}
-
 bool
 orders_set_limits(struct session *s, const struct orders_env *env, struct bytes id,
     const struct signproto_order *order, struct error *e)
 {
 	struct limits_version *old = malloc(sizeof *old), *fresh = malloc(sizeof *fresh);
 	struct key_limits *l = malloc(sizeof *l);
-	bool ok = false;
+	bool refused = false, ok = false;
 
 	if (old == NULL || fresh == NULL || l == NULL) {
 		(void)error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
@@ -258,7 +246,8 @@ orders_set_limits(struct session *s, const struct orders_env *env, struct bytes 
 		if (!append(s, env, order, l, old, fresh, e))
 			goto out;
 	}
-	ok = raise(s, env, id, l, e);
+	/* A newer version may still be to come. */
+	ok = key_limits_load(l, env->state_dir, id, e) && limits_floor_raise(s, l, &refused, e);
 	if (ok)
 		orders_log(l, "has new limits");
 out:

@@ -200,7 +200,7 @@ orders_note_root(struct session *s, const struct orders_env *env, struct bytes i
 	if (l == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
 	ok = limits_floor_load(s, env->state_dir, id, l, &refused, e) &&
-	     note_root(env, l, tbs, e) && limits_floor_check(s, l, &refused, e);
+	     note_root(env, l, tbs, e) && limits_floor_raise(s, l, &refused, e);
 	free(l);
 	return ok;
 }

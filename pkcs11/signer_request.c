@@ -373,9 +373,12 @@ stream_new(struct signer *s, const struct signproto_stream_begin *m, struct erro
 		(void)error_set(e, ERROR_SYSTEM, "no memory for a stream");
 		goto fail;
 	}
-	/* What the token remembers of them is compared by the thread that signs. */
-	if (!key_limits_load(limits, s->state_dir, m->cka_id, e))
+	/* What the token remembers of them is compared by the thread that signs. What is
+	 * wrong with them may be put right: a CRL waits for that. */
+	if (!key_limits_load(limits, s->state_dir, m->cka_id, e)) {
+		e->code = e->code == ERROR_DENIED ? ERROR_UNAVAILABLE : e->code;
 		goto fail;
+	}
 	stream->guard = guard_stream_new(&r, m->total_len, e);
 	if (stream->guard == NULL)
 		goto fail;

@@ -285,13 +285,24 @@ check_structure(struct worker *w, const struct known_key *k, struct job *job)
 	       (!is_own_certificate(&m) || note_own_certificate(w, job, m.tbs, &job->error));
 }
 
+/* What is wrong with a key's limits may be put right: what is to be signed waits. */
+static const struct known_key *
+find_key_to_sign(struct worker *w, struct job *job)
+{
+	const struct known_key *k = find_key(w, (struct bytes){job->id, job->id_len}, &job->error);
+
+	if (k == NULL && job->error.code == ERROR_DENIED)
+		job->error.code = ERROR_UNAVAILABLE;
+	return k;
+}
+
 static bool
 run_sign(struct worker *w, struct job *job)
 {
 	struct journal_signature *m = &job->ticket.signed_as;
 	const struct known_key *k;
 
-	k = find_key(w, (struct bytes){job->id, job->id_len}, &job->error);
+	k = find_key_to_sign(w, job);
 	if (k == NULL || !check_limits(k, job, &job->error) || !check_structure(w, k, job))
 		return false;
 	if (!journal_reserve(w->pool->place.journal, (struct bytes){job->id, job->id_len},

@@ -313,7 +313,7 @@ the_guard_stands_before_the_token(void **state)
 	/* A key that has no limits. */
 	job = sign_job(&keys[4], SIG_ECDSA_SHA256, buf, sizeof buf);
 	job->id[0] ^= 1;
-	refused(job, ERROR_DENIED, "has no limits");
+	refused(job, ERROR_UNAVAILABLE, "has no limits");
 }
 
 /* Asks the token behind our back. */
