@@ -33,6 +33,7 @@ enum error_code {
 	ERROR_CONFLICT,	   /* the object is in another state than needed */
 	ERROR_UNAVAILABLE, /* token, database or peer is away: try again later */
 	ERROR_TIMEOUT,	   /* a deadline passed */
+	ERROR_LOCKED,	   /* the token waits for a person's PIN */
 	ERROR_SYSTEM,	   /* the operating system refused */
 	ERROR_INTERNAL,	   /* a bug, or a state that must not be */
 };
@@ -78,7 +79,7 @@ bool error_is_set(const struct error *e);
 void error_clear(struct error *e);
 
 /* True for errors that may pass by themselves: the caller keeps the work and
- * tries again (ERROR_UNAVAILABLE, ERROR_TIMEOUT). */
+ * tries again (ERROR_UNAVAILABLE, ERROR_TIMEOUT, ERROR_LOCKED). */
 bool error_is_retryable(const struct error *e);
 
 /* Stable lower-case word for a code ("not-found"), for JSON and logs. */

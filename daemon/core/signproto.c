@@ -16,6 +16,7 @@ static const struct {
     {SIGNPROTO_LIMITS_SET, "LIMITS_SET"},
     {SIGNPROTO_INSTALL, "INSTALL"},
     {SIGNPROTO_RESEED, "RESEED"},
+    {SIGNPROTO_PIN, "PIN"},
     {SIGNPROTO_STATUS_OK, "STATUS_OK"},
     {SIGNPROTO_KEY_OK, "KEY_OK"},
     {SIGNPROTO_SIGNED, "SIGNED"},
@@ -36,6 +37,9 @@ static const char *const state_names[] = {
     [SIGNPROTO_TOKEN_AWAY] = "token-away",
     [SIGNPROTO_MODULE_BROKEN] = "module-broken",
     [SIGNPROTO_CLOSED] = "closed",
+    [SIGNPROTO_LOCKED] = "locked",
+    [SIGNPROTO_AT_DEVICE] = "at-device",
+    [SIGNPROTO_BLOCKED] = "blocked",
 };
 
 const char *
@@ -119,6 +123,14 @@ signproto_put_status_ok(struct wire_writer *w, const struct signproto_status_ok 
 	wire_put_u64(w, m->since);
 	wire_put_string(w, m->journal);
 	wire_put_string(w, m->challenge);
+	wire_put_u8(w, (uint8_t)m->access);
+	wire_put_string(w, m->start);
+	wire_put_bytes(w, m->start_signature.p, m->start_signature.len);
+	wire_put_bytes(w, m->identity.p, m->identity.len);
+	wire_put_string(w, m->unlocked_by);
+	wire_put_u64(w, m->unlocked_until);
+	wire_put_u32(w, m->unlocked_idle_s);
+	wire_put_u64(w, m->signatures_left);
 }
 
 bool
@@ -142,9 +154,17 @@ signproto_get_status_ok(struct bytes payload, struct signproto_status_ok *m, str
 	m->since = wire_get_u64(&r);
 	wire_get_string(&r, m->journal, sizeof m->journal);
 	wire_get_string(&r, m->challenge, sizeof m->challenge);
+	m->access = (enum signproto_access)wire_get_u8(&r);
+	wire_get_string(&r, m->start, sizeof m->start);
+	m->start_signature = wire_get_bytes(&r, SIGNPROTO_START_SIGNATURE_MAX);
+	m->identity = wire_get_bytes(&r, SIGNPROTO_IDENTITY_MAX);
+	wire_get_string(&r, m->unlocked_by, sizeof m->unlocked_by);
+	m->unlocked_until = wire_get_u64(&r);
+	m->unlocked_idle_s = wire_get_u32(&r);
+	m->signatures_left = wire_get_u64(&r);
 	return finish(&r,
 	    version == SIGNPROTO_VERSION && m->state >= SIGNPROTO_READY &&
-		m->state <= SIGNPROTO_CLOSED,
+		m->state <= SIGNPROTO_BLOCKED && m->access <= SIGNPROTO_ACCESS_OPERATION,
 	    SIGNPROTO_STATUS_OK, e);
 }
 
@@ -257,6 +277,24 @@ signproto_get_reseed(struct bytes payload, struct signproto_reseed *m, struct er
 	wire_reader_init(&r, payload.p, payload.len);
 	valid = get_order(&r, &m->order);
 	return finish(&r, valid, SIGNPROTO_RESEED, e);
+}
+
+void
+signproto_put_pin(struct wire_writer *w, const struct signproto_pin *m)
+{
+	put_order(w, &m->order);
+}
+
+bool
+signproto_get_pin(struct bytes payload, struct signproto_pin *m, struct error *e)
+{
+	struct wire_reader r;
+	bool valid;
+
+	*m = (struct signproto_pin){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	valid = get_order(&r, &m->order);
+	return finish(&r, valid, SIGNPROTO_PIN, e);
 }
 
 void

@@ -7,7 +7,8 @@
  *     issuer asks                     signer answers
  *     STATUS                          STATUS_OK
  *     KEY_GENERATE, KEY_FIND          KEY_OK
- *     LIMITS_SET, INSTALL, RESEED     DONE
+ *     LIMITS_SET, INSTALL, RESEED,
+ *     PIN                             DONE
  *     SIGN                            SIGNED
  *     STREAM_BEGIN, STREAM_DATA ...,
  *     STREAM_END                      SIGNED
@@ -33,7 +34,7 @@
 #include "daemon/core/wire.h"
 
 /* Both ends must speak the same; STATUS says it first. */
-#define SIGNPROTO_VERSION 2
+#define SIGNPROTO_VERSION 3
 
 #define SIGNPROTO_TBS_MAX (1024 * 1024)			 /* one SIGN */
 #define SIGNPROTO_DATA_MAX (1024 * 1024)		 /* one STREAM_DATA */
@@ -51,6 +52,9 @@
 #define SIGNPROTO_BODY_MAX 262144	  /* what stands beside a statement */
 #define SIGNPROTO_ORDER_SIGNATURES_MAX 16 /* under one statement */
 #define SIGNPROTO_DEADLINE_MAX_MS (600 * 1000)
+#define SIGNPROTO_START_SIZE 513 /* announcement of a start, with the NUL */
+#define SIGNPROTO_START_SIGNATURE_MAX 64
+#define SIGNPROTO_IDENTITY_MAX 44 /* SPKI of the signer's identity key */
 
 enum signproto_type {
 	SIGNPROTO_STATUS = 1,
@@ -63,6 +67,7 @@ enum signproto_type {
 	SIGNPROTO_LIMITS_SET = 8,
 	SIGNPROTO_INSTALL = 9,
 	SIGNPROTO_RESEED = 10,
+	SIGNPROTO_PIN = 11,
 
 	SIGNPROTO_STATUS_OK = 0x8001,
 	SIGNPROTO_KEY_OK = 0x8002,
@@ -85,6 +90,16 @@ enum signproto_state {
 	SIGNPROTO_TOKEN_AWAY = 4,    /* tried again by itself */
 	SIGNPROTO_MODULE_BROKEN = 5, /* the module cannot be loaded or initialised */
 	SIGNPROTO_CLOSED = 6,	     /* the journal is: nothing is signed */
+	SIGNPROTO_LOCKED = 7,	     /* waits for a person's PIN */
+	SIGNPROTO_AT_DEVICE = 8,     /* somebody has to enter the PIN at the token's device */
+	SIGNPROTO_BLOCKED = 9,	     /* logins went wrong: none until an operator clears it */
+};
+
+/* How a login comes about; the numbers are those of enum signer_access. */
+enum signproto_access {
+	SIGNPROTO_ACCESS_AUTO = 0,
+	SIGNPROTO_ACCESS_SESSION = 1,
+	SIGNPROTO_ACCESS_OPERATION = 2,
 };
 
 struct signproto_status_ok {
@@ -100,6 +115,17 @@ struct signproto_status_ok {
 	uint64_t since;				  /* seconds since 1970: in this state since */
 	char journal[ERROR_TEXT_MAX];		  /* one sentence; "" while the token is away */
 	char challenge[SIGNPROTO_CHALLENGE_SIZE]; /* for a reseed, hex; likewise */
+
+	/* How it is reached by operators with a PIN; all empty with ACCESS_AUTO. */
+	enum signproto_access access;
+	char start[SIGNPROTO_START_SIZE]; /* announcement, daemon/x509/signer_start.h */
+	struct bytes start_signature;	  /* by the identity key */
+	struct bytes identity;		  /* its SPKI */
+	/* Who let it sign, "" while nobody does; and how long at most. */
+	char unlocked_by[SIGNPROTO_NAME_SIZE];
+	uint64_t unlocked_until;  /* seconds since 1970; 0: locked */
+	uint32_t unlocked_idle_s; /* 0: no such limit; so the next, while it is unlocked */
+	uint64_t signatures_left; /* ACCESS_OPERATION: operations still to be done */
 };
 
 /*
@@ -138,6 +164,13 @@ struct signproto_install {
 
 /* A signer-reseed statement: the journal begins anew. */
 struct signproto_reseed {
+	struct signproto_order order;
+};
+
+/* A statement pin-..., with an envelope as its body (pin_envelope.h), signed by one
+ * operator. DONE: it was opened and counts; for pin-unlock, the token is logged in
+ * to. */
+struct signproto_pin {
 	struct signproto_order order;
 };
 
@@ -210,6 +243,9 @@ bool signproto_get_install(
 void signproto_put_reseed(struct wire_writer *w, const struct signproto_reseed *m);
 bool signproto_get_reseed(
     struct bytes payload, struct signproto_reseed *m, struct error *e) MUST_CHECK;
+
+void signproto_put_pin(struct wire_writer *w, const struct signproto_pin *m);
+bool signproto_get_pin(struct bytes payload, struct signproto_pin *m, struct error *e) MUST_CHECK;
 
 void signproto_put_key_find(struct wire_writer *w, const struct signproto_key_find *m);
 bool signproto_get_key_find(

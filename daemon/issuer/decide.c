@@ -293,6 +293,11 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 		return limits_order_change(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_SIGNER_RESEED:
 		return reseed_order(&d->env.orders, row, s, on_applied, t, e);
+	case STATEMENT_PIN_UNLOCK:
+	case STATEMENT_PIN_OPERATE:
+	case STATEMENT_PIN_LOCK:
+	case STATEMENT_PIN_CLEAR:
+		break; /* no decisions: decision_check has refused them */
 	}
 	return error_set(e, ERROR_INTERNAL, "no way to apply %s", row->action);
 }

@@ -270,6 +270,9 @@ decision_check(
 	if (strcmp(statement_action_name(statement->action), row->action) != 0)
 		return error_set(e, ERROR_INPUT, "the statement says %s where the row says %s",
 		    statement_action_name(statement->action), row->action);
+	if (statement_is_pin(statement->action))
+		return error_set(e, ERROR_INPUT, "%s is for a signer, and no decision",
+		    statement_action_name(statement->action));
 	return check_signer(row, statement, own_uid, e) && check_nonce(row, statement, e) &&
 	       statement_check_time(statement, row->received_at, e) &&
 	       check_body(row, statement, e) && check_object(row, statement, e) &&

@@ -69,6 +69,14 @@ static const struct rule {
 	true},
     [STATEMENT_SIGNER_RESEED] = {"signer-reseed", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN,
 	REASON_NONE, true},
+    [STATEMENT_PIN_UNLOCK] = {"pin-unlock", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN, REASON_NONE,
+	false},
+    [STATEMENT_PIN_OPERATE] = {"pin-operate", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN,
+	REASON_NONE, false},
+    [STATEMENT_PIN_LOCK] = {"pin-lock", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN, REASON_NONE,
+	false},
+    [STATEMENT_PIN_CLEAR] = {"pin-clear", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN, REASON_NONE,
+	false},
 };
 
 static const struct {
@@ -108,9 +116,17 @@ statement_is_ceremony(enum statement_action action)
 	return (unsigned)action < STATEMENT_ACTION_COUNT && rules[action].ceremony;
 }
 
+bool
+statement_is_pin(enum statement_action action)
+{
+	return action >= STATEMENT_PIN_UNLOCK && action <= STATEMENT_PIN_CLEAR;
+}
+
 int64_t
 statement_life_max(enum statement_action action)
 {
+	if (statement_is_pin(action))
+		return STATEMENT_LIFE_PIN_S;
 	return statement_is_ceremony(action) ? STATEMENT_LIFE_CEREMONY_S : STATEMENT_LIFE_MAX_S;
 }
 

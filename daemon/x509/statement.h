@@ -39,11 +39,18 @@
  *	operator-add    -     person's name     -    -         -              yes
  *	ca-limits       yes   = ca              -    -         -              yes
  *	signer-reseed   -     token's name      -    -         -              yes
+ *	pin-unlock      -     token's name      -    -         -              yes
+ *	pin-operate     -     token's name      -    -         -              yes
+ *	pin-lock        -     token's name      -    -         -              yes
+ *	pin-clear       -     token's name      -    -         -              yes
  *
  * ca-create, ca-install, ca-limits and signer-reseed are ceremonies: several
  * persons sign one and the same text, so it may live for days. Each can be
  * carried out once only, whenever that is (a CA is created once, limits follow
  * each other by number, a reseed answers a challenge).
+ *
+ * The pin-... are for a signer alone (pin_envelope.h): no decisions that the
+ * issuer could carry out, and soon over.
  *
  * Functions here are pure: no clock, no I/O. Errors are ERROR_INPUT, a broken
  * limit ERROR_LIMIT, a signature that does not fit ERROR_DENIED.
@@ -64,6 +71,7 @@
 #define STATEMENT_REASON_MAX 400	      /* bytes of a reason */
 #define STATEMENT_LIFE_MAX_S 900	      /* from issued to expires */
 #define STATEMENT_LIFE_CEREMONY_S (7 * 86400) /* the same, of a ceremony */
+#define STATEMENT_LIFE_PIN_S 600	      /* the same, with a PIN */
 #define STATEMENT_SKEW_MAX_S 60		      /* how far ahead an operator's clock may be */
 #define STATEMENT_SIGNATURE_MAX 80 /* bytes: ECDSA P-256 in DER has at most 72, Ed25519 64 */
 #define STATEMENT_SPKI_MAX 96	   /* bytes of an operator's public key */
@@ -82,8 +90,12 @@ enum statement_action {
 	STATEMENT_OPERATOR_ADD,
 	STATEMENT_CA_LIMITS,
 	STATEMENT_SIGNER_RESEED,
+	STATEMENT_PIN_UNLOCK,
+	STATEMENT_PIN_OPERATE,
+	STATEMENT_PIN_LOCK,
+	STATEMENT_PIN_CLEAR,
 };
-#define STATEMENT_ACTION_COUNT 12
+#define STATEMENT_ACTION_COUNT 16
 
 /* Absent text is the empty string. */
 struct statement {
@@ -107,6 +119,9 @@ bool statement_action_parse(const char *word, enum statement_action *action) MUS
 /* True for the actions that several persons sign, as many as the limits of the CA
  * say (daemon/x509/limits.h). */
 bool statement_is_ceremony(enum statement_action action);
+
+/* True for the pin-... actions. */
+bool statement_is_pin(enum statement_action action);
 
 /* From issued to expires at most, in seconds. */
 int64_t statement_life_max(enum statement_action action);

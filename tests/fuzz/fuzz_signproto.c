@@ -26,6 +26,7 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		struct signproto_limits_set limits_set;
 		struct signproto_install install;
 		struct signproto_reseed reseed;
+		struct signproto_pin pin;
 		struct error failed;
 	} m;
 
@@ -63,6 +64,8 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		return AGAIN(reseed);
 	case 14:
 		return signproto_get_done(in, NULL) && (signproto_put_done(w), true);
+	case 15:
+		return AGAIN(pin);
 	default:
 		return false;
 	}

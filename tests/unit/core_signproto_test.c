@@ -23,6 +23,7 @@ union message {
 	struct signproto_limits_set limits_set;
 	struct signproto_install install;
 	struct signproto_reseed reseed;
+	struct signproto_pin pin;
 	struct error failed;
 };
 
@@ -58,6 +59,8 @@ decode(uint16_t type, struct bytes p, union message *m, struct error *e)
 		return signproto_get_install(p, &m->install, e);
 	case SIGNPROTO_RESEED:
 		return signproto_get_reseed(p, &m->reseed, e);
+	case SIGNPROTO_PIN:
+		return signproto_get_pin(p, &m->pin, e);
 	case SIGNPROTO_DONE:
 		return signproto_get_done(p, e);
 	default:
@@ -76,7 +79,15 @@ static const struct signproto_status_ok status_ok = {
     .threads = 4,
     .signatures = 99,
     .since = 1795305600,
+    .access = SIGNPROTO_ACCESS_SESSION,
+    .start = "chancery-signer-start: 1\n",
+    .unlocked_by = "alice",
+    .unlocked_until = 1795305700,
+    .unlocked_idle_s = 60,
+    .signatures_left = 12,
 };
+/* Byte strings, which are compared by what they point to. */
+static const uint8_t start_signature[64] = {0x5a}, identity[44] = {0x30};
 static const struct signproto_sign sign = {
     .cka_id = {(const uint8_t *)"0123456789abcdef", 16},
     .sig_alg = 3,
@@ -104,6 +115,17 @@ static const struct signproto_limits_set limits_set = {
 static const struct signproto_install install = {
     .cka_id = {(const uint8_t *)"0123456789abcdef", 16}, .order = ORDER};
 static const struct signproto_reseed reseed = {.order = ORDER};
+static const struct signproto_pin pin = {.order = ORDER};
+
+static void
+put_status_ok(struct wire_writer *w)
+{
+	struct signproto_status_ok m = status_ok;
+
+	m.start_signature = (struct bytes){start_signature, sizeof start_signature};
+	m.identity = (struct bytes){identity, sizeof identity};
+	signproto_put_status_ok(w, &m);
+}
 
 static void
 encode(struct wire_writer *w, uint16_t type)
@@ -116,7 +138,7 @@ encode(struct wire_writer *w, uint16_t type)
 		signproto_put_status(w);
 		break;
 	case SIGNPROTO_STATUS_OK:
-		signproto_put_status_ok(w, &status_ok);
+		put_status_ok(w);
 		break;
 	case SIGNPROTO_KEY_GENERATE:
 		signproto_put_key_generate(w, &key_generate);
@@ -157,6 +179,9 @@ encode(struct wire_writer *w, uint16_t type)
 	case SIGNPROTO_RESEED:
 		signproto_put_reseed(w, &reseed);
 		break;
+	case SIGNPROTO_PIN:
+		signproto_put_pin(w, &pin);
+		break;
 	case SIGNPROTO_DONE:
 		signproto_put_done(w);
 		break;
@@ -181,6 +206,7 @@ static const uint16_t types[] = {
     SIGNPROTO_LIMITS_SET,
     SIGNPROTO_INSTALL,
     SIGNPROTO_RESEED,
+    SIGNPROTO_PIN,
     SIGNPROTO_DONE,
 };
 
@@ -209,6 +235,12 @@ round_trips(void **state)
 		assert_true(decode(types[i], (struct bytes){w.buf, w.len}, &m, &e));
 		switch (types[i]) {
 		case SIGNPROTO_STATUS_OK:
+			assert_int_equal(m.status_ok.start_signature.len, sizeof start_signature);
+			assert_memory_equal(
+			    m.status_ok.start_signature.p, start_signature, sizeof start_signature);
+			assert_int_equal(m.status_ok.identity.len, sizeof identity);
+			assert_memory_equal(m.status_ok.identity.p, identity, sizeof identity);
+			m.status_ok.start_signature = m.status_ok.identity = (struct bytes){0};
 			assert_memory_equal(&m.status_ok, &status_ok, sizeof status_ok);
 			break;
 		case SIGNPROTO_KEY_GENERATE:
@@ -237,6 +269,9 @@ round_trips(void **state)
 		case SIGNPROTO_INSTALL:
 			assert_int_equal(m.install.cka_id.len, 16);
 			assert_order(&m.install.order);
+			break;
+		case SIGNPROTO_PIN:
+			assert_order(&m.pin.order);
 			break;
 		case SIGNPROTO_RESEED:
 			assert_order(&m.reseed.order);
@@ -385,7 +420,7 @@ values_out_of_range_are_refused(void **state)
 	wire_writer_free(&w);
 
 	wire_writer_init(&w, WRITER_MAX);
-	bad.state = SIGNPROTO_CLOSED + 1;
+	bad.state = SIGNPROTO_BLOCKED + 1;
 	signproto_put_status_ok(&w, &bad);
 	assert_false(signproto_get_status_ok((struct bytes){w.buf, w.len}, &bad, NULL));
 	wire_writer_free(&w);

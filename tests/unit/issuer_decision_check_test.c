@@ -197,6 +197,8 @@ test_in_order(void **state)
 		struct statement out;
 		struct error e = ERROR_INIT;
 
+		if (statement_is_pin((enum statement_action)a))
+			continue;
 		make(&d, (enum statement_action)a);
 		if (a == STATEMENT_CA_CREATE)
 			d.row.ca_name = NULL; /* there is none yet */
@@ -205,6 +207,22 @@ test_in_order(void **state)
 		assert_string_equal(out.object, d.s.object);
 		sign(&d, "ed25519");
 		assert_ok(check(&d, &e), e);
+	}
+}
+
+/* A token's PIN is no business of the issuer's. */
+static void
+test_pin_is_no_decision(void **state)
+{
+	for (unsigned a = STATEMENT_PIN_UNLOCK; a <= STATEMENT_PIN_CLEAR; a++) {
+		struct decided d;
+
+		make(&d, STATEMENT_SIGNER_RESEED);
+		d.s.action = (enum statement_action)a;
+		d.s.expires = d.s.issued + 600;
+		d.row.action = statement_action_name(d.s.action);
+		sign(&d, "p256");
+		assert_refused(&d, ERROR_INPUT, "is for a signer, and no decision");
 	}
 }
 
@@ -289,6 +307,8 @@ test_roles(void **state)
 		struct decided d;
 		struct error e;
 
+		if (statement_is_pin((enum statement_action)a))
+			continue;
 		make(&d, (enum statement_action)a);
 		set(d.row.roles[0], "auditor");
 		set(d.row.roles[1], administrator[a] ? "manager" : "administrator");
@@ -700,6 +720,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_in_order),
+	    cmocka_unit_test(test_pin_is_no_decision),
 	    cmocka_unit_test(test_any_change),
 	    cmocka_unit_test(test_another_persons_key),
 	    cmocka_unit_test(test_credentials),

@@ -479,6 +479,7 @@ test_failures(void **state)
 	} cases[] = {
 	    {ERROR_UNAVAILABLE, ITEM_LATER},
 	    {ERROR_TIMEOUT, ITEM_LATER},
+	    {ERROR_LOCKED, ITEM_LATER},
 	    {ERROR_SYSTEM, ITEM_LATER},
 	    {ERROR_INPUT, ITEM_REFUSED},
 	    {ERROR_DENIED, ITEM_REFUSED},

@@ -81,6 +81,10 @@ sample(enum statement_action action)
 		s.has_body = true;
 		break;
 	case STATEMENT_SIGNER_RESEED:
+	case STATEMENT_PIN_UNLOCK:
+	case STATEMENT_PIN_OPERATE:
+	case STATEMENT_PIN_LOCK:
+	case STATEMENT_PIN_CLEAR:
 		s.ca[0] = '\0';
 		(void)snprintf(s.object, sizeof s.object, "%s", "main-1");
 		s.has_body = true;
@@ -370,6 +374,10 @@ static const struct change breaches[] = {
     {STATEMENT_SIGNER_RESEED, "x", NULL, NULL, -1, -1, -1, "'ca': must be '-'"},
     {STATEMENT_SIGNER_RESEED, NULL, "../main", NULL, -1, -1, -1, "must be a token's name"},
     {STATEMENT_SIGNER_RESEED, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
+    {STATEMENT_PIN_UNLOCK, "x", NULL, NULL, -1, -1, -1, "'ca': must be '-'"},
+    {STATEMENT_PIN_OPERATE, NULL, "../main", NULL, -1, -1, -1, "must be a token's name"},
+    {STATEMENT_PIN_LOCK, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
+    {STATEMENT_PIN_CLEAR, NULL, NULL, "because", -1, -1, -1, "'reason': must be '-'"},
 };
 
 static void
@@ -464,17 +472,20 @@ test_life_of_each_action(void **state)
 		struct statement s = sample((enum statement_action)a);
 		char text[STATEMENT_TEXT_MAX + 1];
 		struct error err = ERROR_INIT;
+		char words[64];
 		size_t len = 0;
+		int64_t life;
 
 		assert_int_equal(statement_is_ceremony(s.action), ceremony[a]);
-		assert_int_equal(statement_life_max(s.action), ceremony[a] ? 604800 : 900);
+		life = ceremony[a] ? 604800 : statement_is_pin(s.action) ? 600 : 900;
+		assert_int_equal(statement_life_max(s.action), life);
 		s.expires = s.issued + statement_life_max(s.action);
 		assert_true(statement_format(&s, text, &len, &err));
 		s.expires++;
 		assert_false(statement_format(&s, text, &len, &err));
 		assert_int_equal(err.code, ERROR_LIMIT);
-		assert_non_null(
-		    strstr(err.text, ceremony[a] ? "at most 604800 s" : "at most 900 s"));
+		(void)snprintf(words, sizeof words, "at most %lld s", (long long)life);
+		assert_non_null(strstr(err.text, words));
 	}
 	assert_false(statement_is_ceremony((enum statement_action)STATEMENT_ACTION_COUNT));
 }
