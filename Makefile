@@ -179,7 +179,7 @@ E2E         ?= tests/e2e
 # asked for, and fails on command; slow answers as late as a network HSM. They stay
 # loaded, so that what is counted is counted for the process.
 .PHONY: faults
-faults: $(BUILD)/faults/recorder.so $(BUILD)/faults/slow.so
+faults: $(BUILD)/faults/recorder.so $(BUILD)/faults/slow.so $(BUILD)/faults/witness.so
 $(BUILD)/faults/%.so: tests/faults/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -g $(WARN) -fPIC -shared -Wl,-z,nodelete $(PKG_CFLAGS) -o $@ $< -lcrypto -lpthread -ldl

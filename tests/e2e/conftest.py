@@ -221,3 +221,11 @@ def pytest_runtest_makereport(item, call):
             process = getattr(getattr(one, "daemon", one), "process", None)
             if hasattr(process, "log_tail") and not isinstance(one, Postgres):
                 report.sections.append((f"log of {name}", process.log_tail(120)))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests say in figures (record_property) is shown at the end."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(value)

@@ -22,6 +22,8 @@
  *                                        answer RV until the module is
  *                                        initialised anew: what SoftHSM does
  *                                        that met a half-written token
+ *                      sign die [N]      SIGKILL when the Nth signature of this
+ *                                        process was made, and is written down
  *                      CALL hang         that call never returns
  *                      CALL delay MS     that call takes so much longer
  *                      token-flags BITS  the token has these flags, too
@@ -30,6 +32,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,10 +50,12 @@ static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST faked;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long failed_count;
+static unsigned long until_death;
 static CK_RV spoilt; /* what a spoilt view of the token answers; 0: it is whole */
 
-/* Whether a call shall fail, and whether the real one is made all the same. */
-enum fault { FAULT_NONE, FAULT_INSTEAD, FAULT_AFTER };
+/* Whether a call shall fail, and whether the real one is made all the same; or
+ * the process dies of it. */
+enum fault { FAULT_NONE, FAULT_INSTEAD, FAULT_AFTER, FAULT_DIE };
 
 static void
 record(const char *call, CK_RV rv, const char *more)
@@ -90,6 +95,11 @@ match(const char *line, const char *call, CK_RV *rv)
 		return FAULT_NONE;
 	}
 	pthread_mutex_lock(&lock);
+	if (strcmp(what, "die") == 0) {
+		hit = ++until_death == (fields < 3 ? 1 : count);
+		pthread_mutex_unlock(&lock);
+		return hit ? FAULT_DIE : FAULT_NONE;
+	}
 	hit = fields < 3 || failed_count < count;
 	if (hit) {
 		*rv = strtoul(what, NULL, 16);
@@ -212,6 +222,7 @@ recorder_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG data_len, CK
 	const unsigned char *p = data;
 	size_t len = data_len;
 	char hex[2 * DATA_MAX + 1];
+	enum fault fault;
 	CK_RV rv;
 
 	if (len > DATA_MAX) {
@@ -222,10 +233,13 @@ recorder_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG data_len, CK
 	for (size_t i = 0; i < len; i++)
 		snprintf(hex + 2 * i, 3, "%02x", p[i]);
 	hex[2 * len] = '\0';
-	if (faulty("sign", &rv) == FAULT_NONE)
+	fault = faulty("sign", &rv);
+	if (fault == FAULT_NONE || fault == FAULT_DIE)
 		rv = real->C_Sign(session, data, data_len, signature, signature_len);
 	if (signature != NULL)
 		record("sign", rv, hex);
+	if (fault == FAULT_DIE)
+		raise(SIGKILL);
 	return rv;
 }
 

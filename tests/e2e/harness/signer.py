@@ -3,11 +3,12 @@ issuer: it speaks the signer's protocol itself (daemon/core/signproto.h)."""
 
 import hashlib
 import os
+import signal
 import socket
 import struct
 from types import SimpleNamespace
 
-from .chanceryd import program, write_yaml
+from .chanceryd import SANITIZER_ENVIRONMENT, program, write_yaml
 from .decisions import Key, Statement
 from .limits import body
 from .lone_issuer import CONTROL_DRAIN, CONTROL_SIGNER_CHANNEL, Child
@@ -55,16 +56,18 @@ class Order:
 class Signer:
     """One signer for the token; ask() and the methods below it play the issuer."""
 
-    def __init__(self, directory, token, signer_id=1):
-        self.directory, self.token = directory, token
+    def __init__(self, directory, token, signer_id=1, preload=None):
+        """preload: a shared library of tests/faults that looks on."""
+        self.directory, self.token, self.preload = directory, token, preload
         self.state_dir = os.path.join(directory, "state")
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
-        self.config = os.path.join(directory, "signer.yaml")
+        self.config = self.config_path = os.path.join(directory, "signer.yaml")
         write_yaml(self.config, {
             "state_dir": self.state_dir,
             "database": {"owner": "x", "issuer": "x", "front": "x"},
             "tokens": [{"name": "main", "module": token.module, "select": {"label": token.label},
-                        "pin_file": token.pin_file, "threads": 2, "environment": dict(token.environment)}],
+                        "pin_file": token.pin_file, "threads": 2, "environment": dict(token.environment),
+                        "writable": token.writable}],
             "front": {"unix": {"path": os.path.join(directory, "api.sock")}},
             "issuer": {"signer_id": signer_id, "credentials_dir": directory},
         }, 0o600)
@@ -74,10 +77,17 @@ class Signer:
     def start(self):
         argv = [program("chancery-signer"), "--config", self.config, "--token", "main"]
         self.process = Child("signer", argv, os.path.join(self.directory, "signer.log"),
-                             self.token.environment).start()
+                             self.environment()).start()
         self.give_channel()
         self.process.wait_ready()
         return self
+
+    def environment(self):
+        made = dict(self.token.environment)
+        if self.preload:
+            options = SANITIZER_ENVIRONMENT.get("ASAN_OPTIONS", "")
+            made |= {"LD_PRELOAD": self.preload, "ASAN_OPTIONS": f"{options}:verify_asan_link_order=0"}
+        return made
 
     def give_channel(self):
         """A fresh channel, as after the issuer was restarted."""
@@ -98,6 +108,20 @@ class Signer:
         self.channel.close()
         assert not SANITIZER.search(self.process.log()), self.process.log_tail(200)
 
+    def wait_death(self):
+        """It was killed: the answers that had left before. [(kind, request, payload)]"""
+        answers = []
+        try:
+            while True:
+                answers.append(self.receive())
+        except (ConnectionError, ConnectionResetError):
+            pass
+        assert self.process.wait() == -signal.SIGKILL, self.process.log_tail()
+        self.process.kill()
+        self.channel.close()
+        self.channel = None
+        return answers
+
     # ---- frames
 
     def send(self, kind, payload=b"", request=None):
@@ -106,6 +130,14 @@ class Signer:
             request = self.last
         self.channel.sendall(struct.pack(">IHHQ", len(payload), kind, 0, request) + payload)
         return request
+
+    def send_all(self, kind, payloads):
+        """At once: the signer may die of the first one. Returns the requests' numbers."""
+        requests = [self.last + 1 + n for n in range(len(payloads))]
+        self.last += len(payloads)
+        self.channel.sendall(b"".join(struct.pack(">IHHQ", len(payload), kind, 0, request) + payload
+                                      for request, payload in zip(requests, payloads)))
+        return requests
 
     def _octets(self, count):
         data = b""
