@@ -519,6 +519,8 @@ CREATE INDEX ON revocation_event (scope_id, seq) INCLUDE (serial);
 -- The history of each serial, for the gate of CRLs: read without the table.
 CREATE INDEX revocation_history ON revocation_event (scope_id, serial, seq DESC)
     INCLUDE (kind, reason, revoked_at, invalidity_date);
+-- A key in strange hands makes every CRL without it worthless, also one that waits.
+CREATE INDEX revocation_compromise ON revocation_event (scope_id, seq) WHERE kind = 'revoke' AND reason IN (1, 2);
 
 -- What stands now: narrow, one row for each certificate that is revoked or on
 -- hold; a release deletes it. seq is the event that last changed it.
@@ -577,15 +579,17 @@ CREATE TABLE crl (
     tbs_sha256   bytea,                     -- committed before the token is asked
     artifact_id  bigint REFERENCES artifact,
     decision_id  bigint REFERENCES decision,
-    state        text NOT NULL CHECK (state IN ('building', 'signing', 'issued', 'burnt')),
+    state        text NOT NULL CHECK (state IN ('building', 'signing', 'awaiting-pin', 'issued', 'burnt')),
     epoch        int NOT NULL DEFAULT 0,
     lease_until  timestamptz,
+    stale_at     timestamptz,               -- waits for a PIN: from then on another is made instead
     created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     issued_at    timestamptz,
     CHECK (delta = (base_id IS NOT NULL)),
     UNIQUE (scope_id, number, delta)        -- a number serves one complete and one delta CRL
 );
-CREATE UNIQUE INDEX crl_one_open ON crl (scope_id) WHERE state IN ('building', 'signing');
+CREATE UNIQUE INDEX crl_one_open ON crl (scope_id) WHERE state IN ('building', 'signing', 'awaiting-pin');
+CREATE INDEX crl_awaiting_pin ON crl (decision_id) WHERE state = 'awaiting-pin';
 CREATE INDEX crl_newest ON crl (scope_id, delta, number DESC) WHERE state = 'issued';
 
 -- ------------------------------------------------------------- publication

@@ -349,13 +349,28 @@ END $$;
 
 -- ------------------------------------------------------ looking, withdrawing
 
+-- The reason that an open request has, or else what all requests of its CA wait for
+-- while no signer of the CA's token signs: an operator's PIN, the token.
+CREATE FUNCTION why_it_waits(p_state text, p_reason text, p_ca bigint) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    IF p_reason IS NOT NULL OR p_state NOT IN ('submitted', 'approved') THEN
+        RETURN p_reason;
+    END IF;
+    RETURN (SELECT format('token "%s": %s', t.token, (array_agg(t.sentence ORDER BY t.signer_id))[1])
+        FROM (SELECT g.token_key_id FROM generation g WHERE g.ca_id = p_ca ORDER BY g.certificate_index DESC LIMIT 1) g
+        JOIN token_key k ON k.id = g.token_key_id JOIN token_status t ON t.token = k.token
+        WHERE t.reported_at > clock_timestamp() - interval '1 minute'
+        GROUP BY t.token HAVING bool_and(t.state <> 'ready'));
+END $$;
+
 -- certificate is DER; chain holds the certificates of its issuers, nearest
 -- first, root last.
 CREATE FUNCTION chancery.request_status(request uuid)
 RETURNS TABLE (state text, reason text, certificate bytea, chain bytea[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 BEGIN
-    RETURN QUERY SELECT r.state, r.reason, c.der,
+    RETURN QUERY SELECT r.state, why_it_waits(r.state, r.reason, r.ca_id), c.der,
         CASE WHEN c.id IS NOT NULL THEN g.certificate || g.chain END
     FROM chancery_store.request r
     LEFT JOIN chancery_store.certificate c ON c.id = r.certificate_id
@@ -763,7 +778,7 @@ END $$;
 
 -- Defaults keep EXECUTE from PUBLIC. The functions that others call run as
 -- chancery_api, which needs those that they are made of.
-GRANT EXECUTE ON FUNCTION csr_to_der, hint_wanted, new_public_id, check_attributes, find_order, refuse_order,
+GRANT EXECUTE ON FUNCTION why_it_waits, csr_to_der, hint_wanted, new_public_id, check_attributes, find_order, refuse_order,
     enqueue_requests, enqueue_request, payloads, repeated_requests, withdraw TO chancery_api;
 GRANT SELECT ON SEQUENCE issuer_looks_at TO chancery_api;
 GRANT UPDATE ON SEQUENCE issuer_looks_at TO chancery_issuer;

@@ -77,9 +77,17 @@ $$;
 
 -- --------------------------------------------------------------- the calendar
 
+-- Whether a CRL that waits for a PIN is to be made anew: it waited for a part of its
+-- life, or a key compromise became known that it does not show.
+CREATE FUNCTION crl_is_stale(c crl) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT c.stale_at <= clock_timestamp() OR EXISTS (SELECT FROM revocation_event e
+        WHERE e.scope_id = c.scope_id AND e.seq > c.upto_seq AND e.kind = 'revoke' AND e.reason IN (1, 2))
+$$;
+
 -- Scopes whose calendar is due, or whose CRL was left behind by an issuer that
 -- died, without those in p_not, which the caller cannot serve now. A scope on
--- which somebody works is left out.
+-- which somebody works is left out, and one whose CRL waits for a PIN until that
+-- CRL has become stale.
 CREATE FUNCTION due_scopes(p_limit int, p_not bigint[])
 RETURNS TABLE (scope_id bigint, ca_id bigint, delta boolean)
 LANGUAGE sql AS $$
@@ -94,9 +102,12 @@ LANGUAGE sql AS $$
             UNION ALL
             SELECT id FROM crl_scope WHERE wanted_at <= clock_timestamp()
             UNION ALL
-            SELECT c.scope_id FROM crl c WHERE c.state IN ('building', 'signing') AND c.lease_until < clock_timestamp())
-        AND NOT EXISTS (SELECT FROM crl c WHERE c.scope_id = s.id AND c.state IN ('building', 'signing')
-                            AND c.lease_until >= clock_timestamp())
+            SELECT c.scope_id FROM crl c WHERE c.state IN ('building', 'signing') AND c.lease_until < clock_timestamp()
+            UNION ALL
+            SELECT c.scope_id FROM crl c WHERE c.state = 'awaiting-pin' AND crl_is_stale(c))
+        AND NOT EXISTS (SELECT FROM crl c WHERE c.scope_id = s.id
+                            AND (c.state IN ('building', 'signing') AND c.lease_until >= clock_timestamp()
+                                OR c.state = 'awaiting-pin' AND NOT crl_is_stale(c)))
         AND s.id <> ALL (p_not)
     ORDER BY least(s.next_full_at, s.next_delta_at, s.wanted_at) NULLS LAST LIMIT p_limit
 $$;
@@ -199,7 +210,7 @@ END $$;
 CREATE FUNCTION burn_crl(p_crl bigint, p_epoch int, p_reason text, p_final boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    c crl := hold_crl(p_crl, p_epoch, ARRAY['building', 'signing']);
+    c crl := hold_crl(p_crl, p_epoch, ARRAY['building', 'signing', 'awaiting-pin']);
 BEGIN
     IF c.id IS NULL THEN
         RETURN;
@@ -215,6 +226,13 @@ BEGIN
     SELECT 'issuer', 'crl.burnt', a.name, jsonb_build_object('number', c.number, 'delta', c.delta, 'reason', p_reason)
     FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE s.id = c.scope_id;
 END $$;
+
+-- An order displaces what the calendar made and nobody signed, if it is of the same
+-- kind and has more to show.
+CREATE FUNCTION crl_is_displaced(c crl, p_decision bigint, p_delta boolean) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT p_decision IS NOT NULL AND c.decision_id IS NULL AND c.delta = p_delta
+        AND EXISTS (SELECT FROM revocation_event e WHERE e.scope_id = c.scope_id AND e.seq > c.upto_seq)
+$$;
 
 -- Begins a CRL, or takes over one that was left behind. Returns no row when
 -- another issuer works on the scope, when the calendar is not due and no CRL
@@ -237,9 +255,10 @@ BEGIN
     SELECT * INTO s FROM crl_scope WHERE id = p_scope FOR NO KEY UPDATE;
     v_this := date_trunc('second', clock_timestamp());
     v_due := coalesce(CASE WHEN p_delta THEN s.next_delta_at ELSE s.next_full_at END, 'infinity') <= clock_timestamp();
-    SELECT * INTO c FROM crl WHERE scope_id = p_scope AND state IN ('building', 'signing') FOR UPDATE;
+    SELECT * INTO c FROM crl WHERE scope_id = p_scope AND state IN ('building', 'signing', 'awaiting-pin') FOR UPDATE;
     IF c.id IS NOT NULL THEN
-        IF c.lease_until >= clock_timestamp() THEN
+        IF c.lease_until >= clock_timestamp() OR c.state = 'awaiting-pin' AND NOT crl_is_stale(c)
+                AND NOT crl_is_displaced(c, p_decision, p_delta) THEN
             RETURN;
         END IF;
         IF c.state = 'signing' AND c.next_update > clock_timestamp() THEN
@@ -250,6 +269,7 @@ BEGIN
             RETURN;
         END IF;
         PERFORM burn_crl(c.id, c.epoch, CASE c.state WHEN 'signing' THEN 'its nextUpdate passed before it was signed'
+            WHEN 'awaiting-pin' THEN 'it waited for a PIN while something happened that it does not show, or for too long'
             ELSE 'the issuer that built it is gone' END, false);
     END IF;
     IF ca_ends(p_scope) <= v_this THEN
@@ -373,6 +393,8 @@ GRANT EXECUTE ON FUNCTION
     crl_delta_entries,
     crl_complete_expected,
     crl_delta_expected,
+    crl_is_stale,
+    crl_is_displaced,
     due_scopes,
     crl_job_of,
     ca_ends,

@@ -102,6 +102,9 @@ BEGIN
         'cas', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (SELECT state, count(*) n FROM ca GROUP BY 1) s),
         'open_requests', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (
             SELECT state, count(*) n FROM request_queue GROUP BY 1) s),
+        'waiting_for_pin', (SELECT count(*) FROM request_queue WHERE state = 'awaiting-pin')
+            + (SELECT count(*) FROM crl WHERE state = 'awaiting-pin')
+            + (SELECT count(*) FROM decision d WHERE d.state IN ('queued', 'working') AND d.retry_at = 'infinity'),
         'open_decisions', (SELECT count(*) FROM decision WHERE state IN ('queued', 'working')),
         'collecting_decisions', (SELECT count(*) FROM decision WHERE state = 'collecting'),
         'unpublished', (SELECT count(*) FROM publication WHERE state <> 'done'),
@@ -285,7 +288,7 @@ CREATE FUNCTION request_json(r request, p_detail boolean) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     SELECT jsonb_build_object('id', r.public_id, 'ca', a.name, 'template', t.name || '/' || v.version,
         'state', r.state, 'final', (SELECT s.final FROM request_state s WHERE s.name = r.state),
-        'reason', r.reason, 'submitter', r.submitter,
+        'reason', why_it_waits(r.state, r.reason, r.ca_id), 'submitter', r.submitter,
         'submitted_at', api_time(r.submitted_at), 'changed_at', api_time(r.changed_at),
         -- What was issued without a decision has no summary: its certificate says it.
         'subject', coalesce(m.subject, c.subject), 'names', to_jsonb(coalesce(m.names, c.names)),
@@ -746,6 +749,12 @@ EXCEPTION WHEN unique_violation THEN
     RETURN NULL;
 END $$;
 
+-- It, or the CRL that it ordered, goes on when somebody has entered a PIN.
+CREATE FUNCTION waits_for_pin(d decision) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT d.state = 'queued' AND coalesce(d.retry_at = 'infinity', false)
+        OR d.state = 'working' AND EXISTS (SELECT FROM crl c WHERE c.decision_id = d.id AND c.state = 'awaiting-pin')
+$$;
+
 -- Which of these need no more waiting: one look for all who wait.
 CREATE FUNCTION chancery.api_settled(p_requests text[], p_decisions text[]) RETURNS text[]
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
@@ -760,7 +769,7 @@ BEGIN
                 AND q.state IN ('submitted', 'approved', 'claimed', 'signing'))
         UNION ALL
         SELECT d.public_id::text FROM decision d WHERE d.public_id = ANY (v_decisions)
-            AND d.state NOT IN ('queued', 'working')) s);
+            AND (d.state NOT IN ('queued', 'working') OR waits_for_pin(d))) s);
 END $$;
 
 -- ------------------------------------------------------------ publications
@@ -879,7 +888,7 @@ $$;
 GRANT EXECUTE ON FUNCTION api_time, api_pem, api_fail, api_uuid, api_limit, crl_reason_word, api_caller, api_reader,
     ca_json, api_find_ca, request_json, api_find_request, api_request_page, certificate_chain_pem, certificate_json,
     api_find_certificate, decide_on_request, decide_on_certificate, decide_on_ca, decide_credential, decide_check,
-    decide_repeated TO chancery_api;
+    decide_repeated, waits_for_pin TO chancery_api;
 
 DO $$
 DECLARE

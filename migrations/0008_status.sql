@@ -16,6 +16,14 @@ CREATE TABLE token_status (
     since       timestamptz NOT NULL,    -- in this state
     journal     text,                    -- a sentence about the signer's journal
     challenge   text,                    -- of that journal, for a reseed
+    access      text,                    -- auto, session, operation
+    instance    text,                    -- of this start, where a person gives the PIN; with what it announces:
+    announced   text,
+    announced_signature bytea,
+    identity    bytea,                   -- the SubjectPublicKeyInfo that verifies it
+    unlocked_by text,                    -- session: while unlocked
+    unlocked_until timestamptz,
+    signatures_left bigint,
     reported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (signer_id, token)
 ) WITH (fillfactor = 50);
@@ -23,24 +31,28 @@ CREATE TABLE token_status (
 GRANT SELECT ON token_status TO chancery_api, chancery_issuer;
 GRANT INSERT, UPDATE ON token_status TO chancery_issuer;
 
+-- A signer that is not there cannot say since when.
 CREATE FUNCTION report_token(p_signer_id int, p_token text, p_state text, p_sentence text, p_label text,
     p_serial text, p_model text, p_threads int, p_signatures bigint, p_since timestamptz, p_journal text DEFAULT NULL,
-    p_challenge text DEFAULT NULL) RETURNS void
+    p_challenge text DEFAULT NULL, p_access text DEFAULT NULL, p_instance text DEFAULT NULL, p_announced text DEFAULT NULL,
+    p_announced_signature bytea DEFAULT NULL, p_identity bytea DEFAULT NULL, p_unlocked_by text DEFAULT NULL,
+    p_unlocked_until timestamptz DEFAULT NULL, p_signatures_left bigint DEFAULT NULL) RETURNS void
 LANGUAGE sql AS $$
     INSERT INTO token_status (signer_id, token, state, sentence, label, serial, model, threads, signatures, since, journal,
-        challenge)
+        challenge, access, instance, announced, announced_signature, identity, unlocked_by, unlocked_until, signatures_left)
     VALUES (p_signer_id, p_token, p_state, p_sentence, p_label, p_serial, p_model, p_threads, p_signatures, p_since,
-        p_journal, p_challenge)
+        p_journal, p_challenge, p_access, p_instance, p_announced, p_announced_signature, p_identity, p_unlocked_by,
+        p_unlocked_until, p_signatures_left)
     ON CONFLICT (signer_id, token) DO UPDATE SET state = p_state, sentence = p_sentence, label = p_label,
         serial = p_serial, model = p_model, threads = p_threads, signatures = p_signatures, journal = p_journal,
-        challenge = p_challenge,
-        -- A signer that is not there cannot say since when.
+        challenge = p_challenge, access = p_access, instance = p_instance, announced = p_announced,
+        announced_signature = p_announced_signature, identity = p_identity, unlocked_by = p_unlocked_by,
+        unlocked_until = p_unlocked_until, signatures_left = p_signatures_left,
         since = CASE WHEN token_status.state = p_state AND p_state = 'no-signer' THEN token_status.since
             ELSE p_since END,
         reported_at = clock_timestamp()
 $$;
-GRANT EXECUTE ON FUNCTION report_token(int, text, text, text, text, text, text, int, bigint, timestamptz, text, text)
-    TO chancery_issuer;
+GRANT EXECUTE ON FUNCTION report_token TO chancery_issuer;
 
 -- stale: the issuer has not reported for a minute, so nobody knows.
 CREATE FUNCTION chancery.api_tokens(p_identity text) RETURNS jsonb
@@ -51,6 +63,10 @@ BEGIN
         SELECT jsonb_agg(jsonb_build_object('signer_id', signer_id, 'token', token, 'state', state,
             'sentence', sentence, 'label', label, 'serial', serial, 'model', model, 'threads', threads,
             'signatures', signatures, 'since', api_time(since), 'journal', journal, 'challenge', challenge,
+            'access', access, 'start', announced,
+            'start_signature', replace(encode(announced_signature, 'base64'), E'\n', ''),
+            'identity', replace(encode(identity, 'base64'), E'\n', ''), 'unlocked_by', unlocked_by,
+            'unlocked_until', api_time(unlocked_until), 'signatures_left', signatures_left,
             'reported_at', api_time(reported_at), 'stale', reported_at < clock_timestamp() - interval '1 minute') ORDER BY token, signer_id)
         FROM token_status), '[]'::jsonb));
 END $$;

@@ -155,7 +155,7 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
             'ca', nullif(limits_line(d.statement, 'ca'), '-'), 'object', limits_line(d.statement, 'object'),
             'operator', (SELECT p.name FROM credential c JOIN person p ON p.id = c.person_id WHERE c.id = d.credential_id),
             'received_via', d.received_via, 'received_at', api_time(d.received_at), 'applied_at', api_time(d.applied_at),
-            'expires_at', api_time(d.expires_at), 'needs', ceremony_needs(d))
+            'expires_at', api_time(d.expires_at), 'needs', ceremony_needs(d), 'waits_for_pin', waits_for_pin(d))
         || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
             'statement', d.statement, 'body', d.body, 'result', d.result, 'signatures', ceremony_signatures(d),
             'request', (SELECT r.public_id FROM request_record r WHERE r.id = d.request_id),
