@@ -10,7 +10,7 @@ static const struct db_statement claim_statement = {
     .name = "publish_claim",
     .sql = "SELECT publication_id, epoch, attempts, lease_ms, target_id, target, kind, artifact,"
 	   " write_url, read_url, credential, bind_dn, tls, auth, webdav, artifact_id, size,"
-	   " sha256, companions"
+	   " sha256, issuer, companions"
 	   " FROM chancery_store.claim_publications("
 	   "$1::int, $2::int, $3::int, $4::int, $5::bigint[])",
     .nparams = 5,
@@ -64,7 +64,8 @@ read_claim(struct db_result *r, size_t row, struct db_publish_claim *c)
 	c->artifact_id = db_get_int64(r, row, 15);
 	c->size = db_get_int64(r, row, 16);
 	c->sha256 = db_get_bytes(r, row, 17);
-	c->companions = db_get_array(r, row, 18);
+	c->issuer = db_get_bytes(r, row, 18);
+	c->companions = db_get_array(r, row, 19);
 }
 
 static void

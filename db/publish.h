@@ -33,6 +33,7 @@ struct db_publish_claim {
 	int64_t artifact_id;
 	int64_t size;
 	struct bytes sha256;
+	struct bytes issuer;	    /* DER of the certificate whose key signs the CRLs, or empty */
 	struct db_array companions; /* of DER certificates */
 };
 

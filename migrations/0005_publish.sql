@@ -62,13 +62,14 @@ $$;
 -- Up to p_limit publications that are due, at most p_retries of them such that
 -- failed before, and at most one for each target, whoever works on it; none for
 -- the targets in p_busy, where a courier of the caller's still hangs. The lease
--- is p_lease_s, and two seconds more for each MiB. companions: DER of the CA's
--- other certificates that have not ended, for a directory's cACertificate.
+-- is p_lease_s, and two seconds more for each MiB. issuer: DER of a certificate of
+-- the key that signs the CRLs of this scope. companions: DER of the CA's other
+-- certificates that have not ended, for a directory's cACertificate.
 CREATE FUNCTION claim_publications(p_holder int, p_limit int, p_retries int, p_lease_s int, p_busy bigint[])
 RETURNS TABLE (publication_id bigint, epoch int, attempts int, lease_ms bigint, target_id bigint,
     target text, kind text, artifact text, write_url text, read_url text, credential text,
     bind_dn text, tls text, auth text, webdav boolean, artifact_id bigint, size bigint,
-    sha256 bytea, companions bytea[])
+    sha256 bytea, issuer bytea, companions bytea[])
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -109,6 +110,10 @@ BEGIN
                 coalesce(t.options->>'tls', 'none'), coalesce(t.options->>'auth', 'basic'),
                 coalesce((t.options->>'webdav')::boolean, false),
                 a.id, a.size, a.sha256,
+                coalesce((SELECT g.certificate FROM crl_scope s JOIN generation g
+                        ON g.ca_id = s.ca_id AND g.token_key_id = s.token_key_id
+                    WHERE s.id = a.scope_id AND g.certificate IS NOT NULL
+                    ORDER BY g.certificate_index DESC LIMIT 1), ''),
                 CASE WHEN t.kind = 'ldap' AND a.kind = 'ca-certificate' THEN
                     ARRAY(SELECT g.certificate FROM generation g
                           WHERE g.ca_id = a.ca_id AND g.certificate IS NOT NULL

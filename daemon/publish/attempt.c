@@ -39,7 +39,7 @@ struct attempt {
 	bool retry;
 	int64_t deadline_ms, started_ms;
 	struct publish_job job;
-	uint8_t *companions; /* owned octets that the job's companions point to */
+	uint8_t *companions; /* owned octets that the job's issuer and companions point to */
 	struct spool_ticket *ticket;
 	struct event *timer; /* the deadline; or the turn of the loop in which it ends */
 	struct event *exit;  /* on pidfd */
@@ -297,11 +297,15 @@ copy_text(char *out, size_t size, const char *text, const char *what, struct err
 
 /* The octets are copied: the claim's are gone soon. */
 static bool
-copy_companions(struct attempt *a, const struct db_publish_claim *c, struct error *err)
+copy_certificates(struct attempt *a, const struct db_publish_claim *c, struct error *err)
 {
 	struct db_array left = c->companions;
 	struct bytes der;
-	size_t total = 0, used = 0;
+	size_t total = c->issuer.len, used = 0;
+
+	if (c->issuer.len > PUBLISH_COMPANION_MAX)
+		return error_set(err, ERROR_LIMIT, "the CA's certificate is longer than %d octets",
+		    PUBLISH_COMPANION_MAX);
 
 	while (db_array_next(&left, &der)) {
 		if (der.len > PUBLISH_COMPANION_MAX ||
@@ -313,6 +317,11 @@ copy_companions(struct attempt *a, const struct db_publish_claim *c, struct erro
 	}
 	if ((a->companions = malloc(total + 1)) == NULL)
 		return error_set_errno(err, ERROR_SYSTEM, "memory for CA certificates");
+	if (c->issuer.len > 0) {
+		memcpy(a->companions, c->issuer.p, c->issuer.len);
+		a->job.issuer = (struct bytes){a->companions, c->issuer.len};
+		used = c->issuer.len;
+	}
 	left = c->companions;
 	for (size_t i = 0; db_array_next(&left, &der); i++) {
 		memcpy(a->companions + used, der.p, der.len);
@@ -375,7 +384,7 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	job->look_first = a->retry;
 	job->size = (uint64_t)c->size;
 	memcpy(job->sha256, c->sha256.p, PUBLISH_SHA256_LEN);
-	return copy_companions(a, c, err);
+	return copy_certificates(a, c, err);
 }
 
 struct attempt *

@@ -17,7 +17,10 @@
 #include "daemon/core/log.h"
 #include "daemon/publish/confine.h"
 #include "daemon/publish/readback.h"
+#include "daemon/publish/standing.h"
 #include "daemon/publish/target.h"
+
+#define ROUNDS_MAX 3 /* of looking and writing */
 
 static int64_t
 now_ms(void)
@@ -71,11 +74,35 @@ check_artifact(const struct target_work *work, struct error *err)
 	return true;
 }
 
+/* Looks and writes; once more where somebody else wrote between the two. A server
+ * that refuses again what it has just shown cannot do conditions. True: what
+ * stands there now is to be read back. */
+static bool
+look_and_put(const struct target_work *work, bool *kept, struct publish_result *result)
+{
+	enum standing standing;
+
+	for (int round = 0;; round++) {
+		work->seen->plain = round == ROUNDS_MAX - 1;
+		if (!standing_look(work, &standing, result, &result->error))
+			return false;
+		*kept = standing == STANDING_NEWER;
+		if (standing != STANDING_FREE)
+			return true;
+		if (target_driver_of(work->job->kind)->put(work, &result->error))
+			return true;
+		if (result->error.code != ERROR_CONFLICT || work->seen->plain)
+			return false;
+		error_clear(&result->error);
+	}
+}
+
 /* Writes and reads back, or only finds that all is well already. */
 static void
 deliver(const struct target_work *work, struct publish_result *result)
 {
 	struct error ignored = ERROR_INIT;
+	bool kept = false;
 
 	if (!check_artifact(work, &result->error))
 		goto failed;
@@ -84,8 +111,10 @@ deliver(const struct target_work *work, struct publish_result *result)
 			return;
 		memset(result, 0, sizeof *result);
 	}
-	if (!target_driver_of(work->job->kind)->put(work, &result->error))
+	if (!look_and_put(work, &kept, result))
 		goto failed;
+	if (kept)
+		return;
 	if (!readback_compare(work, result, &result->error))
 		goto failed;
 	return;
@@ -111,6 +140,7 @@ courier_main(void)
 {
 	struct publish_result *result = calloc(1, sizeof *result);
 	struct publish_job *job = calloc(1, sizeof *job);
+	struct target_seen seen = {0};
 	struct error err = ERROR_INIT;
 	uint8_t *frame = NULL;
 	size_t len = 0;
@@ -132,7 +162,7 @@ courier_main(void)
 		error_set(&err, ERROR_SYSTEM, "libcurl does not start");
 		goto out;
 	}
-	deliver(&(struct target_work){job, artifact_fd, now_ms() + job->timeout_ms}, result);
+	deliver(&(struct target_work){job, artifact_fd, now_ms() + job->timeout_ms, &seen}, result);
 	curl_global_cleanup();
 	if (!answer(result, &err))
 		goto out;

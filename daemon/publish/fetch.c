@@ -37,30 +37,55 @@ end_value(struct flow *f, bool *enough)
 	return f->sink->end(enough, f->sink->arg, &f->error);
 }
 
+/* Why the sink took no more comes before what became of the transfer. */
 static bool
-read_file(const struct target_work *work, struct flow *f, struct error *err)
+settle(const struct flow *f, bool ok, struct error *err)
 {
-	char path[PUBLISH_URL_MAX], buf[READ_BUFFER];
+	if (!ok && error_is_set(&f->error))
+		*err = f->error;
+	return ok;
+}
+
+static bool
+read_path(const char *path, struct flow *f, struct error *err)
+{
+	char buf[READ_BUFFER];
 	bool ok = true;
 	ssize_t n;
 	int fd;
 
-	if (!file_place_parse(work->job->read_url, path, sizeof path, err))
-		return false;
 	/* O_NONBLOCK: somebody's FIFO must not hold us up. */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return error_set_errno(err, ERROR_NOT_FOUND, "reading back %s", path);
+		return error_set_errno(
+		    err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_UNAVAILABLE, "reading %s", path);
 	while (ok && (n = read(fd, buf, sizeof buf)) != 0) {
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			ok = error_set_errno(err, ERROR_SYSTEM, "reading back %s", path);
+			ok = error_set_errno(err, ERROR_SYSTEM, "reading %s", path);
 		else
 			ok = give(f, buf, (size_t)n);
 	}
 	(void)close(fd);
 	return ok && end_value(f, &(bool){false});
+}
+
+bool
+fetch_file(const char *path, uint64_t max, const struct fetch_sink *sink, struct error *err)
+{
+	struct flow f = {.url = path, .sink = sink, .max = max};
+
+	return settle(&f, read_path(path, &f, err), err);
+}
+
+static bool
+read_file(const struct target_work *work, struct flow *f, struct error *err)
+{
+	char path[PUBLISH_URL_MAX];
+
+	return file_place_parse(work->job->read_url, path, sizeof path, err) &&
+	       read_path(path, f, err);
 }
 
 static size_t
@@ -86,6 +111,15 @@ get(CURL *c, const char *url, struct flow *f, const char *text, struct error *er
 	if (curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK)
 		return error_set(err, ERROR_INTERNAL, "GET %s: no status", url);
 	return http_status_ok(err, "GET", url, status) && end_value(f, &(bool){false});
+}
+
+bool
+fetch_http(CURL *c, const char *url, const char *text, uint64_t max, const struct fetch_sink *sink,
+    struct error *err)
+{
+	struct flow f = {.url = url, .sink = sink, .max = max};
+
+	return settle(&f, get(c, url, &f, text, err), err);
 }
 
 static bool
@@ -152,6 +186,15 @@ out:
 	return ok;
 }
 
+bool
+fetch_ldap(const struct target_work *work, LDAP *ld, const struct ldap_place *place, uint64_t max,
+    const struct fetch_sink *sink, struct error *err)
+{
+	struct flow f = {.url = place->dn, .sink = sink, .max = max};
+
+	return settle(&f, read_values(work, ld, place, &f, err), err);
+}
+
 static bool
 read_ldap(const struct target_work *work, struct flow *f, struct error *err)
 {
@@ -188,7 +231,5 @@ fetch_read(
 		ok = read_http(work, &f, err);
 	else
 		ok = read_file(work, &f, err);
-	if (!ok && error_is_set(&f.error))
-		*err = f.error;
-	return ok;
+	return settle(&f, ok, err);
 }

@@ -189,6 +189,9 @@ http_status_ok(struct error *err, const char *verb, const char *url, long status
 	} else if (status == 405 || status == 501) {
 		advice = ": the server does not take this method; allow it there";
 		code = ERROR_DENIED;
+	} else if (status == 412) {
+		advice = ": something else was written there meanwhile";
+		code = ERROR_CONFLICT;
 	} else if (status == 413) {
 		advice = ": too large for the server; raise its limit of request bodies";
 		code = ERROR_LIMIT;

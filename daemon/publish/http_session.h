@@ -17,7 +17,7 @@
 #include "daemon/publish/job.h"
 #include "daemon/publish/target.h"
 
-#define HTTP_ANSWER_MAX 65536 /* octets of a PUT's or MOVE's answer */
+#define HTTP_REPLY_MAX 65536 /* octets of a PUT's or MOVE's answer */
 
 struct http_place {
 	bool tls;

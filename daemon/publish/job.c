@@ -87,6 +87,7 @@ publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 	wire_put_u32(w, job->timeout_ms);
 	wire_put_u64(w, job->size);
 	wire_put_bytes(w, job->sha256, sizeof job->sha256);
+	wire_put_bytes(w, job->issuer.p, job->issuer.len);
 	wire_put_u16(w, (uint16_t)job->companion_count);
 	for (size_t i = 0; i < job->companion_count; i++)
 		wire_put_bytes(w, job->companions[i].p, job->companions[i].len);
@@ -140,6 +141,7 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	job->timeout_ms = wire_get_u32(&r);
 	job->size = wire_get_u64(&r);
 	get_sha256(&r, job->sha256);
+	job->issuer = wire_get_bytes(&r, PUBLISH_COMPANION_MAX);
 	job->companion_count = wire_get_u16(&r);
 	if (job->companion_count > PUBLISH_COMPANIONS_MAX)
 		r.failed = true;

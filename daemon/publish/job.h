@@ -66,8 +66,10 @@ struct publish_job {
 	uint32_t timeout_ms; /* for everything together */
 	uint64_t size;	     /* of the artifact */
 	uint8_t sha256[PUBLISH_SHA256_LEN];
+	struct bytes issuer; /* DER of the certificate whose key signs the CRLs; empty: unknown */
 	/* DER of the CA's other unexpired certificates, which stay in a directory's
-	 * cACertificate beside this one. After decoding they point into the frame. */
+	 * cACertificate beside this one. After decoding they and issuer point into the
+	 * frame. */
 	size_t companion_count;
 	struct bytes companions[PUBLISH_COMPANIONS_MAX];
 };

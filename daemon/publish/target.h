@@ -15,19 +15,36 @@
 #include "daemon/publish/job.h"
 
 #define TARGET_CONNECT_TIMEOUT_MS 10000
+#define TARGET_ETAG_MAX 256
+
+/* What the last look at the write place found, for a write that counts only if
+ * that still stands there. */
+struct target_seen {
+	bool absent;		    /* nothing stands there */
+	char etag[TARGET_ETAG_MAX]; /* strong (RFC 9110 8.8.1), or "" */
+	bool plain;		    /* the server cannot do conditions */
+};
+
+struct fetch_sink;
 
 struct target_work {
 	const struct publish_job *job;
-	int artifact_fd;     /* the artifact; read with pread, its offset is not used */
-	int64_t deadline_ms; /* CLOCK_MONOTONIC */
+	int artifact_fd;	  /* the artifact; read with pread, its offset is not used */
+	int64_t deadline_ms;	  /* CLOCK_MONOTONIC */
+	struct target_seen *seen; /* NULL where nothing is written */
 };
 
 struct target_driver {
 	const char *name;
 	/* Puts the artifact in the place of whatever stands at the job's write
 	 * URL, atomically where the place allows it. On failure what stood there
-	 * still stands, whole, wherever that is ours to decide. */
+	 * still stands, whole, wherever that is ours to decide. ERROR_CONFLICT:
+	 * what stands there is no longer what was seen. */
 	bool (*put)(const struct target_work *work, struct error *err);
+	/* Reads what stands there as the writer does, at most max octets of a value,
+	 * and fills in the work's `seen`. ERROR_NOT_FOUND: nothing does. */
+	bool (*look)(const struct target_work *work, uint64_t max, const struct fetch_sink *sink,
+	    struct error *err);
 };
 
 extern const struct target_driver target_file;

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/publish/fetch.h"
 #include "daemon/publish/file_place.h"
 #include "daemon/publish/target.h"
 
@@ -151,4 +152,14 @@ out:
 	return ok;
 }
 
-const struct target_driver target_file = {"file", file_put};
+static bool
+file_look(
+    const struct target_work *work, uint64_t max, const struct fetch_sink *sink, struct error *err)
+{
+	char path[PUBLISH_URL_MAX];
+
+	return file_place_parse(work->job->write_url, path, sizeof path, err) &&
+	       fetch_file(path, max, sink, err);
+}
+
+const struct target_driver target_file = {"file", file_put, file_look};

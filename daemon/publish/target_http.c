@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "daemon/publish/credential.h"
+#include "daemon/publish/fetch.h"
 #include "daemon/publish/http_session.h"
 #include "daemon/publish/target.h"
 
@@ -53,7 +55,7 @@ answer_write(char *data, size_t size, size_t count, void *arg)
 	struct upload *u = arg;
 
 	u->answer_len += size * count;
-	return u->answer_len > HTTP_ANSWER_MAX ? 0 : size * count;
+	return u->answer_len > HTTP_REPLY_MAX ? 0 : size * count;
 }
 
 static bool
@@ -98,8 +100,36 @@ perform(CURL *c, const char *verb, const char *url, const char *text, struct err
 	return http_status_ok(err, verb, url, status);
 }
 
+/* A list that is freed here when it cannot grow: NULL is no memory. */
+static struct curl_slist *
+add_header(struct curl_slist *list, const char *text)
+{
+	struct curl_slist *more = curl_slist_append(list, text);
+
+	if (more == NULL)
+		curl_slist_free_all(list);
+	return more;
+}
+
+/* RFC 9110 13.1: the write counts only if that still stands there which was
+ * looked at. A server without conditions ignores it. */
+static struct curl_slist *
+add_condition(struct curl_slist *list, const struct target_work *work)
+{
+	const struct target_seen *seen = work->seen;
+	char header[TARGET_ETAG_MAX + 32];
+
+	if (list == NULL || seen->plain || (!seen->absent && seen->etag[0] == '\0'))
+		return list;
+	if (seen->absent)
+		return add_header(list, "If-None-Match: *");
+	(void)snprintf(header, sizeof header, "If-Match: %s", seen->etag);
+	return add_header(list, header);
+}
+
 static bool
-put_to(const struct target_work *work, const char *url, struct credential *cred, struct error *err)
+put_to(const struct target_work *work, const char *url, bool final, struct credential *cred,
+    struct error *err)
 {
 	const char *type = work->job->artifact == ARTIFACT_CA_CERTIFICATE
 			       ? "Content-Type: application/pkix-cert" /* RFC 2585 4.1 */
@@ -112,8 +142,10 @@ put_to(const struct target_work *work, const char *url, struct credential *cred,
 
 	if (c == NULL || !set_credential(c, work->job, cred, err))
 		goto out;
-	if ((headers = curl_slist_append(NULL, type)) == NULL ||
-	    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers) != CURLE_OK ||
+	headers = add_header(NULL, type);
+	if (final)
+		headers = add_condition(headers, work);
+	if (headers == NULL || curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers) != CURLE_OK ||
 	    curl_easy_setopt(c, CURLOPT_UPLOAD, 1L) != CURLE_OK ||
 	    curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)work->job->size) !=
 		CURLE_OK ||
@@ -133,27 +165,42 @@ out:
 	return ok;
 }
 
+/* What goes with a MOVE. RFC 4918 9.9.3, 10.4: nothing else may stand at the
+ * destination than what was looked at. */
+static struct curl_slist *
+move_headers(const struct target_work *work, const char *destination)
+{
+	const struct target_seen *seen = work->seen;
+	char header[PUBLISH_URL_MAX + TARGET_ETAG_MAX + 32];
+	struct curl_slist *list;
+
+	(void)snprintf(header, sizeof header, "Destination: %s", destination);
+	list = add_header(NULL, header);
+	if (list != NULL)
+		list = add_header(
+		    list, seen->absent && !seen->plain ? "Overwrite: F" : "Overwrite: T");
+	if (list == NULL || seen->plain || seen->etag[0] == '\0')
+		return list;
+	(void)snprintf(header, sizeof header, "If: <%s> ([%s])", destination, seen->etag);
+	return add_header(list, header);
+}
+
 /* MOVE to destination, or DELETE when that is NULL. */
 static bool
 request(const struct target_work *work, const char *verb, const char *url, const char *destination,
     struct credential *cred, struct error *err)
 {
-	char header[PUBLISH_URL_MAX + 32], text[CURL_ERROR_SIZE];
-	struct curl_slist *headers = NULL, *more;
+	struct curl_slist *headers = NULL;
+	char text[CURL_ERROR_SIZE];
 	struct upload up = {.fd = -1};
 	CURL *c = http_session_new(work, url, text, err);
 	bool ok = false;
 
 	if (c == NULL || !set_credential(c, work->job, cred, err))
 		goto out;
-	if (destination != NULL) {
-		(void)snprintf(header, sizeof header, "Destination: %s", destination);
-		headers = curl_slist_append(NULL, header);
-		more = headers != NULL ? curl_slist_append(headers, "Overwrite: T") : NULL;
-		if (more == NULL) {
-			error_set(err, ERROR_SYSTEM, "no memory for a request");
-			goto out;
-		}
+	if (destination != NULL && (headers = move_headers(work, destination)) == NULL) {
+		error_set(err, ERROR_SYSTEM, "no memory for a request");
+		goto out;
 	}
 	if (curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, verb) != CURLE_OK ||
 	    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers) != CURLE_OK ||
@@ -175,7 +222,7 @@ put_and_move(const struct target_work *work, const struct http_place *place,
 {
 	struct error ignored = ERROR_INIT;
 
-	if (!put_to(work, place->part_url, cred, err))
+	if (!put_to(work, place->part_url, false, cred, err))
 		return false;
 	if (request(work, "MOVE", place->part_url, place->url, cred, err))
 		return true;
@@ -185,28 +232,83 @@ put_and_move(const struct target_work *work, const struct http_place *place,
 	return false;
 }
 
+/* The place and what opens it, for every request of a work. Cleanse cred. */
+static bool
+prepare(const struct target_work *work, struct http_place *place, struct credential *cred,
+    struct error *err)
+{
+	const struct publish_job *job = work->job;
+
+	memset(cred, 0, sizeof *cred);
+	if (!http_place_parse(job, job->write_url, job->webdav, place, err) ||
+	    !credential_load(job->credential_path, cred, err))
+		return false;
+	if (cred->len > 0 && !place->tls && !place->loopback)
+		return error_set(err, ERROR_CONFIG,
+		    "target %s would send its credential in the clear to %s; use https://",
+		    job->target, place->url);
+	return true;
+}
+
 static bool
 http_put(const struct target_work *work, struct error *err)
 {
-	const struct publish_job *job = work->job;
 	struct http_place place;
 	struct credential cred;
-	bool ok = false;
+	bool ok = prepare(work, &place, &cred, err);
 
-	if (!http_place_parse(job, job->write_url, job->webdav, &place, err))
-		return false;
-	if (!credential_load(job->credential_path, &cred, err))
-		return false;
-	if (cred.len > 0 && !place.tls && !place.loopback)
-		error_set(err, ERROR_CONFIG,
-		    "target %s would send its credential in the clear to %s; use https://",
-		    job->target, place.url);
-	else if (job->webdav)
+	if (ok && work->job->webdav)
 		ok = put_and_move(work, &place, &cred, err);
-	else
-		ok = put_to(work, place.url, &cred, err);
+	else if (ok)
+		ok = put_to(work, place.url, true, &cred, err);
 	credential_wipe(&cred);
 	return ok;
 }
 
-const struct target_driver target_http = {"http", http_put};
+/* ---- the look before */
+
+/* Keeps the ETag, if it is a strong one: a weak one fits other octets, too. */
+static size_t
+header_take(char *data, size_t size, size_t count, void *arg)
+{
+	struct target_seen *seen = arg;
+	size_t len = size * count, from = strlen("etag:"), to = len;
+
+	if (len <= from || strncasecmp(data, "etag:", from) != 0)
+		return len;
+	seen->etag[0] = '\0';
+	while (from < to && (data[from] == ' ' || data[from] == '\t'))
+		from++;
+	while (to > from && strchr(" \t\r\n", data[to - 1]) != NULL)
+		to--;
+	if (to - from < 2 || to - from >= sizeof seen->etag || data[from] != '"' ||
+	    data[to - 1] != '"')
+		return len;
+	memcpy(seen->etag, data + from, to - from);
+	seen->etag[to - from] = '\0';
+	return len;
+}
+
+static bool
+http_look(
+    const struct target_work *work, uint64_t max, const struct fetch_sink *sink, struct error *err)
+{
+	char text[CURL_ERROR_SIZE];
+	struct http_place place;
+	struct credential cred;
+	CURL *c = NULL;
+	bool ok = prepare(work, &place, &cred, err) &&
+		  (c = http_session_new(work, place.url, text, err)) != NULL &&
+		  set_credential(c, work->job, &cred, err);
+
+	if (ok && (curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, header_take) != CURLE_OK ||
+		      curl_easy_setopt(c, CURLOPT_HEADERDATA, work->seen) != CURLE_OK))
+		ok = error_set(err, ERROR_SYSTEM, "preparing the GET of %s", place.url);
+	if (ok)
+		ok = fetch_http(c, place.url, text, max, sink, err);
+	curl_easy_cleanup(c);
+	credential_wipe(&cred);
+	return ok;
+}
+
+const struct target_driver target_http = {"http", http_put, http_look};

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "daemon/publish/credential.h"
+#include "daemon/publish/fetch.h"
 #include "daemon/publish/ldap_entry.h"
 #include "daemon/publish/ldap_session.h"
 #include "daemon/publish/target.h"
@@ -163,36 +164,53 @@ write_value(struct ldap_work *lw, struct error *err)
 	return true;
 }
 
+/* As the writer, whose password goes over TLS or stays on this machine. */
 static bool
-ldap_put_as(const struct target_work *work, const struct credential *cred, struct error *err)
+open_session(const struct target_work *work, const struct credential *cred,
+    struct ldap_place *place, LDAP **ld, struct error *err)
 {
 	const struct publish_job *job = work->job;
-	struct ldap_place place;
-	struct ldap_work lw = {.work = work, .place = &place};
 	bool starttls = job->tls == TARGET_TLS_STARTTLS;
-	bool ok = false;
 
-	if (!ldap_place_parse(job->write_url, job->artifact, job->tls, &place, err))
+	if (!ldap_place_parse(job->write_url, job->artifact, job->tls, place, err))
 		return false;
 	/* RFC 4513 5.1.2: a name without a password would be an anonymous bind. */
 	if ((job->bind_dn[0] != '\0') != (cred->len > 0))
 		return error_set(err, ERROR_CONFIG,
 		    "target %s needs bind_dn and credential together", job->target);
-	if (cred->len > 0 && !place.tls && !starttls && !place.loopback)
+	if (cred->len > 0 && !place->tls && !starttls && !place->loopback)
 		return error_set(err, ERROR_CONFIG,
 		    "target %s would send its password in the clear to %s; set tls: starttls or "
 		    "ldaps",
-		    job->target, place.server);
-	if (!collect_values(&lw, err))
-		goto out;
-	if (!ldap_session_open(
-		work, &place, starttls, job->bind_dn, cred->text, cred->len, &lw.ld, err))
-		goto out;
-	ok = write_value(&lw, err);
-out:
+		    job->target, place->server);
+	return ldap_session_open(
+	    work, place, starttls, job->bind_dn, cred->text, cred->len, ld, err);
+}
+
+static bool
+put_as(const struct target_work *work, const struct credential *cred, struct error *err)
+{
+	struct ldap_place place;
+	struct ldap_work lw = {.work = work, .place = &place};
+	bool ok = collect_values(&lw, err) && open_session(work, cred, &place, &lw.ld, err) &&
+		  write_value(&lw, err);
+
 	ldap_session_close(lw.ld);
 	if (lw.map != NULL)
-		(void)munmap(lw.map, (size_t)job->size);
+		(void)munmap(lw.map, (size_t)work->job->size);
+	return ok;
+}
+
+static bool
+look_as(const struct target_work *work, const struct credential *cred, uint64_t max,
+    const struct fetch_sink *sink, struct error *err)
+{
+	struct ldap_place place;
+	LDAP *ld = NULL;
+	bool ok = open_session(work, cred, &place, &ld, err) &&
+		  fetch_ldap(work, ld, &place, max, sink, err);
+
+	ldap_session_close(ld);
 	return ok;
 }
 
@@ -200,13 +218,23 @@ static bool
 ldap_put(const struct target_work *work, struct error *err)
 {
 	struct credential cred;
-	bool ok;
+	bool ok = credential_load(work->job->credential_path, &cred, err) &&
+		  put_as(work, &cred, err);
 
-	if (!credential_load(work->job->credential_path, &cred, err))
-		return false;
-	ok = ldap_put_as(work, &cred, err);
 	credential_wipe(&cred);
 	return ok;
 }
 
-const struct target_driver target_ldap = {"ldap", ldap_put};
+static bool
+ldap_look(
+    const struct target_work *work, uint64_t max, const struct fetch_sink *sink, struct error *err)
+{
+	struct credential cred;
+	bool ok = credential_load(work->job->credential_path, &cred, err) &&
+		  look_as(work, &cred, max, sink, err);
+
+	credential_wipe(&cred);
+	return ok;
+}
+
+const struct target_driver target_ldap = {"ldap", ldap_put, ldap_look};

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 
 from harness.nginx import Nginx
-from harness.outbox import Outbox, build_driver
+from harness.outbox import Issuer, Outbox, build_driver
 from harness.process import has_ended, run, wait_until
 from harness.slapd import Slapd
 
@@ -85,6 +85,7 @@ class Web(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         self.files, self.answers, self.seen = {}, {}, []
+        self.etags = False
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -111,6 +112,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(special)
         if 300 <= special <= 399:
             self.send_header("Location", "/elsewhere")
+        if self.server.etags and data:
+            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
         self.send_header("Content-Length", str(len(data or b"")))
         self.end_headers()
         self.wfile.write(data or b"")
@@ -562,6 +565,124 @@ def test_others_may_not(outbox):
     for role in ("chancery_front", "service_one"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             outbox.database.execute(f"SELECT chancery_store.publish_artifact({made})", user=role)
+
+
+# ------------------------------------------------------ the gate at the target
+
+
+def known_key(outbox):
+    """From here on couriers know whose CRLs these are."""
+    outbox.generation(0, outbox.issuer.certificate(1), (outbox.issuer.now + datetime.timedelta(days=30)).isoformat() + "Z")
+
+
+def forged(number):
+    """Of the same name and another key."""
+    return Issuer("Outbox CA").crl(number)
+
+
+def test_a_newer_crl_at_the_target_stays(outbox, nginx, slapd, work_dir):
+    """The database does not know it: it was put back, or another one works here."""
+    known_key(outbox)
+    newer = outbox.issuer.crl(9, entries=3000)
+    dn = f"cn=gate,{slapd.suffix}"
+    with slapd.connect() as connection:
+        assert connection.add(dn, ["cRLDistributionPoint"],
+                              {"cn": "gate", "certificateRevocationList;binary": newer})
+    for path in (f"{work_dir}/gate.crl", f"{nginx.root}/gate.crl", f"{nginx.root}/gate-dav.crl"):
+        with open(path, "wb") as f:
+            f.write(newer)
+    outbox.target("file", "file", "crl", f"{work_dir}/gate.crl", f"file://{work_dir}/gate.crl")
+    outbox.target("put", "http", "crl", f"{nginx.url}/gate.crl")
+    outbox.target("move", "http", "crl", f"{nginx.url}/gate-dav.crl", webdav=True)
+    ldap_target(outbox, slapd, "ldap", entry="cn=gate")
+    names = ("file", "put", "move", "ldap")
+
+    def there():
+        with open(f"{work_dir}/gate.crl", "rb") as f:
+            return [f.read(), nginx.read("gate.crl"), nginx.read("gate-dav.crl"),
+                    *slapd.read(dn, "certificateRevocationList")]
+
+    outbox.start()
+    outbox.publish_crl(5)
+    for name in names:
+        assert "number 9" in outbox.wait_failed(name, "it stays (RFC 5280 5.2.3)")
+        assert outbox.row(name)["state"] != "done"
+    assert there() == [newer] * 4
+    tenth = outbox.publish_crl(10)
+    outbox.wait_done(*names)
+    assert there() == [tenth] * 4
+    # What the database knows is superseded; it is not tried for ever.
+    eleventh = outbox.issuer.crl(11)
+    known = outbox.artifact("crl", 11, eleventh)
+    with open(f"{nginx.root}/gate.crl", "wb") as f:
+        f.write(eleventh)
+    outbox.sql("UPDATE publication SET state = 'pending', next_at = now() WHERE target_id = "
+               "(SELECT id FROM target WHERE name = 'put')")
+    outbox.publish(outbox.artifact("crl", 10, outbox.issuer.crl(10, entries=1)))
+    wait_until(lambda: outbox.row("put")["published_id"] == known, what="the newer one to count")
+    outbox.stop()
+
+
+def test_what_is_not_newer_or_not_ours_goes(outbox, web):
+    known_key(outbox)
+    other_kind = outbox.issuer.crl(60, base=59)
+    web.files.update({"/forged": forged(99), "/junk": b"<html>It works!</html>", "/kind": other_kind,
+                      "/cut": outbox.issuer.crl(70)[:-9], "/more": outbox.issuer.crl(80) + b"x"})
+    for name in list(web.files):
+        outbox.target(name[1:], "http", "crl", web.url + name)
+    outbox.start()
+    crl = outbox.publish_crl(5)
+    outbox.wait_done("forged", "junk", "kind", "cut", "more")
+    assert set(web.files.values()) == {crl}
+
+
+def test_a_later_crl_of_another_scope_stays(outbox, web):
+    """Numbers of two scopes do not compare; time does."""
+    known_key(outbox)
+    later = Issuer("Outbox CA")
+    later.key, later.now = outbox.issuer.key, outbox.issuer.now + datetime.timedelta(minutes=1)
+    web.files["/x"] = later.crl(2)
+    outbox.target("x", "http", "crl", web.url + "/x")
+    outbox.start()
+    outbox.publish_crl(5)
+    outbox.wait_failed("x", "it stays")
+    assert not [s for s in web.seen if s[0] == "PUT"]
+
+
+def test_no_crl_of_another_key_leaves(outbox, web):
+    """Bytes that were put into the database by somebody else."""
+    known_key(outbox)
+    outbox.target("put", "http", "crl", web.url + "/x")
+    outbox.start()
+    outbox.publish(outbox.artifact("crl", 5, forged(5)))
+    outbox.wait_failed("put", "signature")
+    assert web.seen == []
+
+
+def test_a_write_counts_only_over_what_was_seen(outbox, web):
+    """Another issuer writes between look and write: RFC 9110 13.1.1."""
+    known_key(outbox)
+    web.etags = True
+    first, newer = outbox.issuer.crl(1), outbox.issuer.crl(9)
+
+    def race(handler):
+        web.answers.pop(("PUT", "/x"))
+        web.files["/x"] = newer
+        return 412 if handler.headers.get("If-Match") == f'"{hashlib.sha256(first).hexdigest()}"' else None
+
+    web.files["/x"] = first
+    web.answers[("PUT", "/x")] = race
+    # One that has no idea of conditions refuses what it has just shown.
+    web.files["/odd"] = first
+    web.answers[("PUT", "/odd")] = lambda handler: 412 if "If-Match" in handler.headers else None
+    web.answers[("PUT", "/new")] = lambda handler: None if handler.headers.get("If-None-Match") == "*" else 400
+    for name in ("x", "odd", "new"):
+        outbox.target(name, "http", "crl", f"{web.url}/{name}")
+    outbox.start()
+    crl = outbox.publish_crl(5)
+    outbox.wait_failed("x", "number 9")
+    outbox.wait_done("odd", "new")
+    assert web.files == {"/x": newer, "/odd": crl, "/new": crl}
 
 
 # --------------------------------------------------------------- restarts

@@ -45,7 +45,7 @@ work_with(int fd)
 	struct timespec now;
 
 	assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
-	return (struct target_work){&job, fd, (int64_t)now.tv_sec * 1000 + 100000};
+	return (struct target_work){&job, fd, (int64_t)now.tv_sec * 1000 + 100000, NULL};
 }
 
 static size_t

@@ -33,6 +33,7 @@ make_job(struct publish_job *job)
 	job->timeout_ms = 60000;
 	job->size = 1234;
 	memset(job->sha256, 0x5a, sizeof job->sha256);
+	job->issuer = (struct bytes){(const uint8_t *)"issuer", 6};
 	job->companion_count = 2;
 	job->companions[0] = (struct bytes){(const uint8_t *)"first", 5};
 	job->companions[1] = (struct bytes){(const uint8_t *)"second", 6};
@@ -58,6 +59,8 @@ test_job_round_trip(void **state)
 	assert_string_equal(out.read_url, in.read_url);
 	assert_string_equal(out.credential_path, in.credential_path);
 	assert_string_equal(out.bind_dn, in.bind_dn);
+	assert_int_equal(out.issuer.len, 6);
+	assert_memory_equal(out.issuer.p, "issuer", 6);
 	assert_int_equal(out.tls, TARGET_TLS_STARTTLS);
 	assert_int_equal(out.auth, TARGET_AUTH_BEARER);
 	assert_true(out.webdav);
