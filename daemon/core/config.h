@@ -31,6 +31,8 @@
 #define CONFIG_BATCH_MAX 256
 #define CONFIG_DRAIN_MAX_S 600
 #define CONFIG_PATHS_MAX 32 /* of one list */
+#define CONFIG_PIN_OPERATORS_MAX 32
+#define CONFIG_PERSON_MAX 64 /* bytes of a person's name */
 
 struct config_variable {
 	char *name, *value;
@@ -47,13 +49,35 @@ enum config_select {
 	CONFIG_SELECT_URI,    /* RFC 7512 "pkcs11:..." naming a token */
 };
 
+/* Whose PIN it is; the numbers are those of enum signproto_access. */
+enum config_access {
+	CONFIG_ACCESS_AUTO,	 /* kept on this host, used for each login */
+	CONFIG_ACCESS_SESSION,	 /* an operator's, who unlocks for a while */
+	CONFIG_ACCESS_OPERATION, /* an operator's, for each operation */
+};
+
+/* "auto", "session", "operation". */
+const char *config_access_name(enum config_access access);
+
+/* Whose envelopes a signer opens. */
+struct config_pin_operator {
+	char *name;
+	char *key; /* path of a PEM file, or base64 of a SubjectPublicKeyInfo */
+};
+
 struct config_token {
 	char *name;
 	char *module; /* path of the PKCS#11 module */
 	enum config_select select_by;
 	char *select;
-	char *pin_file;	      /* exactly one of these two is set */
+	enum config_access access;
+	char *pin_file;	      /* with ACCESS_AUTO exactly one of these two is set */
 	char *pin_credential; /* name of a file in $CREDENTIALS_DIRECTORY */
+	struct config_pin_operator *pin_operators; /* without it, at least one */
+	size_t pin_operator_count;
+	/* What no unlock may exceed; 0: no such limit. */
+	int64_t session_max_s, session_idle_max_s, session_signatures_max;
+	int64_t user_type; /* for C_Login */
 	unsigned threads;
 	struct config_variable *environment; /* for that signer's process only */
 	size_t environment_count;

@@ -64,6 +64,16 @@ void config_free_paths(struct config_paths *paths);
 void config_read_tokens(struct reader *r, struct yaml_map *root);
 void config_free_token(struct config_token *t);
 
+/* ---- config_access.c: `access` and what belongs to it; the PIN's source */
+
+void config_read_access(struct reader *r, struct yaml_map *map, struct config_token *t);
+void config_free_access(struct config_token *t);
+
+/* False when another token of the configuration is the same one, with another way
+ * of access: *other. */
+bool config_check_mixed_access(const struct config *cfg, const struct config_token *t,
+    const struct config_token **other) MUST_CHECK;
+
 /* ---- config_separation.c: `separation` and `sandbox` */
 
 void config_read_separation(struct reader *r, struct yaml_map *root);

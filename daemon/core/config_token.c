@@ -6,7 +6,6 @@
 #include "daemon/core/config_int.h"
 
 #define DEFAULT_THREADS 4
-#define CREDENTIAL_NAME_MAX 255
 
 static void
 read_select(struct reader *r, struct yaml_map *token, struct config_token *t)
@@ -41,28 +40,6 @@ read_select(struct reader *r, struct yaml_map *token, struct config_token *t)
 		    "'%.80s' is no PKCS#11 URI (RFC 7512); allowed: \"pkcs11:token=NAME\" and the "
 		    "like",
 		    t->select);
-}
-
-static void
-read_pin(struct reader *r, struct yaml_map *map, struct config_token *t)
-{
-	bool file = yaml_has(map, "pin_file"), credential = yaml_has(map, "pin_credential");
-
-	if (file == credential && !error_is_set(r->err)) {
-		(void)yaml_fail_key(map, credential ? "pin_credential" : "pin_file", r->err,
-		    "the PIN's source is given %s; allowed: exactly one of pin_file, "
-		    "pin_credential",
-		    file ? "twice" : "nowhere");
-		return;
-	}
-	config_read_file(r, map, "pin_file", YAML_OPTIONAL, &t->pin_file, config_check_secret,
-	    &r->cfg->signer_user);
-	if (config_read_text(r, map, "pin_credential", YAML_OPTIONAL, &t->pin_credential) &&
-	    (strchr(t->pin_credential, '/') != NULL || t->pin_credential[0] == '.' ||
-		strlen(t->pin_credential) > CREDENTIAL_NAME_MAX))
-		(void)yaml_fail_key(map, "pin_credential", r->err,
-		    "'%.80s' is no name of a credential; allowed: a file's name without '/'",
-		    t->pin_credential);
 }
 
 static void
@@ -139,6 +116,7 @@ read_confinement(struct reader *r, struct yaml_map *map, struct config_token *t)
 static bool
 read_token(struct reader *r, const struct yaml_node *node, struct config_token *t)
 {
+	const struct config_token *other;
 	int64_t threads = DEFAULT_THREADS;
 	struct yaml_map map;
 
@@ -157,7 +135,13 @@ read_token(struct reader *r, const struct yaml_node *node, struct config_token *
 	config_read_file(r, &map, "module", YAML_REQUIRED, &t->module, config_check_module,
 	    &r->cfg->signer_user);
 	read_select(r, &map, t);
-	read_pin(r, &map, t);
+	config_read_access(r, &map, t);
+	if (!error_is_set(r->err) && !config_check_mixed_access(r->cfg, t, &other))
+		return yaml_fail_key(&map, "access", r->err,
+		    "is %s here and %s for '%s', which is the same token: all logins to a token "
+		    "are of one kind, or the looser one undoes the other; allowed: the same "
+		    "access for both",
+		    config_access_name(t->access), config_access_name(other->access), other->name);
 	yaml_get_int(&map, "threads", YAML_OPTIONAL, 1, CONFIG_THREADS_MAX, &threads, r->err);
 	t->threads = (unsigned)threads;
 	read_environment(r, &map, t);
@@ -196,7 +180,6 @@ config_free_token(struct config_token *t)
 	free(t->name);
 	free(t->module);
 	free(t->select);
-	free(t->pin_file);
-	free(t->pin_credential);
+	config_free_access(t);
 	config_free_paths(&t->writable);
 }

@@ -22,6 +22,23 @@ paths_differ(const struct config_paths *a, const struct config_paths *b)
 	return false;
 }
 
+/* What operators' keys say is in files that the signer read when it started. */
+static bool
+access_differs(const struct config_token *a, const struct config_token *b)
+{
+	if (a->access != b->access || a->session_max_s != b->session_max_s ||
+	    a->session_idle_max_s != b->session_idle_max_s ||
+	    a->session_signatures_max != b->session_signatures_max ||
+	    a->user_type != b->user_type || a->pin_operator_count != b->pin_operator_count)
+		return true;
+	for (size_t i = 0; i < a->pin_operator_count; i++) {
+		if (differ(a->pin_operators[i].name, b->pin_operators[i].name) ||
+		    differ(a->pin_operators[i].key, b->pin_operators[i].key))
+			return true;
+	}
+	return false;
+}
+
 bool
 change_of_token(const struct config_token *a, const struct config_token *b)
 {
@@ -30,7 +47,7 @@ change_of_token(const struct config_token *a, const struct config_token *b)
 	    differ(a->pin_file, b->pin_file) || differ(a->pin_credential, b->pin_credential) ||
 	    a->threads != b->threads || a->profile != b->profile || a->network != b->network ||
 	    a->unix_sockets != b->unix_sockets || paths_differ(&a->writable, &b->writable) ||
-	    a->environment_count != b->environment_count)
+	    a->environment_count != b->environment_count || access_differs(a, b))
 		return true;
 	for (size_t i = 0; i < a->environment_count; i++) {
 		if (differ(a->environment[i].name, b->environment[i].name) ||

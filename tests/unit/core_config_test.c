@@ -235,6 +235,40 @@ tokens_say_what_their_modules_need(void **state)
 	}
 }
 
+/* Persons, and what an unlock may be. */
+static void
+access_by_persons(void **state)
+{
+	const struct config_token *t;
+	struct error err = ERROR_INIT;
+	struct config cfg;
+
+	write_config(good, 12,
+	    "access: session\n    pin_operators:\n      - {name: alice, key: ~/tls.pem}\n"
+	    "      - {name: bob, key: MCowBQYDK2VwAyEA}\n    session_max: 2h\n"
+	    "    session_idle_max: 10m\n    session_signatures_max: 500\n"
+	    "    user_type: 2147483649",
+	    0644);
+	if (!config_load(in_dir("c.yaml"), &cfg, &err))
+		fail_msg("%s", err.text);
+	t = &cfg.tokens[0];
+	assert_int_equal(t->access, CONFIG_ACCESS_SESSION);
+	assert_null(t->pin_file);
+	assert_int_equal(t->pin_operator_count, 2);
+	assert_string_equal(t->pin_operators[0].name, "alice");
+	assert_string_equal(t->pin_operators[0].key, in_dir("tls.pem"));
+	assert_string_equal(t->pin_operators[1].key, "MCowBQYDK2VwAyEA");
+	assert_int_equal(t->session_max_s, 7200);
+	assert_int_equal(t->session_idle_max_s, 600);
+	assert_int_equal(t->session_signatures_max, 500);
+	assert_int_equal(t->user_type, 2147483649);
+	t = &cfg.tokens[1];
+	assert_int_equal(t->access, CONFIG_ACCESS_AUTO);
+	assert_int_equal(t->pin_operator_count, 0);
+	assert_int_equal(t->user_type, 1);
+	config_free(&cfg);
+}
+
 static void check_refused(const char *words);
 
 /* What root is asked, and what only root can have. */
@@ -312,6 +346,29 @@ static const struct {
     {12, "pin_file: ~/pipe", 12, "'tokens[0].pin_file'", "no regular file"},
     {12, "pin_file: ~/state", 12, "'tokens[0].pin_file'", "no regular file"},
     {12, "", 9, "'tokens[0].pin_file'", "exactly one of pin_file, pin_credential"},
+    {12, "access: sometimes", 12, "'tokens[0].access'", "auto, session, operation"},
+    {12, "access: session", 9, "'tokens[0].pin_operators'", "is missing"},
+    {12, "access: session\n    pin_file: ~/pin\n    pin_operators: [{name: a, key: x}]", 13,
+	"'tokens[0].pin_file'", "only with access: auto"},
+    {12, "pin_file: ~/pin\n    pin_operators: [{name: a, key: x}]", 13, "'tokens[0].pin_operators'",
+	"allowed there only"},
+    {12, "access: operation\n    pin_operators: []", 13, "'tokens[0].pin_operators'", "1 to 32"},
+    {12, "access: operation\n    pin_operators: [{name: a b, key: x}]", 13,
+	"'tokens[0].pin_operators[0].name'", "no name of a person"},
+    {12, "access: operation\n    pin_operators: [{name: a}]", 13,
+	"'tokens[0].pin_operators[0].key'", "missing"},
+    {12, "access: operation\n    pin_operators: [{name: a, key: ~/none}]", 13,
+	"'tokens[0].pin_operators[0].key'", "No such file"},
+    {12, "access: operation\n    pin_operators: [{name: a, key: x}]\n    session_max: 1h", 14,
+	"'tokens[0].session_max'", "only with access: session"},
+    {12, "access: session\n    pin_operators: [{name: a, key: x}]\n    session_max: 0s", 14,
+	"'tokens[0].session_max'", "allowed"},
+    {12, "pin_file: ~/pin\n    user_type: 2", 13, "'tokens[0].user_type'", "CKU_USER"},
+    {17,
+	"select: {label: chancery}\n    access: session\n    pin_operators: [{name: a, key: "
+	"x}]\n    environment: {A: b}\n    threads: 1\n  - name: third\n    module: ~/module.so\n  "
+	"  select: {label: x}",
+	18, "'tokens[1].access'", "the looser one undoes the other"},
     {13, "threads: 0", 13, "'tokens[0].threads'", "from 1 to 64"},
     {13, "threads: 65", 13, "'tokens[0].threads'", "from 1 to 64"},
     {13, "threads: four", 13, "'tokens[0].threads'", "from 1 to 64"},
@@ -501,6 +558,8 @@ static const struct {
     {5, "zzz: 1", "database."},
     {13, "zzz: 1", "tokens[]."},
     {11, "select: {label: a, zzz: 1}", "tokens[].select."},
+    {12, "access: session\n    pin_operators: [{name: a, key: x, zzz: 1}]",
+	"tokens[].pin_operators[]."},
     {21, "zzz: 1", "front."},
     {20, "unix: {path: ~/api.sock, zzz: 1}", "front.unix."},
     {25, "key: ~/pin\n      zzz: 1", "front.https[]."},
@@ -571,6 +630,7 @@ main(void)
 	    cmocka_unit_test(a_good_file_is_read_whole),
 	    cmocka_unit_test(defaults_and_absent_parts),
 	    cmocka_unit_test(tokens_say_what_their_modules_need),
+	    cmocka_unit_test(access_by_persons),
 	    cmocka_unit_test(users_for_the_roles),
 	    cmocka_unit_test(each_mistake_is_named_with_its_place),
 	    cmocka_unit_test(the_file_itself_has_rules),

@@ -328,13 +328,16 @@ parts_are_found_beside_the_program(void **state)
 
 static void
 init_config(struct config *c, struct config_token tokens[2], struct config_variable *variable,
-    struct config_address *http)
+    struct config_pin_operator *person, struct config_address *http)
 {
+	*person = (struct config_pin_operator){word("alice"), word("/alice.pem")};
 	*variable = (struct config_variable){word("A"), word("b")};
 	tokens[0] = (struct config_token){.name = word("main"),
 	    .module = word("/m.so"),
 	    .select = word("x"),
 	    .pin_file = word("/pin"),
+	    .pin_operators = person,
+	    .pin_operator_count = 1,
 	    .threads = 4,
 	    .environment = variable,
 	    .environment_count = 1};
@@ -351,8 +354,8 @@ init_config(struct config *c, struct config_token tokens[2], struct config_varia
 /* Makes a change in a copy and tells who is concerned. */
 #define CHANGES(change, token, issuer, front)                             \
 	do {                                                              \
-		init_config(&a, at, &av, &ah);                            \
-		init_config(&b, bt, &bv, &bh);                            \
+		init_config(&a, at, &av, &ap, &ah);                       \
+		init_config(&b, bt, &bv, &bp, &bh);                       \
 		change;                                                   \
 		assert_int_equal(change_of_token(&at[0], &bt[0]), token); \
 		assert_int_equal(change_of_issuer(&a, &b), issuer);       \
@@ -362,6 +365,7 @@ init_config(struct config *c, struct config_token tokens[2], struct config_varia
 static void
 a_change_concerns_whom_it_concerns(void **state)
 {
+	struct config_pin_operator ap, bp;
 	struct config_variable av, bv;
 	struct config_address ah, bh;
 	struct config_token at[2], bt[2];
@@ -376,6 +380,14 @@ a_change_concerns_whom_it_concerns(void **state)
 	CHANGES(bt[0].select_by = CONFIG_SELECT_URI, true, false, false);
 	CHANGES(bt[0].select = word("y"), true, false, false);
 	CHANGES((bt[0].pin_file = NULL, bt[0].pin_credential = word("p")), true, false, false);
+	CHANGES(bt[0].access = CONFIG_ACCESS_SESSION, true, false, false);
+	CHANGES(bt[0].pin_operator_count = 0, true, false, false);
+	CHANGES(bp.name = word("bob"), true, false, false);
+	CHANGES(bp.key = word("/bob.pem"), true, false, false);
+	CHANGES(bt[0].session_max_s = 1, true, false, false);
+	CHANGES(bt[0].session_idle_max_s = 1, true, false, false);
+	CHANGES(bt[0].session_signatures_max = 1, true, false, false);
+	CHANGES(bt[0].user_type = 2147483648, true, false, false);
 	CHANGES(bt[0].threads = 5, true, false, false);
 	CHANGES(bv.value = word("c"), true, false, false);
 	CHANGES(bt[0].environment_count = 0, true, false, false);
