@@ -119,8 +119,8 @@ $(BUILD)/unit/$(1): $(BUILD)/tests/unit/$(1).o $$(TEST_NEEDS_$(firstword $(subst
 endef
 $(foreach t,$(UNIT_TESTS:$(BUILD)/unit/%=%),$(eval $(call unit_test,$(t))))
 # This one starts the real program, and both need a token that fails on command.
-$(BUILD)/unit/pkcs11_signer_test: | $(BUILD)/chancery-signer $(BUILD)/faults/recorder.so
-$(BUILD)/unit/pkcs11_token_test: | $(BUILD)/faults/recorder.so
+$(BUILD)/unit/pkcs11_signer_test: | $(BUILD)/chancery-signer $(BUILD)/faults/shim.so
+$(BUILD)/unit/pkcs11_token_test: | $(BUILD)/faults/shim.so
 
 .PHONY: unit-build unit
 unit-build: $(UNIT_TESTS)
@@ -175,14 +175,14 @@ PYTEST      := /usr/bin/python3 -B -m pytest -q
 E2E_WORKERS ?= 2
 E2E         ?= tests/e2e
 
-# PKCS#11 modules in front of a real one: recorder writes down what a token is
-# asked for, and fails on command; slow answers as late as a network HSM. They stay
-# loaded, so that what is counted is counted for the process.
+# A PKCS#11 module in front of a real one, which writes down what a token is asked
+# for, fails on command, and answers as late as a network HSM. It stays loaded, so that
+# what is counted is counted for the process.
 .PHONY: faults
-faults: $(BUILD)/faults/recorder.so $(BUILD)/faults/slow.so $(BUILD)/faults/witness.so
-$(BUILD)/faults/%.so: tests/faults/%.c $(BUILD)/flags
+faults: $(BUILD)/faults/shim.so $(BUILD)/faults/witness.so
+$(BUILD)/faults/%.so: tests/faults/%.c pkcs11/functions.h $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -g $(WARN) -fPIC -shared -Wl,-z,nodelete $(PKG_CFLAGS) -o $@ $< -lcrypto -lpthread -ldl
+	$(CC) -std=gnu11 -I. -O2 -g $(WARN) -fPIC -shared -Wl,-z,nodelete $(PKG_CFLAGS) -o $@ $< -lcrypto -lpthread -ldl
 
 .PHONY: e2e e2e-asan
 e2e: all faults bench-build     ## end-to-end tests (E2E=tests/e2e/test_x.py for one file)
@@ -232,7 +232,7 @@ $(BUILD)/bench/queue $(BUILD)/bench/crl_stream: BENCH_LIBS = $(shell pkg-config 
 $(BUILD)/bench/queue $(BUILD)/bench/crl_stream: $(foreach l,db x509 core,$(BUILD)/lib$(l).a)
 
 .PHONY: bench bench-build profile
-bench-build: all $(BENCH_PROGRAMS:%=$(BUILD)/bench/%) $(BUILD)/faults/slow.so
+bench-build: all $(BENCH_PROGRAMS:%=$(BUILD)/bench/%) $(BUILD)/faults/shim.so
 bench:                          ## rates beside the token's own rate and beside peers (ONLY=issue.p256)
 	@scripts/bootstrap.sh build demo check bench
 	@$(MAKE) --no-print-directory -s -j$(JOBS) bench-build

@@ -8,6 +8,7 @@
 #include <libp11.h>
 #include <p11-kit/uri.h>
 
+#include "pkcs11/call.h"
 #include "pkcs11/ckr.h"
 
 #define SLOTS_MAX 1024
@@ -15,7 +16,7 @@
 
 struct module {
 	void *handle;
-	CK_FUNCTION_LIST *f;
+	const CK_FUNCTION_LIST *f; /* each call on it is watched */
 	PKCS11_CTX *ctx;
 	bool initialised, thread_safe;
 };
@@ -55,9 +56,12 @@ static bool
 load(struct module *m, const char *path, struct error *e)
 {
 	CK_RV (*get)(CK_FUNCTION_LIST **);
+	CK_FUNCTION_LIST *list = NULL;
 	CK_RV rv;
 
+	call_begin("dlopen");
 	m->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	call_end();
 	if (m->handle == NULL) {
 		(void)error_set(e, ERROR_CONFIG, "cannot load the PKCS#11 module: %s", dlerror());
 		return false;
@@ -68,17 +72,33 @@ load(struct module *m, const char *path, struct error *e)
 		    e, ERROR_CONFIG, "%s is no PKCS#11 module: it has no C_GetFunctionList", path);
 		return false;
 	}
-	rv = get(&m->f);
+	call_begin("C_GetFunctionList");
+	rv = get(&list);
+	call_end();
 	if (rv != CKR_OK) {
 		(void)ckr_error(e, rv, "the PKCS#11 module %s gives no function list", path);
 		return false;
 	}
-	if (m->f == NULL || m->f->version.major < 2) {
+	if (list == NULL || list->version.major < 2) {
 		(void)error_set(
 		    e, ERROR_CONFIG, "%s is no PKCS#11 module of version 2 or later", path);
 		return false;
 	}
+	m->f = call_watch(list);
 	return true;
+}
+
+/* libp11 has the module's own function list: what it calls is watched as a whole. */
+static bool
+load_libp11(struct module *m, const char *path)
+{
+	bool ok;
+
+	call_begin("C_GetInfo by libp11");
+	m->ctx = PKCS11_CTX_new();
+	ok = m->ctx != NULL && PKCS11_CTX_load(m->ctx, path) == 0;
+	call_end();
+	return ok;
 }
 
 bool
@@ -98,8 +118,7 @@ module_open(const char *path, struct module **module, struct error *e)
 	 * libp11 finds the module initialised and takes that as it is, so that
 	 * it is us who decide about the init arguments.
 	 */
-	m->ctx = PKCS11_CTX_new();
-	if (m->ctx == NULL || PKCS11_CTX_load(m->ctx, path) != 0) {
+	if (!load_libp11(m, path)) {
 		(void)libp11_error(e, "libp11 cannot use the PKCS#11 module");
 		if (m->ctx != NULL)
 			PKCS11_CTX_free(m->ctx);
@@ -120,14 +139,18 @@ module_close(struct module *m)
 	if (m == NULL)
 		return;
 	if (m->ctx != NULL) {
-		/* Finalises too. */
+		call_begin("C_Finalize");
 		PKCS11_CTX_unload(m->ctx);
 		PKCS11_CTX_free(m->ctx);
+		call_end();
 	} else if (m->initialised) {
 		(void)m->f->C_Finalize(NULL);
 	}
-	if (m->handle != NULL)
+	if (m->handle != NULL) {
+		call_begin("dlclose");
 		(void)dlclose(m->handle);
+		call_end();
+	}
 	free(m);
 }
 
@@ -310,13 +333,16 @@ module_select(struct module *m, enum config_select by, const char *what, struct 
 	PKCS11_SLOT *slots = NULL;
 	P11KitUri *uri = NULL;
 	unsigned int count = 0;
-	bool ok = false;
+	bool listed, ok = false;
 
 	if (by == CONFIG_SELECT_URI && (uri = parse_uri(what, e)) == NULL)
 		return false;
 	if (!all_answer(m, e))
 		goto out;
-	if (PKCS11_enumerate_slots(m->ctx, &slots, &count) != 0) {
+	call_begin("C_GetSlotList by libp11");
+	listed = PKCS11_enumerate_slots(m->ctx, &slots, &count) == 0;
+	call_end();
+	if (!listed) {
 		(void)libp11_error(e, "the PKCS#11 module does not list its slots");
 		goto out;
 	}
@@ -335,8 +361,11 @@ module_select(struct module *m, enum config_select by, const char *what, struct 
 	if (ok)
 		*token = s.found;
 out:
-	if (slots != NULL)
+	if (slots != NULL) {
+		call_begin("C_CloseAllSessions by libp11");
 		PKCS11_release_all_slots(m->ctx, slots, count);
+		call_end();
+	}
 	p11_kit_uri_free(uri);
 	return ok;
 }

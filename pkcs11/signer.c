@@ -14,6 +14,7 @@
 
 #include "daemon/core/log.h"
 #include "pkcs11/signer_int.h"
+#include "pkcs11/signer_watch.h"
 #include "pkcs11/store.h"
 
 /* What comes back by itself is looked for this often. */
@@ -29,7 +30,6 @@
 /* And for a module that is just opening the token to come to its end. */
 #define OPENING_END_S 10
 
-#define EXIT_TOKEN_LOST 3
 #define EXIT_JOURNAL_FAILED 4
 
 static void
@@ -304,7 +304,7 @@ on_patience(evutil_socket_t fd, short what, void *arg)
 /* ---- losing the token, and the end */
 
 static void
-lose_token(struct signer *s, const struct error *seen)
+lose_token(struct signer *s, const struct error *seen, int status)
 {
 	struct error why = ERROR_INIT;
 
@@ -314,7 +314,7 @@ lose_token(struct signer *s, const struct error *seen)
 	log_error(s->token_config->name, "%s; starting again", why.text);
 	set_state(s, SIGNPROTO_TOKEN_AWAY, why.text);
 	signer_fail_all(s, &why);
-	end(s, EXIT_TOKEN_LOST);
+	end(s, status);
 }
 
 /* Nobody knows any more what the disk has; a new process reads it back. */
@@ -342,12 +342,18 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN)
 		log_error(s->token_config->name, "cannot read the signing threads' eventfd");
 	check_opening(s);
-	if (s->pool == NULL || s->lost)
+	if (s->lost)
+		return;
+	if (signer_watch_is_late(s->watch, &why)) {
+		lose_token(s, &why, ROLE_EXIT_MODULE_HUNG);
+		return;
+	}
+	if (s->pool == NULL)
 		return;
 	signer_answer_done(s);
 	switch (pool_failed(s->pool, &why)) {
 	case POOL_TOKEN_LOST:
-		lose_token(s, &why);
+		lose_token(s, &why, ROLE_EXIT_TOKEN_LOST);
 		break;
 	case POOL_JOURNAL_FAILED:
 		lose_journal(s, &why);
@@ -419,6 +425,10 @@ set_up(struct signer *s, int control_fd, struct error *e)
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->wake_fd < 0 || getrandom(&s->instance, sizeof s->instance, 0) < 0)
 		return error_set_errno(e, ERROR_SYSTEM, "cannot set the signer up");
+	s->watch = signer_watch_new(s->token_config->name, s->token_config->call_timeout_s,
+	    s->wake_fd, ROLE_EXIT_MODULE_HUNG, e);
+	if (s->watch == NULL)
+		return false;
 	s->wake = event_new(base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s);
 	s->retry = evtimer_new(base, on_retry, s);
 	s->patience = evtimer_new(base, on_patience, s);
@@ -446,6 +456,7 @@ tear_down(struct signer *s)
 	pool_free(s->pool);
 	signer_close_journal(s->journal, s->token);
 	token_close(s->token);
+	signer_watch_free(s->watch);
 	free_event(s->wake);
 	free_event(s->retry);
 	free_event(s->patience);
@@ -468,7 +479,7 @@ end_opening(struct signer *s)
 	struct opening *o = &s->opening;
 	struct timespec until;
 
-	if (!o->running || clock_gettime(CLOCK_REALTIME, &until) != 0)
+	if (!o->running || s->lost || clock_gettime(CLOCK_REALTIME, &until) != 0)
 		return;
 	until.tv_sec += OPENING_END_S;
 	if (pthread_timedjoin_np(o->thread, NULL, &until) != 0)

@@ -9,8 +9,9 @@
  * it), the pool's threads sign. While the token cannot be used the process
  * stays up and says why: STATUS is always answered, all else with
  * ERROR_UNAVAILABLE; what may come back by itself is tried again. When a token
- * that worked is lost, the process answers what is in flight and ends, and the
- * supervisor starts a new one with a freshly loaded module.
+ * that worked is lost, or a call of the module is over its time (signer_watch.h),
+ * the process answers what is in flight and ends, and the supervisor starts a new
+ * one with a freshly loaded module.
  */
 
 #include "daemon/core/config.h"

@@ -9,6 +9,7 @@
 #include "pkcs11/signer.h"
 #include "pkcs11/worker.h"
 
+struct signer_watch;
 struct stream;
 
 /* The way from module to login and pool, in a thread of its own. The loop reads
@@ -38,6 +39,7 @@ struct signer {
 	uint64_t since; /* seconds since 1970 */
 
 	struct opening opening;
+	struct signer_watch *watch;
 	struct token *token; /* these three while READY, or CLOSED by the journal */
 	struct journal *journal;
 	struct pool *pool;

@@ -3,7 +3,11 @@
 #include <time.h>
 
 #include "daemon/core/log.h"
+#include "pkcs11/call.h"
 #include "pkcs11/signer_int.h"
+
+/* A call of the module that takes longer is worth a word. */
+#define CALL_NEWS_MS 2000
 
 /* A structure that comes in pieces. */
 struct stream {
@@ -251,6 +255,20 @@ submit(struct signer *s, uint64_t request, struct job *job, struct error *e)
 	return true;
 }
 
+/* With what the module has not come back from for some time. */
+static void
+describe_state(const struct signer *s, char text[ERROR_TEXT_MAX])
+{
+	struct call c;
+
+	if (call_worst(s->token_config->call_timeout_s, &c) && c.age_ms >= CALL_NEWS_MS)
+		(void)snprintf(text, ERROR_TEXT_MAX,
+		    "%.400s; %s has not come back for %lld s, and may take %lld s", s->state_text,
+		    c.name, (long long)(c.age_ms / 1000), (long long)(c.limit_ms / 1000));
+	else
+		(void)snprintf(text, ERROR_TEXT_MAX, "%s", s->state_text);
+}
+
 static bool
 request_status(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
 {
@@ -266,7 +284,7 @@ request_status(struct signer *s, uint64_t request, struct bytes payload, struct 
 	if (!signproto_get_status(payload, e))
 		return false;
 	(void)snprintf(m.token_name, sizeof m.token_name, "%s", s->token_config->name);
-	(void)snprintf(m.state_text, sizeof m.state_text, "%s", s->state_text);
+	describe_state(s, m.state_text);
 	if (s->token != NULL) {
 		const struct token_info *info = token_info(s->token);
 

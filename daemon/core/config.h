@@ -79,6 +79,7 @@ struct config_token {
 	int64_t session_max_s, session_idle_max_s, session_signatures_max;
 	int64_t user_type; /* for C_Login */
 	unsigned threads;
+	unsigned call_timeout_s;	     /* of a call of the module */
 	struct config_variable *environment; /* for that signer's process only */
 	size_t environment_count;
 	enum sandbox_profile profile;

@@ -6,6 +6,8 @@
 #include "daemon/core/config_int.h"
 
 #define DEFAULT_THREADS 4
+#define DEFAULT_CALL_TIMEOUT_S 30
+#define CALL_TIMEOUT_MAX_S 3600
 
 static void
 read_select(struct reader *r, struct yaml_map *token, struct config_token *t)
@@ -117,7 +119,7 @@ static bool
 read_token(struct reader *r, const struct yaml_node *node, struct config_token *t)
 {
 	const struct config_token *other;
-	int64_t threads = DEFAULT_THREADS;
+	int64_t threads = DEFAULT_THREADS, call_timeout_s = DEFAULT_CALL_TIMEOUT_S;
 	struct yaml_map map;
 
 	if (!yaml_map_begin(node, &map, r->err))
@@ -144,6 +146,9 @@ read_token(struct reader *r, const struct yaml_node *node, struct config_token *
 		    config_access_name(t->access), config_access_name(other->access), other->name);
 	yaml_get_int(&map, "threads", YAML_OPTIONAL, 1, CONFIG_THREADS_MAX, &threads, r->err);
 	t->threads = (unsigned)threads;
+	yaml_get_duration(
+	    &map, "call_timeout", YAML_OPTIONAL, 1, CALL_TIMEOUT_MAX_S, &call_timeout_s, r->err);
+	t->call_timeout_s = (unsigned)call_timeout_s;
 	read_environment(r, &map, t);
 	read_confinement(r, &map, t);
 	return yaml_map_end(&map, r->err);

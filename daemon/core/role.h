@@ -22,6 +22,11 @@
 struct event_base;
 struct role;
 
+/* A signer's exit status when it gave the token up, to meet it with a freshly loaded
+ * module; and when the module did not come back from a call. */
+#define ROLE_EXIT_TOKEN_LOST 3
+#define ROLE_EXIT_MODULE_HUNG 5
+
 /* Every callback runs on the loop and may be NULL. Descriptors belong to the
  * callee, are close-on-exec and blocking; without a callback they are closed. */
 struct role_callbacks {

@@ -13,6 +13,7 @@
 
 #include "daemon/core/log.h"
 #include "daemon/core/process.h"
+#include "daemon/core/role.h"
 
 const char *
 child_state_name(enum child_state state)
@@ -405,6 +406,19 @@ log_end(const struct child *c, int status, bool expected)
 		    WEXITSTATUS(status));
 }
 
+/* A signer that lost its token wants a fresh module, and signs as soon as the token is
+ * there: it does not wait longer for having met the same outage before. */
+static void
+limit_backoff(struct child *c, int status)
+{
+	if (c->kind != CHILD_SIGNER || !WIFEXITED(status) ||
+	    (WEXITSTATUS(status) != ROLE_EXIT_TOKEN_LOST &&
+		WEXITSTATUS(status) != ROLE_EXIT_MODULE_HUNG))
+		return;
+	if (c->backoff_ms > CHILD_BACKOFF_TOKEN_MS)
+		c->backoff_ms = CHILD_BACKOFF_TOKEN_MS;
+}
+
 static void
 handle_end(struct child *c, int status)
 {
@@ -427,6 +441,7 @@ handle_end(struct child *c, int status)
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	if (now.tv_sec - c->started.tv_sec >= CHILD_STABLE_S)
 		c->backoff_ms = CHILD_BACKOFF_MIN_MS;
+	limit_backoff(c, status);
 	retry_later(c);
 }
 

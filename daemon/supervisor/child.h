@@ -15,7 +15,8 @@
  * the configuration asks for, it does not get to RUNNING: it is killed.
  *
  * A child that ends without being told is started again after 100 ms, then
- * after twice as long each time up to 30 s; 60 s of life start the count anew.
+ * after twice as long each time up to 30 s; 60 s of life start the count anew. A
+ * signer that gave its token up (role.h) waits no longer than 0.8 s.
  */
 
 #include <stdbool.h>
@@ -32,8 +33,9 @@
 #define CHILD_NAME_MAX (CONFIG_TOKEN_NAME_MAX + 16)
 #define CHILD_BACKOFF_MIN_MS 100
 #define CHILD_BACKOFF_MAX_MS 30000
-#define CHILD_STABLE_S 60 /* of life, after which the back-off starts anew */
-#define CHILD_CLOSED_S 10 /* between closing its channel and its end */
+#define CHILD_BACKOFF_TOKEN_MS 800 /* of a signer that gave its token up */
+#define CHILD_STABLE_S 60	   /* of life, after which the back-off starts anew */
+#define CHILD_CLOSED_S 10	   /* between closing its channel and its end */
 
 struct event;
 struct event_base;

@@ -33,10 +33,10 @@ EDGE = 256
 
 
 def slowed(token, latency_ms):
-    """The same token behind tests/faults/slow.c."""
+    """The same token behind tests/faults/shim.c."""
     slow = copy.copy(token)
-    slow.module = os.path.join(build_dir(), "faults", "slow.so")
-    slow.environment = dict(token.environment, SLOW_MODULE=token.module, SLOW_MS=str(latency_ms))
+    slow.module = os.path.join(build_dir(), "faults", "shim.so")
+    slow.environment = dict(token.environment, SHIM_MODULE=token.module, SHIM_SIGN_MS=str(latency_ms))
     slow.writable = [token.directory]  # where SoftHSM, behind it, has its tokens
     return slow
 

@@ -118,7 +118,7 @@ def token(new_dir):
 @pytest.fixture
 def recorded_token(new_dir):
     """A fresh token that records what it is asked for, and fails on command."""
-    return RecordedToken(new_dir("token"), daemon.program("faults/recorder.so")).create()
+    return RecordedToken(new_dir("token"), daemon.program("faults/shim.so")).create()
 
 
 @pytest.fixture(scope="session")

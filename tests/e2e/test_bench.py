@@ -42,17 +42,17 @@ def programs_of(directory):
 
 
 def test_slow_token(token, work_dir):
-    """Behind slow.so no session signs more often than its latency allows, and none
+    """Behind shim.so no session signs more often than its latency allows, and none
     waits for another."""
     key = os.path.join(work_dir, "key.pem")
     environment = dict(os.environ, **token.environment)
     run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key])
     run([find_program("softhsm2-util"), "--import", key, "--token", token.label, "--label", "k", "--id", "a1", "--pin", token.pin],
         env=environment)
-    environment.update(SLOW_MODULE=token.module, SLOW_MS="100")
+    environment.update(SHIM_MODULE=token.module, SHIM_SIGN_MS="100")
     rates = {}
     for threads in (1, 8):
-        said = run([program("bench/csign"), program("faults/slow.so"), token.label, token.pin, "a1", threads, "1"], env=environment,
+        said = run([program("bench/csign"), program("faults/shim.so"), token.label, token.pin, "a1", threads, "1"], env=environment,
                    input=b"\n").stdout.split()
         assert said[0] == b"ready"
         rates[threads] = float(said[1])

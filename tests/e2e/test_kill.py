@@ -148,7 +148,7 @@ def check_no_unknown_signature(a, least):
             """SELECT tbs_sha256 FROM chancery_store.serial_intent
                UNION SELECT tbs_sha256 FROM chancery_store.crl WHERE tbs_sha256 IS NOT NULL""")
     }
-    assert not a.token.calls("sign-part")
+    assert not a.token.calls("sign-update")
     signed = [data for result, data in a.token.calls("sign") if result == "0x0"]
     unknown = [digest for digest in signed if digest not in known]
     assert len(signed) >= least and not unknown, (

@@ -1,7 +1,7 @@
 """Sudden death between C_Sign and the journal, and between the journal and the answer.
 
 What happened is taken from two witnesses of tests/faults that the signer does not know
-of: recorder.so stands before the token and writes down each C_Sign, witness.so is
+of: shim.so stands before the token and writes down each C_Sign, witness.so is
 preloaded and writes down what goes to the journal's file, when the disk has it, and
 what leaves. They kill the signer at the moment that is asked for.
 """
@@ -115,7 +115,7 @@ class Witnessed:
 
 @pytest.fixture(scope="module")
 def world(new_dir):
-    token = RecordedToken(new_dir("token"), program("faults/recorder.so")).create()
+    token = RecordedToken(new_dir("token"), program("faults/shim.so")).create()
     made = Witnessed(new_dir("kills"), token)
     try:
         yield made

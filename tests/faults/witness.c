@@ -1,15 +1,15 @@
 /*
- * Preloaded into a signer: writes down, in one log with recorder.c, when records
+ * Preloaded into a signer: writes down, in one log with shim.c, when records
  * go to the journal, when the disk has them, and when an answer leaves; and kills
  * the process at such a moment. The signer itself knows nothing of it.
  *
- *   RECORDER_LOG     file to append to, one line for each call, before it is made:
+ *   SHIM_LOG     file to append to, one line for each call, before it is made:
  *                      journal-write 0x0 TYPES   records of these types (numbers
  *                                                of journal_record.h)
  *                      journal-sync 0x0          fdatasync of the journal begins
  *                      journal-synced RV         and is over; 0x0 or errno
  *                      answer 0x0                frames leave, a SIGNED among them
- *   RECORDER_FAULTS  file; of its lines these are for us:
+ *   SHIM_FAULTS  file; of its lines these are for us:
  *                      CALL die [N]              SIGKILL before the Nth such call
  *                                                of this process. Of journal-write
  *                                                only those with signatures count.
@@ -52,7 +52,7 @@ static int journal_fd = -1; /* of the last record */
 static void
 record(enum call call, int rv, const char *more)
 {
-	const char *path = getenv("RECORDER_LOG");
+	const char *path = getenv("SHIM_LOG");
 	char line[TYPES_MAX + 64];
 	int fd, n;
 
@@ -91,7 +91,7 @@ match(const char *line, enum call call)
 static enum fault
 faulty(enum call call)
 {
-	const char *path = getenv("RECORDER_FAULTS");
+	const char *path = getenv("SHIM_FAULTS");
 	char text[FAULTS_MAX], *line, *save = NULL;
 	enum fault hit = FAULT_NONE;
 	ssize_t n;

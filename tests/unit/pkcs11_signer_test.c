@@ -54,8 +54,8 @@ struct signer {
 
 static struct softhsm hsm;
 static char binary[256], config_path[128];
-/* Of the module that fails on command, tests/faults/recorder.c. */
-static char recorder[256], recorder_log[128], recorder_faults[128];
+/* Of the module that fails on command, tests/faults/shim.c. */
+static char shim[256], shim_log[128], shim_faults[128];
 static uint8_t subject_buf[NAME_DER_MAX];
 static struct bytes subject;
 
@@ -112,11 +112,11 @@ set_up(void **state)
 	for (int i = 0; i < 2; i++)
 		*strrchr(self, '/') = '\0';
 	(void)snprintf(binary, sizeof binary, "%s/chancery-signer", self);
-	(void)snprintf(recorder, sizeof recorder, "%s/faults/recorder.so", self);
+	(void)snprintf(shim, sizeof shim, "%s/faults/shim.so", self);
 	ceremony_begin();
 	softhsm_make(&hsm);
-	(void)snprintf(recorder_log, sizeof recorder_log, "%s/recorder.log", hsm.dir);
-	(void)snprintf(recorder_faults, sizeof recorder_faults, "%s/recorder.faults", hsm.dir);
+	(void)snprintf(shim_log, sizeof shim_log, "%s/shim.log", hsm.dir);
+	(void)snprintf(shim_faults, sizeof shim_faults, "%s/shim.faults", hsm.dir);
 	(void)snprintf(config_path, sizeof config_path, "%s/chanceryd.yaml", hsm.dir);
 	write_config(SOFTHSM_MODULE, "unit");
 	return name_from_text(
@@ -257,9 +257,9 @@ start_only(struct signer *s, char *config)
 	/* Those that are set for all tests, and one of the last two for some of them. */
 	struct config_variable extra[] = {
 	    {(char *)(uintptr_t) "SOFTHSM2_CONF", getenv("SOFTHSM2_CONF")},
-	    {(char *)(uintptr_t) "RECORDER_MODULE", (char *)(uintptr_t)SOFTHSM_MODULE},
-	    {(char *)(uintptr_t) "RECORDER_LOG", recorder_log},
-	    {(char *)(uintptr_t) "RECORDER_FAULTS", recorder_faults},
+	    {(char *)(uintptr_t) "SHIM_MODULE", (char *)(uintptr_t)SOFTHSM_MODULE},
+	    {(char *)(uintptr_t) "SHIM_LOG", shim_log},
+	    {(char *)(uintptr_t) "SHIM_FAULTS", shim_faults},
 	    {(char *)(uintptr_t) "P11_KIT_SERVER_ADDRESS", getenv("P11_KIT_SERVER_ADDRESS")},
 	};
 	char **environment;
@@ -752,7 +752,7 @@ drains_and_dies_with_the_supervisor(void **state)
 static bool
 is_recorded(const char *words)
 {
-	FILE *f = fopen(recorder_log, "r");
+	FILE *f = fopen(shim_log, "r");
 	bool found = false;
 	char line[512];
 
@@ -769,8 +769,8 @@ ends_no_login_in_the_middle(void **state)
 {
 	struct signer s;
 
-	softhsm_write(recorder_faults, "login delay 1000\n", 0600);
-	write_config(recorder, "unit");
+	softhsm_write(shim_faults, "login delay 1000\n", 0600);
+	write_config(shim, "unit");
 	start_only(&s, config_path);
 	WAIT_UNTIL(&s, is_recorded("open-session 0x0\n"));
 	drain(&s);

@@ -17,12 +17,12 @@
 #include "tests/unit/softhsm.h"
 
 static struct softhsm hsm;
-/* Of the module that fails on command, tests/faults/recorder.c. */
-static char recorder[256], recorder_log[128], recorder_faults[128];
+/* Of the module that fails on command, tests/faults/shim.c. */
+static char shim[256], shim_log[128], shim_faults[128];
 
 /* Paths for it: it lies beside this program's folder. */
 static bool
-find_recorder(void)
+find_shim(void)
 {
 	char self[200] = "";
 
@@ -30,19 +30,18 @@ find_recorder(void)
 		return false;
 	for (int i = 0; i < 2; i++)
 		*strrchr(self, '/') = '\0';
-	(void)snprintf(recorder, sizeof recorder, "%s/faults/recorder.so", self);
-	(void)snprintf(recorder_log, sizeof recorder_log, "%s/recorder.log", hsm.dir);
-	(void)snprintf(recorder_faults, sizeof recorder_faults, "%s/recorder.faults", hsm.dir);
-	return setenv("RECORDER_MODULE", SOFTHSM_MODULE, 1) == 0 &&
-	       setenv("RECORDER_LOG", recorder_log, 1) == 0 &&
-	       setenv("RECORDER_FAULTS", recorder_faults, 1) == 0;
+	(void)snprintf(shim, sizeof shim, "%s/faults/shim.so", self);
+	(void)snprintf(shim_log, sizeof shim_log, "%s/shim.log", hsm.dir);
+	(void)snprintf(shim_faults, sizeof shim_faults, "%s/shim.faults", hsm.dir);
+	return setenv("SHIM_MODULE", SOFTHSM_MODULE, 1) == 0 &&
+	       setenv("SHIM_LOG", shim_log, 1) == 0 && setenv("SHIM_FAULTS", shim_faults, 1) == 0;
 }
 
 static int
 set_up(void **state)
 {
 	softhsm_make(&hsm);
-	if (!find_recorder())
+	if (!find_shim())
 		return -1;
 	softhsm_add_token("twin");
 	softhsm_add_token("twin");
@@ -270,13 +269,13 @@ failing(const char *faults)
 	struct error e = ERROR_INIT;
 	struct module *m;
 
-	c.module = recorder;
+	c.module = shim;
 	/* Without a file it forgets what it counted. */
-	(void)unlink(recorder_faults);
-	assert_true(module_open(recorder, &m, &e));
+	(void)unlink(shim_faults);
+	assert_true(module_open(shim, &m, &e));
 	module_close(m);
-	(void)unlink(recorder_log);
-	softhsm_write(recorder_faults, faults, 0600);
+	(void)unlink(shim_log);
+	softhsm_write(shim_faults, faults, 0600);
 	return c;
 }
 
@@ -284,7 +283,7 @@ failing(const char *faults)
 static unsigned int
 recorded(const char *call)
 {
-	FILE *f = fopen(recorder_log, "r");
+	FILE *f = fopen(shim_log, "r");
 	unsigned int count = 0;
 	char line[512], word[32];
 
@@ -346,7 +345,7 @@ a_race_without_end_is_given_up(void **state)
 	refused(&c, SIGNPROTO_TOKEN_AWAY, "cannot log in to token 'unit'");
 	assert_true(views() > 1);
 	assert_false(is_marked_wrong());
-	c = failing("token-info 0x5\n");
+	c = failing("get-token-info 0x5\n");
 	refused(&c, SIGNPROTO_TOKEN_AWAY, "");
 	assert_int_equal(recorded("login"), 0);
 	c = failing("");

@@ -389,6 +389,7 @@ a_change_concerns_whom_it_concerns(void **state)
 	CHANGES(bt[0].session_signatures_max = 1, true, false, false);
 	CHANGES(bt[0].user_type = 2147483648, true, false, false);
 	CHANGES(bt[0].threads = 5, true, false, false);
+	CHANGES(bt[0].call_timeout_s = 5, true, false, false);
 	CHANGES(bv.value = word("c"), true, false, false);
 	CHANGES(bt[0].environment_count = 0, true, false, false);
 	CHANGES(bt[0].name = word("other"), true, true, false);

@@ -19,6 +19,7 @@ STATUS_OK, KEY_OK, SIGNED, FAILED = 0x8001, 0x8002, 0x8003, 0x8004
 CERTIFICATE, CRL, REQUEST = 1, 2, 3
 ECDSA_SHA256, ECDSA_SHA384, RSA_SHA256 = 33, 34, 1
 VERSION = 3
+STATES = (None, "ready", "no-pin", "pin-wrong", "token-away", "module-broken", "closed")
 
 CODES = ("none", "usage", "config", "input", "limit", "denied", "not-found", "conflict", "unavailable", "timeout",
          "system", "internal")
@@ -56,8 +57,9 @@ class Order:
 class Signer:
     """One signer for the token; ask() and the methods below it play the issuer."""
 
-    def __init__(self, directory, token, signer_id=1, preload=None):
-        """preload: a shared library of tests/faults that looks on."""
+    def __init__(self, directory, token, signer_id=1, preload=None, **options):
+        """preload: a shared library of tests/faults that looks on. options: more of the token's, in the
+        configuration."""
         self.directory, self.token, self.preload = directory, token, preload
         self.state_dir = os.path.join(directory, "state")
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
@@ -67,19 +69,20 @@ class Signer:
             "database": {"owner": "x", "issuer": "x", "front": "x"},
             "tokens": [{"name": "main", "module": token.module, "select": {"label": token.label},
                         "pin_file": token.pin_file, "threads": 2, "environment": dict(token.environment),
-                        "writable": token.writable}],
+                        "writable": token.writable, **options}],
             "front": {"unix": {"path": os.path.join(directory, "api.sock")}},
             "issuer": {"signer_id": signer_id, "credentials_dir": directory},
         }, 0o600)
         self.process = self.channel = None
         self.last = 0
 
-    def start(self):
+    def start(self, ready=True):
         argv = [program("chancery-signer"), "--config", self.config, "--token", "main"]
         self.process = Child("signer", argv, os.path.join(self.directory, "signer.log"),
                              self.environment()).start()
         self.give_channel()
-        self.process.wait_ready()
+        if ready:
+            self.process.wait_ready()
         return self
 
     def environment(self):
@@ -98,11 +101,14 @@ class Signer:
         self.process.send(CONTROL_SIGNER_CHANNEL, "main", theirs.fileno())
         theirs.close()
 
+    def drain(self):
+        self.process.send(CONTROL_DRAIN)
+
     def stop(self):
         if self.process is None:
             return
         if self.process.alive():
-            self.process.send(CONTROL_DRAIN)
+            self.drain()
             assert self.process.wait() == 0
         self.process.kill()
         self.channel.close()
@@ -165,6 +171,20 @@ class Signer:
 
     def ask(self, kind, payload):
         return self.answer(self.send(kind, payload))
+
+    def status(self):
+        """What it says of itself: state (its name) and text."""
+        request = self.send(STATUS, struct.pack(">H", VERSION))
+        payload = self.answer(request)
+        assert struct.unpack(">H", payload[:2]) == (VERSION,)
+        at, texts = 10, []
+        for _ in range(4):
+            size, = struct.unpack(">I", payload[at:at + 4])
+            texts.append(payload[at + 4:at + 4 + size].decode())
+            at += 4 + size
+        size, = struct.unpack(">I", payload[at + 1:at + 5])
+        text = payload[at + 5:at + 5 + size].decode()
+        return SimpleNamespace(state=STATES[payload[at]], text=text, label=texts[1], serial=texts[2])
 
     # ---- messages
 

@@ -83,20 +83,20 @@ class Token:
 
 
 class RecordedToken(Token):
-    """A token behind tests/faults/recorder.c, which writes down what it is asked
+    """A token behind tests/faults/shim.c, which writes down what it is asked
     for and can be told to fail."""
 
-    def __init__(self, directory, recorder, **more):
+    def __init__(self, directory, shim, **more):
         super().__init__(directory, **more)
-        self.log_path = os.path.join(self.directory, "recorder.log")
-        self.faults_path = os.path.join(self.directory, "recorder.faults")
+        self.log_path = os.path.join(self.directory, "shim.log")
+        self.faults_path = os.path.join(self.directory, "shim.faults")
         self.environment = dict(
             self.environment,
-            RECORDER_MODULE=self.module,
-            RECORDER_LOG=self.log_path,
-            RECORDER_FAULTS=self.faults_path,
+            SHIM_MODULE=self.module,
+            SHIM_LOG=self.log_path,
+            SHIM_FAULTS=self.faults_path,
         )
-        self.module = recorder
+        self.module = shim
         self.writable = [self.directory]  # its log; and SoftHSM, behind it, has its tokens there
 
     def calls(self, name):
@@ -114,7 +114,7 @@ class RecordedToken(Token):
             os.unlink(self.log_path)
 
     def fail(self, *lines):
-        """Lines as recorder.c takes them ("login 0xa0 1"); none: no faults."""
+        """Lines as shim.c takes them ("login 0xa0 1"); none: no faults."""
         temporary = self.faults_path + ".new"
         with open(temporary, "w", encoding="ascii") as f:
             f.write("".join(line + "\n" for line in lines))
