@@ -1,9 +1,12 @@
 #include "pkcs11/key.h"
 
+#include <openssl/rand.h>
 #include <string.h>
 
+#include "pkcs11/ability.h"
 #include "pkcs11/key_int.h"
 #include "pkcs11/limits.h"
+#include "pkcs11/sign.h"
 
 #define ATTRIBUTES_MAX 16
 
@@ -27,8 +30,21 @@ add_bool(struct attributes *t, CK_ATTRIBUTE_TYPE type, bool value)
 	add(t, type, value ? &yes : &no, sizeof yes);
 }
 
+/*
+ * What is said of the uses of a pair, beyond that it signs. The public half is used by us
+ * and not by the token. A TPM knows of one use for both halves, so that there a public
+ * half that verifies and a private one that does not decrypt exclude each other; and with
+ * RSA it signs a DigestInfo only if it may decrypt as well, which for RSA is the same
+ * operation. So a token that does not take all is asked for less.
+ */
+enum said {
+	SAID_OF_BOTH,
+	SAID_OF_PRIVATE,
+	SAID_NOTHING,
+};
+
 static void
-private_template(struct attributes *t, enum key_alg alg, const char *label, const uint8_t *id)
+private_template(struct attributes *t, const struct key_wanted *w, enum said said)
 {
 	*t = (struct attributes){.n = 0};
 	add_bool(t, CKA_TOKEN, true);
@@ -37,16 +53,18 @@ private_template(struct attributes *t, enum key_alg alg, const char *label, cons
 	add_bool(t, CKA_SENSITIVE, true);
 	add_bool(t, CKA_EXTRACTABLE, false);
 	add_bool(t, CKA_SIGN, true);
-	add_bool(t, CKA_DECRYPT, false);
-	add_bool(t, CKA_UNWRAP, false);
-	if (!key_alg_is_rsa(alg))
-		add_bool(t, CKA_DERIVE, false);
-	add(t, CKA_LABEL, label, strlen(label));
-	add(t, CKA_ID, id, KEY_ID_LEN);
+	if (said <= SAID_OF_PRIVATE) {
+		add_bool(t, CKA_DECRYPT, false);
+		add_bool(t, CKA_UNWRAP, false);
+		if (!key_alg_is_rsa(w->alg))
+			add_bool(t, CKA_DERIVE, false);
+	}
+	add(t, CKA_LABEL, w->label, strlen(w->label));
+	add(t, CKA_ID, w->id, KEY_ID_LEN);
 }
 
 static void
-public_template(struct attributes *t, enum key_alg alg, const char *label, const uint8_t *id,
+public_template(struct attributes *t, const struct key_wanted *w, enum said said,
     const CK_ULONG *bits, const struct bytes *curve)
 {
 	static const uint8_t exponent[] = {0x01, 0x00, 0x01};
@@ -54,12 +72,14 @@ public_template(struct attributes *t, enum key_alg alg, const char *label, const
 	*t = (struct attributes){.n = 0};
 	add_bool(t, CKA_TOKEN, true);
 	add_bool(t, CKA_PRIVATE, false);
-	add_bool(t, CKA_VERIFY, true);
-	add_bool(t, CKA_ENCRYPT, false);
-	add_bool(t, CKA_WRAP, false);
-	add(t, CKA_LABEL, label, strlen(label));
-	add(t, CKA_ID, id, KEY_ID_LEN);
-	if (key_alg_is_rsa(alg)) {
+	if (said == SAID_OF_BOTH) {
+		add_bool(t, CKA_VERIFY, true);
+		add_bool(t, CKA_ENCRYPT, false);
+		add_bool(t, CKA_WRAP, false);
+	}
+	add(t, CKA_LABEL, w->label, strlen(w->label));
+	add(t, CKA_ID, w->id, KEY_ID_LEN);
+	if (key_alg_is_rsa(w->alg)) {
 		add(t, CKA_MODULUS_BITS, bits, sizeof *bits);
 		add(t, CKA_PUBLIC_EXPONENT, exponent, sizeof exponent);
 	} else {
@@ -100,26 +120,29 @@ key_check(struct session *s, const struct key *key, struct error *e)
 	return true;
 }
 
+/* Codes for a template that the token does not take as it is. */
 static bool
-generate_pair(struct session *s, enum key_alg alg, const char *label, const uint8_t *id,
-    CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *private_key, struct error *e)
+is_about_template(CK_RV rv)
 {
-	CK_MECHANISM mechanism = {
-	    key_alg_is_rsa(alg) ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN, NULL, 0};
-	CK_ULONG bits = key_alg_bits(alg);
+	return rv == CKR_TEMPLATE_INCONSISTENT || rv == CKR_ATTRIBUTE_TYPE_INVALID ||
+	       rv == CKR_ATTRIBUTE_VALUE_INVALID || rv == CKR_GENERAL_ERROR;
+}
+
+static CK_RV
+generate_pair(struct session *s, const struct key_wanted *w, enum said said,
+    CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *private_key)
+{
+	CK_MECHANISM mechanism = {ability_generator(w->alg), NULL, 0};
+	CK_ULONG bits = key_alg_bits(w->alg);
 	struct attributes public, private;
 	struct bytes curve = {0};
-	CK_RV rv;
 
-	if (!key_alg_is_rsa(alg) && !key_curve_params(alg, &curve))
-		return error_set(e, ERROR_INTERNAL, "no curve for %s", key_alg_name(alg));
-	private_template(&private, alg, label, id);
-	public_template(&public, alg, label, id, &bits, &curve);
-	rv = s->f->C_GenerateKeyPair(s->handle, &mechanism, public.a, public.n, private.a,
+	if (!key_alg_is_rsa(w->alg) && !key_curve_params(w->alg, &curve))
+		return CKR_CURVE_NOT_SUPPORTED;
+	private_template(&private, w, said);
+	public_template(&public, w, said, &bits, &curve);
+	return s->f->C_GenerateKeyPair(s->handle, &mechanism, public.a, public.n, private.a,
 	    private.n, public_key, private_key);
-	if (rv != CKR_OK)
-		return session_error(s, rv, e, "cannot make a key pair %s", key_alg_name(alg));
-	return true;
 }
 
 /* Up to max objects of this class and id. */
@@ -181,44 +204,118 @@ check_halves(
 	return true;
 }
 
+bool
+key_is_possible(struct session *s, const struct key_wanted *w, struct error *e)
+{
+	if (key_alg_name(w->alg) == NULL)
+		return error_set(e, ERROR_INPUT, "a key must be one of " KEY_ALG_TEXT);
+	if (!ability_check_key(s, w->alg, e))
+		return false;
+	for (size_t i = 0; i < w->signature_count; i++) {
+		if (!ability_check_signature(s, w->signatures[i], e))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * By trial, since a list of mechanisms is a promise. In a session of its own, whose end
+ * ends what a failed signature may leave under way, and with it the use of the key.
+ */
+static bool
+try_signatures(
+    struct session *s, const struct key_wanted *w, const struct key *key, struct error *e)
+{
+	uint8_t digest[DIGEST_MAX], signature[SIG_MAX];
+	struct session own;
+	bool ok = true;
+	size_t len;
+
+	if (RAND_bytes(digest, sizeof digest) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "no random octets");
+	if (!session_open(s->f, s->slot, false, &own, e)) {
+		s->fatal |= own.fatal;
+		return false;
+	}
+	for (size_t i = 0; i < w->signature_count && ok; i++) {
+		enum sig_alg alg = w->signatures[i];
+
+		ok = sign_digest(&own, key, alg, (struct bytes){digest, sig_alg_digest_len(alg)},
+			 signature, &len, e) ||
+		     error_wrap(e, "a signature %s on trial", sig_alg_name(alg));
+	}
+	s->fatal |= own.fatal;
+	session_close(&own);
+	return ok;
+}
+
 /* Whether the pair is what was asked for, and the only one of its id. */
 static bool
-check_made(struct session *s, enum key_alg alg, const uint8_t id[KEY_ID_LEN],
-    CK_OBJECT_HANDLE public_key, struct key *key, struct error *e)
+check_made(struct session *s, const struct key_wanted *w, CK_OBJECT_HANDLE public_key,
+    struct key *key, struct error *e)
 {
 	CK_OBJECT_HANDLE found[2];
 	CK_ULONG count = 0;
 
 	if (!key_check(s, key, e) || !key_read_public(s, public_key, key, e))
 		return false;
-	if (key->alg != alg)
+	if (key->alg != w->alg)
 		return error_set(e, ERROR_INTERNAL,
-		    "the token was asked for a key %s and made another", key_alg_name(alg));
-	if (!find_objects(s, CKO_PRIVATE_KEY, (struct bytes){id, KEY_ID_LEN}, found,
+		    "the token was asked for a key %s and made another", key_alg_name(w->alg));
+	if (!find_objects(s, CKO_PRIVATE_KEY, (struct bytes){w->id, KEY_ID_LEN}, found,
 		COUNT_OF(found), &count, e))
 		return false;
 	return count == 1 || error_set(e, ERROR_UNAVAILABLE,
 				 "another process made the same key at this moment; try again");
 }
 
-bool
-key_generate(struct session *s, enum key_alg alg, const char *label, const uint8_t id[KEY_ID_LEN],
-    struct key *key, struct error *e)
+static void
+destroy_pair(struct session *s, CK_OBJECT_HANDLE public_key, CK_OBJECT_HANDLE private_key)
+{
+	(void)s->f->C_DestroyObject(s->handle, private_key);
+	(void)s->f->C_DestroyObject(s->handle, public_key);
+}
+
+/* *again: the token takes no such template, and asking for less may help. */
+static bool
+generate(struct session *s, const struct key_wanted *w, enum said said, struct key *key,
+    bool *again, struct error *e)
 {
 	CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE, private_key = CK_INVALID_HANDLE;
+	CK_RV rv = generate_pair(s, w, said, &public_key, &private_key);
 
-	*key = (struct key){0};
-	if (key_alg_name(alg) == NULL)
-		return error_set(e, ERROR_INPUT, "a key must be one of " KEY_ALG_TEXT);
-	if (!generate_pair(s, alg, label, id, &public_key, &private_key, e))
-		return false;
-	key->private_key = private_key;
-	if (check_made(s, alg, id, public_key, key, e))
+	*key = (struct key){.private_key = private_key};
+	*again = is_about_template(rv);
+	if (rv != CKR_OK)
+		return session_error(s, rv, e, "cannot make a key pair %s", key_alg_name(w->alg));
+	if (check_made(s, w, public_key, key, e) && try_signatures(s, w, key, e))
 		return true;
 	(void)error_wrap(e, "a new key, which was destroyed");
 	key_clear(key);
-	(void)s->f->C_DestroyObject(s->handle, private_key);
-	(void)s->f->C_DestroyObject(s->handle, public_key);
+	destroy_pair(s, public_key, private_key);
+	return false;
+}
+
+bool
+key_generate(struct session *s, const struct key_wanted *w, struct key *key, struct error *e)
+{
+	enum said less = SAID_OF_BOTH;
+	struct error why = ERROR_INIT;
+	bool again = true;
+
+	for (enum said said = SAID_OF_BOTH; again; said = less) {
+		bool fatal = s->fatal;
+
+		error_clear(&why);
+		if (generate(s, w, said, key, &again, &why))
+			return true;
+		again = again && said != SAID_NOTHING;
+		if (again)
+			s->fatal = fatal;
+		less = said == SAID_OF_BOTH && !key_alg_is_rsa(w->alg) ? SAID_OF_PRIVATE
+								       : SAID_NOTHING;
+	}
+	*e = why;
 	return false;
 }
 

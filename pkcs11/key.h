@@ -19,15 +19,30 @@ struct key {
 	uint8_t spki_der[SPKI_MAX];
 };
 
+/* A key pair to be made. */
+struct key_wanted {
+	enum key_alg alg;
+	const char *label;
+	const uint8_t *id;		/* KEY_ID_LEN octets: CKA_ID */
+	const enum sig_alg *signatures; /* what the key is for ... */
+	size_t signature_count;		/* ... at least one */
+};
+
+/* Whether the token has what the key and its signatures take, by its mechanisms
+ * (ability.h). ERROR_INPUT. */
+bool key_is_possible(
+    struct session *s, const struct key_wanted *wanted, struct error *e) MUST_CHECK;
+
 /*
- * Makes a key pair with this CKA_ID that cannot leave the token, and asks the token
- * afterwards whether it is one (key_check); if it is not, the pair is destroyed. So it
- * is when the token turns out to have another one with that id, which another process
- * made at the same moment: ERROR_UNAVAILABLE, and the caller finds that one the next
- * time. s must be a read-write session. On success key is filled in (key_clear).
+ * Makes a key pair that cannot leave the token, and asks the token afterwards whether it
+ * is one (key_check); then each of the signatures is tried, over random octets, and not
+ * given out. If one of that fails, the pair is destroyed. So it is when the token turns
+ * out to have another one with that id, which another process made at the same moment:
+ * ERROR_UNAVAILABLE, and the caller finds that one the next time. s must be a read-write
+ * session. On success key is filled in (key_clear).
  */
-bool key_generate(struct session *s, enum key_alg alg, const char *label,
-    const uint8_t id[KEY_ID_LEN], struct key *key, struct error *e) MUST_CHECK;
+bool key_generate(struct session *s, const struct key_wanted *wanted, struct key *key,
+    struct error *e) MUST_CHECK;
 
 /* Asks the token whether the private key is sensitive, always was, cannot be extracted,
  * never could, and was made on the token; ERROR_DENIED says which of it is not so. */

@@ -91,6 +91,18 @@ keep_first(struct session *rw, const struct orders_env *env, const uint8_t id[KE
 	return limits_chain_append(env->state_dir, id, 1, order, e);
 }
 
+/* What the token cannot do is said before anything is written for the key. */
+static bool
+check_possible(struct session *rw, const struct orders_env *env, const uint8_t id[KEY_ID_LEN],
+    const struct limits *l, struct error *e)
+{
+	struct key_wanted wanted = {l->algorithm, l->ca, id, l->signatures, l->signature_count};
+
+	if (key_limits_is_known(env->state_dir, id) || key_is_possible(rw, &wanted, e))
+		return true;
+	return error_wrap(e, "token '%s'", env->token);
+}
+
 /* Finds the pair, or makes it; the journal knows it before. One that was found, and of
  * which the journal cannot tell what it was used for, stays closed, and every use of
  * it says so. */
@@ -98,6 +110,7 @@ static bool
 find_or_make(struct session *rw, const struct orders_env *env, const struct limits *l,
     const uint8_t id[KEY_ID_LEN], struct key *key, struct error *e)
 {
+	struct key_wanted wanted = {l->algorithm, l->ca, id, l->signatures, l->signature_count};
 	struct bytes cka_id = {id, KEY_ID_LEN};
 	struct error why = ERROR_INIT;
 
@@ -114,7 +127,7 @@ find_or_make(struct session *rw, const struct orders_env *env, const struct limi
 	if (why.code != ERROR_NOT_FOUND)
 		return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
 	return journal_add_key(env->journal, cka_id, JOURNAL_KEY_MADE, journal_clock_now(), e) &&
-	       key_generate(rw, l->algorithm, l->ca, id, key, e);
+	       key_generate(rw, &wanted, key, e);
 }
 
 /* The key's own file, and what the token is to remember. Limits that are older than
@@ -162,7 +175,8 @@ orders_make_key(struct session *rw, const struct orders_env *env,
 	if (!limits_chain_check_first(order, first, e) || !check_token(env, &first->document, e))
 		goto out;
 	limits_chain_id(first->sha256, id);
-	if (!check_count(env, id, e) || !keep_first(rw, env, id, order, first, e) ||
+	if (!check_count(env, id, e) || !check_possible(rw, env, id, &first->document, e) ||
+	    !keep_first(rw, env, id, order, first, e) ||
 	    !find_or_make(rw, env, &first->document, id, key, e))
 		goto out;
 	ok = keep_key(rw, env, id, first, key, l, e);
