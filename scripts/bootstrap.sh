@@ -21,7 +21,9 @@ DEMO="openssl curl ca-certificates util-linux postgresql postgresql-client softh
     libstrongswan-extra-plugins"
 CHECK="libcmocka-dev nginx-light p11-kit openjdk-17-jre-headless mandoc python3-pytest
     python3-pytest-xdist python3-psycopg2 python3-cryptography python3-ldap3
-    python3-asn1crypto python3-hypothesis python3-yaml"
+    python3-asn1crypto python3-hypothesis python3-yaml p11-kit-modules swtpm tpm2-abrmd
+    dbus-daemon libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools
+    opencryptoki"
 BENCH="linux-perf golang-cfssl libengine-pkcs11-openssl"
 LINT="clang clang-tidy clang-format cppcheck libclang-rt-14-dev"
 
@@ -94,6 +96,8 @@ services=""
 present postgresql-common || services="$services postgresql"
 present slapd || services="$services slapd"
 present nginx || present nginx-light || services="$services nginx"
+present opencryptoki || services="$services opencryptoki pkcsslotd"
+present tpm2-abrmd || services="$services tpm2-abrmd"
 
 mkdir -p /usr/share/man/man1 # Java's packages fail without it on slim systems
 # Waits for another apt (a new machine upgrades itself), for a mirror not for ever,

@@ -93,6 +93,7 @@ class Chanceryd:
                     "threads": 2,
                     "environment": token.environment,
                     "writable": getattr(token, "writable", []),
+                    "unix_sockets": getattr(token, "unix_sockets", False),
                 }
                 for name, token in tokens.items()
             ],

@@ -1,0 +1,99 @@
+"""Every kind of token that runs without hardware: a root CA on it, a certificate and
+a CRL, judged by OpenSSL; and what a token cannot do is said when the CA is made."""
+
+import os
+
+import pytest
+from harness import clients
+from harness.authority import Authority
+from harness.cli import CommandFailed
+from harness.postgres import Database
+from harness.process import has_ended, run
+from harness.tokens import OpencryptokiToken, P11KitToken, TpmToken, Unavailable
+
+# Class, signing threads, keys of CAs that work (and the policy's line beside), and keys
+# that do not, with a part of what is said of them.
+PSS = {"pss": True}
+KINDS = {
+    "p11-kit": (P11KitToken, 2, [("p256", {}), ("rsa2048", PSS)], []),
+    "tpm": (TpmToken, 1, [("p256", {}), ("rsa2048", {})],
+            [("rsa4096", {}, "its CKM_RSA_PKCS_KEY_PAIR_GEN goes from 1024 to 3072 bits"),
+             ("rsa2048", PSS, "it has no CKM_RSA_PKCS_PSS")]),
+    "opencryptoki": (OpencryptokiToken, 2, [("rsa2048", {}), ("rsa2048", PSS)],
+                     [("p256", {}, "it has no CKM_EC_KEY_PAIR_GEN")]),
+}
+
+
+class TokenAuthority(Authority):
+    """An instance with an operator, whose token is one of the others."""
+
+    def start(self, threads):
+        self.daemon.config["tokens"][0]["threads"] = threads
+        self.daemon.process.argv = self.token.prefix + self.daemon.process.argv
+        self.daemon.start()
+        self.add_first_operator("alice")
+        self.apply_templates()
+        return self
+
+    def close(self):
+        try:
+            super().close()
+        finally:
+            self.token.close()
+
+    def create_root(self, name, key="p256", **more):
+        super().create_root(name, key, templates=["tls-server", "sub-ca"], **more)
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def place(request, postgres, migrated, new_dir):
+    """A running instance on that kind of token, without a CA. works, refuses: from KINDS."""
+    kind, threads, works, refuses = KINDS[request.param]
+    token = kind(new_dir("token"))
+    try:
+        token.create()
+    except Unavailable as why:
+        pytest.skip(str(why))
+    except BaseException:
+        token.close()
+        raise
+    made = TokenAuthority(new_dir("i"), postgres.database(migrated), token)
+    made.works, made.refuses = works, refuses
+    pids = [p.pid for p in token.processes]
+    try:
+        yield made.start(threads)
+    finally:
+        made.close()
+    assert all(map(has_ended, pids))
+
+
+def judge(place, ca, leaf):
+    """OpenSSL verifies the certificate, with the CA's CRL."""
+    files = place.files
+    root = clients.write(files, f"{ca}.pem", place.ca_pem(ca))
+    leaf = clients.write(files, f"{ca}-leaf.pem", leaf)
+    crl = os.path.join(files, f"{ca}.crl.pem")
+    der = clients.write(files, f"{ca}.crl", place.crl(ca))
+    run(["openssl", "crl", "-inform", "DER", "-in", der, "-CAfile", root, "-out", crl])
+    run(["openssl", "verify", "-CAfile", root, "-CRLfile", crl, "-crl_check", leaf])
+    return leaf, root
+
+
+def test_issues(place):
+    for number, (key, more) in enumerate(place.works):
+        ca = f"ca-{number}"
+        place.create_root(ca, key, **more)
+        request = place.submit(clients.openssl_csr(place.files, ca, dns=["host.example"]), ca=ca)
+        place.approve(request)
+        judge(place, ca, clients.split_pem(place.issued(request))[0])
+
+
+def test_says_what_it_cannot_do(place):
+    """Before anything is made."""
+    kept = os.path.join(place.daemon.state_dir, "signer-main")
+    before = sorted(os.listdir(kept))
+    for key, more, words in place.refuses:
+        with pytest.raises(CommandFailed) as refused:
+            place.create_root("impossible", key, **more)
+        assert "token 'main': the token cannot" in refused.value.stderr and words in refused.value.stderr
+    assert sorted(os.listdir(kept)) == before
