@@ -81,6 +81,7 @@ struct issuance {
 	int64_t swept_ms;    /* when the last sweep began */
 	int64_t sweep_ms;    /* when the next one is due */
 	struct claim_plan *plan;
+	struct verifier *verifier;
 	int64_t look_until; /* what was promised */
 	int look_ms;	    /* longer while nothing is found */
 	struct event *look;
@@ -525,7 +526,7 @@ check_item(struct issuance *s, struct issue_item *item, int64_t now)
 		item_resume(item, s->env.config->issuer.signer_id, now);
 		return;
 	}
-	item_check(item);
+	item_check(item, s->verifier);
 	if (item->step == ITEM_CHECKED && (item->claim->cleared || item->claim->automatic))
 		item_build(item, s->env.config->issuer.signer_id, now);
 }
@@ -773,7 +774,8 @@ issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, st
 	s->limit = env->config->issuer.batch < LIMIT_START ? env->config->issuer.batch
 							   : LIMIT_START;
 	s->plan = claim_plan_new(env->config, env->signers, e);
-	if (s->plan == NULL) {
+	s->verifier = verifier_new(e);
+	if (s->plan == NULL || s->verifier == NULL) {
 		issuance_free(s);
 		return NULL;
 	}
@@ -825,5 +827,6 @@ issuance_free(struct issuance *s)
 	if (s->sweep != NULL)
 		event_free(s->sweep);
 	claim_plan_free(s->plan);
+	verifier_free(s->verifier);
 	free(s);
 }

@@ -73,7 +73,7 @@ list_names(struct item_names *n, struct bytes subject, const struct san *names, 
 /* ------------------------------------------------------------------- check */
 
 static bool
-check(struct issue_item *item, struct error *e)
+check(struct issue_item *item, struct verifier *verifier, struct error *e)
 {
 	struct csr *csr = &item->csr;
 
@@ -90,16 +90,16 @@ check(struct issue_item *item, struct error *e)
 	if (!capolicy_allows_template(&item->ca->policy, template_name(item->template)))
 		return error_set(e, ERROR_INPUT, "CA %s does not issue by template %s",
 		    item->ca->row.name, template_name(item->template));
-	return csr_verify(csr, e) && template_check_csr(item->template, csr, e) &&
+	return csr_verify_with(csr, verifier, e) && template_check_csr(item->template, csr, e) &&
 	       template_check_ca(item->template, item->ca->context, e);
 }
 
 void
-item_check(struct issue_item *item)
+item_check(struct issue_item *item, struct verifier *verifier)
 {
 	struct error e = ERROR_INIT;
 
-	if (check(item, &e))
+	if (check(item, verifier, &e))
 		item->step = ITEM_CHECKED;
 	else
 		item_fail(item, &e);

@@ -14,6 +14,7 @@
 #include "daemon/issuer/ca_cache.h"
 #include "daemon/x509/cert.h"
 #include "daemon/x509/csr.h"
+#include "daemon/x509/verifier.h"
 #include "db/request.h"
 
 enum item_step {
@@ -59,7 +60,7 @@ struct issue_item {
 /* Reads and verifies the CSR and checks it against template and CA; on success
  * the item is CHECKED, else REFUSED. What it is listed under is set as soon as
  * the CSR could be read. */
-void item_check(struct issue_item *item);
+void item_check(struct issue_item *item, struct verifier *verifier);
 
 /* Goes on with the intent that came with the claim: BUILT; REFUSED when its CA is
  * not in operation; LATER and stale when those bytes are not to be signed any

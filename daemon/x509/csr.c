@@ -3,6 +3,7 @@
 #include "daemon/x509/derw.h"
 #include "daemon/x509/name.h"
 #include "daemon/x509/pem.h"
+#include "daemon/x509/verifier.h"
 
 static bool
 bad(struct error *err, const char *what)
@@ -162,6 +163,13 @@ csr_parse(struct bytes der, struct csr *csr, struct error *err)
 	return true;
 }
 
+static bool
+possessed(bool verified, struct error *err)
+{
+	return verified ||
+	       error_wrap(err, "CSR: its maker did not prove to have the private key (RFC 2986 3)");
+}
+
 bool
 csr_verify(const struct csr *csr, struct error *err)
 {
@@ -170,8 +178,15 @@ csr_verify(const struct csr *csr, struct error *err)
 		  pkey_verify(key, csr->sig_alg, csr->salt_len, csr->info, csr->signature, err);
 
 	EVP_PKEY_free(key);
-	return ok ||
-	       error_wrap(err, "CSR: its maker did not prove to have the private key (RFC 2986 3)");
+	return possessed(ok, err);
+}
+
+bool
+csr_verify_with(const struct csr *csr, struct verifier *verifier, struct error *err)
+{
+	return possessed(verifier_check(verifier, &csr->spki, csr->sig_alg, csr->salt_len,
+			     csr->info, csr->signature, err),
+	    err);
 }
 
 bool

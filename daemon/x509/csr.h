@@ -54,6 +54,10 @@ bool csr_parse(struct bytes der, struct csr *csr, struct error *err) MUST_CHECK;
 
 /* Proof of possession: verifies the signature with the key inside. */
 bool csr_verify(const struct csr *csr, struct error *err) MUST_CHECK;
+/* The same for who verifies many. */
+struct verifier;
+bool csr_verify_with(
+    const struct csr *csr, struct verifier *verifier, struct error *err) MUST_CHECK;
 
 /* SHA-256 over the whole DER: what operators' decisions are bound to. */
 bool csr_sha256(const struct csr *csr, uint8_t digest[32], struct error *err) MUST_CHECK;

@@ -4,13 +4,11 @@
 
 #include "daemon/x509/ecdsa_verifier.h"
 
-#include <openssl/bn.h>
-#include <openssl/ec.h>
-#include <openssl/err.h>
-#include <openssl/obj_mac.h>
 #include <stdlib.h>
 
-#define P256_OCTETS 32
+#include <openssl/obj_mac.h>
+
+#include "daemon/x509/ecdsa_int.h"
 
 struct ecdsa_verifier {
 	EC_GROUP *curve;
@@ -69,87 +67,39 @@ ecdsa_verifier_new(const struct spki *spki, struct error *e)
 
 /* ------------------------------------------------------------------- verify */
 
-/* In 1 .. order - 1. */
-static bool
-in_range(const BIGNUM *n, const BIGNUM *order)
-{
-	return !BN_is_zero(n) && !BN_is_negative(n) && BN_cmp(n, order) < 0;
-}
-
-static bool
-read_number(struct der *d, BIGNUM *n)
-{
-	struct bytes magnitude;
-
-	return der_read_unsigned(d, &magnitude) && magnitude.len <= P256_OCTETS &&
-	       BN_bin2bn(magnitude.p, (int)magnitude.len, n) != NULL;
-}
-
-static bool
-read_signature(struct bytes signature, BIGNUM *r, BIGNUM *s)
-{
-	struct der d;
-
-	return der_enter_only(signature, DER_SEQUENCE, &d) && read_number(&d, r) &&
-	       read_number(&d, s) && der_end(&d);
-}
-
-/* The x coordinate of e/s G + r/s Q, modulo the order; -1 when OpenSSL fails, 0 at
- * infinity. */
 static int
-recompute(const struct ecdsa_verifier *v, struct bytes digest, const BIGNUM *r, const BIGNUM *s,
-    BIGNUM *x, BN_CTX *ctx)
+check(const struct ecdsa_verifier *v, struct bytes digest, struct bytes signature, EC_POINT *a,
+    EC_POINT *b, BN_CTX *ctx)
 {
-	const BIGNUM *order = EC_GROUP_get0_order(v->curve);
-	EC_POINT *a = EC_POINT_new(v->curve), *b = EC_POINT_new(v->key);
-	BIGNUM *w = BN_CTX_get(ctx), *u1 = BN_CTX_get(ctx), *u2 = BN_CTX_get(ctx);
-	int result = -1;
+	struct ecdsa_numbers n;
+	int result = ecdsa_prepare(v->curve, digest, signature, &n, ctx);
 
-	if (a == NULL || b == NULL || u2 == NULL || BN_mod_inverse(w, s, order, ctx) == NULL ||
-	    BN_bin2bn(digest.p, (int)digest.len, u1) == NULL ||
-	    BN_mod_mul(u1, u1, w, order, ctx) != 1 || BN_mod_mul(u2, r, w, order, ctx) != 1 ||
-	    EC_POINT_mul(v->curve, a, u1, NULL, NULL, ctx) != 1 ||
-	    EC_POINT_mul(v->key, b, u2, NULL, NULL, ctx) != 1 ||
+	if (result != 1)
+		return result;
+	if (EC_POINT_mul(v->curve, a, n.u1, NULL, NULL, ctx) != 1 ||
+	    EC_POINT_mul(v->key, b, n.u2, NULL, NULL, ctx) != 1 ||
 	    EC_POINT_add(v->curve, a, a, b, ctx) != 1)
-		goto out;
-	if (EC_POINT_is_at_infinity(v->curve, a)) {
-		result = 0;
-		goto out;
-	}
-	if (EC_POINT_get_affine_coordinates(v->curve, a, x, NULL, ctx) == 1 &&
-	    BN_nnmod(x, x, order, ctx) == 1)
-		result = 1;
-out:
-	EC_POINT_free(a);
-	EC_POINT_free(b);
-	return result;
+		return -1;
+	return ecdsa_judge(v->curve, a, &n, ctx);
 }
 
 bool
 ecdsa_verifier_check(
     const struct ecdsa_verifier *v, struct bytes digest, struct bytes signature, struct error *e)
 {
-	const BIGNUM *order = EC_GROUP_get0_order(v->curve);
 	BN_CTX *ctx = BN_CTX_new();
-	BIGNUM *r, *s, *x;
-	int result = 0;
-	bool right;
+	EC_POINT *a = EC_POINT_new(v->curve), *b = EC_POINT_new(v->key);
+	int result = -1;
 
-	if (ctx == NULL)
-		return error_set_openssl(e, ERROR_SYSTEM, "allocating numbers");
-	BN_CTX_start(ctx);
-	r = BN_CTX_get(ctx);
-	s = BN_CTX_get(ctx);
-	x = BN_CTX_get(ctx);
-	if (x == NULL)
-		result = -1;
-	else if (digest.len == P256_OCTETS && read_signature(signature, r, s) &&
-		 in_range(r, order) && in_range(s, order))
-		result = recompute(v, digest, r, s, x, ctx);
-	right = result == 1 && BN_cmp(x, r) == 0;
-	BN_CTX_end(ctx);
+	if (ctx != NULL && a != NULL && b != NULL) {
+		BN_CTX_start(ctx);
+		result = check(v, digest, signature, a, b, ctx);
+		BN_CTX_end(ctx);
+	}
+	EC_POINT_free(a);
+	EC_POINT_free(b);
 	BN_CTX_free(ctx);
 	if (result < 0)
 		return error_set_openssl(e, ERROR_INTERNAL, "cannot verify a signature");
-	return right || error_set(e, ERROR_INPUT, "the signature is wrong");
+	return result == 1 || error_set(e, ERROR_INPUT, "the signature is wrong");
 }

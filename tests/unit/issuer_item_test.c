@@ -39,6 +39,7 @@ struct fixture {
 	struct bytes csr;
 	struct request_claim claim;
 	struct issue_item item;
+	struct verifier *verifier;
 };
 
 static void
@@ -123,12 +124,15 @@ set_up(struct fixture *f, struct bytes csr)
 	f->claim = (struct request_claim){.key = {1, 1}, .ca_id = 1, .csr = csr};
 	f->item = (struct issue_item){
 	    .claim = &f->claim, .ca = ca_hold(f->ca), .template = f->template};
+	f->verifier = verifier_new(&e);
+	assert_non_null(f->verifier);
 }
 
 static void
 tear_down(struct fixture *f)
 {
 	item_free(&f->item);
+	verifier_free(f->verifier);
 	template_free(f->template);
 	assert_int_equal(f->ca->references, 1);
 	ca_release(f->ca);
@@ -158,7 +162,7 @@ test_all_the_way(void **state)
 		X509 *x;
 
 		set_up(&f, csr_of(keys[i], "DNS:a.example,DNS:*.b.example,email:a@b.example"));
-		item_check(&f.item);
+		item_check(&f.item, f.verifier);
 		assert_step(&f.item, ITEM_CHECKED);
 		assert_string_equal(f.item.listed.subject, "CN=a.example,C=DE");
 		assert_int_equal(f.item.listed.count, 3);
@@ -203,7 +207,7 @@ test_serials(void **state)
 	struct fixture f;
 
 	set_up(&f, csr_of("p256", "DNS:a.example"));
-	item_check(&f.item);
+	item_check(&f.item, f.verifier);
 	item_build(&f.item, SIGNER_ID, NOW);
 	memcpy(first, f.item.intent.serial, sizeof first);
 	free(f.item.tbs);
@@ -234,7 +238,7 @@ test_refused(void **state)
 		struct fixture f;
 
 		set_up(&f, csr_of(cases[i].key, cases[i].names));
-		item_check(&f.item);
+		item_check(&f.item, f.verifier);
 		assert_step(&f.item, ITEM_REFUSED);
 		assert_error(f.item.failure, cases[i].words);
 		assert_int_equal(f.item.failure.code, ERROR_INPUT);
@@ -255,7 +259,7 @@ test_broken_csrs(void **state)
 
 		set_up(&f, csr_of("p256", "DNS:a.example"));
 		f.claim.csr = (struct bytes){whole.p, len};
-		item_check(&f.item);
+		item_check(&f.item, f.verifier);
 		assert_step(&f.item, ITEM_REFUSED);
 		tear_down(&f);
 	}
@@ -267,7 +271,7 @@ test_broken_csrs(void **state)
 		memcpy(changed, whole.p, whole.len);
 		changed[i] ^= 1;
 		f.claim.csr = (struct bytes){changed, whole.len};
-		item_check(&f.item);
+		item_check(&f.item, f.verifier);
 		assert_step(&f.item, ITEM_REFUSED);
 		assert_non_null(f.item.listed.subject);
 		tear_down(&f);
@@ -283,7 +287,7 @@ test_nothing_to_issue_with(void **state)
 
 	set_up(&f, csr_of("p256", "DNS:a.example"));
 	f.item.template = NULL;
-	item_check(&f.item);
+	item_check(&f.item, f.verifier);
 	assert_step(&f.item, ITEM_REFUSED);
 	assert_int_equal(f.item.failure.code, ERROR_CONFLICT);
 	assert_error(f.item.failure, "template of this request cannot be used");
@@ -291,7 +295,7 @@ test_nothing_to_issue_with(void **state)
 	context = f.ca->context;
 	f.ca->context = NULL;
 	f.item.failure = ERROR_INIT;
-	item_check(&f.item);
+	item_check(&f.item, f.verifier);
 	assert_error(f.item.failure, "CA of this request is not in operation");
 	f.ca->context = context;
 	tear_down(&f);
@@ -314,7 +318,7 @@ test_foreign_template(void **state)
 	set_up(&f, csr_of("p256", "DNS:a.example"));
 	assert_ok(template_parse(other, strlen(other), "other", &t, &e), e);
 	f.item.template = t;
-	item_check(&f.item);
+	item_check(&f.item, f.verifier);
 	assert_step(&f.item, ITEM_REFUSED);
 	assert_error(f.item.failure, "CA test-ca does not issue by template other");
 	tear_down(&f);
@@ -328,7 +332,7 @@ test_key_of_the_ca(void **state)
 	struct fixture f;
 
 	set_up(&f, csr_of(CA_KEY, "DNS:a.example"));
-	item_check(&f.item);
+	item_check(&f.item, f.verifier);
 	item_build(&f.item, SIGNER_ID, NOW);
 	assert_step(&f.item, ITEM_REFUSED);
 	assert_error(f.item.failure, "is the key of the issuing CA itself");
@@ -342,7 +346,7 @@ test_ca_has_ended(void **state)
 	struct fixture f;
 
 	set_up(&f, csr_of("p256", "DNS:a.example"));
-	item_check(&f.item);
+	item_check(&f.item, f.verifier);
 	item_build(&f.item, SIGNER_ID, NOW + 11 * 365 * DAY);
 	assert_step(&f.item, ITEM_REFUSED);
 	assert_null(f.item.tbs);
@@ -360,7 +364,7 @@ static void
 leave(struct left *l)
 {
 	set_up(&l->f, csr_of("p256", "DNS:a.example"));
-	item_check(&l->f.item);
+	item_check(&l->f.item, l->f.verifier);
 	item_build(&l->f.item, SIGNER_ID, NOW);
 	assert_step(&l->f.item, ITEM_BUILT);
 	l->f.claim.intent = l->f.item.intent;
