@@ -27,6 +27,10 @@ static const struct db_statement stmt_begin = {"ca_begin",
     "SELECT ca_id, generation_id, serial, tbs "
     "FROM ca_begin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     15};
+static const struct db_statement stmt_renew = {
+    "ca_renew", "SELECT ca_id, generation_id, serial, tbs FROM ca_renew($1, $2, $3, $4, $5)", 5};
+static const struct db_statement stmt_waiting = {
+    "ca_waiting", "SELECT generation_id, token, cka_id, spki FROM ca_waiting($1)", 1};
 static const struct db_statement stmt_limits = {
     "ca_limits", "SELECT apply_limits($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_activate = {
@@ -361,6 +365,45 @@ ca_make(
 	pending = db_call(db, &stmt_begin, &p, on_begun, (db_call_fn *)answer, arg, err);
 	free(targets);
 	return pending;
+}
+
+struct db_pending *
+ca_renew(struct db *db, const struct ca_renewal *renewal, ca_begun_fn *answer, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, renewal->decision_id);
+	db_param_int64(&p, renewal->epoch);
+	param_optional(&p, renewal->csr);
+	param_optional(&p, renewal->serial);
+	param_optional(&p, renewal->tbs);
+	return db_call(db, &stmt_renew, &p, on_begun, (db_call_fn *)answer, arg, err);
+}
+
+static void
+on_waiting(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct db_call call = db_call_take(arg);
+	struct ca_waiting waiting = {0};
+	struct error e = ERROR_INIT;
+
+	if (err == NULL && db_row_count(result) > 0) {
+		waiting = (struct ca_waiting){db_get_int64(result, 0, 0), db_get_text(result, 0, 1),
+		    db_get_bytes(result, 0, 2), db_get_bytes(result, 0, 3)};
+		if (!db_result_ok(result, &e))
+			err = &e;
+	}
+	((ca_waiting_fn *)call.fn)(err == NULL ? &waiting : NULL, err, call.arg);
+}
+
+struct db_pending *
+ca_find_waiting(struct db *db, int64_t ca_id, ca_waiting_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, ca_id);
+	return db_call(db, &stmt_waiting, &p, on_waiting, (db_call_fn *)answer, arg, err);
 }
 
 static void

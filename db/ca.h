@@ -107,6 +107,27 @@ typedef void ca_begun_fn(const struct ca_begun *begun, const struct error *err, 
 struct db_pending *ca_make(struct db *db, const struct ca_begin *begin, ca_begun_fn *answer,
     void *arg, struct error *err) MUST_CHECK;
 
+/* Begins a renewal with the key that the CA has, of which the decision is. */
+struct ca_renewal {
+	int64_t decision_id;
+	int epoch;
+	struct bytes csr;	  /* subordinate */
+	struct bytes serial, tbs; /* root: of its own certificate */
+};
+struct db_pending *ca_renew(struct db *db, const struct ca_renewal *renewal, ca_begun_fn *answer,
+    void *arg, struct error *err) MUST_CHECK;
+
+/* The generation that waits for a certificate; generation_id 0: none does. Borrowed
+ * for the call. */
+struct ca_waiting {
+	int64_t generation_id;
+	const char *token;
+	struct bytes cka_id, spki;
+};
+typedef void ca_waiting_fn(const struct ca_waiting *waiting, const struct error *err, void *arg);
+struct db_pending *ca_find_waiting(
+    struct db *db, int64_t ca_id, ca_waiting_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
 /* The next version of a CA's limits, which the signer has by now. policy NULL: it
  * stays; otherwise templates are the new policy's. */
 struct ca_limits_change {

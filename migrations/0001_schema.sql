@@ -111,6 +111,7 @@ CREATE TABLE generation (
     not_before        timestamptz,
     not_after         timestamptz,
     installed_at      timestamptz,
+    decision_id       bigint,            -- the order that began it
     UNIQUE (ca_id, certificate_index)
 );
 CREATE UNIQUE INDEX generation_one_active ON generation (ca_id) WHERE state = 'active';
@@ -337,7 +338,7 @@ CREATE TABLE decision (
     public_id     uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     action        text NOT NULL CHECK (action IN ('approve', 'deny', 'revoke', 'hold', 'release',
                       'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add',
-                      'ca-limits', 'signer-reseed')),
+                      'ca-limits', 'ca-renew', 'signer-reseed')),
     request_id    bigint REFERENCES request_record, -- approve, deny
     certificate_id bigint,                       -- revoke, hold, release
     ca_id         bigint REFERENCES ca,

@@ -45,8 +45,13 @@ CREATE FUNCTION limits_in_force(p_ca bigint) RETURNS ca_limits LANGUAGE sql STAB
     SELECT l FROM ca_limits l WHERE l.ca_id = p_ca ORDER BY l.version DESC LIMIT 1
 $$;
 
+-- The generation that signs; before there is one, the one that waits.
+CREATE FUNCTION current_generation(p_ca bigint) RETURNS SETOF generation LANGUAGE sql STABLE ROWS 1 AS $$
+    SELECT * FROM generation WHERE ca_id = p_ca ORDER BY state = 'active' DESC, certificate_index DESC LIMIT 1
+$$;
+
 CREATE FUNCTION is_ceremony(p_action text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT p_action IN ('ca-create', 'ca-install', 'ca-limits', 'signer-reseed')
+    SELECT p_action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'signer-reseed')
 $$;
 
 -- The limits whose operators have to sign: a new CA's own; of a CA that exists
@@ -56,7 +61,7 @@ LANGUAGE sql STABLE AS $$
     SELECT document FROM (
         SELECT limits_of_body(p_body) WHERE p_action = 'ca-create'
         UNION ALL
-        SELECT (limits_in_force(p_ca)).document WHERE p_action IN ('ca-install', 'ca-limits')
+        SELECT (limits_in_force(p_ca)).document WHERE p_action IN ('ca-install', 'ca-limits', 'ca-renew')
         UNION ALL
         SELECT (limits_in_force(c.ca_id)).document
         FROM (SELECT DISTINCT g.ca_id FROM string_to_table(p_body, E'\n') l
@@ -131,9 +136,8 @@ LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN d.action = 'ca-create' THEN substring(d.body FROM '(?n)^token:[ ]*["'']?([A-Za-z0-9._-]+)')
         WHEN d.action = 'signer-reseed' THEN substring(d.statement FROM '(?n)^object: (.*)$')
-        WHEN d.action IN ('ca-install', 'ca-limits', 'crl-issue') THEN (
-            SELECT k.token FROM generation g JOIN token_key k ON k.id = g.token_key_id
-            WHERE g.ca_id = d.ca_id ORDER BY g.certificate_index DESC LIMIT 1)
+        WHEN d.action IN ('ca-install', 'ca-limits', 'ca-renew', 'crl-issue') THEN (
+            SELECT k.token FROM current_generation(d.ca_id) g JOIN token_key k ON k.id = g.token_key_id)
     END
 $$;
 
@@ -170,7 +174,7 @@ LANGUAGE sql AS $$
         q.public_id, s.csr_sha256, t.name || '/' || v.version,
         x.sha256, a.name, c.result,
         m.spkis, m.signatures, m.received,
-        CASE WHEN c.action IN ('ca-install', 'ca-limits', 'signer-reseed')
+        CASE WHEN c.action IN ('ca-install', 'ca-limits', 'ca-renew', 'signer-reseed')
             THEN ARRAY(SELECT ceremony_documents(c.action, c.ca_id, c.body)) END
     FROM claimed c
     LEFT JOIN credential k ON k.id = c.credential_id
@@ -476,6 +480,7 @@ GRANT EXECUTE ON FUNCTION
     limits_operators,
     limits_person,
     limits_in_force,
+    current_generation,
     is_ceremony,
     ceremony_documents,
     ceremony_signers,

@@ -122,6 +122,8 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
         'certificate', CASE WHEN g.sha256 IS NOT NULL THEN jsonb_build_object(
             'sha256', encode(g.sha256, 'hex'), 'ski', encode(g.ski, 'hex'), 'index', g.certificate_index,
             'not_before', api_time(g.not_before), 'not_after', api_time(g.not_after)) END,
+        'waiting', (SELECT to_jsonb(w.certificate_index) FROM generation w
+            WHERE w.ca_id = a.id AND w.state = 'awaiting-certificate' AND a.state <> 'awaiting-certificate'),
         'templates', (SELECT coalesce(jsonb_agg(c.template ORDER BY c.template), '[]') FROM ca_template c WHERE c.ca_id = a.id))
         || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
             'policy', a.policy,
@@ -130,7 +132,7 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
                 'alarm', s.alarm, 'alarm_since', api_time(s.alarm_since)) ORDER BY s.id), '[]')
                 FROM crl_scope s WHERE s.ca_id = a.id)) END
     FROM issuer_name n,
-        (SELECT * FROM generation g WHERE g.ca_id = a.id ORDER BY certificate_index DESC LIMIT 1) g
+        (SELECT * FROM current_generation(a.id)) g
         JOIN token_key k ON k.id = g.token_key_id
     WHERE n.id = a.issuer_name_id
 $$;
@@ -177,7 +179,9 @@ DECLARE
     v_csr bytea;
 BEGIN
     PERFORM api_caller(p_identity);
-    SELECT csr INTO v_csr FROM generation WHERE ca_id = a.id ORDER BY certificate_index DESC LIMIT 1;
+    -- Of the one that waits, if there is one.
+    SELECT csr INTO v_csr FROM generation WHERE ca_id = a.id AND state <> 'retired' AND csr IS NOT NULL
+    ORDER BY certificate_index DESC LIMIT 1;
     IF v_csr IS NULL THEN
         PERFORM api_fail('CH404', format('CA "%s" has no CSR: it is a root', a.name));
     END IF;
@@ -191,8 +195,7 @@ DECLARE
     g generation;
 BEGIN
     PERFORM api_caller(p_identity);
-    SELECT * INTO g FROM generation WHERE ca_id = a.id AND certificate IS NOT NULL
-    ORDER BY certificate_index DESC LIMIT 1;
+    SELECT * INTO g FROM current_generation(a.id) c WHERE c.certificate IS NOT NULL;
     IF g.id IS NULL THEN
         PERFORM api_fail('CH404', format('CA "%s" has no certificate yet', a.name));
     END IF;
@@ -596,14 +599,14 @@ BEGIN
     RETURN r.id;
 END $$;
 
--- The CA that ca-create, ca-install, ca-limits and crl-issue are about; NULL for
--- ca-create.
+-- The CA that ca-create, ca-install, ca-limits, ca-renew and crl-issue are about; NULL
+-- for ca-create.
 CREATE FUNCTION decide_on_ca(s api_statement) RETURNS bigint
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     a ca;
     v_open boolean := EXISTS (SELECT FROM decision d WHERE d.state IN ('queued', 'working') AND d.action = s.action
-        AND d.action IN ('ca-create', 'ca-install', 'ca-limits')
+        AND d.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew')
         AND substring(d.statement FROM '(?n)^object: (.*)$') = s.object);
 BEGIN
     SELECT * INTO a FROM ca WHERE name = s.ca;
@@ -613,10 +616,13 @@ BEGIN
         PERFORM api_fail('CH409', format('a decision on CA "%s" is being carried out already', s.ca));
     ELSIF s.action <> 'ca-create' AND a.id IS NULL THEN
         PERFORM api_fail('CH404', format('CA "%s" is not known', s.ca));
-    ELSIF s.action = 'ca-install' AND a.state <> 'awaiting-certificate' THEN
-        PERFORM api_fail('CH409', format('CA "%s" does not wait for a certificate: it is %s', s.ca, a.state));
-    ELSIF s.action = 'crl-issue' AND a.state = 'awaiting-certificate' THEN
-        PERFORM api_fail('CH409', format('CA "%s" has no certificate yet and can sign no CRL', s.ca));
+    ELSIF s.action = 'ca-install' AND a.state <> 'awaiting-certificate' AND NOT EXISTS (SELECT FROM generation g
+            WHERE g.ca_id = a.id AND g.state = 'awaiting-certificate') THEN
+        PERFORM api_fail('CH409', format('CA "%s" does not wait for a certificate: it is %s; "chancery ca renew" begins a renewal',
+            s.ca, a.state));
+    ELSIF s.action IN ('crl-issue', 'ca-renew') AND a.state = 'awaiting-certificate' THEN
+        PERFORM api_fail('CH409', format('CA "%s" has no certificate yet%s', s.ca,
+            CASE s.action WHEN 'crl-issue' THEN ' and can sign no CRL' ELSE ' that could be renewed' END));
     END IF;
     RETURN a.id;
 END $$;
@@ -627,7 +633,7 @@ END $$;
 CREATE FUNCTION decide_credential(s api_statement, p_credential bytea, p_local boolean) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
 DECLARE
-    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'signer-reseed', 'template-apply',
+    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'signer-reseed', 'template-apply',
             'operator-add')
         THEN 'administrator' ELSE 'manager' END;
     r record;
@@ -721,7 +727,7 @@ BEGIN
             v_request := decide_on_request(s);
         WHEN s.action IN ('revoke', 'hold', 'release') THEN
             v_certificate := decide_on_certificate(s);
-        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'crl-issue') THEN
+        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'crl-issue') THEN
             v_ca := decide_on_ca(s);
         ELSE
             NULL; -- template-apply, operator-add, signer-reseed: the issuer reads the body

@@ -1,9 +1,10 @@
 -- CAs: their keys, generations, scopes and targets, made by the issuer when it
--- applies the decisions ca-create and ca-install.
+-- applies the decisions ca-create, ca-renew and ca-install.
 
 SET search_path = chancery_store, pg_temp;
 
--- All that an issuer keeps of each CA's newest generation.
+-- All that an issuer keeps of each CA: of the generation that signs, or before there
+-- is one of that which waits for its certificate.
 CREATE FUNCTION load_cas()
 RETURNS TABLE (
     ca_id bigint, name text, kind text, state text, policy text,
@@ -17,7 +18,7 @@ LANGUAGE sql STABLE AS $$
         k.id, k.token, k.cka_id, k.spki, k.algorithm, s.id, s.idp
     FROM ca a
     JOIN issuer_name n ON n.id = a.issuer_name_id
-    JOIN LATERAL (SELECT * FROM generation g WHERE g.ca_id = a.id ORDER BY certificate_index DESC LIMIT 1) g ON true
+    JOIN LATERAL current_generation(a.id) g ON true
     JOIN token_key k ON k.id = g.token_key_id
     JOIN LATERAL (SELECT * FROM crl_scope s WHERE s.token_key_id = k.id AND s.kind = 'all'
                   ORDER BY s.id DESC LIMIT 1) s ON true
@@ -63,6 +64,26 @@ LANGUAGE sql STABLE AS $$
     WHERE d.id = p_decision
 $$;
 
+-- Commits serial and to-be-signed bytes of a root's own certificate; NULL: it is none.
+CREATE FUNCTION ca_intend(p_issuer_name bigint, p_generation bigint, p_scope bigint, p_serial bytea, p_tbs bytea)
+RETURNS void LANGUAGE sql AS $$
+    INSERT INTO serial_intent (issuer_name_id, serial, generation_id, scope_id, epoch, tbs_sha256)
+    SELECT p_issuer_name, p_serial, p_generation, p_scope, 0, sha256(p_tbs) WHERE p_serial IS NOT NULL;
+    INSERT INTO intent_tbs (issuer_name_id, generation_id, scope_id, serial, tbs)
+    SELECT p_issuer_name, p_generation, p_scope, p_serial, p_tbs WHERE p_serial IS NOT NULL;
+$$;
+
+-- A generation as ca_begin and ca_renew tell of it.
+CREATE TYPE ca_begun AS (ca_id bigint, generation_id bigint, serial bytea, tbs bytea);
+
+CREATE FUNCTION ca_begun_of(p_generation bigint) RETURNS ca_begun LANGUAGE sql STABLE AS $$
+    SELECT ROW(g.ca_id, g.id, i.serial, t.tbs)::ca_begun
+    FROM generation g JOIN ca a ON a.id = g.ca_id
+    LEFT JOIN serial_intent i ON i.issuer_name_id = a.issuer_name_id AND i.generation_id = g.id AND i.request_id IS NULL
+    LEFT JOIN intent_tbs t ON t.issuer_name_id = i.issuer_name_id AND t.serial = i.serial AND t.request_id IS NULL
+    WHERE g.id = p_generation
+$$;
+
 -- Makes the CA with its first generation, its scope, limits, templates and targets. A
 -- root brings serial and to-be-signed bytes of its own certificate, which are
 -- thereby committed before the token is asked; a subordinate brings its CSR and
@@ -71,9 +92,7 @@ $$;
 CREATE FUNCTION ca_begin(p_decision bigint, p_epoch int, p_name text, p_kind text, p_policy text,
     p_subject bytea, p_readable text, p_token_key bigint, p_csr bytea, p_idp bytea,
     p_templates text[], p_targets jsonb, p_serial bytea, p_tbs bytea, p_limits text)
-RETURNS TABLE (ca_id bigint, generation_id bigint, scope_id bigint, issuer_name_id bigint, serial bytea, tbs bytea)
-LANGUAGE plpgsql AS $$
-#variable_conflict use_column
+RETURNS SETOF ca_begun LANGUAGE plpgsql AS $$
 DECLARE
     d decision := hold_decision(p_decision, p_epoch);
     v_name_id bigint;
@@ -94,8 +113,8 @@ BEGIN
         SELECT n.id INTO v_name_id FROM issuer_name n WHERE n.der_sha256 = sha256(p_subject);
         INSERT INTO ca (name, issuer_name_id, kind, state, policy)
         VALUES (p_name, v_name_id, p_kind, 'awaiting-certificate', p_policy) RETURNING id INTO v_ca;
-        INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, csr)
-        VALUES (v_ca, 0, 0, p_token_key, 'awaiting-certificate', p_csr) RETURNING id INTO v_generation;
+        INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, csr, decision_id)
+        VALUES (v_ca, 0, 0, p_token_key, 'awaiting-certificate', p_csr, d.id) RETURNING id INTO v_generation;
         INSERT INTO crl_scope (ca_id, token_key_id, idp) VALUES (v_ca, p_token_key, p_idp) RETURNING id INTO v_scope;
         INSERT INTO ca_limits (ca_id, version, document, sha256, decision_id)
         VALUES (v_ca, 1, p_limits, sha256(convert_to(p_limits, 'UTF8')), d.id);
@@ -103,12 +122,7 @@ BEGIN
         INSERT INTO target (ca_id, name, kind, artifact, write_url, read_url, options)
             SELECT v_ca, t->>'name', t->>'kind', t->>'artifact', t->>'write', t->>'read', coalesce(t->'options', '{}')
             FROM jsonb_array_elements(p_targets) t;
-        IF p_serial IS NOT NULL THEN
-            INSERT INTO serial_intent (issuer_name_id, serial, generation_id, scope_id, epoch, tbs_sha256)
-            VALUES (v_name_id, p_serial, v_generation, v_scope, 0, sha256(p_tbs));
-            INSERT INTO intent_tbs (issuer_name_id, generation_id, scope_id, serial, tbs)
-            VALUES (v_name_id, v_generation, v_scope, p_serial, p_tbs);
-        END IF;
+        PERFORM ca_intend(v_name_id, v_generation, v_scope, p_serial, p_tbs);
         INSERT INTO audit (actor, action, object, detail)
         VALUES (decision_actor(d), 'ca.created', p_name, jsonb_build_object('decision', d.public_id, 'kind', p_kind));
         IF p_csr IS NOT NULL THEN
@@ -117,13 +131,57 @@ BEGIN
                 jsonb_build_object('ca', p_name));
         END IF;
     END IF;
-    RETURN QUERY
-        SELECT g.ca_id, g.id, s.id, a.issuer_name_id, i.serial, t.tbs
-        FROM generation g JOIN ca a ON a.id = g.ca_id JOIN crl_scope s ON s.token_key_id = g.token_key_id
-        LEFT JOIN serial_intent i ON i.issuer_name_id = a.issuer_name_id AND i.generation_id = g.id AND i.request_id IS NULL
-        LEFT JOIN intent_tbs t ON t.issuer_name_id = i.issuer_name_id AND t.serial = i.serial AND t.request_id IS NULL
-        WHERE g.id = v_generation;
+    RETURN NEXT ca_begun_of(v_generation);
 END $$;
+
+-- Begins a renewal with the key that the CA has: a generation that waits for its
+-- certificate, which a subordinate's CSR is for, and a root's serial and to-be-signed
+-- bytes. One that another order began, and whose certificate never came, gives way.
+-- Repeating it for the same decision is legal.
+CREATE FUNCTION ca_renew(p_decision bigint, p_epoch int, p_csr bytea, p_serial bytea, p_tbs bytea)
+RETURNS SETOF ca_begun LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_decision, p_epoch);
+    a ca;
+    g generation;
+    v_generation bigint;
+    v_scope bigint;
+BEGIN
+    SELECT * INTO a FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
+    SELECT id INTO v_generation FROM generation WHERE ca_id = a.id AND decision_id = d.id;
+    IF v_generation IS NULL THEN
+        SELECT * INTO g FROM generation WHERE ca_id = a.id AND state = 'active';
+        IF g.id IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CA %s has no certificate that could be renewed', a.name);
+        ELSIF EXISTS (SELECT FROM generation w JOIN decision o ON o.id = w.decision_id WHERE w.ca_id = a.id
+                AND w.state = 'awaiting-certificate' AND o.state IN ('queued', 'working')) THEN
+            RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('another renewal of CA %s is being carried out', a.name);
+        END IF;
+        UPDATE generation SET state = 'retired' WHERE ca_id = a.id AND state = 'awaiting-certificate';
+        INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, csr, decision_id)
+        VALUES (a.id, (SELECT max(certificate_index) + 1 FROM generation WHERE ca_id = a.id), g.key_index, g.token_key_id,
+            'awaiting-certificate', p_csr, d.id)
+        RETURNING id INTO v_generation;
+        SELECT id INTO v_scope FROM crl_scope WHERE token_key_id = g.token_key_id AND kind = 'all' ORDER BY id DESC LIMIT 1;
+        PERFORM ca_intend(a.issuer_name_id, v_generation, v_scope, p_serial, p_tbs);
+        INSERT INTO audit (actor, action, object, detail)
+        VALUES (decision_actor(d), 'ca.renewal-begun', a.name, jsonb_build_object('decision', d.public_id,
+            'signed', (SELECT to_jsonb(array_agg(person)) FROM ceremony_signers(d))));
+        IF p_csr IS NOT NULL THEN
+            PERFORM close_decision(d, 'applied', format(
+                'CA %s waits for its renewed certificate: have its CSR signed and install the answer', a.name),
+                jsonb_build_object('ca', a.name));
+        END IF;
+    END IF;
+    RETURN NEXT ca_begun_of(v_generation);
+END $$;
+
+-- The generation that waits for a certificate, and its key.
+CREATE FUNCTION ca_waiting(p_ca bigint) RETURNS TABLE (generation_id bigint, token text, cka_id bytea, spki bytea)
+LANGUAGE sql STABLE AS $$
+    SELECT g.id, k.token, k.cka_id, k.spki FROM generation g JOIN token_key k ON k.id = g.token_key_id
+    WHERE g.ca_id = p_ca AND g.state = 'awaiting-certificate' ORDER BY g.certificate_index DESC LIMIT 1
+$$;
 
 -- The generation gets its certificate: the CA is active, its certificate is an
 -- artifact, and its first CRL is due. p_chain: issuers, nearest first, root last.
@@ -143,9 +201,12 @@ DECLARE
 BEGIN
     SELECT * INTO g FROM generation WHERE id = p_generation FOR UPDATE;
     IF g.state <> 'awaiting-certificate' THEN
-        PERFORM close_decision(d, 'refused', 'this CA has its certificate already', NULL);
+        PERFORM close_decision(d, 'refused', CASE g.state
+            WHEN 'retired' THEN 'another renewal of this CA was begun meanwhile'
+            ELSE 'this CA has its certificate already' END, NULL);
         RETURN;
     END IF;
+    UPDATE generation SET state = 'superseded' WHERE ca_id = g.ca_id AND state = 'active';
     UPDATE generation SET state = 'active', certificate = p_certificate, chain = p_chain, sha256 = sha256(p_certificate),
         ski = p_ski, not_before = p_not_before, not_after = p_not_after, installed_at = clock_timestamp()
     WHERE id = g.id;
@@ -170,7 +231,8 @@ BEGIN
     INSERT INTO audit (actor, action, object, detail)
     VALUES (decision_actor(d), 'ca.activated', a.name, jsonb_build_object('decision', d.public_id,
         'certificate_sha256', encode(sha256(p_certificate), 'hex'), 'not_after', p_not_after));
-    PERFORM close_decision(d, 'applied', format('CA %s is active', a.name), jsonb_build_object('ca', a.name));
+    PERFORM close_decision(d, 'applied', format(CASE WHEN g.certificate_index = 0 THEN 'CA %s is active'
+        ELSE 'CA %s signs under its renewed certificate' END, a.name), jsonb_build_object('ca', a.name));
     NOTIFY chancery_work;
 END $$;
 
@@ -206,10 +268,11 @@ BEGIN
 END $$;
 
 -- The decision that a CA's certificate was installed by; of a root, which signs its
--- own, the one that made the CA. NULL without a certificate.
+-- own, the one that renewed or made the CA. NULL without a certificate.
 CREATE FUNCTION installed_by(p_ca bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT max(id) FROM (
-        SELECT d.id FROM decision d WHERE d.ca_id = p_ca AND d.action = 'ca-install' AND d.state = 'applied'
+        SELECT d.id FROM decision d JOIN ca a ON a.id = d.ca_id WHERE d.ca_id = p_ca AND d.state = 'applied'
+            AND d.action = CASE a.kind WHEN 'root' THEN 'ca-renew' ELSE 'ca-install' END
         UNION ALL
         SELECT l.decision_id FROM ca_limits l JOIN ca a ON a.id = l.ca_id JOIN generation g ON g.ca_id = a.id
         WHERE l.ca_id = p_ca AND l.version = 1 AND a.kind = 'root' AND g.certificate IS NOT NULL) d (id)
@@ -223,8 +286,7 @@ LANGUAGE sql STABLE AS $$
     SELECT k.token, k.cka_id, a.name, l.version, coalesce(installed_by(a.id), 0)
     FROM ca a
     CROSS JOIN LATERAL (SELECT * FROM ca_limits l WHERE l.ca_id = a.id ORDER BY version DESC LIMIT 1) l
-    JOIN LATERAL (SELECT token_key_id FROM generation g WHERE g.ca_id = a.id ORDER BY certificate_index DESC LIMIT 1) g
-        ON true
+    JOIN LATERAL current_generation(a.id) g ON true
     JOIN token_key k ON k.id = g.token_key_id
     WHERE p_signer::text = ANY (string_to_array(limits_line(l.document, 'signer-ids'), ','))
     ORDER BY a.id
@@ -239,7 +301,7 @@ RETURNS TABLE (action text, version int, decision bigint, statement text, body t
 LANGUAGE sql STABLE AS $$
     WITH a AS (
         SELECT g.ca_id, g.certificate FROM token_key k JOIN generation g ON g.token_key_id = k.id
-        WHERE k.cka_id = p_cka_id ORDER BY g.certificate_index DESC LIMIT 1
+        WHERE k.cka_id = p_cka_id ORDER BY g.certificate IS NOT NULL DESC, g.certificate_index DESC LIMIT 1
     ), o AS (
         SELECT d.action, l.version, d.id, d.body
         FROM a JOIN ca_limits l ON l.ca_id = a.ca_id JOIN decision d ON d.id = l.decision_id
@@ -268,7 +330,11 @@ GRANT EXECUTE ON FUNCTION
     ca_obstacle,
     ca_note_key,
     ca_noted_key,
+    ca_intend,
+    ca_begun_of,
     ca_begin,
+    ca_renew,
+    ca_waiting,
     ca_activate,
     apply_limits,
     installed_by,

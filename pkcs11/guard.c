@@ -25,6 +25,7 @@ static const struct guard_table *const tables[] = {
     &guard_any_table,
     &guard_certificate_table,
     &guard_root_table,
+    &guard_renewal_table,
     &guard_issued_table,
     &guard_power_table,
     &guard_name_table,
@@ -114,9 +115,9 @@ use_certificate(struct guard_use *use, const struct guard_case *g, struct error 
 	use->serial_len = g->c.serial.len;
 	if (!serial_parse(g->c.serial, &signer_id, &use->serial_time))
 		use->serial_time = 0;
-	if (!g->decided)
+	if (!g->decided && !g->renewed)
 		return true;
-	if (!guard_sha256(g->r->statement, digest, e))
+	if (!guard_sha256(g->renewed ? g->r->order->statement : g->r->statement, digest, e))
 		return false;
 	use->has_decision = true;
 	memcpy(use->decision, digest, sizeof use->decision);
@@ -130,7 +131,8 @@ check_certificate(struct guard_case *g, struct guard_use *use, struct error *e)
 	if (!run(&guard_certificate_table, g, e))
 		return false;
 	if (g->r->template == NULL || g->r->template[0] == '\0') {
-		if (!run(&guard_root_table, g, e))
+		if ((g->r->order != NULL && !run(&guard_renewal_table, g, e)) ||
+		    !run(&guard_root_table, g, e))
 			return false;
 	} else if (!run(&guard_issued_table, g, e) || !run(&guard_power_table, g, e) ||
 		   !run(&guard_name_table, g, e) || !run(&guard_decision_table, g, e)) {
@@ -253,6 +255,7 @@ guard_stream_new(const struct guard_request *r, uint64_t total_len, struct error
 	g->request.tbs = g->request.csr = g->request.statement = (struct bytes){0};
 	g->request.signature = g->request.spki = (struct bytes){0};
 	g->request.template = "";
+	g->request.order = NULL;
 	g->request.own_keys = NULL;
 	g->request.own_key_count = 0;
 	g->left = total_len;

@@ -9,7 +9,8 @@
  * limits that operators signed for the key. What it lets through it also
  * digests, so that what was checked and what is signed cannot be two things.
  *
- *     TBSCertificate            a root's own, or one that a line of the limits
+ *     TBSCertificate            a root's own, once and then for each time that
+ *                               operators order it; or one that a line of the limits
  *                               allows, and that an operator approved unless that
  *                               line says that none has to
  *     TBSCertList               of the CA, within the life of its certificate
@@ -56,6 +57,7 @@ struct guard_request {
 	/* As in struct signproto_sign; "" and empty where it has none. */
 	const char *template;
 	struct bytes csr, statement, signature, spki;
+	const struct signproto_order *order; /* NULL: none */
 };
 
 struct guard_digest {

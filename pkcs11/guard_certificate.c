@@ -329,13 +329,15 @@ check_root_once(struct guard_case *g, struct error *why)
 {
 	uint8_t digest[32];
 
-	if (!g->key->installed)
+	if (!g->key->installed || g->renewed)
 		return true;
 	/* The same one may be asked for again, as after a crash. */
 	if (!guard_sha256(g->r->tbs, digest, why))
 		return false;
 	return memcmp(digest, g->key->tbs_sha256, sizeof digest) == 0 ||
-	       guard_no(why, "the key has its certificate already, and signs itself no other");
+	       guard_no(why,
+		   "the key has its certificate already, and signs itself no other without an "
+		   "order of the operators to renew it");
 }
 
 static bool

@@ -10,6 +10,7 @@
 
 #include "daemon/x509/cert.h"
 #include "daemon/x509/csr.h"
+#include "daemon/x509/renewal.h"
 #include "daemon/x509/statement.h"
 #include "pkcs11/guard.h"
 
@@ -35,6 +36,11 @@ struct guard_case {
 	struct statement statement;
 	bool decided; /* there is one */
 
+	/* An order to renew a root's own; from the gate `renewal-order`, with the
+	 * statement above. */
+	struct renewal renewal;
+	bool renewed; /* there is one */
+
 	const struct crl_summary *crl;
 
 	bool open; /* a gate was left out, and could not be passed: all below it too */
@@ -57,6 +63,7 @@ struct guard_table {
 extern const struct guard_table guard_any_table;	 /* whatever is asked */
 extern const struct guard_table guard_certificate_table; /* all certificates */
 extern const struct guard_table guard_root_table;	 /* a root's own certificate */
+extern const struct guard_table guard_renewal_table;	 /* the same, in place of another */
 extern const struct guard_table guard_issued_table;	 /* all other certificates */
 extern const struct guard_table guard_power_table;	 /* what these may be used for */
 extern const struct guard_table guard_name_table;	 /* and for whom */

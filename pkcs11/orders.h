@@ -48,9 +48,10 @@ bool orders_install(struct session *s, const struct orders_env *env, struct byte
     const struct signproto_order *order, struct error *e) MUST_CHECK;
 
 /* A root is about to sign its own certificate, which the guard let through: notes it.
- * There is one such certificate; nothing is written when it is the one that is known. */
+ * ordered: when the order to renew it was issued, 0 for the first one. Nothing is
+ * written when it is the one that is known. */
 bool orders_note_root(struct session *s, const struct orders_env *env, struct bytes id,
-    struct bytes tbs, struct error *e) MUST_CHECK;
+    struct bytes tbs, int64_t ordered, struct error *e) MUST_CHECK;
 
 /* signer-reseed: opens the keys that the document lists, each of which needs the
  * quorum of its own limits. Cannot be repeated, since it answers a challenge. */

@@ -81,12 +81,15 @@ check_certificate(const struct key_limits *l, const struct certificate *c, struc
 	return true;
 }
 
+/* A renewed one has the same key, which has signed since the first one: what is under
+ * way while it comes may begin before it. */
 static void
 note(struct key_limits *l, const struct certificate *c, int64_t ordered)
 {
+	if (!l->installed || c->not_before < l->not_before)
+		l->not_before = c->not_before;
 	l->installed = true;
 	(void)SHA256(c->tbs.p, c->tbs.len, l->tbs_sha256);
-	l->not_before = c->not_before;
 	l->not_after = c->not_after;
 	l->path_length = c->path_length;
 	l->ordered = ordered;
@@ -98,8 +101,8 @@ is_installed(const struct key_limits *l, const uint8_t tbs_sha256[32])
 	return l->installed && memcmp(tbs_sha256, l->tbs_sha256, sizeof l->tbs_sha256) == 0;
 }
 
-/* The order itself. A root has one certificate, and what was ordered earlier than the
- * one that is known does not come back. */
+/* The order itself. A root's certificates are those that it signs itself, and what was
+ * ordered earlier than the one that is known does not come back. */
 static bool
 check_order(const struct orders_env *env, const struct key_limits *l,
     const struct limits_floor *floor, const struct signproto_order *order, int64_t *issued,
@@ -113,8 +116,7 @@ check_order(const struct orders_env *env, const struct key_limits *l,
 		return false;
 	if (d->root)
 		return error_set(e, ERROR_CONFLICT,
-		    "CA %s is a root: its certificate is the one that it signs itself, once",
-		    d->ca);
+		    "CA %s is a root: its certificate is the one that it signs itself", d->ca);
 	if ((l->installed && statement.issued <= l->ordered) ||
 	    (floor->has_certificate && statement.issued <= floor->ordered))
 		return error_set(e, ERROR_CONFLICT,
@@ -173,7 +175,8 @@ orders_install(struct session *s, const struct orders_env *env, struct bytes id,
 /* ---- a root's own certificate */
 
 static bool
-note_root(const struct orders_env *env, struct key_limits *l, struct bytes tbs, struct error *e)
+note_root(const struct orders_env *env, struct key_limits *l, struct bytes tbs, int64_t ordered,
+    struct error *e)
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 	struct certificate c;
@@ -181,18 +184,20 @@ note_root(const struct orders_env *env, struct key_limits *l, struct bytes tbs, 
 	(void)SHA256(tbs.p, tbs.len, digest);
 	if (is_installed(l, digest))
 		return true;
-	if (l->installed || !l->document.root)
+	if ((l->installed && ordered <= l->ordered) || !l->document.root)
 		return error_set(e, ERROR_DENIED,
-		    "CA %s has its certificate already, and this is another one", l->document.ca);
+		    "CA %s has its certificate already, and this is another one that was not "
+		    "ordered later",
+		    l->document.ca);
 	if (!tbs_certificate_parse(tbs, &c, e) || !check_certificate(l, &c, e))
 		return false;
-	note(l, &c, 0);
+	note(l, &c, ordered);
 	return key_limits_save(l, env->state_dir, e);
 }
 
 bool
 orders_note_root(struct session *s, const struct orders_env *env, struct bytes id, struct bytes tbs,
-    struct error *e)
+    int64_t ordered, struct error *e)
 {
 	struct key_limits *l = malloc(sizeof *l);
 	bool refused = false, ok;
@@ -200,7 +205,7 @@ orders_note_root(struct session *s, const struct orders_env *env, struct bytes i
 	if (l == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for a key's limits");
 	ok = limits_floor_load(s, env->state_dir, id, l, &refused, e) &&
-	     note_root(env, l, tbs, e) && limits_floor_raise(s, l, &refused, e);
+	     note_root(env, l, tbs, ordered, e) && limits_floor_raise(s, l, &refused, e);
 	free(l);
 	return ok;
 }

@@ -240,7 +240,8 @@ note_own_certificate(struct worker *w, struct job *job, struct bytes tbs, struct
 
 	(void)pthread_mutex_lock(&w->pool->orders);
 	limits_cache_begin_change(w->pool->limits);
-	ok = orders_note_root(&w->session, &env, (struct bytes){job->id, job->id_len}, tbs, e);
+	ok = orders_note_root(&w->session, &env, (struct bytes){job->id, job->id_len}, tbs,
+	    job->use.has_decision ? job->use.decision_issued : 0, e);
 	limits_cache_end_change(w->pool->limits);
 	(void)pthread_mutex_unlock(&w->pool->orders);
 	return ok;
@@ -262,6 +263,7 @@ guard_structure(
 	    .statement = m->statement,
 	    .signature = m->signature,
 	    .spki = m->spki,
+	    .order = m->order.signature_count > 0 ? &m->order : NULL,
 	};
 
 	if (w->own_keys == NULL && !key_limits_list_keys(w->pool->place.state_dir, &w->own_keys,

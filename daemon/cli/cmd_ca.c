@@ -3,14 +3,13 @@
 #include <time.h>
 
 #include "daemon/cli/ceremony.h"
+#include "daemon/cli/chain_file.h"
 #include "daemon/cli/cli.h"
 #include "daemon/cli/limits_draft.h"
 #include "daemon/cli/limits_show.h"
 #include "daemon/cli/output.h"
 #include "daemon/x509/capolicy.h"
 #include "daemon/x509/pem.h"
-
-#define CHAIN_FILE_MAX 262144
 
 bool
 cmd_ca_list(struct cli *cli, struct error *e)
@@ -36,7 +35,8 @@ cmd_ca_show(struct cli *cli, struct error *e)
 	    {"token", "key/token"}, {"key label", "key/label"}, {"key SHA-256", "key/spki_sha256"},
 	    {"certificate SHA-256", "certificate/sha256"}, {"subject key id", "certificate/ski"},
 	    {"not before", "certificate/not_before"}, {"not after", "certificate/not_after"},
-	    {"templates", "templates"}, {"created", "created_at"}};
+	    {"waiting for certificate", "waiting"}, {"templates", "templates"},
+	    {"created", "created_at"}};
 	char path[CLI_PATH_MAX];
 
 	return cli_path(path, "/v1/cas/", cli->words[0], "", e) &&
@@ -130,19 +130,11 @@ install(struct cli *cli, const char *ca, const char *chain, struct error *e)
 bool
 cmd_ca_install(struct cli *cli, struct error *e)
 {
-	char *text = NULL;
-	size_t len;
-	bool ok = false;
+	char *pem = NULL;
+	bool ok;
 
-	if (!output_read_file(cli->words[1], CHAIN_FILE_MAX, &text, &len, e))
-		return false;
-	if (strlen(text) != len || strstr(text, "-----BEGIN CERTIFICATE-----") == NULL)
-		error_set(e, ERROR_INPUT,
-		    "%s holds no certificate in PEM: the CA's certificate and those above it are "
-		    "needed",
-		    cli->words[1]);
-	else
-		ok = install(cli, cli->words[0], text, e);
-	free(text);
+	ok = chain_files_read(cli->words + 1, cli->word_count - 1, &pem, e) &&
+	     install(cli, cli->words[0], pem, e);
+	free(pem);
 	return ok;
 }

@@ -54,7 +54,7 @@ bool
 cmd_ca_limits_change(struct cli *cli, struct error *e)
 {
 	static const enum option changes[] = {OPTION_POLICY, OPTION_TEMPLATE, OPTION_ADD_OPERATOR,
-	    OPTION_REMOVE_OPERATOR, OPTION_QUORUM};
+	    OPTION_REMOVE_OPERATOR, OPTION_QUORUM, OPTION_NOT_AFTER};
 	const char *ca = cli->words[0];
 	struct limits_current *current = NULL;
 	struct limits_draft *draft = NULL;
@@ -65,7 +65,7 @@ cmd_ca_limits_change(struct cli *cli, struct error *e)
 	if (!any)
 		return error_set(e, ERROR_USAGE,
 		    "ca limits change needs to know what: --policy, --template, --add-operator, "
-		    "--remove-operator or --quorum");
+		    "--remove-operator, --quorum or --not-after");
 	ok = limits_current_load(cli, ca, &current, e) &&
 	     limits_draft_change(cli, ca, current, &draft, e) && order(cli, ca, current, draft, e);
 	limits_draft_free(draft);

@@ -148,6 +148,32 @@ read_reseed(struct cli *cli, struct shown_decision *d, struct error *e)
 	return ok;
 }
 
+/* It must be about the key and the certificate that the CA has, as long as it is
+ * open. */
+static bool
+read_renewal(struct cli *cli, struct shown_decision *d, bool open, struct error *e)
+{
+	struct renewal r;
+	uint8_t digest[32];
+
+	if (!renewal_parse(d->body, strlen(d->body), &r, e))
+		return error_wrap(e, "what is to be signed");
+	if (strcmp(r.ca, d->statement.ca) != 0)
+		return error_set(e, ERROR_INPUT,
+		    "the statement is about CA %s, but the renewal is of CA %s", d->statement.ca,
+		    r.ca);
+	if (!open)
+		return true;
+	if (!ca_certificate_load(cli, d->statement.ca, &d->in_force, e))
+		return false;
+	ca_certificate_tbs_sha256(d->in_force, digest);
+	if (memcmp(digest, r.replaces, sizeof digest) != 0 ||
+	    memcmp(d->current->key, r.key, sizeof r.key) != 0)
+		return error_set(e, ERROR_CONFLICT,
+		    "the renewal is of another key or certificate than CA %s has now", r.ca);
+	return true;
+}
+
 /* What the decision is about beyond its text. Of one that is carried out, the
  * limits in force may be its own by now. */
 static bool
@@ -174,6 +200,11 @@ read_subject(struct cli *cli, struct shown_decision *d, struct error *e)
 			return false;
 		d->rules = CEREMONY_RULE(&d->current->limits);
 		return true;
+	case STATEMENT_CA_RENEW:
+		if (!limits_current_load(cli, d->statement.ca, &d->current, e))
+			return false;
+		d->rules = CEREMONY_RULE(&d->current->limits);
+		return read_renewal(cli, d, open, e);
 	case STATEMENT_SIGNER_RESEED:
 		return read_reseed(cli, d, e);
 	default:
@@ -209,6 +240,7 @@ shown_decision_clear(struct shown_decision *d)
 	people_free(&d->people);
 	reseed_keys_free(d->keys, d->key_count);
 	free(d->fresh);
+	free(d->in_force);
 	json_decref(d->answer);
 	*d = (struct shown_decision){0};
 }
@@ -412,6 +444,8 @@ shown_decision_print(const struct shown_decision *d, FILE *out, struct error *e)
 		put_limits(d, out);
 	else if (d->statement.action == STATEMENT_CA_INSTALL && !put_chain(d, out, e))
 		return false;
+	else if (d->statement.action == STATEMENT_CA_RENEW)
+		renewal_show(out, d->body, d->in_force);
 	else if (d->statement.action == STATEMENT_SIGNER_RESEED) {
 		(void)fprintf(out, "Where the signer of token %s goes on:\n", d->statement.object);
 		limits_show(out, d->body, (int64_t)time(NULL));

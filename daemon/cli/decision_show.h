@@ -11,6 +11,7 @@
 #include "daemon/cli/cli.h"
 #include "daemon/cli/limits_draft.h"
 #include "daemon/cli/people.h"
+#include "daemon/cli/renewal_show.h"
 #include "daemon/x509/limits.h"
 #include "daemon/x509/statement.h"
 
@@ -18,9 +19,10 @@ struct shown_decision {
 	json_t *answer;		 /* owned; the rest is borrowed from it */
 	const char *text, *body; /* body may be NULL */
 	struct statement statement;
-	struct limits_current *current; /* owned; in force for the CA; NULL: none */
-	struct limits *fresh;		/* owned; of the body; NULL: none in it */
-	struct limits_current **keys;	/* owned; of a reseed: those of each key */
+	struct limits_current *current;	 /* owned; in force for the CA; NULL: none */
+	struct limits *fresh;		 /* owned; of the body; NULL: none in it */
+	struct ca_certificate *in_force; /* owned; of an open renewal; NULL: none */
+	struct limits_current **keys;	 /* owned; of a reseed: those of each key */
 	size_t key_count;
 	struct ceremony_rules rules; /* whose signatures count; none: no ceremony */
 	struct people people;	     /* who is registered; owned */

@@ -248,6 +248,23 @@ apply_people(struct cli *cli, struct limits *l, struct error *e)
 	return ok;
 }
 
+static bool
+apply_end(struct cli *cli, struct limits *l, struct error *e)
+{
+	const char *value = cli->options->value[OPTION_NOT_AFTER];
+	int64_t now = (int64_t)time(NULL), life;
+
+	if (value == NULL || canon_time(value, &l->not_after))
+		return true;
+	if (!yaml_duration(value, &life) || life > CAPOLICY_VALIDITY_MAX_S)
+		return error_set(e, ERROR_USAGE,
+		    "--not-after is a time such as 2046-11-22T12:00:00Z, or how long from now on "
+		    "(20y, at most 50y), not \"%.40s\"",
+		    value);
+	l->not_after = now + life - 1;
+	return true;
+}
+
 /* Everything but what must differ anyway. */
 static bool
 is_unchanged(const struct limits *old, const struct limits *fresh, struct error *e)
@@ -296,7 +313,7 @@ change(struct cli *cli, const struct limits_current *current, struct read_policy
 		policy = &fresh->policy;
 	}
 	if (!apply_templates(cli, policy, l, e) || !apply_people(cli, l, e) ||
-	    !limits_check_key_files(cli, l, e) ||
+	    !apply_end(cli, l, e) || !limits_check_key_files(cli, l, e) ||
 	    !option_number(
 		cli->options, OPTION_QUORUM, 1, CAPOLICY_QUORUM_MAX, (long)l->quorum, &quorum, e))
 		return false;

@@ -360,6 +360,21 @@ signproto_put_sign(struct wire_writer *w, const struct signproto_sign *m)
 	wire_put_bytes(w, m->statement.p, m->statement.len);
 	wire_put_bytes(w, m->signature.p, m->signature.len);
 	wire_put_bytes(w, m->spki.p, m->spki.len);
+	wire_put_u8(w, m->order.signature_count > 0);
+	if (m->order.signature_count > 0)
+		put_order(w, &m->order);
+}
+
+/* Only a certificate that names no template goes by an order of its own. */
+static bool
+get_own_order(struct wire_reader *r, struct signproto_sign *m)
+{
+	uint8_t given = wire_get_u8(r);
+
+	if (given == 0)
+		return true;
+	return given == 1 && m->kind == SIGNPROTO_TBS_CERTIFICATE && m->template[0] == '\0' &&
+	       get_order(r, &m->order);
 }
 
 /* An approval is whole or absent, and only a certificate has one. */
@@ -380,6 +395,7 @@ bool
 signproto_get_sign(struct bytes payload, struct signproto_sign *m, struct error *e)
 {
 	struct wire_reader r;
+	bool order_valid;
 
 	*m = (struct signproto_sign){0};
 	wire_reader_init(&r, payload.p, payload.len);
@@ -393,9 +409,11 @@ signproto_get_sign(struct bytes payload, struct signproto_sign *m, struct error 
 	m->statement = wire_get_bytes(&r, SIGNPROTO_STATEMENT_MAX);
 	m->signature = wire_get_bytes(&r, SIGNPROTO_OPERATOR_SIGNATURE_MAX);
 	m->spki = wire_get_bytes(&r, SIGNPROTO_OPERATOR_SPKI_MAX);
+	order_valid = get_own_order(&r, m);
 	return finish(&r,
 	    m->cka_id.len > 0 && kind_valid(m->kind) &&
-		m->deadline_ms <= SIGNPROTO_DEADLINE_MAX_MS && m->tbs.len > 0 && approval_valid(m),
+		m->deadline_ms <= SIGNPROTO_DEADLINE_MAX_MS && m->tbs.len > 0 &&
+		approval_valid(m) && order_valid,
 	    SIGNPROTO_SIGN, e);
 }
 

@@ -198,6 +198,10 @@ struct signproto_sign {
 	struct bytes statement; /* the operator's text, its signature and public key */
 	struct bytes signature;
 	struct bytes spki;
+
+	/* A ca-renew statement: why a root signs its own certificate anew. Without
+	 * signatures: none. */
+	struct signproto_order order;
 };
 
 struct signproto_stream_begin {

@@ -408,8 +408,8 @@ format_duration(int64_t s, char out[32])
 	(void)snprintf(out, 32, "%lld%c", (long long)(s / units[i].seconds), units[i].letter);
 }
 
-static bool
-parse_duration(const char *s, int64_t *out_s)
+bool
+yaml_duration(const char *s, int64_t *out_s)
 {
 	const char *end = NULL;
 	int64_t v = 0;
@@ -436,7 +436,7 @@ yaml_get_duration(struct yaml_map *map, const char *key, enum yaml_need need, in
 	    "a number with one unit of s, m, h, d, w, y, from %s to %s", min, max);
 	if (!yaml_get_node(map, key, need, &n, err) || !expect_value(n, allowed, err))
 		return false;
-	if (!parse_duration(n->value, &v) || v < min_s || v > max_s)
+	if (!yaml_duration(n->value, &v) || v < min_s || v > max_s)
 		return yaml_fail(n, err, "'%.60s' is not allowed; allowed: %s", n->value, allowed);
 	*out_s = v;
 	return true;

@@ -109,6 +109,9 @@ bool yaml_get_bool(
 bool yaml_get_duration(struct yaml_map *map, const char *key, enum yaml_need need, int64_t min_s,
     int64_t max_s, int64_t *out_s, struct error *err);
 
+/* The same of a text from elsewhere, without bounds but that it is not negative. */
+bool yaml_duration(const char *s, int64_t *out_s) MUST_CHECK;
+
 /* One of count words; *out is its index. */
 bool yaml_get_enum(struct yaml_map *map, const char *key, enum yaml_need need,
     const char *const *words, size_t count, size_t *out, struct error *err);

@@ -42,8 +42,8 @@ ca_order_end(struct ca_order *o, const struct error *why)
 	done(why, arg);
 }
 
-static bool
-keep_tbs(struct ca_order *o, struct bytes tbs, struct error *e)
+bool
+ca_order_keep_tbs(struct ca_order *o, struct bytes tbs, struct error *e)
 {
 	free(o->tbs);
 	o->tbs = malloc(tbs.len);
@@ -140,19 +140,44 @@ ca_order_activate(struct ca_order *o, const struct chain *chain, bool own, struc
 	       ca_activate(o->env->db, &activation, on_activated, o, e) != NULL;
 }
 
-/* ---------------------------------------------------------- ca-create: root */
+/* ------------------------------------------------ a root's own certificate */
 
-static bool
-install_own(struct ca_order *o, struct bytes signature, struct error *e)
+bool
+ca_order_install_own(struct ca_order *o, struct bytes signature, struct error *e)
 {
 	uint8_t buf[CERTIFICATE_MAX];
 	struct chain chain = {.count = 1};
 	struct bytes der;
 
-	return certificate_assemble((struct bytes){o->tbs, o->tbs_len}, o->policy.sig_alg,
-		   signature, buf, sizeof buf, &der, e) &&
+	return certificate_assemble((struct bytes){o->tbs, o->tbs_len}, o->sig_alg, signature, buf,
+		   sizeof buf, &der, e) &&
 	       certificate_parse(der, &chain.certs[0], e) && ca_order_activate(o, &chain, true, e);
 }
+
+/* To-be-signed bytes are committed before they are signed; those of an earlier
+ * attempt count before ours. */
+bool
+ca_order_take_begun(struct ca_order *o, const struct ca_begun *begun, struct error *e)
+{
+	o->generation_id = begun->generation_id;
+	if (begun->serial.len != sizeof o->serial || begun->tbs.len == 0)
+		return error_set(e, ERROR_INTERNAL, "CA %s has no to-be-signed bytes", o->name);
+	memcpy(o->serial, begun->serial.p, sizeof o->serial);
+	return ca_order_keep_tbs(o, begun->tbs, e);
+}
+
+bool
+ca_order_make_serial(struct ca_order *o, struct error *e)
+{
+	uint8_t random[SERIAL_RANDOM_LEN];
+
+	if (RAND_bytes(random, sizeof random) != 1)
+		return error_set_openssl(e, ERROR_SYSTEM, "no random octets for a serial");
+	serial_build(o->serial, o->env->config->issuer.signer_id, (int64_t)time(NULL), random);
+	return true;
+}
+
+/* ---------------------------------------------------------- ca-create: root */
 
 static void
 on_root_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
@@ -162,28 +187,29 @@ on_root_signed(const struct signer_answer *answer, const struct error *failure, 
 
 	if (failure != NULL)
 		ca_order_end(o, failure);
-	else if (!install_own(o, answer->sign.signature, &e))
+	else if (!ca_order_install_own(o, answer->sign.signature, &e))
 		ca_order_end(o, &e);
 }
 
-static bool
-ask_signature(
-    struct ca_order *o, enum signproto_kind kind, signer_answer_fn *answer, struct error *e)
+bool
+ca_order_sign(struct ca_order *o, enum signproto_kind kind, const struct signproto_order *order,
+    signer_answer_fn *answer, struct error *e)
 {
 	struct signproto_sign m = {
 	    .cka_id = o->cka_id,
-	    .sig_alg = (uint16_t)o->policy.sig_alg,
+	    .sig_alg = (uint16_t)o->sig_alg,
 	    .kind = kind,
 	    .deadline_ms = SIGN_DEADLINE_MS,
 	    .tbs = {o->tbs, o->tbs_len},
 	};
 	uint64_t id;
 
-	return signer_ask_sign(o->env->signers, o->policy.token, &m, answer, o, &id, e);
+	if (order != NULL)
+		m.order = *order;
+	return signer_ask_sign(o->env->signers, o->token, &m, answer, o, &id, e);
 }
 
-/* The CA stands in the database. For a root its to-be-signed bytes are committed
- * with it; those of an earlier attempt count before ours. */
+/* The CA stands in the database. */
 static void
 on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 {
@@ -194,15 +220,8 @@ on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 		ca_order_end(o, err);
 		return;
 	}
-	o->generation_id = begun->generation_id;
-	if (begun->serial.len != sizeof o->serial || begun->tbs.len == 0) {
-		error_set(&e, ERROR_INTERNAL, "CA %s has no to-be-signed bytes", o->name);
-		ca_order_end(o, &e);
-		return;
-	}
-	memcpy(o->serial, begun->serial.p, sizeof o->serial);
-	if (!keep_tbs(o, begun->tbs, &e) ||
-	    !ask_signature(o, SIGNPROTO_TBS_CERTIFICATE, on_root_signed, &e))
+	if (!ca_order_take_begun(o, begun, &e) ||
+	    !ca_order_sign(o, SIGNPROTO_TBS_CERTIFICATE, NULL, on_root_signed, &e))
 		ca_order_end(o, &e);
 }
 
@@ -257,15 +276,12 @@ make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes 
 static bool
 begin_root(struct ca_order *o, struct error *e)
 {
-	uint8_t buf[CERTIFICATE_MAX], random[SERIAL_RANDOM_LEN];
+	uint8_t buf[CERTIFICATE_MAX];
 	struct bytes tbs, serial = {o->serial, sizeof o->serial};
-	int64_t now = (int64_t)time(NULL);
 
-	if (RAND_bytes(random, sizeof random) != 1)
-		return error_set_openssl(e, ERROR_SYSTEM, "no random octets for a serial");
-	serial_build(o->serial, o->env->config->issuer.signer_id, now, random);
-	return capolicy_build_root(&o->policy, o->spki, serial, now, o->limits->not_after, buf,
-		   sizeof buf, &tbs, NULL, e) &&
+	return ca_order_make_serial(o, e) &&
+	       capolicy_build_root(&o->policy, o->spki, serial, (int64_t)time(NULL),
+		   o->limits->not_after, buf, sizeof buf, &tbs, NULL, e) &&
 	       make_ca(o, (struct bytes){0}, serial, tbs, on_root_begun, e);
 }
 
@@ -277,7 +293,7 @@ keep_csr(struct ca_order *o, struct bytes signature, struct error *e)
 	uint8_t buf[CSR_MAX];
 	struct bytes der;
 
-	return csr_assemble((struct bytes){o->tbs, o->tbs_len}, o->policy.sig_alg, signature, buf,
+	return csr_assemble((struct bytes){o->tbs, o->tbs_len}, o->sig_alg, signature, buf,
 		   sizeof buf, &der, e) &&
 	       make_ca(o, der, (struct bytes){0}, (struct bytes){0}, on_subordinate_begun, e);
 }
@@ -301,7 +317,8 @@ begin_subordinate(struct ca_order *o, struct error *e)
 	struct bytes info;
 
 	return capolicy_build_request(&o->policy, o->spki, buf, sizeof buf, &info, e) &&
-	       keep_tbs(o, info, e) && ask_signature(o, SIGNPROTO_CSR_INFO, on_csr_signed, e);
+	       ca_order_keep_tbs(o, info, e) &&
+	       ca_order_sign(o, SIGNPROTO_CSR_INFO, NULL, on_csr_signed, e);
 }
 
 /* ------------------------------------------------------------ ca-create: key */
@@ -410,8 +427,11 @@ take_body(struct ca_order *o, struct error *e)
 		return error_set(e, ERROR_INPUT,
 		    "a new CA %s needs limits of version 1 for it; these are version %u of CA %s",
 		    o->name, (unsigned)o->limits->version, o->limits->ca);
-	return capolicy_parse(o->policy_text, parts.policy.len, o->name, &o->policy, e) &&
-	       limits_check_policy(o->limits, &o->policy, e);
+	if (!capolicy_parse(o->policy_text, parts.policy.len, o->name, &o->policy, e))
+		return false;
+	o->sig_alg = o->policy.sig_alg;
+	memcpy(o->token, o->limits->token, sizeof o->token);
+	return limits_check_policy(o->limits, &o->policy, e);
 }
 
 bool

@@ -1,7 +1,8 @@
 #ifndef CHANCERY_ISSUER_CA_ORDER_INT_H
 #define CHANCERY_ISSUER_CA_ORDER_INT_H
 
-/* What ca_order.c (a new CA) and ca_install.c (its certificate) share. */
+/* What ca_order.c (a new CA), ca_renew.c (the same CA again) and ca_install.c (its
+ * certificate) share. */
 
 #include "daemon/issuer/ca_order.h"
 #include "daemon/issuer/chain.h"
@@ -9,6 +10,7 @@
 #include "daemon/x509/capolicy.h"
 #include "daemon/x509/limits.h"
 #include "daemon/x509/name.h"
+#include "daemon/x509/renewal.h"
 #include "daemon/x509/serial.h"
 
 struct ca_order {
@@ -19,9 +21,12 @@ struct ca_order {
 	char name[STATEMENT_NAME_MAX + 1];
 	struct kept_order kept;
 	char *body;			 /* owned: limits and policy, or the chain */
-	struct limits *limits;		 /* ca-create; owned */
+	struct limits *limits;		 /* ca-create, ca-renew; owned */
+	struct renewal renewal;		 /* ca-renew */
 	char *limits_text, *policy_text; /* the parts of the body; owned */
-	struct capolicy policy;
+	struct capolicy policy;		 /* ca-create */
+	enum sig_alg sig_alg;
+	char token[CA_TOKEN_SIZE];
 	char readable[NAME_TEXT_MAX];
 
 	int64_t token_key_id;
@@ -51,5 +56,18 @@ void ca_order_reload(struct ca_order *o);
  * this order. */
 bool ca_order_activate(
     struct ca_order *o, const struct chain *chain, bool own, struct error *e) MUST_CHECK;
+
+/* Keeps what is to be signed; a copy. */
+bool ca_order_keep_tbs(struct ca_order *o, struct bytes tbs, struct error *e) MUST_CHECK;
+/* Has it signed; order: of operators, about it, or NULL. */
+bool ca_order_sign(struct ca_order *o, enum signproto_kind kind,
+    const struct signproto_order *order, signer_answer_fn *answer, struct error *e) MUST_CHECK;
+/* A serial for a root's own certificate, into the order. */
+bool ca_order_make_serial(struct ca_order *o, struct error *e) MUST_CHECK;
+/* What the database has of a root's own certificate, and its signature: the CA signs
+ * under it. */
+bool ca_order_take_begun(
+    struct ca_order *o, const struct ca_begun *begun, struct error *e) MUST_CHECK;
+bool ca_order_install_own(struct ca_order *o, struct bytes signature, struct error *e) MUST_CHECK;
 
 #endif

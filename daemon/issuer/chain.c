@@ -154,8 +154,9 @@ find_issuer(const struct chain_pool *pool, const struct certificate *child, size
 	    "the certificate of %s is missing: give the whole chain up to the root", name);
 }
 
-static bool
-find_own(const struct chain_pool *pool, struct bytes spki, struct certificate *out, struct error *e)
+bool
+chain_find_own(
+    const struct chain_pool *pool, struct bytes spki, struct certificate *out, struct error *e)
 {
 	struct error unread = ERROR_INIT;
 
@@ -182,7 +183,7 @@ chain_build(const struct chain_pool *pool, struct bytes spki, int64_t now, struc
 	size_t below = 0;
 
 	*chain = (struct chain){0};
-	if (!find_own(pool, spki, &chain->certs[0], e) ||
+	if (!chain_find_own(pool, spki, &chain->certs[0], e) ||
 	    !check_issuer(&chain->certs[0], below, now, e))
 		return false;
 	chain->count = 1;

@@ -35,6 +35,10 @@ bool chain_pool_add_issuer(struct chain_pool *pool, struct bytes der, struct err
 bool chain_pool_add_pem(struct chain_pool *pool, const char *text, struct error *e) MUST_CHECK;
 void chain_pool_free(struct chain_pool *pool);
 
+/* The first certificate of the pool whose key is spki; ERROR_NOT_FOUND. */
+bool chain_find_own(const struct chain_pool *pool, struct bytes spki, struct certificate *out,
+    struct error *e) MUST_CHECK;
+
 /*
  * Builds the path of the certificate whose key is spki (RFC 5280 6.1, without
  * policies and name constraints): each one's issuer is found by name, is a CA

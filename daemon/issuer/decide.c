@@ -291,6 +291,8 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 		return apply_operator(t, row, s, e);
 	case STATEMENT_CA_LIMITS:
 		return limits_order_change(&d->env.orders, row, s, on_applied, t, e);
+	case STATEMENT_CA_RENEW:
+		return ca_order_renew(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_SIGNER_RESEED:
 		return reseed_order(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_PIN_UNLOCK:

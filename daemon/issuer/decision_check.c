@@ -19,6 +19,7 @@ role_for(enum statement_action action)
 	case STATEMENT_CA_CREATE:
 	case STATEMENT_CA_INSTALL:
 	case STATEMENT_CA_LIMITS:
+	case STATEMENT_CA_RENEW:
 	case STATEMENT_SIGNER_RESEED:
 	case STATEMENT_TEMPLATE_APPLY:
 	case STATEMENT_OPERATOR_ADD:
@@ -153,6 +154,7 @@ check_object(const struct decision_row *row, const struct statement *s, struct e
 	case STATEMENT_CRL_ISSUE:
 	case STATEMENT_CA_INSTALL:
 	case STATEMENT_CA_LIMITS:
+	case STATEMENT_CA_RENEW:
 		return check_ca(row, s, e);
 	default:
 		return true;

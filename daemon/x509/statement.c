@@ -77,6 +77,7 @@ static const struct rule {
 	false},
     [STATEMENT_PIN_CLEAR] = {"pin-clear", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN, REASON_NONE,
 	false},
+    [STATEMENT_CA_RENEW] = {"ca-renew", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE, true},
 };
 
 static const struct {

@@ -43,11 +43,13 @@
  *	pin-operate     -     token's name      -    -         -              yes
  *	pin-lock        -     token's name      -    -         -              yes
  *	pin-clear       -     token's name      -    -         -              yes
+ *	ca-renew        yes   = ca              -    -         -              yes
  *
- * ca-create, ca-install, ca-limits and signer-reseed are ceremonies: several
+ * ca-create, ca-install, ca-limits, ca-renew and signer-reseed are ceremonies: several
  * persons sign one and the same text, so it may live for days. Each can be
  * carried out once only, whenever that is (a CA is created once, limits follow
- * each other by number, a reseed answers a challenge).
+ * each other by number, a renewal names the certificate that it replaces, a reseed
+ * answers a challenge).
  *
  * The pin-... are for a signer alone (pin_envelope.h): no decisions that the
  * issuer could carry out, and soon over.
@@ -94,8 +96,9 @@ enum statement_action {
 	STATEMENT_PIN_OPERATE,
 	STATEMENT_PIN_LOCK,
 	STATEMENT_PIN_CLEAR,
+	STATEMENT_CA_RENEW,
 };
-#define STATEMENT_ACTION_COUNT 16
+#define STATEMENT_ACTION_COUNT 17
 
 /* Absent text is the empty string. */
 struct statement {

@@ -238,7 +238,7 @@ def test_every_command(office, work_dir):
     cli("request", "approve", request)
     a.wait_state(request, "issued")
     cli("cert", "get", request, "--chain", "--out", out)
-    assert "holds no certificate" in cli.fails("ca", "install", "third", os.path.join(a.files, "third.yaml"))
+    assert "is no certificate in PEM or DER" in cli.fails("ca", "install", "third", os.path.join(a.files, "third.yaml"))
     cli("ca", "install", "third", out)
     assert "active" in cli("ca", "show", "third")
 

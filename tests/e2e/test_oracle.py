@@ -394,6 +394,57 @@ attacks(
 )
 
 
+def renewal(w, **changes):
+    """What operators sign to have the root's certificate renewed."""
+    fields = {"ca": "oracle-root", "replaces": der.hashlib.sha256(w.root.tbs).hexdigest(),
+              "key": der.hashlib.sha256(w.root.spki).hexdigest(),
+              "not-after": limits.timestamp(limits.datetime.datetime.utcfromtimestamp(w.now + 2999 * DAY)),
+              **{name.replace("_", "-"): value for name, value in changes.items()}}
+    return "chancery-renewal: 1\n" + "".join(f"{name}: {value}\n" for name, value in fields.items())
+
+
+def renewal_order(w, *keys, action="ca-renew", body=None, **more):
+    return w.order(action, more.pop("ca", "oracle-root"), body or renewal(w), *keys, **more)
+
+
+def renew(w, order=None, **changes):
+    tbs = w.root_certificate(**changes).der
+    w.renewals += 1  # in one second there is one
+    issued = limits.timestamp(limits.datetime.datetime.utcfromtimestamp(w.now + w.renewals))
+    signature = w.signer.sign(w.root, CERTIFICATE, tbs, order=order or renewal_order(w, issued=issued))
+    w.root.tbs = tbs
+    return signature
+
+
+attacks(
+    a_renewal_by_a_stranger=lambda w: renew(w, renewal_order(w, w.mallory)),
+    a_renewal_by_another_order=lambda w: renew(w, renewal_order(w, action="ca-install")),
+    a_renewal_of_another_ca=lambda w: renew(w, renewal_order(w, ca="oracle-bare")),
+    a_renewal_of_last_month=lambda w: renew(w, renewal_order(
+        w, issued="2020-01-01T00:00:00Z", expires="2020-01-01T00:10:00Z")),
+    a_renewal_of_another_certificate=lambda w: renew(w, renewal_order(w, body=renewal(w, replaces="00" * 32))),
+    a_renewal_for_another_key=lambda w: renew(w, renewal_order(
+        w, body=renewal(w, key=der.hashlib.sha256(w.mallory.spki).hexdigest()))),
+    a_longer_root_than_ordered=lambda w: renew(w, not_after=der.time(w.now + 2999 * DAY + 60)),
+    a_renewed_root_for_a_strangers_key=lambda w: renew(w, **with_key(w.mallory.spki), authority_key_id=aki(der.sequence(
+        der.element(0x80, w.root.key_id)))),
+)
+
+
+@attack
+def a_renewal_with_another_end(w):
+    order = renewal_order(w)
+    order.body = renewal(w, not_after="2099-01-01T00:00:00Z")
+    renew(w, order)
+
+
+@attack
+def an_order_for_two_roots(w):
+    order = renewal_order(w)
+    renew(w, order)
+    renew(w, order)
+
+
 def below_the_root(w, approval=None, **changes):
     """A CA for a key of the attacker's, by a decision that was made about it."""
     subject = changes.pop("subject", der.name(("CN", "Evil CA")))
@@ -532,6 +583,8 @@ def test_what_is_allowed_is_signed(world):
     w.signer.stream(w.key, w.crl(revoked=der.sequence(*(
         der.sequence(der.integer(n), der.time(w.now)) for n in range(1, 500)))).der)
     w.request()
+    below_the_root(w)
+    assert renew(w)
     below_the_root(w)
     w.issue(more=der.extension("crlDistributionPoints", der.points_value("http://anywhere.test/x.crl")))
     # The same octets again are the same signature.

@@ -113,7 +113,7 @@ expect_certificate(const struct guard_request *r, const struct guard_use *use)
 	expect(X509_cmp_time(X509_get0_notAfter(x), &end) < 0);
 	expect(X509_get0_pubkey(x) != NULL);
 	expect((X509_get_extension_flags(x) & EXFLAG_INVALID) == 0);
-	expect(use->has_decision == (r->statement.len > 0));
+	expect(use->has_decision == (r->statement.len > 0 || r->order != NULL));
 	if (line == NULL) {
 		expect(l->root && r->template[0] == '\0' && X509_check_ca(x) == 1);
 		goto out;
@@ -191,7 +191,8 @@ judge(const uint8_t *data, size_t size, struct error *e)
 	    .csr = m.csr,
 	    .statement = m.statement,
 	    .signature = m.signature,
-	    .spki = m.spki};
+	    .spki = m.spki,
+	    .order = m.order.signature_count > 0 ? &m.order : NULL};
 	if (!guard_check(&r, &use, e)) {
 		expect(error_is_set(e));
 		return true;

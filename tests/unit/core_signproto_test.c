@@ -348,6 +348,37 @@ orders_have_signatures_in_number(void **state)
 	assert_false(order_is_taken(&o));
 }
 
+/* A root's own certificate, by an order; or the first one, without. */
+static void
+own_certificates_go_by_orders(void **state)
+{
+	struct signproto_sign m = {.cka_id = sign.cka_id,
+	    .sig_alg = 3,
+	    .kind = SIGNPROTO_TBS_CERTIFICATE,
+	    .tbs = sign.tbs,
+	    .order = install.order};
+	struct signproto_sign out;
+	struct error e = ERROR_INIT;
+	struct wire_writer w;
+
+	wire_writer_init(&w, WRITER_MAX);
+	signproto_put_sign(&w, &m);
+	assert_true(wire_writer_ok(&w));
+	assert_true(signproto_get_sign((struct bytes){w.buf, w.len}, &out, &e));
+	assert_int_equal(out.order.signature_count, 2);
+	assert_int_equal(out.order.statement.len, 9);
+	assert_memory_equal(out.order.statement.p, "statement", 9);
+	assert_int_equal(out.order.body.len, m.order.body.len);
+	assert_memory_equal(out.order.signatures[1].spki.p, "bo", 2);
+	/* Neither there nor not there. */
+	for (size_t i = 0; i < w.len; i++) {
+		if (w.buf[i] == 1 && memcmp(w.buf + i + 1, "\0\0\0\11statement", 13) == 0)
+			w.buf[i] = 2;
+	}
+	assert_false(signproto_get_sign((struct bytes){w.buf, w.len}, &out, &e));
+	wire_writer_free(&w);
+}
+
 /* Encodes a SIGN with one field changed and expects the decoder to refuse it. */
 static void
 refuse_sign(const struct signproto_sign *m)
@@ -393,6 +424,17 @@ values_out_of_range_are_refused(void **state)
 	}
 	m = sign;
 	m.template[0] = '\0';
+	refuse_sign(&m);
+	/* An order is for a certificate without a template. */
+	m = sign;
+	m.order = install.order;
+	refuse_sign(&m);
+	m = (struct signproto_sign){.cka_id = sign.cka_id, .sig_alg = 3, .tbs = sign.tbs};
+	m.kind = SIGNPROTO_CSR_INFO;
+	m.order = install.order;
+	refuse_sign(&m);
+	m.kind = SIGNPROTO_TBS_CERTIFICATE;
+	m.order.statement.len = 0;
 	refuse_sign(&m);
 	m = sign;
 	m.csr = (struct bytes){big, SIGNPROTO_CSR_MAX + 1};
@@ -458,6 +500,7 @@ main(void)
 	    cmocka_unit_test(round_trips),
 	    cmocka_unit_test(truncations_and_trailing_bytes_are_refused),
 	    cmocka_unit_test(orders_have_signatures_in_number),
+	    cmocka_unit_test(own_certificates_go_by_orders),
 	    cmocka_unit_test(values_out_of_range_are_refused),
 	    cmocka_unit_test(names),
 	};

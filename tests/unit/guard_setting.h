@@ -67,6 +67,15 @@ struct setting {
 	size_t csr_name_count;
 	bool keep_digest; /* of the statement, whatever the CSR */
 
+	/* Of a renewal: made from these when `ordered`, and signed by `decider` and,
+	 * unless NULL, by `second`. */
+	bool ordered;
+	struct renewal renewal;
+	const struct party *second;
+	struct signproto_order order;
+	char body[RENEWAL_TEXT_MAX + 1];
+	uint8_t signature2[STATEMENT_SIGNATURE_MAX];
+
 	/* A CRL instead, or the key's request. */
 	int64_t this_update, next_update;
 	struct bytes crl_extra;
@@ -255,6 +264,7 @@ variant_make(unsigned int variant, const struct parties *all, struct key_limits 
 	key->not_before = NOW - 100LL * DAY;
 	key->not_after = NOW + 3000LL * DAY;
 	key->path_length = -1;
+	memset(key->tbs_sha256, 7, sizeof key->tbs_sha256);
 	memcpy(key->spki_sha256, all->us.sha256, 32);
 	memcpy(key->key_id, all->us.key_id, SKI_LEN);
 	memcpy(own_keys[0], all->us.sha256, 32);
@@ -388,6 +398,26 @@ setting_root(const struct parties *all)
 	return s;
 }
 
+/* The same anew, in place of the one that it has. */
+static inline struct setting *
+setting_renewal(const struct parties *all)
+{
+	struct setting *s = setting_root(all);
+
+	s->key.installed = true;
+	s->ordered = true;
+	s->statement = (struct statement){.action = STATEMENT_CA_RENEW,
+	    .ca = "unit",
+	    .object = "unit",
+	    .has_body = true,
+	    .issued = NOW - 60,
+	    .expires = NOW + 540};
+	s->renewal = (struct renewal){.ca = "unit", .not_after = s->not_after};
+	memcpy(s->renewal.replaces, s->key.tbs_sha256, sizeof s->renewal.replaces);
+	memcpy(s->renewal.key, all->us.sha256, sizeof s->renewal.key);
+	return s;
+}
+
 static inline struct setting *
 setting_crl(const struct parties *all)
 {
@@ -508,6 +538,30 @@ build_approval(struct setting *s)
 }
 
 static inline void
+build_order(struct setting *s)
+{
+	const struct party *by[] = {s->decider, s->second};
+	uint8_t *to[] = {s->signature, s->signature2};
+	struct error e = ERROR_INIT;
+	size_t len, body_len;
+
+	must(renewal_format(&s->renewal, s->body, &body_len, &e));
+	s->order = (struct signproto_order){.body = {(const uint8_t *)s->body, body_len}};
+	if (!s->keep_digest)
+		must(guard_sha256(s->order.body, s->statement.body_sha256, &e));
+	must(statement_format(&s->statement, s->text, &len, &e));
+	s->order.statement = (struct bytes){(const uint8_t *)s->text, len};
+	for (size_t i = 0; i < COUNT_OF(by) && by[i] != NULL; i++) {
+		size_t n;
+
+		must(statement_sign(s->text, len, by[i]->pkey, to[i], &n, &e));
+		s->order.signatures[s->order.signature_count++] =
+		    (struct signproto_operator_signature){by[i]->spki.whole, {to[i], n}};
+	}
+	s->r.order = &s->order;
+}
+
+static inline void
 build_crl(struct setting *s)
 {
 	static const uint8_t serial[] = {0x11, 0x22, 0x33}, number[] = {7};
@@ -588,6 +642,8 @@ setting_build(struct setting *s)
 		build_certificate(s);
 		if (s->approved)
 			build_approval(s);
+		if (s->ordered)
+			build_order(s);
 	}
 }
 

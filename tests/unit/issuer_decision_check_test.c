@@ -301,6 +301,7 @@ test_roles(void **state)
 	    [STATEMENT_OPERATOR_ADD] = true,
 	    [STATEMENT_CA_LIMITS] = true,
 	    [STATEMENT_SIGNER_RESEED] = true,
+	    [STATEMENT_CA_RENEW] = true,
 	};
 
 	for (unsigned a = 0; a < STATEMENT_ACTION_COUNT; a++) {
@@ -448,8 +449,8 @@ make_for_two(struct decided *d, enum statement_action action)
 	sign(d, "p256");
 }
 
-static const enum statement_action ceremonies[] = {
-    STATEMENT_CA_CREATE, STATEMENT_CA_INSTALL, STATEMENT_CA_LIMITS, STATEMENT_SIGNER_RESEED};
+static const enum statement_action ceremonies[] = {STATEMENT_CA_CREATE, STATEMENT_CA_INSTALL,
+    STATEMENT_CA_LIMITS, STATEMENT_SIGNER_RESEED, STATEMENT_CA_RENEW};
 
 static void
 test_quorum(void **state)

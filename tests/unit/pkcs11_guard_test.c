@@ -42,7 +42,7 @@ allow(struct setting *s, const char *what)
 		fail_msg("%s: %s", what, e.text);
 	assert_int_equal(use.digest.len, sig_alg_digest_len(s->r.alg));
 	assert_int_equal(use.kind, s->r.kind);
-	assert_int_equal(use.has_decision, s->approved);
+	assert_int_equal(use.has_decision, s->approved || s->ordered);
 	free(s);
 }
 
@@ -110,6 +110,8 @@ write_seed(const struct setting *s, const char *rule, const char *what)
 	if (variant == VARIANTS || s->r.template == NULL)
 		return;
 	(void)snprintf(m.template, sizeof m.template, "%s", s->r.template);
+	if (s->r.order != NULL)
+		m.order = *s->r.order;
 	wire_writer_init(&w, CHANNEL_FRAME_MAX);
 	wire_put_u8(&w, (uint8_t)variant);
 	signproto_put_sign(&w, &m);
@@ -415,6 +417,39 @@ TEST(certificates, CERTIFICATES)
 	X(a_root_beyond_its_limits, "limits-end", root, s->not_after++)
 
 TEST(roots, ROOTS)
+
+#define RENEWALS(X) \
+	X(a_renewed_root, NULL, renewal, (void)s) \
+	X(a_renewed_root_with_its_own_aki, NULL, renewal, s->aki = (struct bytes){all.us.key_id, SKI_LEN}) \
+	X(a_renewal_by_two, NULL, renewal, s->key.document.quorum = 2; s->second = &all.bob) \
+	X(a_renewal_by_who_does_not_decide, NULL, renewal, s->decider = &all.bob) \
+	X(a_shorter_root_than_ordered, NULL, renewal, s->not_after -= DAY) \
+	X(the_same_renewal_again, NULL, renewal, setting_build(s); memset(s->renewal.replaces, 8, 32); \
+		must(guard_sha256(s->r.tbs, s->key.tbs_sha256, &(struct error){0}))) \
+	X(a_renewal_by_too_few, "renewal-order", renewal, s->key.document.quorum = 2) \
+	X(a_renewal_by_one_twice, "renewal-order", renewal, s->key.document.quorum = 2; s->second = &all.alice) \
+	X(a_renewal_by_a_stranger, "renewal-order", renewal, s->decider = &all.mallory) \
+	X(a_renewal_by_another_order, "renewal-order", renewal, s->statement.action = STATEMENT_CA_INSTALL) \
+	X(a_renewal_of_another_ca, "renewal-order", renewal, strcpy(s->statement.ca, "other"); \
+		strcpy(s->statement.object, "other")) \
+	X(a_renewal_with_another_body, "renewal-order", renewal, s->keep_digest = true) \
+	X(an_old_order, "renewal-time", renewal, s->statement.issued = NOW - GUARD_AGE_MAX_S - 1; \
+		s->statement.expires = s->statement.issued + 600) \
+	X(an_order_of_the_future, "renewal-time", renewal, s->statement.issued = NOW + GUARD_AHEAD_MAX_S + 1; \
+		s->statement.expires = s->statement.issued + 600) \
+	X(a_renewal_of_another_certificate, "renewal-replaces", renewal, s->renewal.replaces[31] ^= 1) \
+	X(a_renewal_before_the_first, "renewal-replaces", renewal, s->key.installed = false) \
+	X(a_renewal_for_another_key, "renewal-key", renewal, memcpy(s->renewal.key, all.other.sha256, 32)) \
+	X(a_longer_root_than_ordered, "renewal-end", renewal, s->renewal.not_after--) \
+	X(a_renewal_that_a_parent_ends, "renewal-end", renewal, s->renewal.not_after = 0) \
+	X(a_renewed_root_beyond_its_limits, "limits-end", renewal, s->key.document.not_after--) \
+	X(a_renewed_subordinate, "root-kind", renewal, s->key.document.root = false) \
+	X(a_renewed_root_with_another_key, "root-key", renewal, set_subject_key(s, &all.other); \
+		s->aki = (struct bytes){all.us.key_id, SKI_LEN}; memcpy(s->renewal.key, all.other.sha256, 32)) \
+	X(a_renewed_root_with_a_longer_path, "root-constraints", renewal, s->key.document.path_length = 1; \
+		s->path_length = 2)
+
+TEST(renewals, RENEWALS)
 
 #define ISSUED(X) \
 	X(a_template_outside_the_limits, "template", new, s->r.template = "nonesuch") \
@@ -968,6 +1003,7 @@ main(int argc, char *argv[])
 	    cmocka_unit_test(structures),
 	    cmocka_unit_test(certificates),
 	    cmocka_unit_test(roots),
+	    cmocka_unit_test(renewals),
 	    cmocka_unit_test(issued),
 	    cmocka_unit_test(names),
 	    cmocka_unit_test(decisions),

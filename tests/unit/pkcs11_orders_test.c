@@ -683,15 +683,16 @@ the_certificate_is_within_the_limits(void **state)
 }
 
 static bool
-note_root(const struct certificate_spec *spec, struct error *e)
+note_root(const struct certificate_spec *spec, int64_t ordered, struct error *e)
 {
 	uint8_t buf[4096];
 
-	return orders_note_root(&rw, &env, (struct bytes){id, KEY_ID_LEN}, make_tbs(spec, buf), e);
+	return orders_note_root(
+	    &rw, &env, (struct bytes){id, KEY_ID_LEN}, make_tbs(spec, buf), ordered, e);
 }
 
 static void
-a_root_has_one_certificate(void **state)
+a_root_has_the_certificates_that_were_ordered(void **state)
 {
 	static uint8_t ski[SKI_LEN];
 	struct certificate_spec spec;
@@ -707,18 +708,30 @@ a_root_has_one_certificate(void **state)
 	REFUSED(install(&spec, env.now, CEREMONY_BY(ALICE), e), ERROR_CONFLICT, "is a root");
 	OK(in_force(e));
 	spec.not_after++;
-	REFUSED(note_root(&spec, e), ERROR_DENIED, "not-after");
+	REFUSED(note_root(&spec, 0, e), ERROR_DENIED, "not-after");
 	spec.not_after -= 2;
-	OK(note_root(&spec, e));
+	OK(note_root(&spec, 0, e));
 	OK(in_force(e));
 	assert_true(kept.installed);
 	assert_int_equal(kept.not_after, limits.not_after - 1);
 	assert_int_equal(kept.ordered, 0);
-	OK(note_root(&spec, e));
+	OK(note_root(&spec, 0, e));
 	OK(install(&spec, env.now, CEREMONY_BY(ALICE), e));
 	spec.not_after--;
 	REFUSED(install(&spec, env.now, CEREMONY_BY(ALICE), e), ERROR_CONFLICT, "is a root");
-	REFUSED(note_root(&spec, e), ERROR_DENIED, "has its certificate already");
+	REFUSED(note_root(&spec, 0, e), ERROR_DENIED, "has its certificate already");
+
+	/* Unless it was ordered, and later than the last. */
+	OK(note_root(&spec, env.now, e));
+	OK(in_force(e));
+	assert_int_equal(kept.not_after, limits.not_after - 2);
+	assert_int_equal(kept.ordered, env.now);
+	OK(note_root(&spec, env.now, e));
+	spec.not_after++;
+	REFUSED(note_root(&spec, env.now, e), ERROR_DENIED, "not ordered later");
+	REFUSED(note_root(&spec, 0, e), ERROR_DENIED, "not ordered later");
+	spec.ca = false;
+	REFUSED(note_root(&spec, env.now + 1, e), ERROR_DENIED, "not one of a CA");
 }
 
 /* As on another host with the same token, or after the directory was lost. */
@@ -893,7 +906,7 @@ main(void)
 	    cmocka_unit_test(a_token_without_data_objects_serves),
 	    cmocka_unit_test(damaged_files_sign_nothing),
 	    cmocka_unit_test(the_certificate_is_within_the_limits),
-	    cmocka_unit_test(a_root_has_one_certificate),
+	    cmocka_unit_test(a_root_has_the_certificates_that_were_ordered),
 	    cmocka_unit_test(installed_certificates_come_back),
 	    cmocka_unit_test(keys_are_listed),
 	    cmocka_unit_test(limits_are_shown),

@@ -64,6 +64,7 @@ sample(enum statement_action action)
 	case STATEMENT_CA_CREATE:
 	case STATEMENT_CA_INSTALL:
 	case STATEMENT_CA_LIMITS:
+	case STATEMENT_CA_RENEW:
 		(void)snprintf(s.object, sizeof s.object, "%s", s.ca);
 		s.has_body = true;
 		break;
@@ -371,6 +372,8 @@ static const struct change breaches[] = {
     {STATEMENT_CA_LIMITS, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
     {STATEMENT_CA_LIMITS, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_CA_LIMITS, NULL, NULL, "because", -1, -1, -1, "'reason': must be '-'"},
+    {STATEMENT_CA_RENEW, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
+    {STATEMENT_CA_RENEW, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_SIGNER_RESEED, "x", NULL, NULL, -1, -1, -1, "'ca': must be '-'"},
     {STATEMENT_SIGNER_RESEED, NULL, "../main", NULL, -1, -1, -1, "must be a token's name"},
     {STATEMENT_SIGNER_RESEED, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
@@ -466,6 +469,7 @@ test_life_of_each_action(void **state)
 	    [STATEMENT_CA_INSTALL] = true,
 	    [STATEMENT_CA_LIMITS] = true,
 	    [STATEMENT_SIGNER_RESEED] = true,
+	    [STATEMENT_CA_RENEW] = true,
 	};
 
 	for (int a = 0; a < STATEMENT_ACTION_COUNT; a++) {

@@ -200,13 +200,14 @@ class Signer:
     def set_limits(self, key, order):
         return self.ask(LIMITS_SET, string(key.id) + order.octets)
 
-    def sign_message(self, key, kind, tbs, template="", approval=None, alg=ECDSA_SHA256):
+    def sign_message(self, key, kind, tbs, template="", approval=None, alg=ECDSA_SHA256, order=None):
         a = approval or SimpleNamespace(csr=b"", text="", signature=b"", spki=b"")
         return (string(key.id) + struct.pack(">HBI", alg, kind, 20000) + string(tbs) + string(template)
-                + string(a.csr) + string(a.text) + string(a.signature) + string(a.spki))
+                + string(a.csr) + string(a.text) + string(a.signature) + string(a.spki)
+                + (b"\1" + order.octets if order else b"\0"))
 
-    def sign(self, key, kind, tbs, template="", approval=None, alg=ECDSA_SHA256):
-        payload = self.ask(SIGN, self.sign_message(key, kind, tbs, template, approval, alg))
+    def sign(self, key, kind, tbs, template="", approval=None, alg=ECDSA_SHA256, order=None):
+        payload = self.ask(SIGN, self.sign_message(key, kind, tbs, template, approval, alg, order))
         return payload[4:]
 
     def stream(self, key, tbs, kind=CRL, alg=ECDSA_SHA256, total=None, piece=1000):

@@ -26,7 +26,7 @@ class World:
         self.now = int(time.time())
         self.alice, self.bob, self.mallory, self.host, self.responder = (Key() for _ in range(5))
         self.signer = Signer(directory, token, **options)
-        self.serials = 0
+        self.serials = self.renewals = 0
 
     def serial(self, signer_id=1, at=None):
         self.serials += 1
@@ -60,6 +60,7 @@ class World:
         self.root = self.make_key("oracle-root", "Oracle Root", kind="root", templates=[
             "sub-ca manual ca=yes key-usage=keyCertSign,cRLSign eku=- validity=86400000 path-length=1"])
         tbs = self.root_certificate().der
+        self.root.tbs = tbs
         self.root.certificate = self.assemble(tbs, self.signer.sign(self.root, CERTIFICATE, tbs))
         self.bare = self.make_key("oracle-bare", "Oracle Bare Root", kind="root", path_length="1")
         responders = der.hashlib.sha256(self.responder.spki).hexdigest()

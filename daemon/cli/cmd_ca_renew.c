@@ -1,0 +1,127 @@
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <openssl/sha.h>
+
+#include "daemon/cli/ceremony.h"
+#include "daemon/cli/limits_draft.h"
+#include "daemon/cli/renewal_show.h"
+#include "daemon/x509/capolicy.h"
+
+/* The CA's policy, as the service has it. */
+static bool
+load_policy(struct cli *cli, const char *ca, struct capolicy *policy, struct error *e)
+{
+	json_t *answer = NULL;
+	char path[CLI_PATH_MAX];
+	const char *text;
+	bool ok;
+
+	if (!cli_path(path, "/v1/cas/", ca, "", e) ||
+	    !cli_get_object(cli, path, "name", ca, &answer, e))
+		return false;
+	text = cli_member(answer, "policy", e);
+	ok = text != NULL && (capolicy_parse(text, strlen(text), ca, policy, e) ||
+				 error_wrap(e, "the policy of CA %s", ca));
+	json_decref(answer);
+	return ok;
+}
+
+/* When a root's new certificate ends: as long from now as its policy says, and as its
+ * limits allow. That has to be later than now. */
+static bool
+put_end(const struct limits *l, const struct capolicy *policy, const struct ca_certificate *old,
+    struct renewal *r, struct error *e)
+{
+	char end[CANON_TIME_SIZE];
+
+	r->not_after = (int64_t)time(NULL) + policy->validity_s - 1;
+	if (r->not_after > l->not_after)
+		r->not_after = l->not_after;
+	if (r->not_after > old->c.not_after)
+		return true;
+	canon_time_text(l->not_after, end);
+	return error_set(e, ERROR_CONFLICT,
+	    "the renewed certificate would end no later than the one in force, because the limits "
+	    "of its key end at %s: let them last longer first, with \"chancery ca limits change %s "
+	    "--not-after 30y\"",
+	    end, l->ca);
+}
+
+static bool
+compose(struct cli *cli, const char *ca, const struct limits_current *current,
+    const struct ca_certificate *old, char text[RENEWAL_TEXT_MAX + 1], struct error *e)
+{
+	struct capolicy *policy = calloc(1, sizeof *policy);
+	struct renewal r = {.not_after = 0};
+	uint8_t key[SHA256_DIGEST_LENGTH];
+	size_t len;
+	bool ok;
+
+	if (policy == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
+	SHA256(old->c.spki.whole.p, old->c.spki.whole.len, key);
+	if (memcmp(key, current->key, sizeof key) != 0)
+		ok = error_set(e, ERROR_INTERNAL,
+		    "the service shows a certificate of CA %s and limits of another key", ca);
+	else
+		ok = decision_put(r.ca, sizeof r.ca, "a CA's name", ca, e) &&
+		     load_policy(cli, ca, policy, e);
+	memcpy(r.key, key, sizeof r.key);
+	ca_certificate_tbs_sha256(old, r.replaces);
+	ok = ok && (!current->limits.root || put_end(&current->limits, policy, old, &r, e)) &&
+	     renewal_format(&r, text, &len, e);
+	capolicy_free(policy);
+	free(policy);
+	return ok;
+}
+
+static void
+say_next(struct cli *cli, const char *ca, bool root)
+{
+	if (root)
+		return;
+	cli_say(cli, "  chancery ca csr %s --out FILE", ca);
+	cli_say(cli, "  chancery ca install %s CERTIFICATE", ca);
+}
+
+static bool
+renew_same_key(struct cli *cli, const char *ca, const struct limits_current *current,
+    const struct ca_certificate *old, struct error *e)
+{
+	struct statement s = {.action = STATEMENT_CA_RENEW};
+	char text[RENEWAL_TEXT_MAX + 1];
+	json_t *outcome = NULL;
+
+	if (!compose(cli, ca, current, old, text, e))
+		return false;
+	renewal_show(stderr, text, old);
+	if (!decision_put(s.ca, sizeof s.ca, "a CA's name", ca, e) ||
+	    !decision_put(s.object, sizeof s.object, "a CA's name", ca, e) ||
+	    !ceremony_order(cli, &s, text, &CEREMONY_RULE(&current->limits), &outcome, e))
+		return false;
+	if (outcome != NULL) {
+		decision_print(cli, outcome);
+		say_next(cli, ca, current->limits.root);
+	}
+	json_decref(outcome);
+	return true;
+}
+
+bool
+cmd_ca_renew(struct cli *cli, struct error *e)
+{
+	const char *ca = cli->words[0];
+	struct limits_current *current = NULL;
+	struct ca_certificate *old = NULL;
+	bool ok;
+
+	if (cli->options->value[OPTION_SAME_KEY] == NULL)
+		return error_set(e, ERROR_USAGE, "ca renew needs --same-key");
+	ok = ca_certificate_load(cli, ca, &old, e) && limits_current_load(cli, ca, &current, e) &&
+	     renew_same_key(cli, ca, current, old, e);
+	limits_current_free(current);
+	free(old);
+	return ok;
+}
