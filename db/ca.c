@@ -12,7 +12,7 @@
 static const struct db_statement stmt_load = {"ca_load",
     "SELECT ca_id, issuer_name_id, generation_id, token_key_id, scope_id, key_index, "
     "kind = 'root', state = 'active', name, token, policy, subject, certificate, chain, cka_id, "
-    "spki, idp FROM load_cas()",
+    "spki, idp, certificate_index FROM load_cas()",
     0};
 static const struct db_statement stmt_templates = {"template_load",
     "SELECT v.id, t.name, v.body, v.version FROM template_version v "
@@ -126,6 +126,7 @@ read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 	row->token_key_id = db_get_int64(r, i, 3);
 	row->scope_id = db_get_int64(r, i, 4);
 	row->key_index = (int)db_get_int64(r, i, 5);
+	row->certificate_index = (int)db_get_int64(r, i, 17);
 	row->root = db_get_bool(r, i, 6);
 	row->active = db_get_bool(r, i, 7);
 	if (!copy_name(db_get_text(r, i, 8), row->name, sizeof row->name) ||

@@ -22,7 +22,7 @@
 /* A CA with its newest generation. Slices and policy are owned by the row. */
 struct ca_row {
 	int64_t ca_id, issuer_name_id, generation_id, token_key_id, scope_id;
-	int key_index;
+	int certificate_index, key_index;
 	bool root, active;
 	char name[CA_NAME_SIZE];
 	char token[CA_TOKEN_SIZE];	  /* the configuration's name of the token login */

@@ -11,11 +11,11 @@ RETURNS TABLE (
     issuer_name_id bigint, subject bytea,
     generation_id bigint, key_index int, certificate bytea, chain bytea[], csr bytea,
     token_key_id bigint, token text, cka_id bytea, spki bytea, algorithm text,
-    scope_id bigint, idp bytea)
+    scope_id bigint, idp bytea, certificate_index int)
 LANGUAGE sql STABLE AS $$
     SELECT a.id, a.name, a.kind, a.state, a.policy, a.issuer_name_id, n.der,
         g.id, g.key_index, g.certificate, g.chain, g.csr,
-        k.id, k.token, k.cka_id, k.spki, k.algorithm, s.id, s.idp
+        k.id, k.token, k.cka_id, k.spki, k.algorithm, s.id, s.idp, g.certificate_index
     FROM ca a
     JOIN issuer_name n ON n.id = a.issuer_name_id
     JOIN LATERAL current_generation(a.id) g ON true

@@ -191,8 +191,8 @@ validity: 20y
 templates: [sub-ca]
 crl: {period: 90d, overlap: 7d}
 locations:
-  cdp: ["$URL/crl/demo-root.crl"]
-  aia: ["$URL/aia/demo-root.cer"]
+  cdp: [{url: "$URL/crl/<CaName>.crl", flags: [in_certificates]}]
+  aia: [{url: "$URL/aia/<CaName>.cer", flags: [in_certificates]}]
 EOT
 cat >"$D/work/demo-issuing.yaml" <<EOT
 subject: "CN=Demo Issuing CA,O=Example,C=DE"
@@ -208,11 +208,12 @@ limits:
     - {person: bob, rights: [limits]}
 crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h}
 locations:
-  cdp: ["$URL/crl/demo-issuing.crl", "$LDAP/$DN?certificateRevocationList;binary"]
-  freshest: ["$URL/crl/demo-issuing-delta.crl"]
-  aia: ["$URL/aia/demo-issuing.cer"]
+  delta_suffix: "-delta"
+  cdp:
+    - {url: "$URL/crl/<CaName><DeltaCRLAllowed>.crl", flags: [in_certificates, in_freshest]}
+    - {url: "$LDAP/$DN?certificateRevocationList;binary", flags: [in_certificates, publish], bind_dn: "cn=admin,o=example", credential: directory, tls: none}
+  aia: [{url: "$URL/aia/<CaName>.cer", flags: [in_certificates]}]
 targets:
-  - {name: ldap-crl, artifact: crl, kind: ldap, write: "$LDAP/$DN?certificateRevocationList;binary", read: "$LDAP/$DN?certificateRevocationList;binary", bind_dn: "cn=admin,o=example", credential: directory, tls: none}
   - {name: ldap-delta, artifact: delta-crl, kind: ldap, write: "$LDAP/$DN?deltaRevocationList;binary", read: "$LDAP/$DN?deltaRevocationList;binary", bind_dn: "cn=admin,o=example", credential: directory, tls: none}
   - {name: ldap-ca, artifact: ca-certificate, kind: ldap, write: "$LDAP/$DN?cACertificate;binary", read: "$LDAP/$DN?cACertificate;binary", bind_dn: "cn=admin,o=example", credential: directory, tls: none}
 EOT

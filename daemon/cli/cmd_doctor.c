@@ -338,6 +338,31 @@ judge_pair(struct doctor *d, const struct ca_view *v, const char *full, const ch
 		    full);
 }
 
+/* The places that a location of the policy with this flag stands for. */
+static void
+look_at_locations(struct doctor *d, const struct ca_view *v, struct doctor_place *place,
+    enum location_flag flag, char number[DOCTOR_NUMBER_MAX])
+{
+	struct error why = ERROR_INIT;
+	struct location_names names;
+	struct capolicy_urls urls;
+	bool ok;
+
+	capolicy_names(v->policy, v->name, &names);
+	ok = place->kind == ARTIFACT_CA_CERTIFICATE
+		 ? capolicy_aia_urls(v->policy, flag, &names, &urls, &why)
+		 : capolicy_cdp_urls(v->policy, flag, &names, &urls, &why);
+	if (!ok) {
+		doctor_note(d, FINDING_CRITICAL, v->name, "locations", "%s", why.text);
+		return;
+	}
+	for (size_t i = 0; i < urls.count; i++) {
+		place->url = urls.urls[i];
+		if (!is_seen(d, place->url))
+			doctor_look(d, place, number);
+	}
+}
+
 static void
 look_at_own_places(struct doctor *d, const struct ca_view *v)
 {
@@ -347,29 +372,17 @@ look_at_own_places(struct doctor *d, const struct ca_view *v)
 	struct doctor_place place = {.object = v->name, .issuer = &v->chain[0]};
 
 	place.kind = ARTIFACT_CA_CERTIFICATE;
-	for (size_t i = 0; i < p->aia_count; i++) {
-		place.url = p->aia[i];
-		if (!is_seen(d, place.url))
-			doctor_look(d, &place, NULL);
-	}
+	look_at_locations(d, v, &place, LOCATION_IN_CERTIFICATES, NULL);
 	place.kind = ARTIFACT_CRL;
 	place.number = full != NULL ? text_of(full, "number") : NULL;
 	place.sha256 = full != NULL ? text_of(full, "sha256") : "";
 	place.overlap_s = p->crl_overlap_s;
-	for (size_t i = 0; i < p->cdp_count; i++) {
-		place.url = p->cdp[i];
-		if (!is_seen(d, place.url))
-			doctor_look(d, &place, number);
-	}
+	look_at_locations(d, v, &place, LOCATION_IN_CERTIFICATES, number);
 	place.kind = ARTIFACT_DELTA_CRL;
 	place.number = delta != NULL ? text_of(delta, "number") : NULL;
 	place.sha256 = delta != NULL ? text_of(delta, "sha256") : "";
 	place.overlap_s = p->delta_overlap_s;
-	for (size_t i = 0; i < p->freshest_count; i++) {
-		place.url = p->freshest[i];
-		if (!is_seen(d, place.url))
-			doctor_look(d, &place, base);
-	}
+	look_at_locations(d, v, &place, LOCATION_IN_FRESHEST, base);
 	judge_pair(d, v, number, base);
 }
 

@@ -121,11 +121,20 @@ finish_waiter(struct waiter *w, const struct error *err)
 
 /* --------------------------------------------------------------------- CAs */
 
+void
+ca_location_names(const struct issuing_ca *ca, struct location_names *names)
+{
+	capolicy_names(&ca->policy, ca->row.name, names);
+	names->certificate_index = ca->row.certificate_index;
+	names->key_index = ca->row.key_index;
+}
+
 /* Moves row into a compiled entry; NULL when it cannot be compiled. */
 static struct issuing_ca *
 compile_ca(struct ca_row *row, struct error *e)
 {
 	struct issuing_ca *ca = calloc(1, sizeof *ca);
+	struct location_names names;
 
 	if (ca == NULL) {
 		error_set_errno(e, ERROR_SYSTEM, "allocating CA %s", row->name);
@@ -136,11 +145,14 @@ compile_ca(struct ca_row *row, struct error *e)
 		free(ca);
 		return NULL;
 	}
-	if (row->active && !capolicy_context(&ca->policy, row->certificate, &ca->context, e)) {
+	ca->row = *row;
+	ca_location_names(ca, &names);
+	if (row->active &&
+	    !capolicy_context(&ca->policy, &names, row->certificate, &ca->context, e)) {
+		ca->row = (struct ca_row){0};
 		ca_release(ca);
 		return NULL;
 	}
-	ca->row = *row;
 	*row = (struct ca_row){0};
 	return ca;
 }

@@ -56,6 +56,9 @@ struct issuing_ca *ca_cache_next(const struct ca_cache *c, const struct issuing_
 /* Templates are immutable and stay as long as the cache. */
 const struct template *ca_cache_template(const struct ca_cache *c, int64_t version_id);
 
+/* What the variables of its locations stand for, now; borrowed from the CA. */
+void ca_location_names(const struct issuing_ca *ca, struct location_names *names);
+
 struct issuing_ca *ca_hold(struct issuing_ca *ca);
 void ca_release(struct issuing_ca *ca); /* NULL is legal */
 

@@ -1,4 +1,5 @@
 #include "daemon/issuer/ca_order_int.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <openssl/rand.h>
 
 #include "daemon/core/log.h"
+#include "daemon/issuer/ca_targets.h"
 #include "daemon/x509/csr.h"
 #include "daemon/x509/limits_policy.h"
 #include "db/ca.h"
@@ -240,8 +242,9 @@ static bool
 make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes tbs,
     ca_begun_fn *begun, struct error *e)
 {
-	struct ca_target targets[CAPOLICY_TARGET_MAX];
 	const struct capolicy *p = &o->policy;
+	struct ca_targets *targets = NULL;
+	struct location_names names;
 	uint8_t idp_buf[IDP_MAX];
 	struct ca_begin begin = {
 	    .decision_id = o->key.id,
@@ -256,21 +259,23 @@ make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes 
 	    .csr = csr,
 	    .templates = p->templates,
 	    .template_count = p->template_count,
-	    .targets = targets,
-	    .target_count = p->target_count,
 	    .serial = serial,
 	    .tbs = tbs,
 	};
 
-	for (size_t i = 0; i < p->target_count; i++) {
-		const struct capolicy_target *t = &p->targets[i];
+	bool ok;
 
-		targets[i] = (struct ca_target){t->name, t->kind, t->artifact, t->write, t->read,
-		    t->credential, t->bind_dn, t->tls, t->auth, t->webdav};
-	}
-	return capolicy_idp(p, idp_buf, sizeof idp_buf, &begin.idp, e) &&
-	       name_to_text(p->subject, o->readable, sizeof o->readable, e) &&
-	       ca_make(o->env->db, &begin, begun, o, e) != NULL;
+	capolicy_names(p, o->name, &names);
+	targets = ca_targets_new(p, &names, e);
+	if (targets == NULL)
+		return false;
+	begin.targets = targets->list;
+	begin.target_count = targets->count;
+	ok = capolicy_idp(p, &names, idp_buf, sizeof idp_buf, &begin.idp, e) &&
+	     name_to_text(p->subject, o->readable, sizeof o->readable, e) &&
+	     ca_make(o->env->db, &begin, begun, o, e) != NULL;
+	free(targets);
+	return ok;
 }
 
 static bool

@@ -199,10 +199,15 @@ static bool
 build_extensions(struct crl_build *b, struct error *e)
 {
 	const struct issuing_ca *ca = b->ca;
-	const struct capolicy *policy = &ca->policy;
+	struct location_names names;
+	struct capolicy_urls freshest, published;
 	struct extensions x;
 	struct bytes done;
 
+	ca_location_names(ca, &names);
+	if (!capolicy_cdp_urls(&ca->policy, LOCATION_IN_FRESHEST, &names, &freshest, e) ||
+	    !capolicy_cdp_urls(&ca->policy, LOCATION_IN_CRL_PUBLISHED, &names, &published, e))
+		return false;
 	extensions_init(&x, b->extensions, sizeof b->extensions);
 	extensions_add_authority_key_identifier(&x, ca->context->key_id);
 	extensions_add_crl_number(&x, (struct bytes){b->job.number, b->job.number_len});
@@ -212,8 +217,9 @@ build_extensions(struct crl_build *b, struct error *e)
 	if (ca->row.idp.len > 0)
 		extensions_add(&x, oid_issuing_distribution_point, true, ca->row.idp);
 	/* RFC 5280 5.2.6: never in a delta CRL. */
-	if (!b->job.delta && policy->freshest_count > 0)
-		extensions_add_freshest_crl(&x, policy->freshest, policy->freshest_count);
+	if (!b->job.delta && freshest.count > 0)
+		extensions_add_freshest_crl(&x, freshest.urls, freshest.count);
+	extensions_add_crl_published_locations(&x, published.urls, published.count);
 	if (!extensions_ok(&x))
 		return error_set(
 		    e, ERROR_LIMIT, "the CRL's extensions are longer than %d octets", CRL_HEAD_MAX);

@@ -212,120 +212,6 @@ read_crl(struct capolicy *p, struct yaml_map *map, struct error *err)
 	return true;
 }
 
-/* ---- where clients look */
-
-struct location {
-	const char *key;
-	unsigned schemes; /* enum url_scheme */
-	const char *schemes_text;
-	const char *attribute; /* of LDAP URLs */
-	const char **urls;
-	size_t *count;
-};
-
-static bool
-check_location(
-    const struct location *l, const struct yaml_node *item, const char *text, struct error *err)
-{
-	struct error detail = ERROR_INIT;
-	struct url url;
-
-	if (strncasecmp(text, "file:", 5) == 0)
-		return yaml_fail(item, err,
-		    "'%.200s' is a file, which clients elsewhere cannot read; allowed: %s", text,
-		    l->schemes_text);
-	if (!url_parse(text, &url, &detail))
-		return yaml_fail(item, err, "'%.200s' %s", text, detail.text);
-	if (url.scheme == URL_HTTPS || url.scheme == URL_LDAPS)
-		return yaml_fail(item, err,
-		    "'%.200s' has the scheme %s: to fetch it a client would have to verify a "
-		    "certificate, for which it may need this very location (RFC 5280 8); what is "
-		    "fetched is signed anyway; allowed: %s",
-		    text, url_scheme_name(url.scheme), l->schemes_text);
-	if ((url.scheme & l->schemes) == 0)
-		return yaml_fail(item, err, "'%.200s' has the scheme %s; allowed here: %s", text,
-		    url_scheme_name(url.scheme), l->schemes_text);
-	if (url.scheme == URL_LDAP && (url.dn.len == 0 || !url_attribute_is(&url, l->attribute)))
-		return yaml_fail(item, err,
-		    "'%.200s' must name an entry and the attribute, as ldap://HOST/DN?%s (RFC 5280 "
-		    "4.2.1.13, 4.2.2.1)",
-		    text, l->attribute);
-	return true;
-}
-
-static bool
-read_location(const struct location *l, struct yaml_map *map, struct error *err)
-{
-	const struct yaml_node *item;
-	struct yaml_list list;
-	const char *text = NULL;
-
-	if (!yaml_get_list(map, l->key, YAML_OPTIONAL, 0, CAPOLICY_URL_MAX, &list, err))
-		return !error_is_set(err);
-	while ((item = yaml_list_next(&list)) != NULL) {
-		if (!yaml_node_string(item, &text, err) || !check_location(l, item, text, err))
-			return false;
-		for (size_t i = 0; i < *l->count; i++)
-			if (strcmp(l->urls[i], text) == 0)
-				return yaml_fail(item, err, "stands twice; allowed: once");
-		l->urls[(*l->count)++] = text;
-	}
-	return true;
-}
-
-static bool
-read_locations(struct capolicy *p, struct yaml_map *map, struct error *err)
-{
-	const struct location locations[] = {
-	    {"cdp", URL_HTTP | URL_LDAP, "http, ldap", "certificateRevocationList;binary", p->cdp,
-		&p->cdp_count},
-	    {"freshest", URL_HTTP | URL_LDAP, "http, ldap", "deltaRevocationList;binary",
-		p->freshest, &p->freshest_count},
-	    {"aia", URL_HTTP | URL_LDAP, "http, ldap", "cACertificate;binary", p->aia,
-		&p->aia_count},
-	    {"ocsp", URL_HTTP, "http", "", p->ocsp, &p->ocsp_count},
-	};
-	struct yaml_map child;
-
-	if (!yaml_get_map(map, "locations", YAML_OPTIONAL, &child, err))
-		return !error_is_set(err);
-	for (size_t i = 0; i < COUNT_OF(locations); i++)
-		if (!read_location(&locations[i], &child, err))
-			return false;
-	if (!yaml_map_end(&child, err))
-		return false;
-	for (size_t i = 0; i < p->freshest_count; i++)
-		for (size_t k = 0; k < p->cdp_count; k++)
-			if (strcmp(p->freshest[i], p->cdp[k]) == 0)
-				return yaml_fail_key(&child, "freshest", err,
-				    "has a URL that is also in 'cdp'; a delta must not stand where "
-				    "a "
-				    "complete CRL is expected");
-	if (p->freshest_count > 0 && p->delta_period_s == 0)
-		return yaml_fail_key(&child, "freshest", err,
-		    "is given, but 'crl' has no 'delta_period', so nothing will ever be there");
-	return true;
-}
-
-static bool
-read_flags(struct capolicy *p, struct yaml_map *map, struct error *err)
-{
-	(void)yaml_get_bool(map, "idp", YAML_OPTIONAL, &p->idp, err);
-	(void)yaml_get_bool(
-	    map, "freshest_in_certificates", YAML_OPTIONAL, &p->freshest_in_certificates, err);
-	if (error_is_set(err))
-		return false;
-	if (p->idp && p->cdp_count == 0)
-		return yaml_fail_key(map, "idp", err,
-		    "is true, but 'locations.cdp' is empty, and the extension repeats its URLs "
-		    "(RFC "
-		    "5280 5.2.5)");
-	if (p->freshest_in_certificates && p->freshest_count == 0)
-		return yaml_fail_key(map, "freshest_in_certificates", err,
-		    "is true, but 'locations.freshest' is empty");
-	return true;
-}
-
 bool
 capolicy_parse(
     const char *text, size_t len, const char *source, struct capolicy *policy, struct error *err)
@@ -340,7 +226,7 @@ capolicy_parse(
 	    yaml_map_begin(yaml_doc_root(policy->doc), &map, err) &&
 	    read_identity(policy, &map, err) && read_templates(policy, &map, err) &&
 	    read_policies(policy, &map, err) && read_crl(policy, &map, err) &&
-	    read_locations(policy, &map, err) && read_flags(policy, &map, err) &&
+	    capolicy_read_locations(policy, &map, err) &&
 	    capolicy_read_targets(policy, &map, err) && capolicy_read_limits(policy, &map, err) &&
 	    yaml_map_end(&map, err))
 		return true;

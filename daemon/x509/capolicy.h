@@ -16,6 +16,7 @@
 #include "daemon/x509/ca_context.h"
 #include "daemon/x509/extension.h"
 #include "daemon/x509/limits.h"
+#include "daemon/x509/location.h"
 
 #define CAPOLICY_TEXT_MAX 65536 /* bytes of YAML */
 #define CAPOLICY_NAME_MAX 64	/* bytes of names: tokens, templates, targets, credentials */
@@ -23,6 +24,7 @@
 #define CAPOLICY_POLICY_MAX 16
 #define CAPOLICY_URL_MAX 8 /* URLs in one list */
 #define CAPOLICY_TARGET_MAX 32
+#define CAPOLICY_TARGET_NAME_MAX 16 /* bytes of the name of a target that `publish` makes */
 #define CAPOLICY_PATH_LENGTH_MAX 16
 #define CAPOLICY_PATH_MAX 1023 /* bytes of a file's path */
 #define CAPOLICY_PERIOD_MIN_S 2
@@ -42,8 +44,9 @@ struct capolicy_target {
 	const char *name;
 	const char *artifact; /* "ca-certificate", "crl", "delta-crl" */
 	const char *kind;     /* "file", "http", "ldap" */
-	const char *write;    /* absolute path, URL to PUT, LDAP URL */
-	const char *read;     /* URL at which clients look */
+	/* With variables (location.h). */
+	const char *write; /* absolute path, URL to PUT, LDAP URL */
+	const char *read;  /* URL at which clients look */
 	const char *credential;
 	const char *bind_dn; /* ldap */
 	const char *tls;     /* ldap: "none", "starttls", "ldaps"; else NULL */
@@ -97,14 +100,16 @@ struct capolicy {
 	/* A CRL is made at most so long after a revocation; -1: it waits for the
 	 * calendar. The second is for keyCompromise and cACompromise. */
 	int64_t on_revocation_s, on_compromise_s;
-	bool idp; /* IssuingDistributionPoint in CRLs */
-	bool freshest_in_certificates;
-	const char *cdp[CAPOLICY_URL_MAX], *freshest[CAPOLICY_URL_MAX];
-	const char *aia[CAPOLICY_URL_MAX], *ocsp[CAPOLICY_URL_MAX];
-	size_t cdp_count, freshest_count, aia_count, ocsp_count;
 
-	struct capolicy_target targets[CAPOLICY_TARGET_MAX];
+	/* Locations, with variables, in the order in which clients are to try them. */
+	struct location cdp[CAPOLICY_URL_MAX], aia[CAPOLICY_URL_MAX];
+	size_t cdp_count, aia_count;
+	const char *server, *config_dn; /* what some variables stand for, or NULL */
+	const char *delta_suffix;	/* the same, never NULL */
+
+	struct capolicy_target targets[CAPOLICY_TARGET_MAX]; /* also those of `publish` */
 	size_t target_count;
+	char target_names[CAPOLICY_TARGET_MAX][CAPOLICY_TARGET_NAME_MAX];
 	struct capolicy_limits limits;
 	struct yaml_doc *doc; /* owned */
 };
@@ -121,11 +126,29 @@ void capolicy_free(struct capolicy *policy);
 /* True when the CA may issue by the template of that name. */
 bool capolicy_allows_template(const struct capolicy *policy, const char *name);
 
-/* The value of the IssuingDistributionPoint for its CRLs (RFC 5280 5.2.5: the
- * same names as in certificates' distribution points), for keeping with a CRL
- * scope; empty with `idp: false`. Points to the end of buf. */
-bool capolicy_idp(const struct capolicy *policy, void *buf, size_t size, struct bytes *value,
-    struct error *err) MUST_CHECK;
+/* What the variables of its locations stand for, as far as the policy says; ca is
+ * borrowed like the policy. The first generation, and a CA with one CRL. */
+void capolicy_names(const struct capolicy *policy, const char *ca, struct location_names *names);
+
+/* Addresses of one kind. */
+struct capolicy_urls {
+	const char *urls[CAPOLICY_URL_MAX]; /* in text */
+	size_t count;
+	char text[CAPOLICY_URL_MAX][LOCATION_URL_MAX + 1];
+};
+
+/* Those of `cdp`, or of `aia`, that have this flag, expanded. *urls must stay where
+ * it is. */
+bool capolicy_cdp_urls(const struct capolicy *policy, enum location_flag flag,
+    const struct location_names *names, struct capolicy_urls *urls, struct error *err) MUST_CHECK;
+bool capolicy_aia_urls(const struct capolicy *policy, enum location_flag flag,
+    const struct location_names *names, struct capolicy_urls *urls, struct error *err) MUST_CHECK;
+
+/* The value of the IssuingDistributionPoint for its CRLs (RFC 5280 5.2.5: names that
+ * stand in certificates' distribution points, byte for byte), for keeping with a CRL
+ * scope; empty when no location says `in_idp`. Points to the end of buf. */
+bool capolicy_idp(const struct capolicy *policy, const struct location_names *names, void *buf,
+    size_t size, struct bytes *value, struct error *err) MUST_CHECK;
 
 /* The to-be-signed bytes of a root's own certificate: basicConstraints critical
  * (RFC 5280 4.2.1.9), keyUsage keyCertSign and cRLSign critical (4.2.1.3),
@@ -151,7 +174,7 @@ bool capolicy_check_certificate(const struct capolicy *policy, struct bytes spki
     const struct certificate *certificate, struct error *err) MUST_CHECK;
 
 /* The context for this CA's certificates. *out is owned by the caller. */
-bool capolicy_context(const struct capolicy *policy, struct bytes certificate,
-    struct ca_context **out, struct error *err) MUST_CHECK;
+bool capolicy_context(const struct capolicy *policy, const struct location_names *names,
+    struct bytes certificate, struct ca_context **out, struct error *err) MUST_CHECK;
 
 #endif

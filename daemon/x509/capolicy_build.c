@@ -127,31 +127,41 @@ capolicy_check_certificate(const struct capolicy *policy, struct bytes spki,
 }
 
 bool
-capolicy_idp(
-    const struct capolicy *policy, void *buf, size_t size, struct bytes *value, struct error *err)
+capolicy_idp(const struct capolicy *policy, const struct location_names *names, void *buf,
+    size_t size, struct bytes *value, struct error *err)
 {
-	struct idp idp = {.urls = policy->cdp, .url_count = policy->cdp_count};
+	struct capolicy_urls urls;
+	struct idp idp;
 
 	*value = (struct bytes){0};
-	return !policy->idp || idp_encode(&idp, buf, size, value, err);
+	if (!capolicy_cdp_urls(policy, LOCATION_IN_IDP, names, &urls, err))
+		return false;
+	idp = (struct idp){.urls = urls.urls, .url_count = urls.count};
+	return urls.count == 0 || idp_encode(&idp, buf, size, value, err);
 }
 
 bool
-capolicy_context(const struct capolicy *policy, struct bytes certificate, struct ca_context **out,
-    struct error *err)
+capolicy_context(const struct capolicy *policy, const struct location_names *names,
+    struct bytes certificate, struct ca_context **out, struct error *err)
 {
+	struct capolicy_urls cdp, freshest, aia, ocsp;
 	struct ca_context_source source = {
 	    .certificate = certificate,
 	    .sig_alg = policy->sig_alg,
-	    .cdp = policy->cdp,
-	    .cdp_count = policy->cdp_count,
-	    .freshest = policy->freshest,
-	    .freshest_count = policy->freshest_in_certificates ? policy->freshest_count : 0,
-	    .ca_issuers = policy->aia,
-	    .ca_issuer_count = policy->aia_count,
-	    .ocsp = policy->ocsp,
-	    .ocsp_count = policy->ocsp_count,
+	    .cdp = cdp.urls,
+	    .freshest = freshest.urls,
+	    .ca_issuers = aia.urls,
+	    .ocsp = ocsp.urls,
 	};
 
+	if (!capolicy_cdp_urls(policy, LOCATION_IN_CERTIFICATES, names, &cdp, err) ||
+	    !capolicy_cdp_urls(policy, LOCATION_IN_CERTIFICATE_FRESHEST, names, &freshest, err) ||
+	    !capolicy_aia_urls(policy, LOCATION_IN_CERTIFICATES, names, &aia, err) ||
+	    !capolicy_aia_urls(policy, LOCATION_AS_OCSP, names, &ocsp, err))
+		return false;
+	source.cdp_count = cdp.count;
+	source.freshest_count = freshest.count;
+	source.ca_issuer_count = aia.count;
+	source.ocsp_count = ocsp.count;
 	return ca_context_new(&source, out, err);
 }

@@ -15,7 +15,7 @@ enum url_scheme {
 
 struct url {
 	enum url_scheme scheme;
-	struct bytes host;	/* without brackets and port */
+	struct bytes host;	/* without brackets and port; empty only in ldap:///DN */
 	struct bytes dn;	/* ldap: as written, percent-escapes and all; may be empty */
 	struct bytes attribute; /* ldap: as written; may be empty */
 };
@@ -39,7 +39,22 @@ bool url_attribute_is(const struct url *url, const char *wanted);
  * '-': a name, never a path. */
 bool capolicy_is_name(const char *s);
 
-/* Reads `targets`; everything else of the policy has been read. */
+/* Whether it is a DN as RFC 4514 has it, percent-escapes and all. */
+bool url_check_dn(const struct url *url, struct error *err) MUST_CHECK;
+
+/* What the variables stand for while a policy is checked: no CA has a name yet. */
+void capolicy_sample_names(const struct capolicy *policy, struct location_names *names);
+
+/* Reads `locations`; the calendar has been read. */
+bool capolicy_read_locations(
+    struct capolicy *policy, struct yaml_map *map, struct error *err) MUST_CHECK;
+
+/* A location that says `publish` or `publish_delta`: adds its targets, whose options
+ * stand in the location's own map. word: "cdp", "aia". */
+bool capolicy_publish_location(struct capolicy *policy, struct yaml_map *map,
+    const struct location *location, const char *word, size_t index, struct error *err) MUST_CHECK;
+
+/* Reads `targets`; everything but `limits` has been read. */
 bool capolicy_read_targets(
     struct capolicy *policy, struct yaml_map *map, struct error *err) MUST_CHECK;
 

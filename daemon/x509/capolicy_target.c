@@ -1,8 +1,12 @@
 /* Publication targets of a CA policy: artifact, kind of place, and addresses. */
 
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "daemon/x509/capolicy_int.h"
+
+#define FILE_SCHEME "file://"
 
 enum artifact_index {
 	CERTIFICATE,
@@ -92,6 +96,8 @@ check_ldap(struct yaml_map *map, const char *key, const char *text, const struct
 {
 	if (url->dn.len == 0)
 		return yaml_fail_key(map, key, err, "'%.200s' names no entry (DN)", text);
+	if (url->host.len == 0)
+		return yaml_fail_key(map, key, err, "'%.200s' names no server", text);
 	if (!url_attribute_is(url, attributes[artifact]))
 		return yaml_fail_key(map, key, err,
 		    "'%.200s' does not name the attribute of this artifact; a %s stands in '?%s' "
@@ -117,32 +123,51 @@ check_url(struct yaml_map *map, const char *key, const char *text, unsigned allo
 	return true;
 }
 
+/* A template of an address, as it would be for a CA of some name. */
 static bool
-check_write(struct yaml_map *map, const struct capolicy_target *t, size_t artifact, size_t kind,
-    struct url *url, struct error *err)
+expand(const struct capolicy *policy, struct yaml_map *map, const char *key, const char *text,
+    bool delta, char out[LOCATION_URL_MAX + 1], struct error *err)
 {
+	struct error detail = ERROR_INIT;
+	struct location_names names;
+
+	capolicy_sample_names(policy, &names);
+	return location_expand(text, &names, delta, out, &detail) ||
+	       yaml_fail_key(map, key, err, "'%.200s' %s", text, detail.text);
+}
+
+static bool
+check_write(const struct capolicy *policy, struct yaml_map *map, const char *key,
+    const struct capolicy_target *t, size_t artifact, size_t kind, struct url *url,
+    char text[LOCATION_URL_MAX + 1], struct error *err)
+{
+	if (!expand(policy, map, key, t->write, artifact == DELTA, text, err))
+		return false;
 	switch (kind) {
 	case PLACE_FILE:
-		return check_path(map, "write", t->write, err);
+		return check_path(map, key, text, err);
 	case PLACE_HTTP:
-		return check_url(map, "write", t->write, URL_HTTP | URL_HTTPS, "http, https",
-		    artifact, url, err);
+		return check_url(
+		    map, key, text, URL_HTTP | URL_HTTPS, "http, https", artifact, url, err);
 	default:
-		return check_url(map, "write", t->write, URL_LDAP | URL_LDAPS, "ldap, ldaps",
-		    artifact, url, err);
+		return check_url(
+		    map, key, text, URL_LDAP | URL_LDAPS, "ldap, ldaps", artifact, url, err);
 	}
 }
 
 /* Where clients look; for a file also the file itself. */
 static bool
-check_read(struct yaml_map *map, const struct capolicy_target *t, size_t artifact, size_t kind,
-    struct error *err)
+check_read(const struct capolicy *policy, struct yaml_map *map, const char *key,
+    const struct capolicy_target *t, size_t artifact, size_t kind, struct error *err)
 {
+	char text[LOCATION_URL_MAX + 1];
 	struct url url;
 
-	if (kind == PLACE_FILE && t->read[0] == '/')
-		return check_path(map, "read", t->read, err);
-	return check_url(map, "read", t->read, URL_HTTP | URL_HTTPS | URL_LDAP | URL_LDAPS,
+	if (!expand(policy, map, key, t->read, artifact == DELTA, text, err))
+		return false;
+	if (kind == PLACE_FILE && text[0] == '/')
+		return check_path(map, key, text, err);
+	return check_url(map, key, text, URL_HTTP | URL_HTTPS | URL_LDAP | URL_LDAPS,
 	    "http, https, ldap, ldaps", artifact, &url, err);
 }
 
@@ -227,13 +252,26 @@ read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const
 
 /* ---- a target and its neighbours */
 
+/* Whether one of the locations for the other kind of CRL has this address. */
 static bool
-is_listed(const char *const *urls, size_t count, const char *url)
+is_place_of(
+    const struct capolicy *policy, unsigned flags, const char *url, bool *found, struct error *err)
 {
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(urls[i], url) == 0)
-			return true;
-	return false;
+	char text[LOCATION_URL_MAX + 1];
+	struct location_names names;
+
+	*found = false;
+	capolicy_sample_names(policy, &names);
+	for (size_t i = 0; i < policy->cdp_count; i++) {
+		const struct location *l = &policy->cdp[i];
+
+		if ((l->flags & flags) == 0)
+			continue;
+		if (!location_expand(l->url, &names, flags == LOCATION_DELTA_FLAGS, text, err))
+			return false;
+		*found = *found || strcmp(text, url) == 0;
+	}
+	return true;
 }
 
 /*
@@ -241,38 +279,54 @@ is_listed(const char *const *urls, size_t count, const char *url)
  * whole list (dirmngr does, and OpenSSL).
  */
 static bool
-check_role(const struct capolicy *policy, struct yaml_map *map, const struct capolicy_target *t,
-    size_t artifact, struct error *err)
+check_role(const struct capolicy *policy, struct yaml_map *map, const char *key,
+    const struct capolicy_target *t, size_t artifact, struct error *err)
 {
+	unsigned other = artifact == DELTA ? LOCATION_BASE_FLAGS : LOCATION_DELTA_FLAGS;
+	char text[LOCATION_URL_MAX + 1];
+	bool found;
+
 	if (artifact == DELTA && policy->delta_period_s == 0)
 		return yaml_fail_key(map, "artifact", err,
 		    "is delta-crl, but 'crl' has no 'delta_period', so there are none");
-	if (artifact == DELTA && is_listed(policy->cdp, policy->cdp_count, t->read))
-		return yaml_fail_key(map, "read", err,
-		    "is listed in 'locations.cdp', where clients expect a complete CRL, not a "
-		    "delta");
-	if (artifact == CRL && is_listed(policy->freshest, policy->freshest_count, t->read))
-		return yaml_fail_key(map, "read", err,
-		    "is listed in 'locations.freshest', where clients expect a delta CRL");
+	if (artifact == CERTIFICATE)
+		return true;
+	if (!expand(policy, map, key, t->read, artifact == DELTA, text, err) ||
+	    !is_place_of(policy, other, text, &found, err))
+		return false;
+	if (found && artifact == DELTA)
+		return yaml_fail_key(map, key, err,
+		    "is one of 'locations.cdp' where clients expect a complete CRL, not a delta");
+	if (found)
+		return yaml_fail_key(
+		    map, key, err, "is one of 'locations.cdp' where clients expect a delta CRL");
 	return true;
 }
 
 static bool
-check_neighbours(const struct capolicy *policy, struct yaml_map *map,
-    const struct capolicy_target *t, struct error *err)
+same_address(const char *a, const char *b, bool same_artifact)
+{
+	return strcmp(a, b) == 0 &&
+	       (same_artifact || (location_variables(a) & 1u << LOCATION_DELTA_CRL_ALLOWED) == 0);
+}
+
+static bool
+check_neighbours(const struct capolicy *policy, struct yaml_map *map, const char *write_key,
+    const char *read_key, const struct capolicy_target *t, struct error *err)
 {
 	for (size_t i = 0; i < policy->target_count; i++) {
 		const struct capolicy_target *other = &policy->targets[i];
+		bool same = strcmp(other->artifact, t->artifact) == 0;
 
 		if (strcmp(other->name, t->name) == 0)
 			return yaml_fail_key(
 			    map, "name", err, "'%s' stands twice; allowed: once", t->name);
-		if (strcmp(other->write, t->write) == 0)
-			return yaml_fail_key(map, "write", err,
+		if (same_address(other->write, t->write, same))
+			return yaml_fail_key(map, write_key, err,
 			    "is also where target '%s' writes; they would overwrite each other",
 			    other->name);
-		if (strcmp(other->read, t->read) == 0 && strcmp(other->artifact, t->artifact) != 0)
-			return yaml_fail_key(map, "read", err,
+		if (!same && same_address(other->read, t->read, false))
+			return yaml_fail_key(map, read_key, err,
 			    "is also where target '%s' has its %s", other->name, other->artifact);
 	}
 	return true;
@@ -282,10 +336,16 @@ static bool
 read_target(struct capolicy *policy, const struct yaml_node *item, struct error *err)
 {
 	struct capolicy_target *t = &policy->targets[policy->target_count];
+	char text[LOCATION_URL_MAX + 1]; /* what url points into */
 	size_t artifact = 0, kind = 0;
 	struct url url = {0};
 	struct yaml_map map;
 
+	if (policy->target_count == CAPOLICY_TARGET_MAX)
+		return yaml_fail(item, err,
+		    "is one target more than the %d that are allowed, with "
+		    "those of 'publish'",
+		    CAPOLICY_TARGET_MAX);
 	if (!yaml_map_begin(item, &map, err) ||
 	    !get_name(&map, "name", YAML_REQUIRED, &t->name, err) ||
 	    !yaml_get_enum(&map, "artifact", YAML_REQUIRED, artifact_words,
@@ -294,16 +354,78 @@ read_target(struct capolicy *policy, const struct yaml_node *item, struct error 
 		&map, "kind", YAML_REQUIRED, kind_words, COUNT_OF(kind_words), &kind, err) ||
 	    !yaml_get_string(&map, "write", YAML_REQUIRED, &t->write, err) ||
 	    !yaml_get_string(&map, "read", YAML_REQUIRED, &t->read, err) ||
-	    !check_write(&map, t, artifact, kind, &url, err) ||
-	    !check_read(&map, t, artifact, kind, err) || !read_options(&map, t, kind, &url, err) ||
-	    !yaml_map_end(&map, err))
+	    !check_write(policy, &map, "write", t, artifact, kind, &url, text, err) ||
+	    !check_read(policy, &map, "read", t, artifact, kind, err) ||
+	    !read_options(&map, t, kind, &url, err) || !yaml_map_end(&map, err))
 		return false;
 	t->artifact = artifact_words[artifact];
 	t->kind = kind_words[kind];
-	if (!check_role(policy, &map, t, artifact, err) || !check_neighbours(policy, &map, t, err))
+	if (!check_role(policy, &map, "read", t, artifact, err) ||
+	    !check_neighbours(policy, &map, "write", "read", t, err))
 		return false;
 	policy->target_count++;
 	return true;
+}
+
+/* ---- locations that say where to publish */
+
+static size_t
+kind_of(const char *url)
+{
+	if (strncasecmp(url, FILE_SCHEME, strlen(FILE_SCHEME)) == 0)
+		return PLACE_FILE;
+	return strncasecmp(url, "ldap", 4) == 0 ? PLACE_LDAP : PLACE_HTTP;
+}
+
+static bool
+publish(struct capolicy *policy, struct yaml_map *map, const struct location *l, size_t artifact,
+    const char *word, size_t index, struct error *err)
+{
+	struct capolicy_target *t = &policy->targets[policy->target_count];
+	char *name = policy->target_names[policy->target_count];
+	char text[LOCATION_URL_MAX + 1];
+	size_t kind = kind_of(l->url);
+	struct url url = {0};
+
+	if (policy->target_count == CAPOLICY_TARGET_MAX)
+		return yaml_fail_key(map, "flags", err,
+		    "asks for one target more than the %d that are allowed", CAPOLICY_TARGET_MAX);
+	(void)snprintf(name, CAPOLICY_TARGET_NAME_MAX, "%s-%zu%s", word, index,
+	    artifact == DELTA ? "-delta" : "");
+	t->name = name;
+	t->artifact = artifact_words[artifact];
+	t->kind = kind_words[kind];
+	t->write = l->url + (kind == PLACE_FILE ? strlen(FILE_SCHEME) : 0);
+	t->read = t->write;
+	if (!check_write(policy, map, "url", t, artifact, kind, &url, text, err) ||
+	    !check_read(policy, map, "url", t, artifact, kind, err) ||
+	    !read_options(map, t, kind, &url, err) ||
+	    !check_role(policy, map, "url", t, artifact, err) ||
+	    !check_neighbours(policy, map, "url", "url", t, err))
+		return false;
+	policy->target_count++;
+	return true;
+}
+
+bool
+capolicy_publish_location(struct capolicy *policy, struct yaml_map *map, const struct location *l,
+    const char *word, size_t index, struct error *err)
+{
+	static const char *const options[] = {"credential", "bind_dn", "tls", "auth", "webdav"};
+	bool certificate = strcmp(word, "aia") == 0;
+
+	if ((l->flags & (LOCATION_PUBLISH | LOCATION_PUBLISH_DELTA)) == 0) {
+		for (size_t i = 0; i < COUNT_OF(options); i++)
+			if (yaml_has(map, options[i]))
+				return yaml_fail_key(map, options[i], err,
+				    "is only for locations with the flag publish or publish_delta");
+		return true;
+	}
+	if ((l->flags & LOCATION_PUBLISH) != 0 &&
+	    !publish(policy, map, l, certificate ? CERTIFICATE : CRL, word, index, err))
+		return false;
+	return (l->flags & LOCATION_PUBLISH_DELTA) == 0 ||
+	       publish(policy, map, l, DELTA, word, index, err);
 }
 
 bool

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "daemon/x509/capolicy_int.h"
+#include "daemon/x509/name.h"
 
 static const struct {
 	const char *name;
@@ -115,7 +116,8 @@ read_authority(struct url *url, const char **rest, struct error *err)
 				return error_set(err, ERROR_INPUT,
 				    "has the character '%c' in its host name", at[i]);
 	}
-	if (host_len == 0 || host_len > 255)
+	/* An LDAP client may know a server by itself (RFC 4516 2). */
+	if ((host_len == 0 && (url->scheme != URL_LDAP || at != end)) || host_len > 255)
 		return error_set(err, ERROR_INPUT, "has no host, or one longer than 255 bytes");
 	if (port != NULL && !is_port(port, (size_t)(end - port)))
 		return error_set(err, ERROR_INPUT, "has a port that is none of 1 to 65535");
@@ -173,6 +175,36 @@ url_parse(const char *text, struct url *url, struct error *err)
 	if (url->scheme == URL_LDAP || url->scheme == URL_LDAPS)
 		return read_ldap(url, rest, err);
 	return true;
+}
+
+static unsigned
+hex_value(char c)
+{
+	return c <= '9' ? (unsigned)(c - '0') : ((unsigned)c & 0x0f) + 9;
+}
+
+bool
+url_check_dn(const struct url *url, struct error *err)
+{
+	char text[EXTENSION_URL_MAX + 1];
+	uint8_t der[NAME_DER_MAX];
+	struct bytes name;
+	size_t len = 0;
+
+	/* The escapes are well-formed, and the DN is a part of the URL. */
+	for (size_t i = 0; i < url->dn.len && len < EXTENSION_URL_MAX; i++) {
+		const char *at = (const char *)url->dn.p + i;
+
+		text[len] = *at;
+		if (*at == '%') {
+			text[len] = (char)(hex_value(at[1]) << 4 | hex_value(at[2]));
+			i += 2;
+		}
+		if (text[len++] == '\0')
+			return error_set(err, ERROR_INPUT, "the DN has a NUL");
+	}
+	text[len] = '\0';
+	return name_from_text(text, der, sizeof der, &name, err);
 }
 
 static bool

@@ -209,6 +209,12 @@ check_extension(
 		if (!extension_check_distribution_points(x->value, err))
 			return false;
 		*freshest = true;
+	} else if (bytes_equal(x->oid, oid_crl_published_locations)) {
+		if (!extension_check_distribution_points(x->value, err))
+			return false;
+	} else if (bytes_equal(x->oid, oid_expired_certs_on_crl)) {
+		if (!extension_read_expired_certs_on_crl(x->value, &s->expired_since, err))
+			return false;
 	} else if (bytes_equal(x->oid, oid_authority_info_access)) {
 		if (!extension_check_authority_info_access(x->value, err))
 			return false;

@@ -44,7 +44,8 @@ struct crl_summary {
 	bool delta;
 	uint8_t number[CRL_NUMBER_MAX], base_number[CRL_NUMBER_MAX]; /* big-endian */
 	size_t number_len, base_number_len;			     /* the latter 0 unless delta */
-	struct bytes idp; /* value of issuingDistributionPoint, in the checker; empty: none */
+	int64_t expired_since; /* of expiredCertsOnCRL; 0: absent */
+	struct bytes idp;      /* value of issuingDistributionPoint, in the checker; empty: none */
 };
 
 struct crl_check {

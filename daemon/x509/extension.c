@@ -214,6 +214,22 @@ extensions_add_freshest_crl(struct extensions *x, const char *const *urls, size_
 	add_distribution_points(x, oid_freshest_crl, urls, count);
 }
 
+void
+extensions_add_crl_published_locations(struct extensions *x, const char *const *urls, size_t count)
+{
+	add_distribution_points(x, oid_crl_published_locations, urls, count);
+}
+
+void
+extensions_add_expired_certs_on_crl(struct extensions *x, int64_t since)
+{
+	struct derw w;
+
+	begin(x, &w);
+	derw_generalized_time(&w, since);
+	finish(x, &w, oid_expired_certs_on_crl, false);
+}
+
 static void
 put_access(struct derw *w, struct bytes method, const char *const *urls, size_t count)
 {

@@ -116,6 +116,11 @@ void extensions_add_authority_key_identifier(struct extensions *x, struct bytes 
 void extensions_add_crl_distribution_points(
     struct extensions *x, const char *const *urls, size_t count);
 void extensions_add_freshest_crl(struct extensions *x, const char *const *urls, size_t count);
+/* Of a CRL: where it is to be published by hand. */
+void extensions_add_crl_published_locations(
+    struct extensions *x, const char *const *urls, size_t count);
+/* Of a CRL that also has certificates which expired at this time or later. */
+void extensions_add_expired_certs_on_crl(struct extensions *x, int64_t since);
 /* caIssuers first, then OCSP. */
 void extensions_add_authority_info_access(struct extensions *x, const char *const *ca_issuers,
     size_t ca_issuer_count, const char *const *ocsp, size_t ocsp_count);
@@ -184,6 +189,9 @@ bool extension_read_subject_key_identifier(
  * *only_key_id says that they are absent (may be NULL). */
 bool extension_read_authority_key_identifier(
     struct bytes value, struct bytes *key_id, bool *only_key_id, struct error *err) MUST_CHECK;
+/* expiredCertsOnCRL: seconds since 1970. */
+bool extension_read_expired_certs_on_crl(
+    struct bytes value, int64_t *since, struct error *err) MUST_CHECK;
 /* Also deltaCRLIndicator's BaseCRLNumber. Gives the magnitude. */
 bool extension_read_crl_number(
     struct bytes value, struct bytes *number, struct error *err) MUST_CHECK;

@@ -273,6 +273,17 @@ extension_read_crl_number(struct bytes value, struct bytes *number, struct error
 	return true;
 }
 
+bool
+extension_read_expired_certs_on_crl(struct bytes value, int64_t *since, struct error *err)
+{
+	struct der d;
+
+	der_init(&d, value);
+	return (der_read_generalized_time(&d, since) && der_end(&d)) ||
+	       error_set(
+		   err, ERROR_INPUT, "expiredCertsOnCRL is no GeneralizedTime (X.509 9.5.2.8)");
+}
+
 /* ---- locations */
 
 /* One GeneralName that is a URI. */

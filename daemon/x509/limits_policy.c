@@ -144,12 +144,12 @@ same_text(const char *a, const char *b)
 }
 
 static bool
-same_list(const char *const *a, size_t a_count, const char *const *b, size_t b_count)
+same_list(const struct location *a, size_t a_count, const struct location *b, size_t b_count)
 {
 	if (a_count != b_count)
 		return false;
 	for (size_t i = 0; i < a_count; i++)
-		if (strcmp(a[i], b[i]) != 0)
+		if (strcmp(a[i].url, b[i].url) != 0 || a[i].flags != b[i].flags)
 			return false;
 	return true;
 }
@@ -195,10 +195,9 @@ static bool
 same_locations(const struct capolicy *a, const struct capolicy *b)
 {
 	return same_list(a->cdp, a->cdp_count, b->cdp, b->cdp_count) &&
-	       same_list(a->freshest, a->freshest_count, b->freshest, b->freshest_count) &&
 	       same_list(a->aia, a->aia_count, b->aia, b->aia_count) &&
-	       same_list(a->ocsp, a->ocsp_count, b->ocsp, b->ocsp_count) &&
-	       a->freshest_in_certificates == b->freshest_in_certificates;
+	       same_text(a->server, b->server) && same_text(a->config_dn, b->config_dn) &&
+	       strcmp(a->delta_suffix, b->delta_suffix) == 0;
 }
 
 bool
@@ -218,7 +217,6 @@ limits_check_next_policy(
 	    {"path_length", old->path_length == fresh->path_length},
 	    {"policies", same_policies(old, fresh)},
 	    {"crl", same_crl(old, fresh)},
-	    {"idp", old->idp == fresh->idp},
 	    {"locations", same_locations(old, fresh)},
 	    {"targets", same_targets(old, fresh)},
 	};

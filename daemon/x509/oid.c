@@ -22,6 +22,10 @@ OID(oid_certificate_policies, 0x55, 0x1d, 32);
 OID(oid_authority_key_identifier, 0x55, 0x1d, 35);
 OID(oid_extended_key_usage, 0x55, 0x1d, 37);
 OID(oid_freshest_crl, 0x55, 0x1d, 46);
+OID(oid_expired_certs_on_crl, 0x55, 0x1d, 60);
+
+/* 1.3.6.1.4.1.311.21.14, "published CRL locations" */
+OID(oid_crl_published_locations, 0x2b, 6, 1, 4, 1, 0x82, 0x37, 21, 14);
 
 /* id-pkix: 1.3.6.1.5.5.7 */
 #define PKIX 0x2b, 6, 1, 5, 5, 7

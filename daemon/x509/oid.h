@@ -29,6 +29,8 @@ extern const struct bytes oid_certificate_policies;
 extern const struct bytes oid_authority_key_identifier;
 extern const struct bytes oid_extended_key_usage;
 extern const struct bytes oid_freshest_crl;
+extern const struct bytes oid_expired_certs_on_crl;    /* X.509 9.5.2.8 */
+extern const struct bytes oid_crl_published_locations; /* Microsoft's */
 extern const struct bytes oid_authority_info_access;
 
 /* Inside extensions. */

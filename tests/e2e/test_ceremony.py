@@ -10,7 +10,7 @@ import shutil
 import psycopg2
 import pytest
 from harness import clients, limits
-from harness.authority import PASSPHRASE
+from harness.authority import PASSPHRASE, locations
 from harness.chanceryd import program
 from harness.decisions import Front, Key, Statement
 from harness.process import run, wait_until
@@ -65,7 +65,7 @@ def policy(a, name, quorum=2, operators=("alice", "bob", "carol"), **more):
     said = {"quorum": quorum, "operators": [{"person": p, "rights": ["limits", "decide"]} for p in operators]}
     said.update(more.pop("limits", {}))
     return a.policy(name, "root", "p256", templates=["sub-ca"], crl={"period": "30d", "overlap": "3d"},
-                    locations={"cdp": [a.daemon.crl_url(name)]}, limits=said, **more)
+                    locations=locations([a.daemon.crl_url(name)]), limits=said, **more)
 
 
 def decision_of(output):
@@ -391,7 +391,7 @@ def test_who_is_not_among_them(a):
 def test_a_manager_who_came_later(a):
     """By default the limits know the managers of the day; who comes later is told of."""
     path = a.policy("usual", "root", "p256", templates=["device"], crl={"period": "30d", "overlap": "3d"},
-                    locations={"cdp": [a.daemon.crl_url("usual")]})
+                    locations=locations([a.daemon.crl_url("usual")]))
     said = a.cli.result("ca", "create", "usual", "--policy", path)
     assert "CA usual is active" in said.stdout  # alone, and at once
     named = {line.split()[0]: line.split()[1] for line in limits.field(limits_of(a, "usual")["document"], "operator")}

@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from harness import clients, limits
-from harness.authority import PASSPHRASE
+from harness.authority import PASSPHRASE, locations
 from harness.chanceryd import program, write_yaml
 from harness.cli import Cli
 from harness.decisions import Key, Statement
@@ -454,7 +454,7 @@ def test_what_is_handed_in(service, cli, work_dir):
 
     policy = write_yaml(os.path.join(work_dir, "p.yaml"), {
         "subject": "CN=x", "kind": "root", "token": "main", "key": "p256", "validity": "10y", "templates": ["sub-ca"],
-        "crl": {"period": "7d", "overlap": "1d"}, "locations": {"cdp": ["http://127.0.0.1/x.crl"]}})
+        "crl": {"period": "7d", "overlap": "1d"}, "locations": locations(["http://127.0.0.1/x.crl"])})
     with open(os.path.join(work_dir, "me.pem"), "rb") as f:
         key = Key(load_pem_private_key(f.read(), PASSPHRASE.encode()))
     liar.operators = [{"name": "alice", "roles": ["administrator"], "credentials": [

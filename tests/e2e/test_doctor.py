@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from harness.authority import locations
 from harness.process import wait_until
 from harness.slapd import Slapd
 
@@ -69,10 +70,10 @@ def clinic(shared_instance, place, directory):
                for artifact, attribute in (("crl", "certificateRevocationList"), ("delta-crl", "deltaRevocationList"),
                                            ("ca-certificate", "cACertificate"))]
     a.clinic = "clinic"
-    a.create_issuing(a.clinic, targets=targets, locations={
-        "cdp": [a.daemon.crl_url(a.clinic), place.url + "/clinic.crl", ldap("certificateRevocationList")],
-        "freshest": [a.daemon.crl_url(a.clinic, delta=True), ldap("deltaRevocationList")],
-        "aia": [a.daemon.aia_url(a.clinic), ldap("cACertificate")]})
+    a.create_issuing(a.clinic, targets=targets, locations=locations(
+        [a.daemon.crl_url(a.clinic), place.url + "/clinic.crl", ldap("certificateRevocationList")],
+        [a.daemon.crl_url(a.clinic, delta=True), ldap("deltaRevocationList")],
+        [a.daemon.aia_url(a.clinic), ldap("cACertificate")]))
     well(a, place)
     return a
 
@@ -205,7 +206,7 @@ def test_a_crl_that_ended(clinic, place):
     """Its place is not kept up to date, and clients refuse what stands there."""
     a = clinic
     a.create_issuing("brief", deltas=False, crl={"period": "2s", "overlap": "1s"},
-                     locations={"cdp": [place.url + "/brief.crl"], "aia": [a.daemon.aia_url("brief")]})
+                     locations=locations([place.url + "/brief.crl"], aia=[a.daemon.aia_url("brief")]))
     place.files["/brief.crl"] = a.crl("brief")
 
     def ended():

@@ -19,7 +19,7 @@ static const char policy[] = "subject: \"CN=Test CA,O=Example,C=DE\"\n"
 			     "validity: 10y\n"
 			     "templates: [tls-server]\n"
 			     "crl: {period: 7d, overlap: 12h}\n"
-			     "locations: {cdp: [\"http://x.example/a.crl\"]}\n";
+			     "locations: {cdp: [{url: \"http://x.example/a.crl\", flags: [in_certificates]}]}\n";
 
 static const char template_text[] =
     "name: tls-server\n"
@@ -70,6 +70,7 @@ make_ca(void)
 	struct issuing_ca *ca = calloc(1, sizeof *ca);
 	struct bytes spki = TO_DER(PUBKEY, shared_key(CA_KEY)), tbs, der;
 	size_t signature_len = sizeof signature;
+	struct location_names names;
 	struct error e = ERROR_INIT;
 
 	assert_non_null(ca);
@@ -81,7 +82,8 @@ make_ca(void)
 	assert_ok(certificate_assemble(tbs, ca->policy.sig_alg,
 		      (struct bytes){signature, signature_len}, whole, sizeof whole, &der, &e),
 	    e);
-	assert_ok(capolicy_context(&ca->policy, der, &ca->context, &e), e);
+	capolicy_names(&ca->policy, "test-ca", &names);
+	assert_ok(capolicy_context(&ca->policy, &names, der, &ca->context, &e), e);
 	ca->row = (struct ca_row){.ca_id = 1,
 	    .issuer_name_id = 2,
 	    .generation_id = 3,

@@ -26,6 +26,7 @@
 #define MANUAL "daemon/man/chancery-ca-policy.5"
 #define NOW 1795348800LL /* 2026-11-22T12:00:00Z */
 
+#define DEMO "http://127.0.0.1:8080/crl/demo<DeltaCRLAllowed>.crl"
 #define HASH "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 static const char good[] =
@@ -41,14 +42,21 @@ static const char good[] =
     "policies: [{oid: 1.3.6.1.4.1.99999.1, cps: \"http://example.com/cps\"}]\n"
     "crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h, "
     "on_revocation: 1h, on_compromise: 0s}\n"
-    "idp: true\n"
-    "freshest_in_certificates: true\n"
     "locations:\n"
-    "  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", "
-    "\"ldap://[::1]:389/cn=demo%20ca,o=example?certificateRevocationList;binary?base\"]\n"
-    "  freshest: [\"http://127.0.0.1:8080/crl/demo-delta.crl\"]\n"
-    "  aia: [\"http://127.0.0.1:8080/aia/demo.cer\"]\n"
-    "  ocsp: [\"http://ocsp.example.com/\"]\n"
+    "  server: pki.example.com\n"
+    "  config_dn: \"CN=Configuration,DC=example,DC=com\"\n"
+    "  delta_suffix: \"-delta\"\n"
+    "  cdp:\n"
+    "    - {url: \"http://127.0.0.1:8080/crl/demo<DeltaCRLAllowed>.crl\", flags: "
+    "[in_certificates, in_idp, in_freshest, in_certificate_freshest]}\n"
+    "    - {url: \"ldap://[::1]:389/cn=demo%20ca,o=example"
+    "?certificateRevocationList;binary?base\", flags: [in_certificates, "
+    "in_crl_published_location]}\n"
+    "    - {url: \"file:///srv/crl/<CaName>%9.crl\", flags: [publish, publish_delta]}\n"
+    "  aia:\n"
+    "    - {url: \"http://127.0.0.1:8080/aia/demo.cer\", flags: [in_certificates]}\n"
+    "    - {url: \"http://ocsp.example.com/\", flags: [as_ocsp]}\n"
+    "    - {url: \"https://up.example/%3%4.cer\", flags: [publish], credential: web}\n"
     "targets:\n"
     "  - {name: web-crl, artifact: crl, kind: http, write: \"http://127.0.0.1:9000/demo.crl\", "
     "read: \"http://127.0.0.1:8080/crl/demo.crl\", credential: web, auth: bearer, webdav: true}\n"
@@ -65,6 +73,7 @@ static const char good[] =
 static void
 test_reads_everything(void **state)
 {
+	const struct capolicy_target *t;
 	struct capolicy p;
 	struct error err = ERROR_INIT;
 	char text[256];
@@ -89,19 +98,35 @@ test_reads_everything(void **state)
 	assert_int_equal(p.delta_overlap_s, 3600);
 	assert_int_equal(p.on_revocation_s, 3600);
 	assert_int_equal(p.on_compromise_s, 0);
-	assert_true(p.idp);
-	assert_int_equal(p.cdp_count, 2);
-	assert_int_equal(p.freshest_count, 1);
-	assert_int_equal(p.aia_count, 1);
-	assert_int_equal(p.ocsp_count, 1);
-	assert_int_equal(p.target_count, 3);
-	assert_string_equal(p.targets[0].auth, "bearer");
-	assert_true(p.targets[0].webdav);
-	assert_null(p.targets[0].tls);
-	assert_string_equal(p.targets[1].artifact, "delta-crl");
-	assert_null(p.targets[1].credential);
-	assert_string_equal(p.targets[2].tls, "starttls");
-	assert_string_equal(p.targets[2].bind_dn, "cn=w,o=x");
+	assert_int_equal(p.cdp_count, 3);
+	assert_int_equal(p.cdp[0].flags, LOCATION_IN_CERTIFICATES | LOCATION_IN_IDP |
+					     LOCATION_IN_FRESHEST |
+					     LOCATION_IN_CERTIFICATE_FRESHEST);
+	assert_int_equal(p.aia_count, 3);
+	assert_int_equal(p.aia[1].flags, LOCATION_AS_OCSP);
+	assert_string_equal(p.server, "pki.example.com");
+	assert_string_equal(p.config_dn, "CN=Configuration,DC=example,DC=com");
+	assert_string_equal(p.delta_suffix, "-delta");
+	assert_int_equal(p.target_count, 6);
+	t = p.targets; /* of `publish` */
+	assert_string_equal(t[0].name, "cdp-3");
+	assert_string_equal(t[0].artifact, "crl");
+	assert_string_equal(t[0].kind, "file");
+	assert_string_equal(t[0].write, "/srv/crl/<CaName>%9.crl");
+	assert_string_equal(t[1].name, "cdp-3-delta");
+	assert_string_equal(t[1].artifact, "delta-crl");
+	assert_string_equal(t[2].name, "aia-3");
+	assert_string_equal(t[2].artifact, "ca-certificate");
+	assert_string_equal(t[2].kind, "http");
+	assert_string_equal(t[2].auth, "basic");
+	t += 3;
+	assert_string_equal(t[0].auth, "bearer");
+	assert_true(t[0].webdav);
+	assert_null(t[0].tls);
+	assert_string_equal(t[1].artifact, "delta-crl");
+	assert_null(t[1].credential);
+	assert_string_equal(t[2].tls, "starttls");
+	assert_string_equal(t[2].bind_dn, "cn=w,o=x");
 	assert_int_equal(p.limits.quorum, 2);
 	assert_int_equal(p.limits.operator_count, 2);
 	assert_string_equal(p.limits.operators[1].person, "bob@x");
@@ -206,7 +231,7 @@ static const struct {
     {", delta_overlap: 1h", "", "key 'crl.delta_overlap': is missing"},
     {"delta_period: 1d, ", "", "key 'crl.delta_overlap': is given without 'delta_period'"},
     {"delta_period: 1d, delta_overlap: 1h, ", "",
-	"key 'locations.freshest': is given, but 'crl' has "
+	"key 'locations.cdp[0].flags': has a flag of delta CRLs, but 'crl' has "
 	"no 'delta_period'"},
     {"crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h, "
      "on_revocation: 1h, on_compromise: 0s}\n",
@@ -214,39 +239,30 @@ static const struct {
     {"on_compromise: 0s", "on_compromise: 61m",
 	"key 'crl.on_compromise': is longer than 'on_revocation'"},
     {"on_revocation: 1h", "on_revocation: 25h", "key 'crl.on_revocation': '25h' is not allowed"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"https://x/a.crl\", ",
-	"p.yaml:15:9: key 'locations.cdp[0]': 'https://x/a.crl' has the scheme https: to fetch it "
+    {DEMO, "https://x/a.crl",
+	"p.yaml:17:7: key 'locations.cdp[0]': 'https://x/a.crl' has the scheme https: to fetch it "
 	"a "
 	"client would have to verify a certificate"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"file:///srv/a.crl\", ",
-	"is a file, which clients elsewhere cannot read"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"ftp://x/a.crl\", ",
-	"has none of the schemes"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/a b.crl\", ",
-	"has a blank, a control or a non-ASCII character"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/\xc3\xa4.crl\", ",
-	"has a blank, a control or a non-ASCII character"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/a\\rb\", ",
-	"contains control characters"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/%zz\", ",
-	"has a '%' without two hex digits"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/<a>\", ",
-	"must be written as %3C"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://u:p@x/a\", ",
-	"has a user name or password"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x/a#b\", ",
-	"has a fragment"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http:///a\", ", "has no host"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x:0/a\", ",
-	"has a port that is none"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x:65536/a\", ",
-	"has a port that is none"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://x:/a\", ",
-	"has a port that is none"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://[::1/a\", ",
-	"has a malformed IPv6 address"},
-    {"  cdp: [\"http://127.0.0.1:8080/crl/demo.crl\", ", "  cdp: [\"http://[::1]x/a\", ",
-	"has a malformed IPv6 address"},
+    {DEMO, "file:///srv/a.crl", "is a file, which clients elsewhere cannot read"},
+    {DEMO, "ftp://x/a.crl", "has none of the schemes"},
+    {DEMO, "http://x/a b.crl", "has a blank, a control or a non-ASCII character"},
+    {DEMO, "http://x/\xc3\xa4.crl", "has a blank, a control or a non-ASCII character"},
+    {DEMO, "http://x/a\\rb", "contains control characters"},
+    {DEMO, "http://x/%zz", "has a '%' without two hex digits"},
+    {DEMO, "http://x/<a>", "has the variable '<a>', which does not exist"},
+    {DEMO, "http://x/<a", "must be written as %3C"},
+    {DEMO, "http://x/demo.crl",
+	"key 'locations.cdp[0]': 'http://x/demo.crl' is for complete and for delta CRLs, and both "
+	"have one address: it needs <DeltaCRLAllowed>"},
+    {"  server: pki.example.com\n", "  server: a_b\n", "'a_b' is no DNS name of a host"},
+    {DEMO, "http://u:p@x/a", "has a user name or password"},
+    {DEMO, "http://x/a#b", "has a fragment"},
+    {DEMO, "http:///a", "has no host"},
+    {DEMO, "http://x:0/a", "has a port that is none"},
+    {DEMO, "http://x:65536/a", "has a port that is none"},
+    {DEMO, "http://x:/a", "has a port that is none"},
+    {DEMO, "http://[::1/a", "has a malformed IPv6 address"},
+    {DEMO, "http://[::1]x/a", "has a malformed IPv6 address"},
     {"[::1]:389/cn=demo%20ca,o=example?certificateRevocationList;binary",
 	"x/cn=d?certificateRevocationList",
 	"key 'locations.cdp[1]': 'ldap://x/cn=d?certificateRevocationList?base' must name an "
@@ -258,18 +274,41 @@ static const struct {
 	"has another scope than base"},
     {"certificateRevocationList;binary?base", "certificateRevocationList;binary,cn",
 	"names several attributes"},
-    {"freshest: [\"http://127.0.0.1:8080/crl/demo-delta.crl\"]",
-	"freshest: [\"http://127.0.0.1:8080/crl/demo.crl\"]",
-	"key 'locations.freshest': has a URL that is also in 'cdp'"},
-    {"freshest: [\"http://127.0.0.1:8080/crl/demo-delta.crl\"]", "freshest: []",
-	"key 'freshest_in_certificates': is true, but"},
+    {"cn=demo%20ca,o=example", "demo", "has a DN that does not parse (RFC 4514)"},
+    {"cn=demo%20ca,o=example", "cn=demo,o=a%00b", "the DN has a NUL"},
+    {"file:///srv/crl/<CaName>%9.crl", "http://127.0.0.1:8080/crl/demo<DeltaCRLAllowed>.crl",
+	"key 'locations.cdp[2]': 'http://127.0.0.1:8080/crl/demo.crl' stands twice"},
+    {"file:///srv/crl/<CaName>%9.crl", "http://127.0.0.1:8080/crl/demo%9-delta.crl",
+	"'http://127.0.0.1:8080/crl/demo-delta.crl' is the address of a complete CRL and of a "
+	"delta CRL"},
+    {"file:///srv/crl/<CaName>%9.crl", "file:///srv/crl/demo.crl", "have one address"},
+    {"file:///srv/crl/<CaName>%9.crl", "file:///srv/../%3%9.crl", "is no path"},
+    {"[publish, publish_delta]", "[publish, publish_delta, in_certificates]",
+	"is a file, which clients elsewhere cannot read"},
+    {"[publish, publish_delta]", "[publish, publish_delta], webdav: true",
+	"key 'locations.cdp[2].webdav': is only for targets of kind http"},
+    {"flags: [publish], credential: web", "flags: [in_certificates], credential: web",
+	"has the scheme https"},
+    {"flags: [as_ocsp]", "flags: [as_ocsp], credential: web",
+	"key 'locations.aia[1].credential': is only for locations with the flag publish"},
+    {"flags: [as_ocsp]", "flags: [as_ocsp, in_certificates]", "has as_ocsp and others"},
+    {"flags: [as_ocsp]", "flags: [in_idp]", "'in_idp' is no flag of 'aia'"},
+    {"flags: [as_ocsp]", "flags: [ocsp]", "'ocsp' is no flag of 'aia'"},
+    {"flags: [as_ocsp]", "flags: []", "key 'locations.aia[1].flags': "},
+    {"flags: [as_ocsp]", "flags: [as_ocsp, as_ocsp]", "'as_ocsp' stands twice"},
+    {"[in_certificates, in_idp, in_freshest", "[in_idp, in_freshest",
+	"key 'locations.cdp[0].flags': has in_idp without in_certificates"},
     {"http://ocsp.example.com/", "ldap://ocsp.example.com/",
-	"key 'locations.ocsp[0]': 'ldap://ocsp.example.com/' has the scheme ldap; allowed here: "
+	"key 'locations.aia[1]': 'ldap://ocsp.example.com/' has the scheme ldap; allowed here: "
 	"http"},
     {"  aia:", "  iaa:",
-	"p.yaml:17:3: key 'locations.iaa': unknown key; allowed: cdp, freshest, "
-	"aia, ocsp"},
-    {"name: web-crl", "name: web crl", "p.yaml:20:12: key 'targets[0].name': 'web crl' is not"},
+	"p.yaml:20:3: key 'locations.iaa': unknown key; allowed: server, config_dn, delta_suffix, "
+	"cdp, "
+	"aia"},
+    {"config_dn: \"CN=Configuration", "config_dn: \"Configuration", "key 'locations.config_dn': "},
+    {"delta_suffix: \"-delta\"", "delta_suffix: \"/delta\"",
+	"key 'locations.delta_suffix': '/delta' is not allowed"},
+    {"name: web-crl", "name: web crl", "p.yaml:25:12: key 'targets[0].name': 'web crl' is not"},
     {"name: dir-delta", "name: web-crl", "key 'targets[1].name': 'web-crl' stands twice"},
     {"artifact: crl, kind: http", "artifact: crls, kind: http",
 	"key 'targets[0].artifact': 'crls' is not allowed; allowed: ca-certificate, crl, "
@@ -294,7 +333,10 @@ static const struct {
     {"write: /srv/pki/d.crl", "write: /srv//d.crl", "is no path"},
     {"write: /srv/pki/d.crl", "write: /srv/", "is no path"},
     {"read: \"http://127.0.0.1/d.crl\"", "read: \"http://127.0.0.1:8080/crl/demo.crl\"",
-	"key 'targets[1].read': is listed in 'locations.cdp'"},
+	"key 'targets[1].read': is one of 'locations.cdp' where clients expect a complete CRL"},
+    {"read: \"http://127.0.0.1:8080/crl/demo.crl\"",
+	"read: \"http://127.0.0.1:8080/crl/demo-delta.crl\"",
+	"key 'targets[0].read': is one of 'locations.cdp' where clients expect a delta CRL"},
     {"read: \"http://127.0.0.1/d.crl\"", "read: \"http://127.0.0.1/d.crl\", credential: x",
 	"key 'targets[1].credential': is not for targets of kind file"},
     {"name: dir-delta, artifact: delta-crl", "name: dir-delta, artifact: crl, zzz: 1",
@@ -312,8 +354,10 @@ static const struct {
     {", tls: starttls", "", "key 'targets[2].credential': would cross the network unencrypted"},
     {"bind_dn: \"cn=w,o=x\", ", "", "'bind_dn' and 'credential' belong together"},
     {"bind_dn: \"cn=w,o=x\"", "bind_dn: writer", "key 'targets[2].bind_dn': 'writer' is no"},
-    {"idp: true", "idp: true\nzzz: 1", "p.yaml:13:1: key 'zzz': unknown key; allowed: subject"},
-    {"idp: true", "idp: true\nidp: true", "p.yaml:13:1: key 'idp': stands twice"},
+    {"path_length: 0", "path_length: 0\nzzz: 1",
+	"p.yaml:9:1: key 'zzz': unknown key; allowed: subject"},
+    {"path_length: 0", "path_length: 0\npath_length: 0",
+	"p.yaml:9:1: key 'path_length': stands twice"},
 };
 
 static bool
@@ -431,7 +475,8 @@ sign(const struct key *k, const char *digest, struct bytes tbs, uint8_t sig[SIG_
 static const char root_policy[] =
     "subject: \"CN=Root,O=Example,C=DE\"\nkind: root\ntoken: t\nkey: p384\nvalidity: 20y\n"
     "path_length: 1\npolicies: [{oid: 2.5.29.32.0}]\ncrl: {period: 30d, overlap: 7d}\n"
-    "locations: {cdp: [\"http://x/r.crl\"], aia: [\"http://x/r.cer\"]}\n";
+    "locations: {cdp: [{url: \"http://x/r.crl\", flags: [in_certificates]}], "
+    "aia: [{url: \"http://x/r.cer\", flags: [in_certificates]}]}\n";
 
 /* A root's certificate as OpenSSL reads it. */
 static void
@@ -440,6 +485,7 @@ test_root_certificate(void **state)
 	static const uint8_t serial[20] = {0x41, 1, 2, 3, 4, 5, 6, 7, 8, 9};
 	uint8_t buf[4096], out[4096], sig[SIG_MAX];
 	struct key k = key_new(false), other = key_new(true);
+	struct location_names names;
 	struct error err = ERROR_INIT;
 	struct bytes tbs, der;
 	struct certificate c;
@@ -482,7 +528,8 @@ test_root_certificate(void **state)
 	assert_non_null(strstr(err.text, "another key"));
 
 	err = ERROR_INIT;
-	if (!capolicy_context(&p, der, &ctx, &err))
+	capolicy_names(&p, "root", &names);
+	if (!capolicy_context(&p, &names, der, &ctx, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(ctx->path_length, 1);
 	assert_int_equal(ctx->not_after, not_after);
@@ -505,6 +552,7 @@ test_request_of_subordinate(void **state)
 	uint8_t buf[4096], out[4096], sig[SIG_MAX], idp[1024];
 	struct key k = key_new(true);
 	struct error err = ERROR_INIT;
+	struct location_names names;
 	struct bytes info, der, value;
 	struct capolicy p;
 	struct csr csr;
@@ -526,7 +574,8 @@ test_request_of_subordinate(void **state)
 	assert_non_null(strstr(err.text, "only a root signs its own certificate"));
 
 	err = ERROR_INIT;
-	assert_true(capolicy_idp(&p, idp, sizeof idp, &value, &err));
+	capolicy_names(&p, "demo", &names);
+	assert_true(capolicy_idp(&p, &names, idp, sizeof idp, &value, &err));
 	assert_true(value.len > 0);
 	capolicy_free(&p);
 	key_free(&k);
@@ -552,10 +601,12 @@ slurp(const char *path)
 static const struct {
 	const char *from, *to, *prefix;
 } mappings[] = {
-    {"idp: true", "idp: true\nzzz: 1", ""},
+    {"path_length: 0", "path_length: 0\nzzz: 1", ""},
     {"{oid: ", "{zzz: 1, oid: ", "policies[]."},
     {"{period: ", "{zzz: 1, period: ", "crl."},
-    {"  cdp: ", "  zzz: 1\n  cdp: ", "locations."},
+    {"  cdp:\n", "  zzz: 1\n  cdp:\n", "locations."},
+    {"{url: \"file:", "{zzz: 1, url: \"file:", "locations.cdp[]."},
+    {"{url: \"https://up", "{zzz: 1, url: \"https://up", "locations.aia[]."},
     {"{name: web-crl", "{zzz: 1, name: web-crl", "targets[]."},
     {"limits: {", "limits: {zzz: 1, ", "limits."},
     {"{person: alice", "{zzz: 1, person: alice", "limits.operators[]."},

@@ -19,13 +19,14 @@ static const char root[] =
     "templates: [sub-ca, tls-server]\n"
     "policies: [{oid: 1.3.6.1.4.1.99999.1, cps: \"http://example.com/cps\"}]\n"
     "crl: {period: 7d, overlap: 12h, delta_period: 1d, delta_overlap: 1h}\n"
-    "idp: false\n"
-    "freshest_in_certificates: false\n"
     "locations:\n"
-    "  cdp: [\"http://h/a.crl\", \"http://h/b.crl\"]\n"
-    "  freshest: [\"http://h/d.crl\"]\n"
-    "  aia: [\"http://h/a.cer\"]\n"
-    "  ocsp: [\"http://h/\"]\n"
+    "  server: h\n"
+    "  delta_suffix: x\n"
+    "  cdp: [{url: \"http://h/a.crl\", flags: [in_certificates]}, "
+    "{url: \"http://h/b.crl\", flags: [in_certificates]}, "
+    "{url: \"http://h/d.crl\", flags: [in_freshest]}]\n"
+    "  aia: [{url: \"http://h/a.cer\", flags: [in_certificates]}, "
+    "{url: \"http://h/\", flags: [as_ocsp]}]\n"
     "targets:\n"
     "  - {name: web, artifact: crl, kind: http, write: \"http://127.0.0.1:9/a\", "
     "read: \"http://h/a.crl\", credential: c, auth: basic, webdav: false}\n"
@@ -233,13 +234,16 @@ test_one_policy_after_another(void **state)
 	    {"overlap: 12h", "overlap: 13h", "crl"},
 	    {"delta_period: 1d", "delta_period: 2d", "crl"},
 	    {"delta_overlap: 1h", "delta_overlap: 2h", "crl"},
-	    {"idp: false", "idp: true", "idp"},
-	    {"freshest_in_certificates: false", "freshest_in_certificates: true", "locations"},
+	    {"h/b.crl\", flags: [in_certificates]", "h/b.crl\", flags: [in_certificates, in_idp]",
+		"locations"},
+	    {"[in_freshest]", "[in_freshest, in_certificate_freshest]", "locations"},
+	    {"server: h", "server: i", "locations"},
+	    {"delta_suffix: x", "delta_suffix: y", "locations"},
 	    {"http://h/b.crl", "http://h/c.crl", "locations"},
-	    {", \"http://h/b.crl\"", "", "locations"},
+	    {"{url: \"http://h/b.crl\", flags: [in_certificates]}, ", "", "locations"},
 	    {"http://h/d.crl", "http://h/e.crl", "locations"},
 	    {"http://h/a.cer", "http://h/b.cer", "locations"},
-	    {"  ocsp: [\"http://h/\"]", "  ocsp: []", "locations"},
+	    {", {url: \"http://h/\", flags: [as_ocsp]}", "", "locations"},
 	    {"name: web", "name: other", "targets"},
 	    {"127.0.0.1:9/a", "127.0.0.1:9/b", "targets"},
 	    {"auth: basic", "auth: bearer", "targets"},

@@ -312,6 +312,7 @@ ca_new(const char *validity, const char *more)
 	struct ca *ca = calloc(1, sizeof *ca);
 	uint8_t buf[4096];
 	struct error err = ERROR_INIT;
+	struct location_names names;
 	struct bytes tbs, spki = {0};
 	char text[1024];
 	uint8_t *der = NULL;
@@ -330,7 +331,8 @@ ca_new(const char *validity, const char *more)
 		fail_msg("%s", err.text);
 	ca->x = assemble(
 	    CA_KEY, ca->policy.sig_alg, tbs, ca->der, sizeof ca->der, &ca->certificate);
-	if (!capolicy_context(&ca->policy, ca->certificate, &ca->context, &err))
+	capolicy_names(&ca->policy, "ca", &names);
+	if (!capolicy_context(&ca->policy, &names, ca->certificate, &ca->context, &err))
 		fail_msg("%s", err.text);
 	OPENSSL_free(der);
 	return ca;
@@ -519,9 +521,10 @@ has_critical(X509 *x, int nid, bool *critical)
 }
 
 static const char locations[] =
-    "freshest_in_certificates: true\n"
-    "locations: {cdp: [\"http://x/a.crl\"], freshest: [\"http://x/d.crl\"], "
-    "aia: [\"http://x/a.cer\"], ocsp: [\"http://x/ocsp\"]}\n";
+    "locations: {cdp: [{url: \"http://x/a.crl\", flags: [in_certificates]}, "
+    "{url: \"http://x/d.crl\", flags: [in_freshest, in_certificate_freshest]}], "
+    "aia: [{url: \"http://x/a.cer\", flags: [in_certificates]}, "
+    "{url: \"http://x/ocsp\", flags: [as_ocsp]}]}\n";
 
 static void
 test_server_certificate(void **state)

@@ -16,6 +16,16 @@ from .softhsm import Token
 PASSPHRASE = "correct horse battery staple"
 
 
+def locations(cdp=(), freshest=(), aia=(), idp=False):
+    """The section of a policy: complete CRLs and deltas at addresses of their own."""
+    flags = ["in_certificates"] + ["in_idp"] * idp
+    return {
+        "cdp": [{"url": url, "flags": flags} for url in cdp]
+        + [{"url": url, "flags": ["in_freshest"]} for url in freshest],
+        "aia": [{"url": url, "flags": ["in_certificates"]} for url in aia],
+    }
+
+
 class Authority:
     """self.daemon, self.cli (as the operator), self.api, self.database, self.token."""
 
@@ -88,21 +98,18 @@ class Authority:
             **{
                 "templates": ["sub-ca"],
                 "crl": {"period": "30d", "overlap": "3d"},
-                "locations": {
-                    "cdp": [self.daemon.crl_url(name)],
-                    "aia": [self.daemon.aia_url(name)],
-                },
+                "locations": locations([self.daemon.crl_url(name)], aia=[self.daemon.aia_url(name)]),
                 **more,
             },
         )
         self.cli("ca", "create", name, "--policy", policy)
 
-    def issuing_policy(self, name, key="p256", deltas=True, targets=(), **more):
+    def issuing_policy(self, name, key="p256", deltas=True, targets=(), idp=False, **more):
         crl = {"period": "7d", "overlap": "12h"}
-        locations = {"cdp": [self.daemon.crl_url(name)], "aia": [self.daemon.aia_url(name)]}
+        freshest = []
         if deltas:
             crl.update(delta_period="1d", delta_overlap="1h")
-            locations["freshest"] = [self.daemon.crl_url(name, delta=True)]
+            freshest = [self.daemon.crl_url(name, delta=True)]
         return self.policy(
             name,
             "subordinate",
@@ -111,7 +118,7 @@ class Authority:
                 "path_length": 0,
                 "templates": ["tls-server", "tls-client", "user", "device"],
                 "crl": crl,
-                "locations": locations,
+                "locations": locations([self.daemon.crl_url(name)], freshest, [self.daemon.aia_url(name)], idp),
                 "targets": list(targets),
                 **more,
             },
