@@ -29,6 +29,12 @@ static const struct db_statement stmt_keep_lease = {
     "crl_keep_lease", "SELECT coalesce(crl_keep_lease($1, $2, $3), false)", 3};
 static const struct db_statement stmt_complete = {"crl_complete",
     "SELECT " COLUMNS_OF_JOB " FROM crl_issued($1, $2, $3, $4, $5, $6, $7, $8, $9)", 9};
+static const struct db_statement stmt_await_pin = {
+    "crl_await_pin", "SELECT await_pin_crl($1, $2, $3, $4)", 4};
+static const struct db_statement stmt_claim_pins = {
+    "crl_claim_pins", "SELECT " COLUMNS_OF_JOB " FROM claim_pin_crls($1, $2, $3, $4)", 4};
+static const struct db_statement stmt_note_alarm = {
+    "crl_note_alarm", "SELECT note_crl_alarm($1, $2)", 2};
 static const struct db_statement stmt_burn = {"crl_burn", "SELECT burn_crl($1, $2, $3, $4)", 4};
 
 static const struct db_statement stmt_seq = {"crl_seq",
@@ -69,31 +75,31 @@ copy_octets(struct bytes from, uint8_t *to, size_t *len, size_t max)
 }
 
 static bool
-read_job(struct db_result *r, struct crl_job *job, struct error *err)
+read_job(struct db_result *r, size_t row, struct crl_job *job, struct error *err)
 {
-	const char *name = db_get_text(r, 0, 15);
+	const char *name = db_get_text(r, row, 15);
 	size_t digest_len;
 
 	*job = (struct crl_job){
-	    .crl_id = db_get_int64(r, 0, 0),
-	    .epoch = (int32_t)db_get_int64(r, 0, 1),
-	    .artifact_id = db_get_int64(r, 0, 2),
-	    .scope_id = db_get_int64(r, 0, 3),
-	    .ca_id = db_get_int64(r, 0, 4),
-	    .delta = db_get_bool(r, 0, 5),
-	    .resume = db_get_bool(r, 0, 6),
-	    .this_update = db_get_unixtime(r, 0, 9),
-	    .next_update = db_get_unixtime(r, 0, 10),
-	    .upto_seq = db_is_null(r, 0, 11) ? -1 : db_get_int64(r, 0, 11),
-	    .base_seq = db_get_int64(r, 0, 12),
-	    .drop_expired_before = db_get_unixtime(r, 0, 13),
-	    .drop_upto_seq = db_is_null(r, 0, 14) ? -1 : db_get_int64(r, 0, 14),
-	    .decision_id = db_is_null(r, 0, 17) ? 0 : db_get_int64(r, 0, 17),
+	    .crl_id = db_get_int64(r, row, 0),
+	    .epoch = (int32_t)db_get_int64(r, row, 1),
+	    .artifact_id = db_get_int64(r, row, 2),
+	    .scope_id = db_get_int64(r, row, 3),
+	    .ca_id = db_get_int64(r, row, 4),
+	    .delta = db_get_bool(r, row, 5),
+	    .resume = db_get_bool(r, row, 6),
+	    .this_update = db_get_unixtime(r, row, 9),
+	    .next_update = db_get_unixtime(r, row, 10),
+	    .upto_seq = db_is_null(r, row, 11) ? -1 : db_get_int64(r, row, 11),
+	    .base_seq = db_get_int64(r, row, 12),
+	    .drop_expired_before = db_get_unixtime(r, row, 13),
+	    .drop_upto_seq = db_is_null(r, row, 14) ? -1 : db_get_int64(r, row, 14),
+	    .decision_id = db_is_null(r, row, 17) ? 0 : db_get_int64(r, row, 17),
 	};
-	copy_octets(db_get_bytes(r, 0, 7), job->number, &job->number_len, sizeof job->number);
-	copy_octets(db_get_bytes(r, 0, 8), job->base_number, &job->base_number_len,
+	copy_octets(db_get_bytes(r, row, 7), job->number, &job->number_len, sizeof job->number);
+	copy_octets(db_get_bytes(r, row, 8), job->base_number, &job->base_number_len,
 	    sizeof job->base_number);
-	copy_octets(db_get_bytes(r, 0, 16), job->tbs_sha256, &digest_len, sizeof job->tbs_sha256);
+	copy_octets(db_get_bytes(r, row, 16), job->tbs_sha256, &digest_len, sizeof job->tbs_sha256);
 	for (size_t i = 0; name != NULL && name[i] != '\0' && i + 1 < sizeof job->ca_name; i++)
 		job->ca_name[i] = name[i];
 	return db_result_ok(r, err);
@@ -129,7 +135,7 @@ on_job(struct db *db, struct db_result *result, const struct error *err, void *a
 	struct error e = ERROR_INIT;
 	bool some = err == NULL && db_row_count(result) > 0;
 
-	if (some && !read_job(result, &job, &e))
+	if (some && !read_job(result, 0, &job, &e))
 		err = &e;
 	((crl_job_fn *)call.fn)(some && err == NULL ? &job : NULL, err, call.arg);
 }
@@ -279,6 +285,58 @@ crl_burn(struct db *db, const struct crl_job *job, const char *reason, bool fina
 	db_param_text(&p, reason);
 	db_param_bool(&p, final);
 	return db_call(db, &stmt_burn, &p, on_void, (db_call_fn *)fn, arg, err);
+}
+
+struct db_pending *
+crl_await_pin(struct db *db, const struct crl_job *job, int signer_id, const char *said,
+    crl_done_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, job->crl_id);
+	db_param_int64(&p, job->epoch);
+	db_param_int64(&p, signer_id);
+	db_param_text(&p, said);
+	return db_call(db, &stmt_await_pin, &p, on_done, (db_call_fn *)fn, arg, err);
+}
+
+static void
+on_jobs(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct db_call call = db_call_take(arg);
+	struct crl_job jobs[CRL_CLAIM_MAX];
+	struct error e = ERROR_INIT;
+	size_t n = 0, rows = err == NULL ? db_row_count(result) : 0;
+
+	while (n < rows && n < COUNT_OF(jobs) && read_job(result, n, &jobs[n], &e))
+		jobs[n++].listed = true;
+	if (error_is_set(&e))
+		err = &e;
+	((crl_jobs_fn *)call.fn)(jobs, err == NULL ? n : 0, err, call.arg);
+}
+
+struct db_pending *
+crl_claim_pins(struct db *db, const char *token, int signer_id, const struct pin_digests *digests,
+    int lease_s, crl_jobs_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_text(&p, token);
+	db_param_int64(&p, signer_id);
+	pin_param_digests(&p, digests);
+	db_param_int64(&p, lease_s);
+	return db_call(db, &stmt_claim_pins, &p, on_jobs, (db_call_fn *)fn, arg, err);
+}
+
+struct db_pending *
+crl_note_alarm(struct db *db, int64_t scope_id, const char *sentence, crl_done_fn *fn, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, scope_id);
+	db_param_text(&p, sentence);
+	return db_call(db, &stmt_note_alarm, &p, on_void, (db_call_fn *)fn, arg, err);
 }
 
 bool

@@ -18,6 +18,7 @@
 #include "daemon/core/error.h"
 #include "db/db.h"
 #include "db/decision.h"
+#include "db/pin.h"
 #include "db/stream.h"
 
 #define CRL_NUMBER_OCTETS_MAX 20   /* RFC 5280 5.2.3 */
@@ -30,6 +31,7 @@ struct crl_job {
 	int32_t epoch;
 	bool delta;
 	bool resume; /* spooled and committed by somebody before: only sign */
+	bool listed; /* by an entry of a PIN, which lets it be signed now */
 	uint8_t number[CRL_NUMBER_OCTETS_MAX], base_number[CRL_NUMBER_OCTETS_MAX];
 	size_t number_len, base_number_len; /* base: 0 for a complete CRL */
 	int64_t this_update, next_update;
@@ -99,6 +101,23 @@ struct db_pending *crl_complete(struct db *db, const struct crl_job *job,
  * otherwise it is in the queue again. */
 struct db_pending *crl_burn(struct db *db, const struct crl_job *job, const char *reason,
     bool final, crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
+
+/* Committed, and waiting for a person's PIN from now on, under no lease. said: why signing
+ * it failed before, or NULL. */
+struct db_pending *crl_await_pin(struct db *db, const struct crl_job *job, int signer_id,
+    const char *said, crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
+
+/* Those of this signer that an entry lists, at most CRL_CLAIM_MAX; all to be resumed. */
+#define CRL_CLAIM_MAX 64
+typedef void crl_jobs_fn(
+    const struct crl_job *jobs, size_t count, const struct error *err, void *arg);
+struct db_pending *crl_claim_pins(struct db *db, const char *token, int signer_id,
+    const struct pin_digests *digests, int lease_s, crl_jobs_fn *fn, void *arg,
+    struct error *err) MUST_CHECK;
+
+/* Why no CRL of this scope can be begun now, for people; it stands until one is issued. */
+struct db_pending *crl_note_alarm(struct db *db, int64_t scope_id, const char *sentence,
+    crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
 
 /*
  * The entries, on a stream of their own (one snapshot): first the newest event's

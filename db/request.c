@@ -267,6 +267,28 @@ request_claim(struct db *db, const struct request_source *sources, size_t count,
 	return db_call(db, &statement, &p, answer_claim, (db_call_fn *)answer, arg, err);
 }
 
+struct db_pending *
+request_claim_pins(struct db *db, const char *token, int signer_id,
+    const struct pin_digests *digests, unsigned lease_s, request_claim_fn *answer, void *arg,
+    struct error *err)
+{
+	static const struct db_statement statement = {
+	    .name = "request_claim_pins",
+	    .sql = "SELECT request_id, public_id, epoch, ca_id, template_version_id, cleared, "
+		   "automatic, due_us, csr, attributes, issuer_name_id, serial, generation_id, "
+		   "scope_id, tbs, statement, signature, spki "
+		   "FROM chancery_store.claim_pins($1, $2, $3, $4)",
+	    .nparams = 4,
+	};
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_text(&p, token);
+	db_param_int64(&p, signer_id);
+	pin_param_digests(&p, digests);
+	db_param_int64(&p, lease_s);
+	return db_call(db, &statement, &p, answer_claim, (db_call_fn *)answer, arg, err);
+}
+
 /* ------------------------------------------------------------------ checking */
 
 static const char *const outcome_words[] = {
@@ -508,6 +530,30 @@ request_release(struct db *db, const struct request_key *keys, size_t count,
 	param_keys(&p, keys, count);
 	db_param_int64(&p, retry_after_ms);
 	db_param_text(&p, reason);
+	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
+}
+
+struct db_pending *
+request_await_pins(struct db *db, const struct request_key *keys, const char *const *said,
+    size_t count, int signer_id, unsigned wait_s, request_ids_fn *answer, void *arg,
+    struct error *err)
+{
+	static const struct db_statement statement = {
+	    .name = "request_await_pins",
+	    .sql = "SELECT chancery_store.await_pins($1, $2, $3, $4, $5)",
+	    .nparams = 5,
+	};
+	struct db_params p = DB_PARAMS_INIT;
+
+	if (!check_count(count, &p, err))
+		return NULL;
+	param_keys(&p, keys, count);
+	db_array_begin(&p, DB_TEXT);
+	for (size_t i = 0; i < count; i++)
+		db_element_text(&p, said[i]);
+	db_array_end(&p);
+	db_param_int64(&p, signer_id);
+	db_param_int64(&p, wait_s);
 	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 

@@ -11,6 +11,8 @@
  *	request_begin_signing   claimed -> signing; serial and bytes are committed
  *	request_complete        signing -> issued
  *	request_release         claimed|signing -> submitted|approved, for later
+ *	request_await_pins      signing -> awaiting-pin, held by nobody
+ *	request_claim_pins      awaiting-pin -> signing
  *
  * Each claim raises the request's epoch. Calls name (id, epoch), and a request
  * that has another epoch or state by now is left out of the answer: its lease
@@ -30,6 +32,7 @@
 #include "daemon/core/error.h"
 #include "daemon/core/wire.h"
 #include "db/db.h"
+#include "db/pin.h"
 
 #define REQUEST_BATCH_MAX 256
 #define REQUEST_NAMES_MAX 128	/* subject alternative names of one request */
@@ -167,6 +170,19 @@ struct db_pending *request_complete(struct db *db, const struct request_certific
  * people see meanwhile, and may be NULL. */
 struct db_pending *request_release(struct db *db, const struct request_key *keys, size_t count,
     unsigned retry_after_ms, const char *reason, request_ids_fn *answer, void *arg,
+    struct error *err) MUST_CHECK;
+
+/* Being signed, and waiting for a person's PIN from now on. said: why signing them failed
+ * before, of each; NULL where it did not. wait_s after their serial was given away they
+ * get another one. */
+struct db_pending *request_await_pins(struct db *db, const struct request_key *keys,
+    const char *const *said, size_t count, int signer_id, unsigned wait_s, request_ids_fn *answer,
+    void *arg, struct error *err) MUST_CHECK;
+
+/* Those of this signer that an entry lists, ready to be sent to it as they stand; as
+ * request_claim answers. */
+struct db_pending *request_claim_pins(struct db *db, const char *token, int signer_id,
+    const struct pin_digests *digests, unsigned lease_s, request_claim_fn *answer, void *arg,
     struct error *err) MUST_CHECK;
 
 /* Keeps claims for lease_s from now. */

@@ -16,6 +16,11 @@ struct token_report {
 	int threads;
 	int64_t signatures;
 	int64_t since; /* unix seconds */
+	/* How people reach it with a PIN; all NULL, empty or 0 where nobody has to. */
+	const char *access, *instance, *start, *unlocked_by;
+	struct bytes start_signature, identity;
+	int64_t unlocked_until; /* unix seconds; 0: locked */
+	int64_t signatures_left;
 };
 
 /* Nobody waits for the answer; a failure is logged at debug level. */

@@ -254,6 +254,12 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Why no CRL of a scope can be begun: its token waits for a person.
+CREATE FUNCTION note_crl_alarm(p_scope bigint, p_sentence text) RETURNS void LANGUAGE sql AS $$
+    UPDATE crl_scope SET alarm = left(p_sentence, 1000), alarm_since = coalesce(alarm_since, clock_timestamp())
+    WHERE id = p_scope AND alarm IS DISTINCT FROM left(p_sentence, 1000)
+$$;
+
 -- A decision that cannot go on without a PIN: the order itself (p_tbs NULL: its
 -- statement is what an entry names), or what a new CA signs first.
 CREATE FUNCTION await_pin_decision(p_id bigint, p_epoch int, p_signer_id int, p_token text, p_kind text, p_ca text,
@@ -328,7 +334,7 @@ BEGIN
     END LOOP;
 END $$;
 
-GRANT EXECUTE ON FUNCTION pin_words, await_pins, claim_pins, expire_pins, await_pin_crl, claim_pin_crls, await_pin_decision,
+GRANT EXECUTE ON FUNCTION pin_words, await_pins, claim_pins, expire_pins, note_crl_alarm, await_pin_crl, claim_pin_crls, await_pin_decision,
     wake_pin_decisions, end_pin_entry, take_pin_entry TO chancery_issuer;
 
 -- ---------------------------------------------------------------- the front

@@ -82,14 +82,26 @@ check_certificate(
 					  check_renewed(o, &old, fresh, e));
 }
 
+static bool
+ask_signer(struct ca_order *o, const struct ca_waiting *w, struct error *e)
+{
+	const struct signproto_install m = {.cka_id = w->cka_id, .order = o->kept.order};
+	const struct pin_turn turn = {
+	    .token = w->token, .ca = o->name, .kind = "order", .statement = m.order.statement};
+	enum pin_turn_outcome now = pin_turn_take(o->env, o->key, &turn, ca_order_waits, o, e);
+	uint64_t id;
+
+	if (now != PIN_TURN_GO)
+		return now == PIN_TURN_WAITS;
+	return signer_ask_install(o->env->signers, w->token, &m, on_installed, o, &id, e);
+}
+
 /* The signer has to know the certificate before anybody is told that the CA is active. */
 static bool
 install(struct ca_order *o, const struct ca_waiting *w, struct error *e)
 {
 	const struct issuing_ca *ca = ca_cache_find_name(o->env->cache, o->name);
-	struct signproto_install m = {.cka_id = w->cka_id, .order = o->kept.order};
 	struct certificate own;
-	uint64_t id;
 
 	if (ca == NULL)
 		return error_set(e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
@@ -105,8 +117,7 @@ install(struct ca_order *o, const struct ca_waiting *w, struct error *e)
 	       chain_find_own(&o->pool, w->spki, &own, e) &&
 	       add_own_issuers(&o->pool, o->env->cache, e) &&
 	       chain_build(&o->pool, w->spki, (int64_t)time(NULL), o->chain, e) &&
-	       check_certificate(o, ca, w->spki, e) &&
-	       signer_ask_install(o->env->signers, w->token, &m, on_installed, o, &id, e);
+	       check_certificate(o, ca, w->spki, e) && ask_signer(o, w, e);
 }
 
 static void

@@ -44,6 +44,12 @@ ca_order_end(struct ca_order *o, const struct error *why)
 	done(why, arg);
 }
 
+void
+ca_order_waits(const struct error *err, void *arg)
+{
+	ca_order_end(arg, err);
+}
+
 bool
 ca_order_keep_tbs(struct ca_order *o, struct bytes tbs, struct error *e)
 {
@@ -204,8 +210,18 @@ ca_order_sign(struct ca_order *o, enum signproto_kind kind, const struct signpro
 	    .deadline_ms = SIGN_DEADLINE_MS,
 	    .tbs = {o->tbs, o->tbs_len},
 	};
+	const struct pin_turn turn = {
+	    .token = o->token,
+	    .ca = o->name,
+	    .cka_id = o->cka_id,
+	    .kind = kind == SIGNPROTO_CSR_INFO ? "csr-info" : "certificate",
+	    .tbs = m.tbs,
+	};
+	enum pin_turn_outcome now = pin_turn_take(o->env, o->key, &turn, ca_order_waits, o, e);
 	uint64_t id;
 
+	if (now != PIN_TURN_GO)
+		return now == PIN_TURN_WAITS;
 	if (order != NULL)
 		m.order = *order;
 	return signer_ask_sign(o->env->signers, o->token, &m, answer, o, &id, e);
@@ -371,13 +387,27 @@ on_key_made(const struct signer_answer *answer, const struct error *failure, voi
 		ca_order_end(o, &e);
 }
 
+static bool
+ask_key(struct ca_order *o, struct error *e)
+{
+	const struct signproto_key_generate m = {.order = o->kept.order};
+	const struct pin_turn turn = {.token = o->policy.token,
+	    .ca = o->name,
+	    .kind = "order",
+	    .statement = m.order.statement};
+	enum pin_turn_outcome now = pin_turn_take(o->env, o->key, &turn, ca_order_waits, o, e);
+	uint64_t id;
+
+	if (now != PIN_TURN_GO)
+		return now == PIN_TURN_WAITS;
+	return signer_ask_generate(o->env->signers, o->policy.token, &m, on_key_made, o, &id, e);
+}
+
 static void
 on_obstacle(const char *obstacle, const struct error *err, void *arg)
 {
 	struct ca_order *o = arg;
-	struct signproto_key_generate m = {.order = o->kept.order};
 	struct error e = ERROR_INIT;
-	uint64_t id;
 
 	if (err != NULL) {
 		ca_order_end(o, err);
@@ -388,7 +418,7 @@ on_obstacle(const char *obstacle, const struct error *err, void *arg)
 		ca_order_end(o, &e);
 		return;
 	}
-	if (!signer_ask_generate(o->env->signers, o->policy.token, &m, on_key_made, o, &id, &e))
+	if (!ask_key(o, &e))
 		ca_order_end(o, &e);
 }
 

@@ -14,6 +14,7 @@
 #include "daemon/core/error.h"
 #include "daemon/issuer/ca_cache.h"
 #include "daemon/issuer/signer_client.h"
+#include "daemon/issuer/token_access.h"
 #include "daemon/x509/statement.h"
 #include "db/db.h"
 #include "db/decision.h"
@@ -23,6 +24,7 @@ struct ca_order_env {
 	struct signer_client *signers;
 	struct ca_cache *cache;
 	const struct config *config;
+	struct token_access *access;
 };
 
 /* The order is over: err is NULL when its decision is closed, otherwise it has to

@@ -7,6 +7,7 @@
 #include "daemon/issuer/ca_order.h"
 #include "daemon/issuer/chain.h"
 #include "daemon/issuer/kept_order.h"
+#include "daemon/issuer/pin_turn.h"
 #include "daemon/x509/capolicy.h"
 #include "daemon/x509/limits.h"
 #include "daemon/x509/name.h"
@@ -51,6 +52,9 @@ void ca_order_free(struct ca_order *o);
 void ca_order_end(struct ca_order *o, const struct error *why);
 /* The decision is closed: reads the CAs again, and ends it. */
 void ca_order_reload(struct ca_order *o);
+
+/* Waits for a person's PIN: the decision is out of hand. For pin_turn_take. */
+void ca_order_waits(const struct error *err, void *arg);
 
 /* Stores the CA's certificate and chain: its own first, the root last. own: signed by
  * this order. */

@@ -14,12 +14,14 @@ struct mark {
 struct claim_plan {
 	const struct config *config;
 	const struct signer_client *signers;
+	const struct token_access *access;
 	struct mark marks[REQUEST_SOURCES_MAX];
 	size_t turn; /* how many CAs the next call begins after */
 };
 
 struct claim_plan *
-claim_plan_new(const struct config *config, const struct signer_client *signers, struct error *e)
+claim_plan_new(const struct config *config, const struct signer_client *signers,
+    const struct token_access *access, struct error *e)
 {
 	struct claim_plan *p = calloc(1, sizeof *p);
 
@@ -29,6 +31,7 @@ claim_plan_new(const struct config *config, const struct signer_client *signers,
 	}
 	p->config = config;
 	p->signers = signers;
+	p->access = access;
 	return p;
 }
 
@@ -68,7 +71,9 @@ make_source(struct claim_plan *p, const struct issuing_ca *ca, bool full, struct
 
 	*s = (struct request_source){.ca_id = ca->row.ca_id};
 	/* Requests of a CA that is not in operation need no token to be refused. */
-	s->signs = ca->context == NULL || signer_client_is_up(p->signers, ca->row.token);
+	s->signs = ca->context == NULL ||
+		   (signer_client_is_up(p->signers, ca->row.token) &&
+		       !token_access_is_locked(p->access, ca->row.token, NULL));
 	if (!full && m != NULL && m->ca_id != 0 && m->due_us > LATE_US)
 		s->since_us = m->due_us - LATE_US;
 	return s->signs || (full && is_configured(p, ca->row.token));

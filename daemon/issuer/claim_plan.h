@@ -7,7 +7,7 @@
  *
  * Requests of a CA whose token is not configured on this host are left to others:
  * claimed and put back, they would be kept from an issuer that can sign. While a
- * token of this host is away, only requests that need no signature yet are taken.
+ * token of this host is away, or locked, only requests that need no signature yet are taken.
  *
  * The queue is passed over in its order, and what has left it cannot always be
  * cleared away behind (a dump of the database that takes an hour keeps it). So a
@@ -25,13 +25,14 @@
 #include "daemon/core/error.h"
 #include "daemon/issuer/ca_cache.h"
 #include "daemon/issuer/signer_client.h"
+#include "daemon/issuer/token_access.h"
 #include "db/request.h"
 
 struct claim_plan;
 
 /* What is handed in must outlive the plan. */
-struct claim_plan *claim_plan_new(
-    const struct config *config, const struct signer_client *signers, struct error *e) MUST_CHECK;
+struct claim_plan *claim_plan_new(const struct config *config, const struct signer_client *signers,
+    const struct token_access *access, struct error *e) MUST_CHECK;
 void claim_plan_free(struct claim_plan *p); /* NULL is legal */
 
 /* Of all CAs those to ask for now; how many. Each call begins with another one. */

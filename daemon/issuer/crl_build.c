@@ -166,6 +166,27 @@ wait_for_better(struct crl_build *b, const struct error *why)
 		burn(b, why, false);
 }
 
+static void
+on_waits(bool held, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+
+	b->pending = NULL;
+	finish(b, NULL, err);
+}
+
+/* For a person who enters a PIN; said: why signing failed before, or NULL. */
+static void
+wait_for_pin(struct crl_build *b, const struct error *said)
+{
+	struct error e = ERROR_INIT;
+
+	b->pending = crl_await_pin(b->env->db, &b->job, b->env->signer_id,
+	    said != NULL ? said->text : NULL, on_waits, b, &e);
+	if (b->pending == NULL)
+		wait_for_better(b, &e);
+}
+
 /*
  * Before the digest is committed a failure burns the number; after it the
  * number belongs to these bytes, and what may pass by itself is tried again. In
@@ -178,7 +199,12 @@ fail(struct crl_build *b, const struct error *why)
 	bool retryable = error_is_retryable(why);
 
 	quiesce(b);
-	if (retryable && b->stage >= SIGNING)
+	if (e.code == ERROR_LOCKED)
+		token_access_note_locked(b->env->access, b->ca->row.token, &e);
+	if (retryable && b->stage == SIGNING &&
+	    token_access_by_operation(b->env->access, b->ca->row.token))
+		wait_for_pin(b, &e);
+	else if (retryable && b->stage >= SIGNING)
 		wait_for_better(b, &e);
 	else if (retryable && b->stage == COMMITTING)
 		finish(b, NULL, &e);
@@ -737,6 +763,14 @@ start_signing(struct crl_build *b)
 	if ((int64_t)time(NULL) >= b->job.next_update) {
 		error_set(&e, ERROR_TIMEOUT, "its nextUpdate passed before it was signed");
 		burn(b, &e, false);
+		return;
+	}
+	if (!b->job.listed && token_access_by_operation(b->env->access, b->ca->row.token)) {
+		wait_for_pin(b, NULL);
+		return;
+	}
+	if (token_access_is_locked(b->env->access, b->ca->row.token, &e)) {
+		fail(b, &e);
 		return;
 	}
 	b->pending = crl_spool_size(b->env->db, b->job.artifact_id, on_spool_size, b, &e);

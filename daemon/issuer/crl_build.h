@@ -25,6 +25,7 @@
 #include "daemon/core/error.h"
 #include "daemon/issuer/ca_cache.h"
 #include "daemon/issuer/signer_client.h"
+#include "daemon/issuer/token_access.h"
 #include "db/crl.h"
 #include "db/db.h"
 
@@ -36,9 +37,12 @@ struct crl_build_env {
 	struct db *db;
 	const char *conninfo; /* for the snapshot's own connection */
 	struct signer_client *signers;
+	struct token_access *access;
+	int signer_id;
 };
 
-/* The build is over: err NULL when the CRL is issued, else why not. together is
+/* The build is over: err NULL when the CRL is issued, or waits for a person's PIN, else
+ * why not. together is
  * the delta CRL that has to be issued with it, or NULL. The build is freed by
  * the callee. */
 typedef void crl_built_fn(

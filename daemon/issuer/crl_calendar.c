@@ -233,11 +233,41 @@ crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
 	if (!signer_client_is_up(c->env.signers, ca->row.token))
 		return error_set(
 		    e, ERROR_UNAVAILABLE, "token %s has no signer running", ca->row.token);
+	if (token_access_is_locked(c->env.access, ca->row.token, e))
+		return false;
 	if (c->build_count + c->beginning >= CRL_BUILDS_MAX || is_building(c, ca->row.scope_id)) {
 		begun(false, NULL, arg);
 		return true;
 	}
 	return begin_crl(c, ca, ca->row.scope_id, delta, decision, begun, arg, e);
+}
+
+/* ------------------------------------------------------------------- listed */
+
+static void
+on_listed(const struct crl_job *jobs, size_t count, const struct error *err, void *arg)
+{
+	struct crl_calendar *c = arg;
+
+	c->beginning--;
+	if (err != NULL)
+		log_failure(LOG_LEVEL_WARNING, "crl", err);
+	/* Those for which there is no room come back when their leases end. */
+	for (size_t i = 0; i < count && c->build_count < CRL_BUILDS_MAX; i++)
+		start_build(c, ca_cache_find(c->cache, jobs[i].ca_id), &jobs[i]);
+}
+
+bool
+crl_calendar_sign_listed(
+    struct crl_calendar *c, const char *token, const struct pin_digests *digests, struct error *e)
+{
+	if (c->draining)
+		return true;
+	if (crl_claim_pins(c->env.db, token, c->env.signer_id, digests, LEASE_S, on_listed, c, e) ==
+	    NULL)
+		return false;
+	c->beginning++;
+	return true;
 }
 
 /* ---------------------------------------------------------------- calendar */
@@ -247,6 +277,18 @@ on_cas_loaded(const struct error *err, void *arg)
 {
 	if (err != NULL)
 		log_failure(LOG_LEVEL_DEBUG, "crl", err);
+}
+
+/* Nothing is begun that could only wait, so that what is begun is fresh; but people are
+ * told, since a CRL that nobody unlocks the token for is one that will be missing. */
+static void
+note_locked(struct crl_calendar *c, int64_t scope_id, const struct error *why)
+{
+	struct error e = ERROR_INIT;
+
+	note_outcome(c, scope_id, why);
+	if (crl_note_alarm(c->env.db, scope_id, why->text, ignore_done, NULL, &e) == NULL)
+		log_failure(LOG_LEVEL_DEBUG, "crl", &e);
 }
 
 static void
@@ -269,6 +311,8 @@ begin_due(struct crl_calendar *c, const struct crl_due *due)
 	if (!signer_client_is_up(c->env.signers, ca->row.token)) {
 		error_set(&e, ERROR_UNAVAILABLE, "its signer is not running");
 		note_outcome(c, due->scope_id, &e);
+	} else if (token_access_is_locked(c->env.access, ca->row.token, &e)) {
+		note_locked(c, due->scope_id, &e);
 	} else if (!begin_crl(c, ca, due->scope_id, due->delta, NULL, NULL, NULL, &e)) {
 		log_failure(LOG_LEVEL_WARNING, ca->row.name, &e);
 		note_outcome(c, due->scope_id, &e);

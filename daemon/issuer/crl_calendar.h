@@ -36,6 +36,11 @@ bool crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delt
     const struct decision_key *decision, crl_ordered_fn *begun, void *arg,
     struct error *e) MUST_CHECK;
 
+/* An entry of a PIN was accepted for this token that lists these: what waits here of them
+ * is signed. */
+bool crl_calendar_sign_listed(struct crl_calendar *c, const char *token,
+    const struct pin_digests *digests, struct error *e) MUST_CHECK;
+
 /* Begins nothing more; builds go on, but for those that only wait for a token. */
 void crl_calendar_drain(struct crl_calendar *c);
 bool crl_calendar_is_idle(const struct crl_calendar *c);

@@ -1,4 +1,4 @@
-#include "daemon/issuer/issue.h"
+#include "daemon/issuer/issue_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,21 +8,12 @@
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
-#include "daemon/issuer/claim_plan.h"
-#include "daemon/issuer/issue_item.h"
-#include "db/request.h"
 
-/* While a backlog waits, more batches are on their way, so that the token always has
- * one: of a quick token with many sessions commits take longer than signatures.
- * Otherwise two, so that few requests do not come in ever smaller batches. */
-#define BATCHES 4
 #define BATCHES_WITHOUT_BACKLOG 2
-#define LEASE_S 60
 #define SIGN_DEADLINE_MS 30000
 /* A batch whose signatures have not come by then is given back; its lease has
  * not ended yet. */
 #define BATCH_DEADLINE_S 45
-#define RETRY_MS 500
 #define SWEEP_S 5
 /* Looks at all that is open, by a claim or a sweep, come this often, and take no
  * more than a part of the time. */
@@ -46,50 +37,6 @@
 #define LOOK_MIN_MS 5
 #define LOOK_MAX_MS 40
 
-struct batch {
-	struct issuance *s;
-	bool busy;
-	unsigned limit;		       /* of its claim */
-	struct request_batch *claimed; /* owned */
-	struct issue_item *items;
-	size_t count;
-	size_t signing;	    /* items that wait for the signer */
-	int64_t signing_ms; /* since when */
-	/* What has to end before the batch can: its own course, and questions to the
-	 * database that nothing waits for. */
-	size_t holds;
-	struct db_pending *pending;
-	struct event *deadline;
-};
-
-struct issuance {
-	struct issue_env env;
-	void (*idle)(void *arg);
-	void *arg;
-	struct batch batches[BATCHES];
-	bool claiming; /* one claim at a time */
-	bool again;    /* a hint came while nobody could claim */
-	bool backlog;  /* the last claim was full */
-	bool draining;
-	unsigned limit; /* of the next claim */
-	int64_t crowd;	/* requests found lately, less one each CROWD_DRAIN_MS */
-	int64_t crowd_ms;
-	unsigned promise_ms; /* of the claim under way */
-	int64_t asked_ms;    /* when */
-	bool full;	     /* the claim under way is a full look */
-	int64_t full_ms;     /* when the next one is due */
-	int64_t swept_ms;    /* when the last sweep began */
-	int64_t sweep_ms;    /* when the next one is due */
-	struct claim_plan *plan;
-	struct verifier *verifier;
-	int64_t look_until; /* what was promised */
-	int look_ms;	    /* longer while nothing is found */
-	struct event *look;
-	struct event *sweep;
-};
-
-static void close_batch(struct batch *b);
-
 bool
 issuance_is_idle(const struct issuance *s)
 {
@@ -100,8 +47,8 @@ issuance_is_idle(const struct issuance *s)
 	return true;
 }
 
-static int64_t
-clock_ms(void)
+int64_t
+issue_clock_ms(void)
 {
 	struct timespec t;
 
@@ -113,7 +60,7 @@ clock_ms(void)
 static int64_t
 next_full_look(int64_t began_ms, int64_t least_ms)
 {
-	int64_t now = clock_ms(), rest = (now - began_ms) * FULL_LOOK_SHARE;
+	int64_t now = issue_clock_ms(), rest = (now - began_ms) * FULL_LOOK_SHARE;
 
 	return now + (rest > least_ms ? rest : least_ms);
 }
@@ -124,7 +71,7 @@ look_soon(struct issuance *s)
 {
 	const struct timeval soon = {0, s->look_ms * 1000};
 
-	if (!s->draining && clock_ms() < s->look_until)
+	if (!s->draining && issue_clock_ms() < s->look_until)
 		(void)event_add(s->look, &soon);
 }
 
@@ -143,7 +90,8 @@ end_batch(struct batch *b)
 	b->claimed = NULL;
 	b->items = NULL;
 	b->count = b->signing = b->holds = 0;
-	b->busy = false;
+	b->busy = b->listed = false;
+	issue_claim_listed(s);
 	if (s->again)
 		issuance_poke(s);
 	else
@@ -152,189 +100,27 @@ end_batch(struct batch *b)
 		s->idle(s->arg);
 }
 
-static void
-let_go(struct batch *b)
+void
+batch_let_go(struct batch *b)
 {
 	if (--b->holds == 0)
 		end_batch(b);
 }
 
 /* Zeroed room for something of each item; free it. NULL without memory. */
-static void *
-item_array(const struct batch *b, size_t size)
+void *
+batch_array(const struct batch *b, size_t size)
 {
 	return calloc(b->count > 0 ? b->count : 1, size);
 }
 
 /* The database cannot be asked: everything stays as it is there, and comes back
  * when the leases end. */
-static void
-abandon(struct batch *b, const struct error *why)
+void
+batch_abandon(struct batch *b, const struct error *why)
 {
 	log_failure(LOG_LEVEL_WARNING, "-", why);
-	let_go(b);
-}
-
-/* ------------------------------------------------------------------- close */
-
-static void
-on_closed(const int64_t *ids, size_t count, const struct error *err, void *arg)
-{
-	struct batch *b = arg;
-
-	if (err != NULL)
-		log_failure(LOG_LEVEL_WARNING, "-", err);
-	let_go(b);
-}
-
-static bool
-complete_signed(struct batch *b, struct error *e)
-{
-	struct request_certificate *done = item_array(b, sizeof *done);
-	struct db_pending *p = NULL;
-	size_t n = 0;
-
-	if (done == NULL)
-		return error_set_errno(e, ERROR_SYSTEM, "allocating a batch of certificates");
-	for (size_t i = 0; i < b->count; i++) {
-		struct issue_item *item = &b->items[i];
-
-		if (item->step != ITEM_SIGNED)
-			continue;
-		done[n++] = (struct request_certificate){
-		    .key = item->claim->key,
-		    .subject = item->listed.subject,
-		    .names = (const char *const *)item->listed.names,
-		    .names_count = item->listed.count,
-		    .key_type = item->key_type,
-		    .not_before = item->not_before,
-		    .not_after = item->not_after,
-		    .spki_sha256 = {item->spki_sha256, sizeof item->spki_sha256},
-		    .der = {item->der, item->der_len},
-		};
-	}
-	if (n > 0) {
-		p = request_complete(b->s->env.db, done, n, on_closed, b, e);
-		b->holds += p != NULL;
-	}
-	free(done);
-	return n == 0 || p != NULL;
-}
-
-/* Gives back what could not be signed now; reason is the first one's. */
-static bool
-release_later(struct batch *b, struct error *e)
-{
-	struct request_key *keys = item_array(b, sizeof *keys);
-	const char *reason = NULL;
-	struct db_pending *p = NULL;
-	size_t n = 0;
-
-	if (keys == NULL)
-		return error_set_errno(e, ERROR_SYSTEM, "allocating a batch of requests");
-	for (size_t i = 0; i < b->count; i++) {
-		if (b->items[i].step != ITEM_LATER)
-			continue;
-		if (reason == NULL)
-			reason = b->items[i].failure.text;
-		keys[n++] = b->items[i].claim->key;
-	}
-	if (n > 0) {
-		log_warning("-", "%zu requests wait: %s", n, reason);
-		p = request_release(b->s->env.db, keys, n, RETRY_MS, reason, on_closed, b, e);
-		b->holds += p != NULL;
-	}
-	free(keys);
-	return n == 0 || p != NULL;
-}
-
-static void
-on_told(const struct request_checked *checked, size_t count, const struct error *err, void *arg)
-{
-	on_closed(NULL, 0, err, arg);
-}
-
-static void
-fill_check(const struct issue_item *item, struct request_check *c)
-{
-	*c = (struct request_check){.key = item->claim->key};
-	if (item->step == ITEM_REFUSED) {
-		/* A CA that is out of operation is no fault of the request. */
-		c->outcome = item->failure.code == ERROR_INPUT || item->failure.code == ERROR_LIMIT
-				 ? REQUEST_REJECTED
-				 : REQUEST_FAILED;
-		c->reason = item->failure.text;
-	}
-	if (item->listed.subject == NULL)
-		return;
-	c->subject = item->listed.subject;
-	c->names = (const char *const *)item->listed.names;
-	c->names_count = item->listed.count;
-	c->key_type = item->key_type;
-	c->spki_sha256 = (struct bytes){item->spki_sha256, sizeof item->spki_sha256};
-	c->csr_sha256 = (struct bytes){item->csr_sha256, sizeof item->csr_sha256};
-}
-
-/* What was being signed, and cannot be. */
-static bool
-fail_refused(struct batch *b, struct error *e)
-{
-	struct request_check *checks = item_array(b, sizeof *checks);
-	struct db_pending *p = NULL;
-	size_t n = 0;
-
-	if (checks == NULL)
-		return error_set_errno(e, ERROR_SYSTEM, "allocating a batch of requests");
-	for (size_t i = 0; i < b->count; i++) {
-		if (b->items[i].step != ITEM_REFUSED)
-			continue;
-		log_failure(LOG_LEVEL_WARNING, b->items[i].claim->public_id, &b->items[i].failure);
-		fill_check(&b->items[i], &checks[n]);
-		checks[n++].outcome = REQUEST_FAILED;
-	}
-	if (n > 0) {
-		p = request_finish_checks(b->s->env.db, checks, n, on_told, b, e);
-		b->holds += p != NULL;
-	}
-	free(checks);
-	return n == 0 || p != NULL;
-}
-
-static void
-on_abandoned(const int64_t *ids, size_t count, const struct error *err, void *arg)
-{
-	if (err != NULL)
-		log_failure(LOG_LEVEL_WARNING, "-", err);
-}
-
-/* Intents that are not to be signed any more; their requests are released with
- * all that wait, after this. */
-static bool
-abandon_stale(struct batch *b, struct error *e)
-{
-	struct request_key keys[REQUEST_BATCH_MAX];
-	size_t n = 0;
-
-	for (size_t i = 0; i < b->count; i++) {
-		if (b->items[i].stale)
-			keys[n++] = b->items[i].claim->key;
-		b->items[i].stale = false;
-	}
-	return n == 0 ||
-	       request_abandon_intents(b->s->env.db, keys, n, on_abandoned, NULL, e) != NULL;
-}
-
-/* Every item has its outcome: tell the database, each kind in one transaction. */
-static void
-close_batch(struct batch *b)
-{
-	struct error e = ERROR_INIT;
-
-	event_del(b->deadline);
-	if (!complete_signed(b, &e) || !abandon_stale(b, &e) || !release_later(b, &e) ||
-	    !fail_refused(b, &e))
-		log_failure(LOG_LEVEL_WARNING, "-", &e);
-	let_go(b);
+	batch_let_go(b);
 }
 
 /* -------------------------------------------------------------------- sign */
@@ -344,7 +130,7 @@ static void
 adapt_limit(const struct batch *b)
 {
 	struct issuance *s = b->s;
-	int64_t took_ms = clock_ms() - b->signing_ms;
+	int64_t took_ms = issue_clock_ms() - b->signing_ms;
 
 	if (b->count >= s->limit && took_ms < QUICK_MS)
 		s->limit *= 2;
@@ -354,6 +140,21 @@ adapt_limit(const struct batch *b)
 		s->limit = LIMIT_MIN;
 	if (s->limit > s->env.config->issuer.batch)
 		s->limit = s->env.config->issuer.batch;
+}
+
+/* What a person has to let be signed one by one waits for the next entry; what needs a
+ * token unlocked is not asked for until it is. */
+static void
+fail_signing(struct issue_item *item, const struct error *failure)
+{
+	struct token_access *access = item->batch->s->env.access;
+	const char *token = item->ca->row.token;
+
+	item_fail(item, failure);
+	if (failure->code == ERROR_LOCKED)
+		token_access_note_locked(access, token, failure);
+	if (item->step == ITEM_LATER && token_access_by_operation(access, token))
+		item->step = ITEM_PIN;
 }
 
 static void
@@ -366,13 +167,13 @@ on_signed(const struct signer_answer *answer, const struct error *failure, void 
 	if (failure != NULL && failure->code == ERROR_CONFLICT)
 		item_refused_as_stale(item, failure);
 	else if (failure != NULL)
-		item_fail(item, failure);
+		fail_signing(item, failure);
 	else
 		item_take_signature(item, answer->sign.signature);
 	if (--b->signing > 0)
 		return;
 	adapt_limit(b);
-	close_batch(b);
+	batch_close(b);
 }
 
 static void
@@ -401,7 +202,17 @@ ask_signature(struct batch *b, struct issue_item *item)
 		b->signing++;
 		return;
 	}
-	item_fail(item, &e);
+	fail_signing(item, &e);
+}
+
+/* Serial and bytes are committed. */
+static void
+sign_item(struct batch *b, struct issue_item *item)
+{
+	if (!b->listed && token_access_by_operation(b->s->env.access, item->ca->row.token))
+		item->step = ITEM_PIN;
+	else
+		ask_signature(b, item);
 }
 
 static void
@@ -417,22 +228,33 @@ on_deadline(evutil_socket_t fd, short what, void *arg)
 			continue;
 		signer_cancel(b->s->env.signers, b->items[i].call);
 		b->items[i].call = 0;
-		item_fail(&b->items[i], &e);
+		fail_signing(&b->items[i], &e);
 	}
 	b->signing = 0;
-	close_batch(b);
+	batch_close(b);
+}
+
+/* What was sent comes back, or the batch is over. */
+static void
+await_signatures(struct batch *b)
+{
+	const struct timeval deadline = {BATCH_DEADLINE_S, 0};
+
+	if (b->signing == 0)
+		batch_close(b);
+	else
+		(void)event_add(b->deadline, &deadline);
 }
 
 static void
 on_begun(const int64_t *ids, size_t count, const struct error *err, void *arg)
 {
-	const struct timeval deadline = {BATCH_DEADLINE_S, 0};
 	struct batch *b = arg;
 
 	b->pending = NULL;
-	b->signing_ms = clock_ms();
+	b->signing_ms = issue_clock_ms();
 	if (err != NULL) {
-		abandon(b, err);
+		batch_abandon(b, err);
 		return;
 	}
 	/* What is not in the answer has been claimed by somebody else. */
@@ -444,21 +266,18 @@ on_begun(const int64_t *ids, size_t count, const struct error *err, void *arg)
 		for (size_t k = 0; k < count && !held; k++)
 			held = ids[k] == b->items[i].claim->key.id;
 		if (held)
-			ask_signature(b, &b->items[i]);
+			sign_item(b, &b->items[i]);
 		else
 			b->items[i].step = ITEM_GONE;
 	}
-	if (b->signing == 0)
-		close_batch(b);
-	else
-		(void)event_add(b->deadline, &deadline);
+	await_signatures(b);
 }
 
 static bool
 begin_signing(struct batch *b, bool *any, struct error *e)
 {
-	struct request_key *keys = item_array(b, sizeof *keys);
-	struct request_intent *intents = item_array(b, sizeof *intents);
+	struct request_key *keys = batch_array(b, sizeof *keys);
+	struct request_intent *intents = batch_array(b, sizeof *intents);
 	size_t n = 0;
 	bool ok = false;
 
@@ -492,7 +311,7 @@ out:
 static bool
 tell_checks(struct batch *b, struct error *e)
 {
-	struct request_check *checks = item_array(b, sizeof *checks);
+	struct request_check *checks = batch_array(b, sizeof *checks);
 	struct db_pending *p = NULL;
 	size_t n = 0;
 
@@ -504,11 +323,11 @@ tell_checks(struct batch *b, struct error *e)
 		if (item->claim->cleared || item->claim->has_intent ||
 		    (item->step != ITEM_CHECKED && item->step != ITEM_REFUSED))
 			continue;
-		fill_check(item, &checks[n++]);
+		item_fill_check(item, &checks[n++]);
 		item->step = ITEM_GONE;
 	}
 	if (n > 0) {
-		p = request_finish_checks(b->s->env.db, checks, n, on_told, b, e);
+		p = request_finish_checks(b->s->env.db, checks, n, batch_on_told, b, e);
 		b->holds += p != NULL;
 	}
 	free(checks);
@@ -531,6 +350,24 @@ check_item(struct issuance *s, struct issue_item *item, int64_t now)
 		item_build(item, s->env.config->issuer.signer_id, now);
 }
 
+/* They were begun before they waited. */
+static void
+sign_listed(struct batch *b)
+{
+	struct error e = ERROR_INIT;
+
+	if (!batch_abandon_stale(b, &e)) {
+		batch_abandon(b, &e);
+		return;
+	}
+	b->signing_ms = issue_clock_ms();
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->items[i].step == ITEM_BUILT)
+			sign_item(b, &b->items[i]);
+	}
+	await_signatures(b);
+}
+
 static void
 check_items(struct batch *b)
 {
@@ -540,10 +377,12 @@ check_items(struct batch *b)
 
 	for (size_t i = 0; i < b->count; i++)
 		check_item(b->s, &b->items[i], now);
-	if (!abandon_stale(b, &e) || !tell_checks(b, &e) || !begin_signing(b, &any, &e))
-		abandon(b, &e);
+	if (b->listed)
+		sign_listed(b);
+	else if (!batch_abandon_stale(b, &e) || !tell_checks(b, &e) || !begin_signing(b, &any, &e))
+		batch_abandon(b, &e);
 	else if (!any)
-		close_batch(b);
+		batch_close(b);
 }
 
 /* -------------------------------------------------------------------- load */
@@ -554,7 +393,7 @@ on_templates_loaded(const struct error *err, void *arg)
 	struct batch *b = arg;
 
 	if (err != NULL)
-		abandon(b, err);
+		batch_abandon(b, err);
 	else
 		check_items(b);
 }
@@ -578,7 +417,7 @@ load_templates(struct batch *b)
 	if (n == 0)
 		check_items(b);
 	else if (!ca_cache_load_templates(b->s->env.cache, missing, n, on_templates_loaded, b, &e))
-		abandon(b, &e);
+		batch_abandon(b, &e);
 }
 
 static void
@@ -587,14 +426,14 @@ on_cas_loaded(const struct error *err, void *arg)
 	struct batch *b = arg;
 
 	if (err != NULL)
-		abandon(b, err);
+		batch_abandon(b, err);
 	else
 		load_templates(b);
 }
 
 /* Makes sure that every CA and template of the batch is in the cache. */
-static void
-load(struct batch *b)
+void
+batch_load(struct batch *b)
 {
 	struct error e = ERROR_INIT;
 
@@ -605,13 +444,26 @@ load(struct batch *b)
 		if (ca != NULL && ca->context != NULL)
 			continue;
 		if (!ca_cache_load(b->s->env.cache, on_cas_loaded, b, &e))
-			abandon(b, &e);
+			batch_abandon(b, &e);
 		return;
 	}
 	load_templates(b);
 }
 
 /* ------------------------------------------------------------------- claim */
+
+bool
+batch_take(struct batch *b, struct request_batch *batch)
+{
+	b->claimed = batch;
+	b->items = calloc(batch->count > 0 ? batch->count : 1, sizeof *b->items);
+	if (b->items == NULL || batch->count == 0)
+		return false;
+	b->count = batch->count;
+	for (size_t i = 0; i < b->count; i++)
+		b->items[i] = (struct issue_item){.claim = &b->claimed->claims[i], .batch = b};
+	return true;
+}
 
 static void
 on_claimed(struct request_batch *batch, const struct error *err, void *arg)
@@ -624,16 +476,14 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 	if (s->full)
 		s->full_ms = next_full_look(s->asked_ms, FULL_LOOK_MS);
 	if (err != NULL) {
-		abandon(b, err);
+		batch_abandon(b, err);
 		return;
 	}
 	claim_plan_note(s->plan, s->full, batch, b->limit);
 	s->backlog = batch->count >= b->limit;
-	b->claimed = batch;
-	b->items = calloc(batch->count > 0 ? batch->count : 1, sizeof *b->items);
-	if (b->items == NULL || batch->count == 0) {
+	if (!batch_take(b, batch)) {
 		s->look_ms = s->look_ms * 2 < LOOK_MAX_MS ? s->look_ms * 2 : LOOK_MAX_MS;
-		let_go(b);
+		batch_let_go(b);
 		return;
 	}
 	s->look_ms = LOOK_MIN_MS;
@@ -641,14 +491,11 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 	if (s->crowd > CROWD_MAX)
 		s->crowd = CROWD_MAX;
 	if (s->promise_ms > 0)
-		s->look_until = clock_ms() + s->promise_ms + LOOK_MAX_MS;
-	b->count = batch->count;
-	for (size_t i = 0; i < b->count; i++)
-		b->items[i] = (struct issue_item){.claim = &b->claimed->claims[i], .batch = b};
+		s->look_until = issue_clock_ms() + s->promise_ms + LOOK_MAX_MS;
 	/* The other slots go for more. */
 	if (s->backlog)
 		s->again = true;
-	load(b);
+	batch_load(b);
 	if (s->again)
 		issuance_poke(s);
 	else
@@ -658,7 +505,7 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 static bool
 is_crowded(struct issuance *s)
 {
-	int64_t now = clock_ms(), left = (now - s->crowd_ms) / CROWD_DRAIN_MS;
+	int64_t now = issue_clock_ms(), left = (now - s->crowd_ms) / CROWD_DRAIN_MS;
 
 	if (left > 0) {
 		s->crowd = s->crowd > left ? s->crowd - left : 0;
@@ -676,7 +523,7 @@ claim(struct issuance *s, struct batch *b)
 	struct issuing_ca *const *cas;
 	size_t count, n;
 
-	s->asked_ms = clock_ms();
+	s->asked_ms = issue_clock_ms();
 	s->full = s->asked_ms >= s->full_ms;
 	cas = ca_cache_all(s->env.cache, &count);
 	n = claim_plan_make(s->plan, cas, count, s->full, sources);
@@ -752,9 +599,9 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 	struct issuance *s = arg;
 	struct error e = ERROR_INIT;
 
-	if (!db_is_up(s->env.db) || clock_ms() < s->sweep_ms)
+	if (!db_is_up(s->env.db) || issue_clock_ms() < s->sweep_ms)
 		return;
-	s->swept_ms = clock_ms();
+	s->swept_ms = issue_clock_ms();
 	if (request_sweep(s->env.db, on_swept, s, &e) == NULL)
 		log_failure(LOG_LEVEL_DEBUG, "-", &e);
 }
@@ -773,7 +620,7 @@ issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, st
 	s->look_ms = LOOK_MIN_MS;
 	s->limit = env->config->issuer.batch < LIMIT_START ? env->config->issuer.batch
 							   : LIMIT_START;
-	s->plan = claim_plan_new(env->config, env->signers, e);
+	s->plan = claim_plan_new(env->config, env->signers, env->access, e);
 	s->verifier = verifier_new(e);
 	if (s->plan == NULL || s->verifier == NULL) {
 		issuance_free(s);

@@ -9,9 +9,10 @@
  *
  * Serial and bytes are committed (begin) before the token is asked, so that no
  * signature exists that the database has not heard of. A request that was left
- * in between goes on with the very same bytes. Two batches are in flight, while a
- * backlog waits up to four: one is being signed, the others are checked or
- * committed.
+ * in between goes on with the very same bytes. Where a person's PIN is wanted for each
+ * signature it waits between begin and sign, and an entry of a PIN claims what it lists. Two
+ * batches are in flight, while a backlog waits up to four: one is being signed, the others are
+ * checked or committed.
  */
 
 #include <stdbool.h>
@@ -22,6 +23,7 @@
 #include "daemon/core/error.h"
 #include "daemon/issuer/ca_cache.h"
 #include "daemon/issuer/signer_client.h"
+#include "daemon/issuer/token_access.h"
 #include "db/db.h"
 
 struct event_base;
@@ -33,6 +35,7 @@ struct issue_env {
 	struct signer_client *signers;
 	struct ca_cache *cache;
 	const struct config *config; /* tokens, signer_id, batch */
+	struct token_access *access;
 };
 
 /* env is copied; what it points to must outlive the issuance. idle is called
@@ -42,6 +45,13 @@ struct issuance *issuance_new(
 
 /* There may be work: after a hint, on a timer, when a signer came up. */
 void issuance_poke(struct issuance *s);
+
+/* An entry was accepted for this token that lists these: what waits here of it is signed,
+ * within ISSUANCE_LISTED_S. False, with ERROR_UNAVAILABLE, while those of another entry for
+ * that token are still being taken. */
+#define ISSUANCE_LISTED_S 50
+bool issuance_sign_listed(struct issuance *s, const char *token, const struct pin_digests *digests,
+    struct error *e) MUST_CHECK;
 
 /* Claims nothing more; batches in flight go on. */
 void issuance_drain(struct issuance *s);

@@ -25,6 +25,7 @@ enum item_step {
 	ITEM_SIGNING,
 	ITEM_SIGNED, /* has its certificate */
 	ITEM_LATER,  /* failure says what is away; back into the queue */
+	ITEM_PIN,    /* waits for a person's PIN; failure says why it does so again */
 	ITEM_GONE,   /* nothing more to do here */
 };
 

@@ -16,9 +16,13 @@
 #include "daemon/issuer/decide.h"
 #include "daemon/issuer/issue.h"
 #include "daemon/issuer/order_replay.h"
+#include "daemon/issuer/pin_courier.h"
 #include "daemon/issuer/signer_client.h"
+#include "daemon/issuer/token_access.h"
 #include "daemon/publish/outbox.h"
+#include "daemon/x509/signer_start.h"
 #include "db/db.h"
+#include "db/pin.h"
 #include "db/request.h"
 #include "db/status.h"
 
@@ -43,6 +47,8 @@ struct issuer {
 	struct crl_build_env crl_env;
 	struct decider *decider;
 	struct order_replay *replay;
+	struct token_access *access;
+	struct pin_courier *courier;
 	struct outbox *outbox;
 	struct event *look, *status, *expire;
 	int cas_age_s; /* of the cache; CAS_S or more: to be read again */
@@ -79,6 +85,7 @@ on_drain(void *arg)
 	decider_drain(i->decider);
 	order_replay_drain(i->replay);
 	crl_calendar_drain(i->calendar);
+	pin_courier_drain(i->courier);
 	outbox_drain(i->outbox, on_outbox_drained, i);
 	stop_when_idle(i);
 }
@@ -108,6 +115,14 @@ on_request(struct db *db, void *arg)
 	struct issuer *i = arg;
 
 	issuance_poke(i->issuance);
+}
+
+static void
+on_pin(struct db *db, void *arg)
+{
+	struct issuer *i = arg;
+
+	pin_courier_poke(i->courier);
 }
 
 static void
@@ -150,6 +165,7 @@ on_look(evutil_socket_t fd, short what, void *arg)
 	refresh_cas(i);
 	decider_poke(i->decider);
 	issuance_poke(i->issuance);
+	pin_courier_poke(i->courier);
 	if (role_is_draining(i->role))
 		stop_when_idle(i);
 }
@@ -203,17 +219,46 @@ report_absent(struct issuer *i, const char *token, const char *why)
 	report(i, &r);
 }
 
+/* The token can sign again: what waited for that goes on. */
+static void
+on_unlocked(struct issuer *i, const char *token)
+{
+	order_replay_signer(i->replay, token);
+	crl_calendar_signer(i->calendar, token);
+	look_for_work(i);
+}
+
+/* What people need to reach it with a PIN. */
+static void
+report_access(const struct issuer *i, const char *token, const struct signproto_status_ok *s,
+    struct token_report *r)
+{
+	r->access = signer_access_name((enum signer_access)s->access);
+	r->instance = token_access_instance(i->access, token);
+	if (r->instance == NULL)
+		return;
+	r->start = s->start;
+	r->start_signature = s->start_signature;
+	r->identity = s->identity;
+	r->unlocked_by = s->unlocked_by;
+	r->unlocked_until = (int64_t)s->unlocked_until;
+	r->signatures_left = (int64_t)s->signatures_left;
+}
+
 static void
 on_status_answer(const struct signer_answer *answer, const struct error *failure, void *arg)
 {
 	struct asked_status *asked = arg;
 	const struct signproto_status_ok *s;
 	struct token_report r;
+	bool unlocked;
 
 	if (failure != NULL) {
+		token_access_forget(asked->issuer->access, asked->token);
 		report_absent(asked->issuer, asked->token, failure->text);
 	} else {
 		s = answer->status;
+		unlocked = token_access_note(asked->issuer->access, asked->token, s);
 		r = (struct token_report){.token = asked->token,
 		    .state = signproto_state_name(s->state),
 		    .sentence = s->state_text,
@@ -225,7 +270,11 @@ on_status_answer(const struct signer_answer *answer, const struct error *failure
 		    .since = (int64_t)s->since,
 		    .journal = s->journal[0] != '\0' ? s->journal : NULL,
 		    .challenge = s->challenge[0] != '\0' ? s->challenge : NULL};
+		report_access(asked->issuer, asked->token, s, &r);
 		report(asked->issuer, &r);
+		if (unlocked)
+			on_unlocked(asked->issuer, asked->token);
+		pin_courier_poke(asked->issuer->courier);
 	}
 	free(asked);
 }
@@ -247,13 +296,31 @@ ask_status(struct issuer *i, const char *token)
 }
 
 static void
+on_pins_expired(int64_t count, const struct error *err, void *arg)
+{
+	if (err == NULL && count > 0)
+		log_info("-", "%lld requests get a new serial: nobody entered a PIN for them",
+		    (long long)count);
+}
+
+static void
 on_status(evutil_socket_t fd, short what, void *arg)
 {
 	struct issuer *i = arg;
+	struct error e = ERROR_INIT;
 
 	for (size_t t = 0; t < i->config->token_count; t++)
 		ask_status(i, i->config->tokens[t].name);
 	order_replay_look(i->replay);
+	if (db_is_up(i->db) && pin_expire(i->db, on_pins_expired, i, &e) == NULL)
+		log_failure(LOG_LEVEL_DEBUG, "-", &e);
+}
+
+/* A signer took an entry of a PIN. */
+static void
+on_pin_taken(const char *token, void *arg)
+{
+	ask_status(arg, token);
 }
 
 /* ----------------------------------------------------- database and signers */
@@ -301,6 +368,7 @@ on_signer_attached(const char *token, void *arg)
 	struct issuer *i = arg;
 
 	log_info(token, "the signer is connected");
+	token_access_forget(i->access, token);
 	for (size_t t = 0; t < i->config->token_count; t++) {
 		if (strcmp(i->config->tokens[t].name, token) == 0)
 			ask_status(i, i->config->tokens[t].name);
@@ -355,7 +423,8 @@ open_database(struct issuer *i, struct error *e)
 	    role_base(i->role), i->config->database_issuer, &options, &db_callbacks, i, e);
 	return i->db != NULL && db_listen(i->db, "chancery_work", on_work, i, e) &&
 	       db_listen(i->db, "chancery_request", on_request, i, e) &&
-	       db_listen(i->db, "chancery_publish", on_publish, i, e);
+	       db_listen(i->db, "chancery_publish", on_publish, i, e) &&
+	       db_listen(i->db, "chancery_pin", on_pin, i, e);
 }
 
 static bool
@@ -363,26 +432,39 @@ start_work(struct issuer *i, struct error *e)
 {
 	struct event_base *base = role_base(i->role);
 	const struct config_issuer *c = &i->config->issuer;
-	const struct issue_env issue = {base, i->db, i->signers, i->cache, i->config};
+	const struct issue_env issue = {base, i->db, i->signers, i->cache, i->config, i->access};
 	const struct outbox_config outbox = {.state_dir = i->config->state_dir,
 	    .credentials_dir = c->credentials_dir,
 	    .ca_file = c->ca_file,
 	    .signer_id = c->signer_id,
 	    .publish_dirs = &c->publish_dirs,
 	    .sandbox = i->config->sandbox};
+	struct pin_courier_env pins = {.db = i->db,
+	    .signers = i->signers,
+	    .access = i->access,
+	    .config = i->config,
+	    .taken = on_pin_taken,
+	    .arg = i};
 	struct decide_env decide = {
 	    .base = base, .db = i->db, .cache = i->cache, .own_uid = geteuid()};
 
-	i->crl_env = (struct crl_build_env){base, i->db, i->config->database_issuer, i->signers};
+	i->crl_env = (struct crl_build_env){
+	    base, i->db, i->config->database_issuer, i->signers, i->access, c->signer_id};
 	i->issuance = issuance_new(&issue, stop_when_idle, i, e);
 	i->calendar = crl_calendar_new(&i->crl_env, i->cache, e);
 	decide.calendar = i->calendar;
-	decide.orders = (struct ca_order_env){i->db, i->signers, i->cache, i->config};
+	decide.orders = (struct ca_order_env){i->db, i->signers, i->cache, i->config, i->access};
 	i->decider = decider_new(&decide, stop_when_idle, i, e);
 	i->outbox = outbox_start(base, i->db, &outbox, e);
 	i->replay = order_replay_new(base, i->db, i->signers, c->signer_id, e);
-	return i->replay != NULL && i->issuance != NULL && i->calendar != NULL &&
-	       i->decider != NULL && i->outbox != NULL;
+	if (i->replay == NULL || i->issuance == NULL || i->calendar == NULL || i->decider == NULL ||
+	    i->outbox == NULL)
+		return false;
+	pins.issuance = i->issuance;
+	pins.calendar = i->calendar;
+	pins.decider = i->decider;
+	i->courier = pin_courier_new(&pins, e);
+	return i->courier != NULL;
 }
 
 static struct event *
@@ -405,7 +487,8 @@ set_up(struct issuer *i, int control_fd, struct error *e)
 	if (i->role == NULL)
 		return false;
 	i->signers = signer_client_new(role_base(i->role), &signer_callbacks, i, e);
-	if (i->signers == NULL || !open_database(i, e))
+	i->access = token_access_new(i->config, e);
+	if (i->signers == NULL || i->access == NULL || !open_database(i, e))
 		return false;
 	i->cache = ca_cache_new(i->db, e);
 	if (i->cache == NULL || !start_work(i, e))
@@ -462,6 +545,8 @@ tear_down(struct issuer *i)
 		crl_calendar_drain(i->calendar);
 	if (i->replay != NULL)
 		order_replay_drain(i->replay);
+	if (i->courier != NULL)
+		pin_courier_drain(i->courier);
 	signer_client_close(i->signers);
 	await_answers(i);
 	db_close(i->db);
@@ -469,6 +554,8 @@ tear_down(struct issuer *i)
 	crl_calendar_free(i->calendar);
 	decider_free(i->decider);
 	order_replay_free(i->replay);
+	pin_courier_free(i->courier);
+	token_access_free(i->access);
 	signer_client_free(i->signers);
 	ca_cache_free(i->cache);
 	role_free(i->role);

@@ -7,6 +7,7 @@
 
 #include "daemon/core/log.h"
 #include "daemon/issuer/kept_order.h"
+#include "daemon/issuer/pin_turn.h"
 #include "daemon/x509/limits_policy.h"
 #include "db/ca.h"
 
@@ -98,12 +99,23 @@ on_limits_set(const struct signer_answer *answer, const struct error *failure, v
 		order_end(o, &e);
 }
 
+static void
+on_waits(const struct error *err, void *arg)
+{
+	order_end(arg, err);
+}
+
 static bool
 ask_signer(struct limits_order *o, const struct issuing_ca *ca, struct error *e)
 {
 	const struct signproto_limits_set m = {.cka_id = ca->row.cka_id, .order = o->kept.order};
+	const struct pin_turn turn = {
+	    .token = ca->row.token, .ca = o->name, .kind = "order", .statement = m.order.statement};
+	enum pin_turn_outcome now = pin_turn_take(o->env, o->key, &turn, on_waits, o, e);
 	uint64_t id;
 
+	if (now != PIN_TURN_GO)
+		return now == PIN_TURN_WAITS;
 	return signer_ask_limits_set(o->env->signers, ca->row.token, &m, on_limits_set, o, &id, e);
 }
 

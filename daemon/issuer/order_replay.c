@@ -178,7 +178,8 @@ give_up(struct order_replay *r, const struct error *why)
 	struct waiting_signer *w = find_waiting(r, k->token);
 
 	log_failure(error_is_retryable(why) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, k->ca, why);
-	if (!error_is_retryable(why))
+	/* A token that waits for a person may do so for days. */
+	if (!error_is_retryable(why) || why->code == ERROR_LOCKED)
 		k->not_before = (int64_t)time(NULL) + PAUSE_S;
 	else if (w != NULL)
 		w->failed = true;

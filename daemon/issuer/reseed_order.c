@@ -5,6 +5,7 @@
 
 #include "daemon/core/log.h"
 #include "daemon/issuer/kept_order.h"
+#include "daemon/issuer/pin_turn.h"
 #include "daemon/x509/reseed.h"
 
 struct order {
@@ -49,6 +50,20 @@ on_reseeded(const struct signer_answer *answer, const struct error *failure, voi
 		order_end(o, &e);
 }
 
+static bool
+ask_signer(struct order *o, struct error *e)
+{
+	const struct signproto_reseed m = {.order = o->kept.order};
+	const struct pin_turn turn = {
+	    .token = o->token, .ca = "-", .kind = "order", .statement = m.order.statement};
+	enum pin_turn_outcome now = pin_turn_take(o->env, o->key, &turn, on_applied, o, e);
+	uint64_t id;
+
+	if (now != PIN_TURN_GO)
+		return now == PIN_TURN_WAITS;
+	return signer_ask_reseed(o->env->signers, o->token, &m, on_reseeded, o, &id, e);
+}
+
 /* Whether the document is for a signer of ours. */
 static bool
 check(const struct ca_order_env *env, const struct decision_row *row, const char *token,
@@ -80,9 +95,7 @@ bool
 reseed_order(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e)
 {
-	struct signproto_reseed m;
 	struct order *o;
-	uint64_t id;
 
 	if (row->body == NULL || !check(env, row, statement->object, e))
 		return false;
@@ -91,11 +104,8 @@ reseed_order(const struct ca_order_env *env, const struct decision_row *row,
 		return error_set_errno(e, ERROR_SYSTEM, "allocating an order about a signer");
 	*o = (struct order){.env = env, .key = row->key, .done = done, .arg = arg};
 	memcpy(o->token, statement->object, sizeof o->token);
-	if (kept_order_take(&o->kept, row, e)) {
-		m = (struct signproto_reseed){.order = o->kept.order};
-		if (signer_ask_reseed(env->signers, o->token, &m, on_reseeded, o, &id, e))
-			return true;
-	}
+	if (kept_order_take(&o->kept, row, e) && ask_signer(o, e))
+		return true;
 	kept_order_drop(&o->kept);
 	free(o);
 	return false;

@@ -403,6 +403,17 @@ signer_ask_reseed(struct signer_client *c, const char *token, const struct signp
 }
 
 bool
+signer_ask_pin(struct signer_client *c, const char *token, const struct signproto_pin *m,
+    signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_pin(&w, m);
+	return ask(c, token, SIGNPROTO_PIN, &w, SIGNPROTO_DONE, answer, arg, id, e);
+}
+
+bool
 signer_ask_sign(struct signer_client *c, const char *token, const struct signproto_sign *m,
     signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e)
 {

@@ -78,7 +78,7 @@ bool signer_ask_generate(struct signer_client *c, const char *token,
 /* Whether the signer has the key and limits for it that are in force. */
 bool signer_ask_find(struct signer_client *c, const char *token, struct bytes cka_id,
     signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
-/* These three are answered without contents: the order was carried out. */
+/* These four are answered without contents: the order was carried out. */
 bool signer_ask_limits_set(struct signer_client *c, const char *token,
     const struct signproto_limits_set *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e) MUST_CHECK;
@@ -86,6 +86,8 @@ bool signer_ask_install(struct signer_client *c, const char *token,
     const struct signproto_install *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e) MUST_CHECK;
 bool signer_ask_reseed(struct signer_client *c, const char *token, const struct signproto_reseed *m,
+    signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
+bool signer_ask_pin(struct signer_client *c, const char *token, const struct signproto_pin *m,
     signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
 bool signer_ask_sign(struct signer_client *c, const char *token, const struct signproto_sign *m,
     signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;

@@ -20,6 +20,7 @@ static const struct config config = {.tokens = tokens, .token_count = 2};
 
 static struct event_base *base;
 static struct signer_client *signers;
+static struct token_access *token_people;
 static struct claim_plan *plan;
 static int signer_end;
 static struct issuing_ca cas[CAS_MAX], *list[CAS_MAX];
@@ -66,15 +67,17 @@ set_up(void **state)
 	base = event_base_new();
 	signer_end = -1;
 	signers = signer_client_new(base, &callbacks, NULL, &e);
-	plan = claim_plan_new(&config, signers, &e);
+	token_people = token_access_new(&config, &e);
+	plan = claim_plan_new(&config, signers, token_people, &e);
 	attach("here");
-	return base == NULL || signers == NULL || plan == NULL;
+	return base == NULL || signers == NULL || token_people == NULL || plan == NULL;
 }
 
 static int
 tear_down(void **state)
 {
 	claim_plan_free(plan);
+	token_access_free(token_people);
 	signer_client_free(signers);
 	(void)close(signer_end);
 	event_base_free(base);
@@ -134,6 +137,29 @@ test_tokens(void **state)
 	assert_int_equal(claim_plan_make(plan, list, 4, false, sources), 3);
 	assert_true(source_of(2, 3)->signs);
 	assert_int_equal(claim_plan_make(plan, NULL, 0, true, sources), 0);
+}
+
+/* A token that an operator has to unlock: what needs no signature goes on. */
+static void
+test_locked(void **state)
+{
+	struct signproto_status_ok status = {
+	    .access = SIGNPROTO_ACCESS_SESSION, .state = SIGNPROTO_LOCKED};
+
+	set_ca(0, "here");
+	assert_false(token_access_note(token_people, "here", &status));
+	assert_int_equal(claim_plan_make(plan, list, 1, false, sources), 0);
+	assert_int_equal(claim_plan_make(plan, list, 1, true, sources), 1);
+	assert_false(sources[0].signs);
+	status.state = SIGNPROTO_READY;
+	assert_true(token_access_note(token_people, "here", &status));
+	assert_int_equal(claim_plan_make(plan, list, 1, false, sources), 1);
+	/* By operation: it is built, and waits where people see it. */
+	status.access = SIGNPROTO_ACCESS_OPERATION;
+	status.state = SIGNPROTO_LOCKED;
+	assert_false(token_access_note(token_people, "here", &status));
+	assert_int_equal(claim_plan_make(plan, list, 1, false, sources), 1);
+	assert_true(sources[0].signs);
 }
 
 static void
@@ -210,6 +236,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_tokens, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_locked, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_marks, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_full_looks, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_turns, set_up, tear_down),

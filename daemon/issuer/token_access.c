@@ -1,0 +1,181 @@
+#include "daemon/issuer/token_access.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/core/encode.h"
+#include "daemon/x509/pin_envelope.h"
+#include "daemon/x509/signer_start.h"
+
+/* The signer forgets a PIN after so long at the latest. */
+#define LISTED_S 60
+
+struct token {
+	const char *name; /* of the configuration */
+	enum signproto_access access;
+	bool locked;
+	char words[ERROR_TEXT_MAX]; /* why */
+	char instance[TOKEN_INSTANCE_SIZE];
+	uint8_t listed[PIN_ENVELOPE_OPERATIONS_MAX][PIN_DIGEST_LEN];
+	size_t listed_count;
+	time_t listed_until; /* CLOCK_MONOTONIC */
+};
+
+struct token_access {
+	struct token tokens[CONFIG_TOKENS_MAX];
+	size_t count;
+};
+
+static time_t
+monotonic_s(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+struct token_access *
+token_access_new(const struct config *config, struct error *e)
+{
+	struct token_access *a = calloc(1, sizeof *a);
+
+	if (a == NULL) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating what is known of the tokens");
+		return NULL;
+	}
+	for (size_t i = 0; i < config->token_count; i++)
+		a->tokens[a->count++].name = config->tokens[i].name;
+	return a;
+}
+
+void
+token_access_free(struct token_access *a)
+{
+	free(a);
+}
+
+static struct token *
+find(const struct token_access *a, const char *name)
+{
+	for (size_t i = 0; i < a->count; i++) {
+		if (strcmp(a->tokens[i].name, name) == 0)
+			return (struct token *)&a->tokens[i];
+	}
+	return NULL;
+}
+
+/* The announcement says which start it is of; one that cannot be read names none. */
+static void
+read_instance(struct token *t, const char *start)
+{
+	struct error e = ERROR_INIT;
+	struct signer_start s;
+
+	t->instance[0] = '\0';
+	if (start[0] != '\0' && signer_start_parse(start, strlen(start), &s, &e))
+		hex_encode(s.instance, sizeof s.instance, t->instance);
+}
+
+static bool
+waits_for_people(enum signproto_state state)
+{
+	return state == SIGNPROTO_LOCKED || state == SIGNPROTO_AT_DEVICE ||
+	       state == SIGNPROTO_BLOCKED;
+}
+
+bool
+token_access_note(
+    struct token_access *a, const char *token, const struct signproto_status_ok *status)
+{
+	struct token *t = find(a, token);
+	bool was_locked;
+
+	if (t == NULL)
+		return false;
+	was_locked = t->locked;
+	t->access = status->access;
+	t->locked = status->access == SIGNPROTO_ACCESS_SESSION && waits_for_people(status->state);
+	memcpy(t->words, status->state_text, sizeof t->words);
+	read_instance(t, status->start);
+	return was_locked && !t->locked;
+}
+
+void
+token_access_forget(struct token_access *a, const char *token)
+{
+	struct token *t = find(a, token);
+
+	if (t != NULL)
+		*t = (struct token){.name = t->name, .access = t->access};
+}
+
+bool
+token_access_by_operation(const struct token_access *a, const char *token)
+{
+	const struct token *t = find(a, token);
+
+	return t != NULL && t->access == SIGNPROTO_ACCESS_OPERATION;
+}
+
+bool
+token_access_is_locked(const struct token_access *a, const char *token, struct error *e)
+{
+	const struct token *t = find(a, token);
+
+	if (t == NULL || !t->locked)
+		return false;
+	error_set(e, ERROR_LOCKED, "token %s: %s", token, t->words);
+	return true;
+}
+
+void
+token_access_note_locked(struct token_access *a, const char *token, const struct error *why)
+{
+	struct token *t = find(a, token);
+
+	if (t == NULL || t->access != SIGNPROTO_ACCESS_SESSION || t->locked)
+		return;
+	t->locked = true;
+	memcpy(t->words, why->text, sizeof t->words);
+}
+
+const char *
+token_access_instance(const struct token_access *a, const char *token)
+{
+	const struct token *t = find(a, token);
+
+	return t != NULL && t->instance[0] != '\0' ? t->instance : NULL;
+}
+
+void
+token_access_list(struct token_access *a, const char *token, const struct pin_digests *digests)
+{
+	struct token *t = find(a, token);
+
+	if (t == NULL || digests->count > PIN_ENVELOPE_OPERATIONS_MAX)
+		return;
+	t->listed_count = digests->count;
+	memcpy(t->listed, digests->sha256, digests->count * PIN_DIGEST_LEN);
+	t->listed_until = monotonic_s() + LISTED_S;
+}
+
+bool
+token_access_take(struct token_access *a, const char *token, const uint8_t sha256[PIN_DIGEST_LEN])
+{
+	struct token *t = find(a, token);
+
+	if (t == NULL || t->access != SIGNPROTO_ACCESS_OPERATION)
+		return true;
+	if (monotonic_s() > t->listed_until)
+		return false;
+	for (size_t i = 0; i < t->listed_count; i++) {
+		if (memcmp(t->listed[i], sha256, PIN_DIGEST_LEN) != 0)
+			continue;
+		t->listed_count--;
+		memcpy(t->listed[i], t->listed[t->listed_count], PIN_DIGEST_LEN);
+		return true;
+	}
+	return false;
+}
