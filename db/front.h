@@ -20,22 +20,27 @@
 #define FRONT_PIECE_MAX (1024 * 1024) /* octets of one front_artifact_piece */
 
 enum front_query {
-	FRONT_STATUS,		   /* identity */
-	FRONT_TOKENS,		   /* identity */
-	FRONT_RESEED,		   /* identity, token, signer */
-	FRONT_CAS,		   /* identity, limit, after: name */
-	FRONT_CA,		   /* identity, name */
-	FRONT_CA_CSR,		   /* identity, name -> JSON string of PEM */
-	FRONT_CA_CHAIN,		   /* identity, name -> JSON string of PEM */
-	FRONT_CA_CRLS,		   /* identity, name, limit, after: number */
-	FRONT_CA_LIMITS,	   /* identity, name, version */
-	FRONT_TEMPLATES,	   /* identity, limit, after: name */
-	FRONT_TEMPLATE,		   /* identity, name, version */
-	FRONT_OPERATORS,	   /* identity, limit, after: name */
-	FRONT_SUBMIT,		   /* identity, ca, template, csr bytea, attributes JSON, key */
-	FRONT_REQUESTS,		   /* identity, state, ca, limit, after: id */
-	FRONT_REQUEST,		   /* identity, id */
-	FRONT_WITHDRAW,		   /* identity, id */
+	FRONT_STATUS,	      /* identity */
+	FRONT_TOKENS,	      /* identity */
+	FRONT_RESEED,	      /* identity, token, signer */
+	FRONT_PIN_OPERATIONS, /* identity, token, limit, after: id */
+	FRONT_PIN_TBS,	      /* identity, id, piece */
+	FRONT_PIN_ENTER,      /* identity, token, action, instance, operations, nonce bytea, expires
+				 time, statement, body, spki bytea, signature bytea */
+	FRONT_PIN_ENTRY,      /* identity, id */
+	FRONT_CAS,	      /* identity, limit, after: name */
+	FRONT_CA,	      /* identity, name */
+	FRONT_CA_CSR,	      /* identity, name -> JSON string of PEM */
+	FRONT_CA_CHAIN,	      /* identity, name -> JSON string of PEM */
+	FRONT_CA_CRLS,	      /* identity, name, limit, after: number */
+	FRONT_CA_LIMITS,      /* identity, name, version */
+	FRONT_TEMPLATES,      /* identity, limit, after: name */
+	FRONT_TEMPLATE,	      /* identity, name, version */
+	FRONT_OPERATORS,      /* identity, limit, after: name */
+	FRONT_SUBMIT,	      /* identity, ca, template, csr bytea, attributes JSON, key */
+	FRONT_REQUESTS,	      /* identity, state, ca, limit, after: id */
+	FRONT_REQUEST,	      /* identity, id */
+	FRONT_WITHDRAW,	      /* identity, id */
 	FRONT_REQUEST_CERTIFICATE, /* identity, id -> JSON string of PEM */
 	FRONT_CERTIFICATES,	   /* identity, ca, serial, sha256, limit, after: sha256 */
 	FRONT_CERTIFICATE,	   /* identity, sha256 | serial | request id */

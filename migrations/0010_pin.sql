@@ -455,7 +455,7 @@ BEGIN
             CASE WHEN v_obstacle IS NOT NULL THEN clock_timestamp() END
         ON CONFLICT (spki_sha256, nonce) DO NOTHING RETURNING * INTO n;
         IF n.id IS NULL THEN
-            PERFORM api_fail('CH409', 'the same entry is being handed in by another session');
+            PERFORM api_fail('CH503', 'the same entry is being handed in by another session');
         END IF;
     ELSE
         v_obstacle := 'handed in before';

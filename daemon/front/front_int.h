@@ -103,6 +103,10 @@ void api_add_processes(struct call *call, const char *json);
 void api_decide(struct call *call);
 void api_sign(struct call *call);
 
+/* ----------------------------------------------------------------- pin.c */
+
+void api_pin_enter(struct call *call);
+
 /* ---------------------------------------------------------------- wait.c */
 
 struct waiting *waiting_new(struct front *f, struct error *err) MUST_CHECK;

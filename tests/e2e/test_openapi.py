@@ -7,7 +7,7 @@ import re
 
 import pytest
 import yaml
-from harness import limits
+from harness import limits, pin
 from harness.clients import openssl_csr, self_signed
 from harness.decisions import Key
 from harness.front import Front, Rows, decision, statement
@@ -121,8 +121,14 @@ def world(front, new_dir):
     )
     front.database.execute(
         "SET search_path = chancery_store; SELECT report_token(1, 'main', 'closed', 'x', 'l', 's', 'm', 2, 3, now(), 'gone', "
-        "repeat('0f', 16)); SELECT report_token(2, 'main', 'ready', 'ready', 'l', 's', 'm', 2, 3, now())"
+        "repeat('0f', 16)); SELECT report_token(2, 'main', 'ready', 'ready', 'l', 's', 'm', 2, 3, now(), NULL, "
+        "NULL, 'session', repeat('ab', 16), 'start', '\\x01', '\\x02', 'alice', now(), 5)"
     )
+    waiting, = front.database.execute(
+        "INSERT INTO chancery_store.pin_operation (token, signer_id, kind, ca, object, cka_id, sha256, tbs, request_id, "
+        "expires_at) VALUES ('main', 2, 'certificate', 'demo', 'x', '\\x01', sha256('x'), 'x', "
+        "(SELECT id FROM chancery_store.request_record WHERE public_id = %s), now()) RETURNING public_id::text", (pending,)
+    )[0]
     return {
         "key": alice,
         "bob": bob,
@@ -136,6 +142,7 @@ def world(front, new_dir):
         "publication": str(rows.publication(demo, crl)),
         "csr": csr,
         "operator": "alice",
+        "waiting": waiting,
     }
 
 
@@ -153,6 +160,10 @@ def identifier(path, world):
         return world["ceremony"]
     if path.startswith("/v1/tokens"):
         return "main"
+    if path.startswith("/v1/pin/operations"):
+        return world["waiting"]
+    if path.startswith("/v1/pin/entries"):
+        return world["entry"]
     if path.startswith("/v1/decisions"):
         return world["decision"]
     return "demo"
@@ -191,6 +202,8 @@ def call(front, api, path, method, world, query=""):
         return api.post(target, approve(world, front))
     if path.endswith("/signatures"):
         return api.post(target, signature(world, world["bob"]))
+    if path.endswith("/pin"):
+        return api.post(target, pin.entry("pin-lock", "main", pin.envelope("main", "ab" * 16, world["key"]), world["key"]))
     return api.post(target)
 
 
@@ -214,6 +227,9 @@ def test_every_operation_succeeds(front, document, world):
         assert answer.status in (200, 201, 202), (method, path, answer)
         if (path, method) == ("/v1/decisions", "POST"):
             world["decision"] = answer.json()["id"]
+        if path.endswith("/pin"):
+            world["entry"] = answer.json()["id"]
+            assert answer.json()["state"] == "queued"
         document.check(path, method, answer)
         if method == "GET":
             head = front.api.call("HEAD", re.sub(r"\{[^}]*\}", lambda _: identifier(path, world), path))
@@ -239,7 +255,7 @@ def test_documented_refusals(front, document, world, new_dir):
     for path, method in operations(document):
         responses = document.root["paths"][path][method.lower()]["responses"]
         if "400" in responses and method == "GET":
-            query = next(p for p in ("limit=x", "wait=x", "version=x", "chain=x", "signer=x")
+            query = next(p for p in ("limit=x", "wait=x", "version=x", "chain=x", "signer=x", "piece=x")
                          if p.split("=")[0] in [document.resolve(q)["name"] for q in
                                                 document.root["paths"][path]["get"]["parameters"]])  # fmt: skip
             document.check(path, method, call(front, api, path, method, world, "?" + query))
@@ -280,6 +296,8 @@ def test_documented_refusals(front, document, world, new_dir):
     answer = api.get("/v1/tokens/main/reseed", signer=2)
     assert answer.status == 409 and "tells no challenge" in answer.error_message
     document.check("/v1/tokens/{token}/reseed", "GET", answer)
+    document.check("/v1/tokens/{token}/pin", "POST", api.post("/v1/tokens/main/pin", {}))
+    document.check("/v1/pin/operations", "GET", api.get("/v1/pin/operations", after=nobody))
     gone = decision(statement("crl-issue", ca="nobody", object="full"), world["key"])
     document.check("/v1/decisions", "POST", api.post("/v1/decisions", gone))
     assert "chancery-statement: 1" in text
