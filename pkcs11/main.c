@@ -3,10 +3,13 @@
  * PIN. Started by the supervisor, one for each token login.
  */
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/core/config.h"
 #include "daemon/core/control.h"
@@ -16,6 +19,7 @@
 #include "pkcs11/guard.h"
 #include "pkcs11/journal_show.h"
 #include "pkcs11/limits_show.h"
+#include "pkcs11/probe.h"
 #include "pkcs11/signer.h"
 #include "pkcs11/store.h"
 
@@ -23,14 +27,19 @@ static const char usage[] =
     "usage: chancery-signer --config PATH --token NAME\n"
     "       chancery-signer --config PATH --token NAME --show-limits\n"
     "       chancery-signer --config PATH --token NAME --journal[=DIR] [--json]\n"
+    "       chancery-signer --config PATH --token NAME --probe [--soak SECONDS] [--json]\n"
     "       chancery-signer --rules\n"
     "Started by chanceryd with its control channel at descriptor 3.\n"
     "--show-limits prints what operators signed about each key of the token, as this\n"
     "host goes by it, and stops.\n"
     "--journal prints what the signer signed, and checks that nothing is missing; DIR\n"
     "is a copy of the journal, with older segments that were moved away.\n"
+    "--probe tries what the token can do, with keys that are gone afterwards; --soak goes\n"
+    "on signing for some time, through outages, and says how it went.\n"
     "--rules prints what the guard checks before anything is signed: on what, by which\n"
     "name, and the section that asks for it.\n";
+
+#define SOAK_MAX_S (30 * 86400)
 
 /* Keys and PINs pass through this memory: nobody gets a look at it, with or
  * without a sandbox. */
@@ -93,6 +102,47 @@ show(const char *path, const char *name, const struct shown *what)
 	return ok ? 0 : 1;
 }
 
+/* As the signer's user, to whom its files belong. */
+static bool
+become_signer(const struct config *config, struct error *e)
+{
+	if (!harden(e))
+		return false;
+	if (config->separation != CONFIG_SEPARATION_USERS || geteuid() != 0)
+		return true;
+	return identity_assume(&config->signer_user) ||
+	       error_set_errno(
+		   e, ERROR_SYSTEM, "cannot become the user %s", config->signer_user.name);
+}
+
+static int
+probe(const char *path, const char *name, const struct probe_options *options)
+{
+	const struct config_token *token;
+	struct error why = ERROR_INIT;
+	struct config config;
+	char dir[4096];
+	int status = 1;
+
+	if (!config_load_for_role(path, &config, &why)) {
+		(void)fprintf(stderr, "chancery-signer: %s\n", why.text);
+		return 1;
+	}
+	log_init("signer", LOG_LEVEL_WARNING);
+	token = config_find_token(&config, name);
+	if (token == NULL)
+		(void)error_set(
+		    &why, ERROR_CONFIG, "the configuration %s has no token '%s'", path, name);
+	else if (become_signer(&config, &why) &&
+		 store_signer_dir(&config, name, dir, sizeof dir, &why) &&
+		 store_make_dir(dir, &why) && probe_run(token, dir, options, stdout, stderr, &why))
+		status = 0;
+	config_free(&config);
+	if (status != 0)
+		(void)fprintf(stderr, "chancery-signer: %s\n", why.text);
+	return status;
+}
+
 static int
 serve(const char *path, const char *name)
 {
@@ -117,6 +167,20 @@ serve(const char *path, const char *name)
 	return status;
 }
 
+static bool
+parse_seconds(const char *text, unsigned *seconds)
+{
+	char *end;
+	long value;
+
+	errno = 0;
+	value = strtol(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0' || value < 1 || value > SOAK_MAX_S)
+		return false;
+	*seconds = (unsigned)value;
+	return true;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -126,6 +190,8 @@ main(int argc, char **argv)
 	    {"show-limits", no_argument, NULL, 'L'},
 	    {"journal", optional_argument, NULL, 'J'},
 	    {"json", no_argument, NULL, 'j'},
+	    {"probe", no_argument, NULL, 'P'},
+	    {"soak", required_argument, NULL, 'S'},
 	    {"rules", no_argument, NULL, 'R'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
@@ -133,6 +199,8 @@ main(int argc, char **argv)
 	};
 	const char *path = NULL, *name = NULL;
 	struct shown what = {.limits = false};
+	bool probing = false;
+	unsigned soak_s = 0;
 	int option;
 
 	log_init("signer", LOG_LEVEL_INFO);
@@ -154,6 +222,16 @@ main(int argc, char **argv)
 		case 'j':
 			what.json = true;
 			break;
+		case 'P':
+			probing = true;
+			break;
+		case 'S':
+			if (!parse_seconds(optarg, &soak_s)) {
+				(void)fprintf(stderr,
+				    "chancery-signer: --soak takes 1 to %d seconds\n", SOAK_MAX_S);
+				return 2;
+			}
+			break;
 		case 'R':
 			return list_rules();
 		case 'V':
@@ -167,10 +245,13 @@ main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (path == NULL || name == NULL || optind != argc || (what.limits && what.journal) ||
-	    (what.json && !what.journal)) {
+	if (path == NULL || name == NULL || optind != argc ||
+	    what.limits + what.journal + probing > 1 || (what.json && !what.journal && !probing) ||
+	    (soak_s > 0 && !probing)) {
 		(void)fputs(usage, stderr);
 		return 2;
 	}
+	if (probing)
+		return probe(path, name, &(struct probe_options){what.json, soak_s});
 	return what.limits || what.journal ? show(path, name, &what) : serve(path, name);
 }

@@ -1,14 +1,18 @@
 """Every kind of token that runs without hardware: a root CA on it, a certificate and
 a CRL, judged by OpenSSL; and what a token cannot do is said when the CA is made."""
 
+import json
 import os
+import signal
+from types import SimpleNamespace
 
 import pytest
 from harness import clients
 from harness.authority import Authority
 from harness.cli import CommandFailed
 from harness.postgres import Database
-from harness.process import has_ended, run
+from harness.chanceryd import Chanceryd, program
+from harness.process import Process, has_ended, run, wait_until
 from harness.tokens import OpencryptokiToken, P11KitToken, TpmToken, Unavailable
 
 # Class, signing threads, keys of CAs that work (and the policy's line beside), and keys
@@ -40,6 +44,10 @@ class TokenAuthority(Authority):
             super().close()
         finally:
             self.token.close()
+
+    def newest_crl(self, ca):
+        """The number of the newest CRL."""
+        return max(int(crl["number"]) for crl in self.cli.json("crl", "show", ca)["crls"])
 
     def create_root(self, name, key="p256", **more):
         super().create_root(name, key, templates=["tls-server", "sub-ca"], **more)
@@ -88,6 +96,16 @@ def test_issues(place):
         judge(place, ca, clients.split_pem(place.issued(request))[0])
 
 
+def test_goes_on_after_a_restart(place):
+    """What the token remembers of limits and journal is what the signer expects of it."""
+    for _ in range(2):
+        place.daemon.stop()
+        place.daemon.start()
+        newest = place.newest_crl("ca-0")
+        place.issue_crl("ca-0")
+        wait_until(lambda: place.newest_crl("ca-0") > newest, what="a CRL")
+
+
 def test_says_what_it_cannot_do(place):
     """Before anything is made."""
     kept = os.path.join(place.daemon.state_dir, "signer-main")
@@ -97,3 +115,57 @@ def test_says_what_it_cannot_do(place):
             place.create_root("impossible", key, **more)
         assert "token 'main': the token cannot" in refused.value.stderr and words in refused.value.stderr
     assert sorted(os.listdir(kept)) == before
+
+
+def signer_argv(token, directory):
+    """chancery-signer at the console of a token's host."""
+    daemon = Chanceryd(directory, SimpleNamespace(dsn=lambda role: "dbname=none"), {"main": token})
+    daemon.write_config()
+    return [*token.prefix, program("chancery-signer"), "--config", daemon.config_path, "--token", "main"]
+
+
+@pytest.fixture
+def other_token(new_dir):
+    """A function that makes a token of a kind, without a daemon."""
+    made = []
+
+    def make(kind):
+        made.append(kind(new_dir("token")))
+        return made[-1].create()
+
+    yield make
+    for token in made:
+        token.close()
+
+
+def test_probe(other_token, work_dir):
+    """What a TPM can do, by trial; and nothing is left in it."""
+    argv = signer_argv(other_token(TpmToken), work_dir)
+    for _ in range(2):  # what the first one leaves would be seen by the second
+        table = json.loads(run([*argv, "--probe", "--json"]).stdout)
+    assert table["key p256"].startswith("yes: ecdsa-sha256") and table["key rsa4096"].startswith("no: ")
+    assert "pss" not in table["key rsa2048"]
+    assert table["always-authenticate"] == "enforced"
+    assert table["session objects"] == "no"
+    assert table["data objects"].startswith("yes")
+    assert table["left on the token"] == "nothing"
+    assert any(name.endswith("1 session") and value.endswith("signatures/s") for name, value in table.items())
+
+
+def test_soak(other_token, work_dir):
+    """A network HSM that goes away and comes back while it is soaked."""
+    token = other_token(P11KitToken)
+    soak = Process("soak", [*signer_argv(token, work_dir), "--probe", "--soak", "600"],
+                   os.path.join(work_dir, "soak.log")).start()
+    try:
+        wait_until(lambda: "p256, 2 sessions" in soak.log(), what="the table", alive=soak)
+        token.server.stop()
+        wait_until(lambda: " away: " in soak.log(), what="the outage", alive=soak)
+        token.start_server()
+        wait_until(lambda: " back: after " in soak.log(), what="the return", alive=soak)
+        soak.send_signal(signal.SIGINT)
+        assert soak.wait() == 0, soak.log_tail()
+    finally:
+        soak.kill()
+    assert "soak, outages          1, the longest " in soak.log()
+    assert "left on the token      nothing" in soak.log()
