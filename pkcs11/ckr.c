@@ -1,6 +1,7 @@
 #include "pkcs11/ckr.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Codes of PKCS#11 3.x that p11-kit's header does not know yet. */
 #ifndef CKR_TOKEN_RESOURCE_EXCEEDED
@@ -155,17 +156,54 @@ ckr_class(CK_RV rv)
 }
 
 bool
+ckr_may_count(CK_RV rv)
+{
+	switch (rv) {
+	case CKR_CRYPTOKI_NOT_INITIALIZED:
+	case CKR_DEVICE_REMOVED:
+	case CKR_LIBRARY_LOAD_FAILED:
+	case CKR_SESSION_COUNT:
+	case CKR_SLOT_ID_INVALID:
+	case CKR_TOKEN_NOT_PRESENT:
+	case CKR_TOKEN_NOT_RECOGNIZED:
+		return false; /* nobody was there who could have looked at it */
+	default:
+		break;
+	}
+	switch (ckr_class(rv)) {
+	case CKR_CLASS_RETRY:
+	case CKR_CLASS_REINITIALISE:
+	case CKR_CLASS_PIN:
+		return true;
+	default:
+		return false;
+	}
+}
+
+enum ckr_class
+ckr_class_of(const struct error *e)
+{
+	if (e->source != ERROR_PKCS11)
+		return CKR_CLASS_OK;
+	for (size_t i = 0; i < COUNT_OF(codes); i++) {
+		if (strcmp(codes[i].name, e->foreign) == 0)
+			return codes[i].class;
+	}
+	return CKR_CLASS_REINITIALISE;
+}
+
+bool
 ckr_is_fatal(CK_RV rv)
 {
 	switch (ckr_class(rv)) {
 	case CKR_CLASS_SESSION:
 	case CKR_CLASS_LOGIN:
 	case CKR_CLASS_REINITIALISE:
+	case CKR_CLASS_PIN:
 		return true;
 	case CKR_CLASS_OK:
 	case CKR_CLASS_REQUEST:
 	case CKR_CLASS_RETRY:
-	case CKR_CLASS_PIN:
 		return false;
 	}
 	return true;

@@ -30,6 +30,12 @@ const char *ckr_name(CK_RV rv, char buf[CKR_NAME_MAX]);
  * token's state after them. */
 enum ckr_class ckr_class(CK_RV rv);
 
+/* True when a token that answers a login so may have counted it as a wrong PIN. */
+bool ckr_may_count(CK_RV rv);
+
+/* Of the code that an error carries; CKR_CLASS_OK when it carries none. */
+enum ckr_class ckr_class_of(const struct error *e);
+
 /* True when the sessions that we hold are no longer good for signing. */
 bool ckr_is_fatal(CK_RV rv);
 
@@ -38,8 +44,8 @@ bool ckr_is_fatal(CK_RV rv);
 bool ckr_is_start_race(CK_RV rv);
 
 /* Fills e in with the code's name as foreign and in the sentence: ERROR_UNAVAILABLE
- * for what may come back, ERROR_DENIED for the PIN, ERROR_INTERNAL else.
- * Returns false. */
+ * for what may come back, ERROR_DENIED for the PIN, ERROR_INTERNAL else. For what
+ * opens the token; other requests fail by session_error. Returns false. */
 bool ckr_error(struct error *e, CK_RV rv, const char *fmt, ...) PRINTF(3, 4);
 
 #endif

@@ -82,7 +82,7 @@ static size_t
 format_mark(const struct stat *st, char out[MARK_MAX])
 {
 	int n = snprintf(out, MARK_MAX,
-	    "chancery-pin-wrong: 1\ndevice: %llu\ninode: %llu\nchanged: %lld.%09ld\n",
+	    "chancery-pin-mark: 1\ndevice: %llu\ninode: %llu\nchanged: %lld.%09ld\n",
 	    (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
 	    (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 
@@ -90,14 +90,15 @@ format_mark(const struct stat *st, char out[MARK_MAX])
 }
 
 static bool
-is_marked(const struct stat *st, const char *state_dir, bool *marked, struct error *e)
+is_marked(
+    const struct stat *st, const char *state_dir, const char *mark, bool *marked, struct error *e)
 {
 	char have[MARK_MAX], want[MARK_MAX];
 	struct error why = ERROR_INIT;
 	size_t len;
 
 	*marked = false;
-	if (!store_read(state_dir, PIN_MARK_FILE, have, sizeof have, &len, &why)) {
+	if (!store_read(state_dir, mark, have, sizeof have, &len, &why)) {
 		if (why.code == ERROR_NOT_FOUND)
 			return true;
 		*e = why;
@@ -171,7 +172,7 @@ pin_read(const struct config_token *token, const char *state_dir, struct pin *pi
 		(void)error_set_errno(e, ERROR_SYSTEM, "cannot look at %s", pin->source);
 		goto out;
 	}
-	if (!is_marked(&pin->status, state_dir, marked, e))
+	if (!is_marked(&pin->status, state_dir, PIN_MARK_FILE, marked, e))
 		goto out;
 	ok = *marked || (make_room(pin, e) && read_text(pin, fd, e));
 out:
@@ -197,8 +198,29 @@ pin_mark_wrong(const struct pin *pin, const char *state_dir, struct error *e)
 {
 	char text[MARK_MAX];
 
-	return store_write(
-	    state_dir, PIN_MARK_FILE, text, format_mark(&pin->status, text), true, e);
+	return store_remove(state_dir, PIN_GOOD_FILE, e) &&
+	       store_write(
+		   state_dir, PIN_MARK_FILE, text, format_mark(&pin->status, text), true, e);
+}
+
+bool
+pin_is_proven(const struct pin *pin, const char *state_dir)
+{
+	struct error why = ERROR_INIT;
+	bool marked;
+
+	return is_marked(&pin->status, state_dir, PIN_GOOD_FILE, &marked, &why) && marked;
+}
+
+bool
+pin_mark_good(const struct pin *pin, const char *state_dir, struct error *e)
+{
+	char text[MARK_MAX];
+
+	if (!pin_mark_clear(state_dir, e))
+		return false;
+	return pin_is_proven(pin, state_dir) || store_write(state_dir, PIN_GOOD_FILE, text,
+						    format_mark(&pin->status, text), false, e);
 }
 
 bool

@@ -9,7 +9,8 @@
  * knows, a mark is left in the signer's state directory: which file it was
  * (device, inode, time of its last change) and nothing of what stood in it.
  * The mark stops counting when the file was changed; a person may also remove
- * it.
+ * it. Another mark of the same kind says which file the token took last: its PIN is
+ * right, and costs no try however often the token is too ill to say so.
  */
 
 #include <stdbool.h>
@@ -22,6 +23,7 @@
 
 #define PIN_MAX 255 /* bytes */
 #define PIN_MARK_FILE "pin-wrong"
+#define PIN_GOOD_FILE "pin-good"
 
 struct pin {
 	char *text; /* locked page of its own; no NUL at its end */
@@ -42,6 +44,12 @@ void pin_clear(struct pin *pin);
 
 /* Writes the mark for the file that pin was read from, durably. */
 bool pin_mark_wrong(const struct pin *pin, const char *state_dir, struct error *e) MUST_CHECK;
+
+/* True when the token took the PIN of this very file before. */
+bool pin_is_proven(const struct pin *pin, const char *state_dir);
+
+/* Notes that it did; the other mark goes. */
+bool pin_mark_good(const struct pin *pin, const char *state_dir, struct error *e) MUST_CHECK;
 
 /* Removes the mark; that there is none is no error. */
 bool pin_mark_clear(const char *state_dir, struct error *e) MUST_CHECK;

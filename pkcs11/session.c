@@ -20,6 +20,31 @@ session_open(
 	return true;
 }
 
+bool
+session_renew(struct session *s, struct error *e)
+{
+	struct session old = *s;
+	bool ok;
+
+	/* Opened first: the end of a process's last session is a logout. */
+	ok = session_open(old.f, old.slot, false, s, e);
+	session_close(&old);
+	return ok;
+}
+
+bool
+session_check_login(struct session *s, struct error *e)
+{
+	CK_SESSION_INFO info;
+	CK_RV rv = s->f->C_GetSessionInfo(s->handle, &info);
+
+	if (rv != CKR_OK)
+		return session_error(s, rv, e, "cannot ask for the state of a session");
+	if (info.state != CKS_RO_PUBLIC_SESSION && info.state != CKS_RW_PUBLIC_SESSION)
+		return true;
+	return session_error(s, CKR_USER_NOT_LOGGED_IN, e, "the token has lost our login");
+}
+
 void
 session_close(struct session *s)
 {
@@ -31,6 +56,7 @@ session_close(struct session *s)
 bool
 session_error(struct session *s, CK_RV rv, struct error *e, const char *fmt, ...)
 {
+	struct error why = ERROR_INIT;
 	char text[ERROR_TEXT_MAX];
 	va_list ap;
 
@@ -39,5 +65,7 @@ session_error(struct session *s, CK_RV rv, struct error *e, const char *fmt, ...
 	va_end(ap);
 	if (ckr_is_fatal(rv))
 		s->fatal = true;
-	return ckr_error(e, rv, "%s", text);
+	(void)ckr_error(&why, rv, "%s", text);
+	return error_set_foreign(e, why.code == ERROR_DENIED ? ERROR_UNAVAILABLE : why.code,
+	    why.source, why.foreign, "%s", why.text);
 }

@@ -22,10 +22,18 @@ struct session {
 bool session_open(const CK_FUNCTION_LIST *f, CK_SLOT_ID slot, bool rw, struct session *s,
     struct error *e) MUST_CHECK;
 
+/* Another one in its place, which knows nothing of what the old one was doing. */
+bool session_renew(struct session *s, struct error *e) MUST_CHECK;
+
+/* CKR_USER_NOT_LOGGED_IN, as by session_error, when nobody is logged in: private
+ * objects are then not found, which looks as if they were not there. */
+bool session_check_login(struct session *s, struct error *e) MUST_CHECK;
+
 /* Closing the last session of the process logs out. s may be all zero. */
 void session_close(struct session *s);
 
-/* Records a failed call: as ckr_error, and sets s->fatal where it is. Returns
+/* Records a failed call: as ckr_error, and sets s->fatal where it is. What is wrong
+ * with the PIN is no fault of a request, which waits: ERROR_UNAVAILABLE. Returns
  * false. */
 bool session_error(struct session *s, CK_RV rv, struct error *e, const char *fmt, ...) PRINTF(4, 5);
 

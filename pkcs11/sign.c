@@ -125,9 +125,11 @@ sign_digest(struct session *s, const struct key *key, enum sig_alg alg, struct b
 		ok = sign_ecdsa(s, key, digest, signature, len, e);
 	if (!ok)
 		return false;
-	if (!verify_made(key, alg, digest, (struct bytes){signature, *len}, &why))
-		return error_set(e, ERROR_INTERNAL,
-		    "the token made a signature that does not verify with its own public key: %s",
-		    why.text);
-	return true;
+	if (verify_made(key, alg, digest, (struct bytes){signature, *len}, &why))
+		return true;
+	/* That is no fault of the request. Who does not sign rightly is opened anew. */
+	s->fatal = true;
+	return error_set(e, ERROR_UNAVAILABLE,
+	    "the token made a signature that does not verify with its own public key: %s",
+	    why.text);
 }

@@ -18,12 +18,14 @@
 #include "pkcs11/store.h"
 
 /* What comes back by itself is looked for this often. */
-#define RETRY_TOKEN_S 2
-#define RETRY_MODULE_S 10
+#define RETRY_TOKEN_MS 300
+#define RETRY_MODULE_MS 10000
 /* How long the issuer's first requests wait for the token to be opened. */
 #define PATIENCE_S 5
 /* The anchor on the token follows the journal this often. */
 #define ANCHOR_S 60
+/* While nothing is to be signed, the token is asked this often whether it is there. */
+#define CHECK_S 5
 /* At the end: rounds to get the last answers out. */
 #define FLUSH_ROUND_MS 10
 #define FLUSH_ROUNDS 50
@@ -149,9 +151,11 @@ opening_main(void *arg)
 	o->ok = token_open(s->token_config, s->state_dir, &o->token, &o->state, &o->why);
 	if (o->ok && !signer_open_journal(s, o->token, &o->journal, &o->why)) {
 		o->ok = false;
-		o->state = SIGNPROTO_CLOSED;
+		o->state = o->why.source == ERROR_PKCS11 ? SIGNPROTO_TOKEN_AWAY : SIGNPROTO_CLOSED;
 	}
 	place.journal = o->journal;
+	place.stays_logged_in = o->ok && s->token_config->access == CONFIG_ACCESS_AUTO &&
+				(token_info(o->token)->flags & CKF_LOGIN_REQUIRED) != 0;
 	if (o->ok &&
 	    !pool_new(o->token, &place, s->token_config->threads, s->wake_fd, &o->pool, &o->why)) {
 		o->ok = false;
@@ -207,10 +211,9 @@ end_patience(struct signer *s)
 static void
 schedule_retry(struct signer *s)
 {
-	struct timeval after = {
-	    .tv_sec = s->state == SIGNPROTO_MODULE_BROKEN || s->state == SIGNPROTO_CLOSED
-			  ? RETRY_MODULE_S
-			  : RETRY_TOKEN_S};
+	bool slowly = s->state == SIGNPROTO_MODULE_BROKEN || s->state == SIGNPROTO_CLOSED;
+	unsigned int ms = slowly ? RETRY_MODULE_MS : RETRY_TOKEN_MS;
+	struct timeval after = {.tv_sec = ms / 1000, .tv_usec = (long)(ms % 1000) * 1000};
 
 	(void)event_add(s->retry, &after);
 }
@@ -371,6 +374,23 @@ on_anchor(evutil_socket_t fd, short what, void *arg)
 	signer_anchor_soon(arg);
 }
 
+/* Requests find out themselves. */
+static void
+on_check(evutil_socket_t fd, short what, void *arg)
+{
+	struct signer *s = arg;
+	struct job *job;
+
+	if (s->pool == NULL || s->state != SIGNPROTO_READY || s->lost || s->ending || s->checking ||
+	    s->pending_count > 0)
+		return;
+	job = job_new(JOB_CHECK, (struct bytes){0}, (struct bytes){0});
+	if (job == NULL)
+		return;
+	s->checking = true;
+	signer_submit(s, job);
+}
+
 static void
 on_drain(void *arg)
 {
@@ -416,6 +436,7 @@ static bool
 set_up(struct signer *s, int control_fd, struct error *e)
 {
 	struct timeval patience = {.tv_sec = PATIENCE_S}, period = {.tv_sec = ANCHOR_S};
+	struct timeval check = {.tv_sec = CHECK_S};
 	struct event_base *base;
 
 	s->role = role_new("signer", control_fd, &role_handlers, s, e);
@@ -434,9 +455,11 @@ set_up(struct signer *s, int control_fd, struct error *e)
 	s->patience = evtimer_new(base, on_patience, s);
 	s->flush = evtimer_new(base, on_flush, s);
 	s->anchor = event_new(base, -1, EV_PERSIST, on_anchor, s);
+	s->check = event_new(base, -1, EV_PERSIST, on_check, s);
 	if (s->wake == NULL || s->retry == NULL || s->patience == NULL || s->flush == NULL ||
-	    s->anchor == NULL || event_add(s->wake, NULL) != 0 ||
-	    event_add(s->patience, &patience) != 0 || event_add(s->anchor, &period) != 0)
+	    s->anchor == NULL || s->check == NULL || event_add(s->check, &check) != 0 ||
+	    event_add(s->wake, NULL) != 0 || event_add(s->patience, &patience) != 0 ||
+	    event_add(s->anchor, &period) != 0)
 		return error_set(e, ERROR_SYSTEM, "cannot set the signer's events up");
 	return true;
 }
@@ -462,6 +485,7 @@ tear_down(struct signer *s)
 	free_event(s->patience);
 	free_event(s->flush);
 	free_event(s->anchor);
+	free_event(s->check);
 	if (s->wake_fd >= 0)
 		(void)close(s->wake_fd);
 	role_free(s->role);

@@ -48,7 +48,8 @@ struct signer {
 	bool lost;   /* and that because the token was */
 
 	int wake_fd;
-	struct event *wake, *retry, *patience, *flush, *anchor;
+	struct event *wake, *retry, *patience, *flush, *anchor, *check;
+	bool checking;		 /* a job that looks for the token is in flight */
 	bool anchoring;		 /* a job that writes the anchor is in flight */
 	uint64_t anchored_seq;	 /* of the journal, when that was last begun */
 	unsigned int flush_left; /* rounds */

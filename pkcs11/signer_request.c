@@ -62,6 +62,7 @@ send_success(struct signer *s, const struct job *job)
 		send_answer(s, SIGNPROTO_KEY_OK, job->request, &w);
 		return;
 	case JOB_ANCHOR:
+	case JOB_CHECK:
 		return;
 	case JOB_LIMITS_SET:
 	case JOB_INSTALL:
@@ -118,6 +119,22 @@ log_refusal(const struct signer *s, const struct job *job)
 	    job->id_len > 0 ? id : "key", job->error.text);
 }
 
+/* The loop's, which nobody waits for. */
+static bool
+is_own(const struct job *job)
+{
+	return job->kind == JOB_ANCHOR || job->kind == JOB_CHECK;
+}
+
+static void
+forget_own(struct signer *s, const struct job *job)
+{
+	if (job->kind == JOB_ANCHOR)
+		s->anchoring = false;
+	else
+		s->checking = false;
+}
+
 void
 signer_answer_done(struct signer *s)
 {
@@ -127,12 +144,12 @@ signer_answer_done(struct signer *s)
 		struct job *next = job->next;
 
 		pending_remove(s, job);
-		if (error_is_set(&job->error) && !error_is_retryable(&job->error))
+		if (error_is_set(&job->error) && !error_is_retryable(&job->error) && !is_own(job))
 			log_refusal(s, job);
 		if (job->kind == JOB_RESEED && !error_is_set(&job->error))
 			signer_look_at_journal(s);
-		if (job->kind == JOB_ANCHOR)
-			s->anchoring = false;
+		if (is_own(job))
+			forget_own(s, job);
 		else if (job->channel != s->channel_number)
 			; /* Who asked is gone. */
 		else if (error_is_set(&job->error))
@@ -545,7 +562,7 @@ signer_fail_all(struct signer *s, const struct error *why)
 		stream_drop(s, &s->streams);
 	}
 	for (struct job *job = s->pending; job != NULL; job = job->pending_next) {
-		if (job->channel == s->channel_number)
+		if (job->channel == s->channel_number && !is_own(job))
 			send_failure(s, job->request, why);
 	}
 }
@@ -562,8 +579,8 @@ signer_forget_requests(struct signer *s)
 	while (job != NULL) {
 		struct job *next = job->next;
 
-		if (job->kind == JOB_ANCHOR)
-			s->anchoring = false;
+		if (is_own(job))
+			forget_own(s, job);
 		pending_remove(s, job);
 		job_free(job);
 		job = next;

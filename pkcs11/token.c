@@ -46,6 +46,7 @@ struct opening {
 	bool was_low;	       /* CKF_USER_PIN_COUNT_LOW, as the token said before that */
 	struct pin sent;       /* the PIN's file as it was then; no text */
 	CK_RV said;	       /* the token's answer to it */
+	bool blamed;	       /* the mark of a wrong PIN was left for that */
 	unsigned int doubtful; /* how often that was CKR_GENERAL_ERROR, and the token fine */
 };
 
@@ -84,6 +85,8 @@ find_token(struct token *t, const struct opening *o, struct error *e)
 			if (module_select(
 				t->module, o->config->select_by, o->config->select, &t->info, &why))
 				return true;
+		} else if (why.code == ERROR_UNAVAILABLE) {
+			*o->state = SIGNPROTO_TOKEN_AWAY;
 		}
 		if (why.code != ERROR_UNAVAILABLE)
 			break;
@@ -151,17 +154,42 @@ read_flags(const struct token *t, struct opening *o, CK_FLAGS *flags, struct err
 }
 
 static bool
-pin_was_wrong(const struct token *t, const struct opening *o, struct error *e)
+pin_was_wrong(const struct token *t, struct opening *o, struct error *e)
 {
 	struct error why = ERROR_INIT;
 	char buf[CKR_NAME_MAX];
 	const char *name = ckr_name(o->said, buf);
 
+	o->blamed = true;
 	if (!pin_mark_wrong(&o->sent, o->state_dir, &why))
 		log_failure(LOG_LEVEL_ERROR, t->info.label, &why);
 	return error_set_foreign(e, ERROR_DENIED, ERROR_PKCS11, name,
 	    "token '%s' refused the PIN in %s (%s); it is not tried again until the file changes",
 	    t->info.label, o->sent.source, name);
+}
+
+/*
+ * The token does not say what it thinks of the PIN. One that it took before is right
+ * and may be sent again; any other may have been counted as wrong.
+ */
+static bool
+login_was_unclear(const struct token *t, struct opening *o, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	char buf[CKR_NAME_MAX];
+	const char *name = ckr_name(o->said, buf);
+
+	*o->state = SIGNPROTO_TOKEN_AWAY;
+	if (pin_is_proven(&o->sent, o->state_dir) || !ckr_may_count(o->said))
+		return ckr_error(e, o->said, "cannot log in to token '%s'", t->info.label);
+	*o->state = SIGNPROTO_PIN_WRONG;
+	o->blamed = true;
+	if (!pin_mark_wrong(&o->sent, o->state_dir, &why))
+		log_failure(LOG_LEVEL_ERROR, t->info.label, &why);
+	return error_set_foreign(e, ERROR_DENIED, ERROR_PKCS11, name,
+	    "token '%s' does not say whether the PIN in %s is right (%s), which it has never taken "
+	    "yet; it is not tried again until the file changes, or %s/%s is removed",
+	    t->info.label, o->sent.source, name, o->state_dir, PIN_MARK_FILE);
 }
 
 /*
@@ -189,10 +217,8 @@ check_tries_left(const struct token *t, struct opening *o, struct error *e)
 		    "token '%s' has one PIN try left, which is not used; log in by hand with the "
 		    "right PIN to reset its counter",
 		    t->info.label);
-	if (o->doubtful >= DOUBTFUL_MAX) {
-		*o->state = SIGNPROTO_TOKEN_AWAY;
-		return ckr_error(e, o->said, "cannot log in to token '%s'", t->info.label);
-	}
+	if (o->doubtful >= DOUBTFUL_MAX)
+		return login_was_unclear(t, o, e);
 	if (!o->pin_sent)
 		o->was_low = (flags & CKF_USER_PIN_COUNT_LOW) != 0;
 	return true;
@@ -226,8 +252,17 @@ login(struct token *t, const struct pin *pin, struct opening *o, struct error *e
 	}
 	if (ckr_class(o->said) == CKR_CLASS_PIN)
 		return pin_was_wrong(t, o, e);
+	if (!o->raced)
+		return login_was_unclear(t, o, e);
 	*o->state = SIGNPROTO_TOKEN_AWAY;
 	return ckr_error(e, o->said, "cannot log in to token '%s'", t->info.label);
+}
+
+/* Should the module crash or hang over it, that counts as a refusal, too. */
+static bool
+mark_unproven(const struct pin *pin, const struct opening *o, struct error *e)
+{
+	return pin_is_proven(pin, o->state_dir) || pin_mark_wrong(pin, o->state_dir, e);
 }
 
 /* Reads the PIN only now that there is somebody to tell it to. */
@@ -244,13 +279,15 @@ read_pin_and_login(struct token *t, struct opening *o, struct error *e)
 	if (marked) {
 		*o->state = SIGNPROTO_PIN_WRONG;
 		return error_set(e, ERROR_DENIED,
-		    "token '%s' refused the PIN in %s before; it is not tried again until the file "
-		    "changes, or %s/%s is removed",
+		    "token '%s' refused the PIN in %s, or did not come back from it, before; it is "
+		    "not "
+		    "tried again until the file changes, or %s/%s is removed",
 		    t->info.label, pin.source, o->state_dir, PIN_MARK_FILE);
 	}
-	ok = check_pin_length(t, &pin, e) && login(t, &pin, o, e);
+	ok = check_pin_length(t, &pin, e) && mark_unproven(&pin, o, e) && login(t, &pin, o, e);
 	pin_clear(&pin);
-	if (ok && !pin_mark_clear(o->state_dir, &why))
+	if (ok ? !pin_mark_good(&pin, o->state_dir, &why)
+	       : !o->blamed && !pin_mark_clear(o->state_dir, &why))
 		log_failure(LOG_LEVEL_WARNING, t->info.label, &why);
 	return ok;
 }

@@ -25,7 +25,8 @@ struct token;
  * call is made again, and when that does not help, the module is finalised and
  * opened anew. No login is attempted when the token says that the PIN is locked
  * or that one try is left, nor when state_dir holds the mark of a wrong PIN for
- * the same file (pin.h).
+ * the same file (pin.h), which is also left by an answer that does not say, or a
+ * process that ended meanwhile, as long as the token has never taken that PIN.
  */
 bool token_open(const struct config_token *config, const char *state_dir, struct token **token,
     enum signproto_state *state, struct error *e) MUST_CHECK;

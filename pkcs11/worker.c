@@ -9,6 +9,7 @@
 
 #include "daemon/core/log.h"
 #include "daemon/x509/cert.h"
+#include "pkcs11/ckr.h"
 #include "pkcs11/journal_anchor.h"
 #include "pkcs11/limits_cache.h"
 #include "pkcs11/orders.h"
@@ -19,6 +20,9 @@
 /* While more jobs wait, the loop is woken this often and no more; and the disk is
  * asked to take signatures this often. */
 #define WAKE_NS 1000000
+/* What may pass by itself (CKR_CLASS_RETRY) is tried so often, with growing pauses. */
+#define TRIES_MAX 3
+#define PAUSE_MS 20
 #define RELEASE_NS 2000000
 
 struct known_key {
@@ -108,6 +112,12 @@ job_clock_ms(void)
 
 /* ---- keys that a thread knows */
 
+static bool
+check_login(struct worker *w, struct error *e)
+{
+	return !w->pool->place.stays_logged_in || session_check_login(&w->session, e);
+}
+
 static void
 forget_key(struct worker *w, struct known_key *k)
 {
@@ -130,6 +140,19 @@ forget_keys(struct worker *w)
 	w->own_keys = NULL;
 }
 
+/* A key that is not found is missing only for those who are logged in. */
+static bool
+find_on_token(struct worker *w, struct bytes id, struct key *key, struct error *e)
+{
+	struct error why = ERROR_INIT;
+
+	if (key_find(&w->session, id, key, &why))
+		return true;
+	if (error_is_retryable(&why) || ckr_class_of(&why) != CKR_CLASS_OK || check_login(w, e))
+		(void)error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
+	return false;
+}
+
 static struct known_key *
 load_key(struct worker *w, struct bytes id, struct error *e)
 {
@@ -142,7 +165,7 @@ load_key(struct worker *w, struct bytes id, struct error *e)
 		return NULL;
 	}
 	k->limits = limits_cache_get(w->pool->limits, &w->session, id, job_clock_ms(), e);
-	if (k->limits == NULL || !key_find(&w->session, id, &k->key, e) ||
+	if (k->limits == NULL || !find_on_token(w, id, &k->key, e) ||
 	    !spki_sha256(&k->key.spki, digest, e))
 		goto fail;
 	if (memcmp(digest, k->limits->spki_sha256, sizeof digest) != 0) {
@@ -402,6 +425,20 @@ run_reseed(struct worker *w, struct job *job)
 	return true;
 }
 
+/* Between requests, so that an outage is known before the next one meets it. */
+static bool
+check_token(struct worker *w, struct error *e)
+{
+	CK_SESSION_INFO info;
+	CK_RV rv;
+
+	if (w->pool->place.stays_logged_in)
+		return session_check_login(&w->session, e);
+	rv = w->session.f->C_GetSessionInfo(w->session.handle, &info);
+	return rv == CKR_OK ||
+	       session_error(&w->session, rv, e, "cannot ask for the state of a session");
+}
+
 static bool
 run_order(struct worker *w, struct job *job)
 {
@@ -452,6 +489,9 @@ run(struct worker *w, struct job *job)
 	case JOB_SIGN_DIGEST:
 		ok = run_sign(w, job);
 		break;
+	case JOB_CHECK:
+		ok = check_token(w, &job->error);
+		break;
 	case JOB_ANCHOR:
 		journal_anchor_write(w->pool->place.journal, w->session.f, w->session.slot);
 		ok = true;
@@ -459,6 +499,66 @@ run(struct worker *w, struct job *job)
 	}
 	if (!ok)
 		(void)error_set(&job->error, ERROR_INTERNAL, "the request failed");
+}
+
+/* ---- once more */
+
+static void
+take_back(struct worker *w, struct job *job)
+{
+	if (job->reserved)
+		journal_give_up(w->pool->place.journal, &job->ticket);
+	job->reserved = false;
+	job->output_len = 0;
+	error_clear(&job->error);
+}
+
+/* What a request has cost already. */
+struct patience {
+	unsigned int tries; /* on the same session */
+	bool renewed;	    /* the session */
+};
+
+/* Whether it may be tried again; what that takes has then been done. */
+static bool
+can_repeat(struct worker *w, const struct job *job, struct patience *p)
+{
+	unsigned int tries = ++p->tries;
+	struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L * tries};
+	struct error why = ERROR_INIT;
+
+	switch (ckr_class_of(&job->error)) {
+	case CKR_CLASS_RETRY:
+		if (tries >= TRIES_MAX)
+			return false;
+		(void)nanosleep(&pause, NULL);
+		return true;
+	case CKR_CLASS_SESSION:
+		if (p->renewed)
+			return false;
+		p->renewed = true;
+		forget_keys(w);
+		log_warning(token_info(w->pool->token)->label, "%s; once more on a new session",
+		    job->error.text);
+		if (session_renew(&w->session, &why) && check_login(w, &why))
+			return true;
+		w->session.fatal = true;
+		return false;
+	default:
+		return false;
+	}
+}
+
+static void
+run_patiently(struct worker *w, struct job *job)
+{
+	struct patience p = {0};
+
+	run(w, job);
+	while (error_is_set(&job->error) && can_repeat(w, job, &p)) {
+		take_back(w, job);
+		run(w, job);
+	}
 }
 
 /* ---- threads */
@@ -544,6 +644,7 @@ static void
 finish_job(struct worker *w, struct job *job)
 {
 	bool made = job->reserved && !error_is_set(&job->error), due;
+	struct error why = ERROR_INIT;
 	struct pool *p = w->pool;
 	int64_t now;
 
@@ -558,8 +659,11 @@ finish_job(struct worker *w, struct job *job)
 		*p->done_end = job;
 		p->done_end = &job->next;
 	}
-	if (w->session.fatal)
-		fail_pool(p, POOL_TOKEN_LOST, &job->error);
+	if (w->session.fatal) {
+		(void)error_set(&why, ERROR_UNAVAILABLE, "%s",
+		    error_is_set(&job->error) ? job->error.text : "its sessions have ended");
+		fail_pool(p, POOL_TOKEN_LOST, &why);
+	}
 	if (has_to_release(p, now))
 		(void)pthread_cond_signal(&p->release);
 	due = has_to_wake(p, now);
@@ -641,7 +745,7 @@ worker_main(void *arg)
 	struct job *job;
 
 	while ((job = next_job(w->pool)) != NULL) {
-		run(w, job);
+		run_patiently(w, job);
 		finish_job(w, job);
 	}
 	return NULL;

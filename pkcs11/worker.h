@@ -9,6 +9,10 @@
  * What a signature uses up is reserved in the journal before the token is asked.
  * Signed jobs then go to one more thread, which writes them to the journal, many
  * at a time, and hands them out once they are on the disk.
+ *
+ * What the token refuses is tried again by the class of its answer (ckr.h): on the same
+ * session, a little later; or on a new one. What takes more than that, a login or a
+ * fresh module, is the pool's failure, and the process's end.
  */
 
 #include "daemon/core/signproto.h"
@@ -26,6 +30,7 @@ enum job_kind {
 	JOB_SIGN,	 /* still to be checked */
 	JOB_SIGN_DIGEST, /* use: of a structure that the guard let through */
 	JOB_ANCHOR,	 /* the loop's own: brings the journal's anchor up to date */
+	JOB_CHECK,	 /* the loop's own: is the token still there, and are we logged in? */
 };
 
 /* Owned by the loop; lent to the pool from pool_submit until it comes back from
@@ -67,8 +72,9 @@ int64_t job_clock_ms(void);
 struct pool_place {
 	struct journal *journal;
 	const char *state_dir;
-	const char *token;  /* the configuration's name of it */
-	uint16_t signer_id; /* of this host */
+	const char *token;    /* the configuration's name of it */
+	uint16_t signer_id;   /* of this host */
+	bool stays_logged_in; /* the token, from its opening on: a login that is gone is a loss */
 };
 
 struct pool;

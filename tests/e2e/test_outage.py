@@ -8,7 +8,7 @@ from harness.signer import CERTIFICATE, SIGN, Refused
 from harness.softhsm import RecordedToken
 from harness.world import World
 
-MODULE_HUNG = 5  # daemon/core/role.h
+TOKEN_LOST, MODULE_HUNG = 3, 5  # daemon/core/role.h
 
 
 def new_world(new_dir, **options):
@@ -92,3 +92,75 @@ def test_status_while_a_call_hangs(new_dir):
         assert world.signer.status().state == "ready"
     finally:
         world.signer.process.kill()
+
+
+# ---------------------------------------------------------------- what is tried again
+
+
+@pytest.fixture(scope="module")
+def world(new_dir):
+    """One that goes on from test to test."""
+    made = new_world(new_dir)
+    yield made
+    made.token.fail()
+    made.signer.stop()
+
+
+def test_the_same_session_once_more(world):
+    world.token.forget()
+    world.token.fail("sign-init 0x31 2")  # CKR_DEVICE_MEMORY
+    world.issue()
+    assert world.token.calls("open-session") == []
+
+
+def test_a_new_session(world):
+    world.token.forget()
+    world.token.fail("sign 0xb3 1")  # CKR_SESSION_HANDLE_INVALID
+    world.issue()
+    assert world.token.calls("open-session") == [["0x0"]] and world.token.calls("login") == []
+
+
+@pytest.mark.parametrize("fault, words", [
+    ("sign-init drop once", "CKR_"),
+    ("sign-init logout once", "CKR_"),
+    ("sign 0x101 once", "CKR_USER_NOT_LOGGED_IN"),
+    ("sign 0x30 once", "CKR_DEVICE_ERROR"),
+    ("sign wrong once", "does not verify with its own public key"),
+    ("sign-init 0xa3 once", "CKR_PIN_EXPIRED"),
+])  # fmt: skip
+def test_a_new_process(world, fault, words):
+    """The request fails only for now; the next process finds the token well."""
+    world.token.forget()
+    world.token.fail(fault)
+    with pytest.raises(Refused, match=words) as refused:
+        world.issue()
+    assert refused.value.code == "unavailable"
+    assert world.signer.process.wait() == TOKEN_LOST
+    world.signer.start()
+    world.issue()
+    assert world.token.calls("login") == [["0x0"]]
+
+
+def test_a_lost_login_hides_the_keys(world):
+    """A key that is not found is not missing for good."""
+    world.signer.stop()
+    world.signer.start()
+    world.token.fail("find-objects-init logout once")
+    with pytest.raises(Refused, match="CKR_USER_NOT_LOGGED_IN") as refused:
+        world.issue()
+    assert refused.value.code == "unavailable"
+    assert world.signer.process.wait() == TOKEN_LOST
+    world.signer.start()
+    world.issue()
+
+
+def test_an_outage_is_seen_without_requests(world):
+    world.token.fail("get-session-info 0x30")
+    assert world.signer.process.wait() == TOKEN_LOST
+    world.token.fail("get-slot-list 0x30")
+    world.signer.start()
+    wait_until(lambda: world.signer.status().state == "token-away", what="the token is away")
+    assert "CKR_DEVICE_ERROR" in world.signer.status().text
+    world.token.fail()
+    wait_until(lambda: world.signer.status().state == "ready", what="the token is back")
+    world.issue()

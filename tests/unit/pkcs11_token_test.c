@@ -365,6 +365,30 @@ a_doubtful_try_is_made_twice_at_most(void **state)
 	opened(&c, &(struct token_info){0});
 }
 
+/* An answer that may hide a count is waited out only with a PIN that is known to be right. */
+static void
+an_unclear_answer_to_a_new_pin_ends_it(void **state)
+{
+	struct config_token c;
+
+	softhsm_write(hsm.pin_file, SOFTHSM_PIN "\n", 0600);
+	c = failing("login 0x30\n");
+	refused(&c, SIGNPROTO_PIN_WRONG, "does not say whether the PIN");
+	assert_int_equal(recorded("login"), 1);
+	assert_true(is_marked_wrong());
+	refused(&c, SIGNPROTO_PIN_WRONG, "before; it is not tried again");
+	assert_int_equal(recorded("login"), 1);
+	softhsm_write(hsm.pin_file, SOFTHSM_PIN "\n", 0600);
+	c = failing("login 0x3 1\n"); /* nobody looked at it */
+	refused(&c, SIGNPROTO_TOKEN_AWAY, "cannot log in");
+	assert_false(is_marked_wrong());
+	opened(&c, &(struct token_info){0});
+	c = failing("login 0x30\n");
+	refused(&c, SIGNPROTO_TOKEN_AWAY, "cannot log in");
+	refused(&c, SIGNPROTO_TOKEN_AWAY, "cannot log in");
+	assert_false(is_marked_wrong());
+}
+
 /* What the token counted as a wrong PIN is not sent again, in no view. */
 static void
 a_counted_try_is_remembered(void **state)
@@ -457,12 +481,21 @@ every_code_has_a_name_and_a_class(void **state)
 	assert_true(ckr_is_fatal(CKR_TOKEN_NOT_PRESENT));
 	assert_true(ckr_is_fatal(CKR_USER_NOT_LOGGED_IN));
 	assert_true(ckr_is_fatal(0x80000123));
-	assert_false(ckr_is_fatal(CKR_PIN_INCORRECT));
+	assert_true(ckr_is_fatal(CKR_PIN_EXPIRED)); /* of a signature: a new login finds out */
 	assert_false(ckr_is_fatal(CKR_MECHANISM_INVALID));
 	assert_false(ckr_error(&e, CKR_DEVICE_ERROR, "cannot sign with '%s'", "x"));
 	assert_int_equal(e.code, ERROR_UNAVAILABLE);
 	assert_string_equal(e.foreign, "CKR_DEVICE_ERROR");
 	assert_string_equal(e.text, "cannot sign with 'x': the token says CKR_DEVICE_ERROR");
+	assert_int_equal(ckr_class_of(&e), CKR_CLASS_REINITIALISE);
+	error_clear(&e);
+	assert_false(ckr_error(&e, CKR_HOST_MEMORY, "x"));
+	assert_int_equal(ckr_class_of(&e), CKR_CLASS_RETRY);
+	error_clear(&e);
+	assert_false(error_set(&e, ERROR_INPUT, "CKR_HOST_MEMORY"));
+	assert_int_equal(ckr_class_of(&e), CKR_CLASS_OK);
+	assert_true(ckr_may_count(CKR_GENERAL_ERROR) && ckr_may_count(0x80000123));
+	assert_false(ckr_may_count(CKR_TOKEN_NOT_PRESENT) || ckr_may_count(CKR_SESSION_CLOSED));
 }
 
 int
@@ -479,6 +512,7 @@ main(void)
 	    cmocka_unit_test(opens_anew_what_it_met_half_written),
 	    cmocka_unit_test(a_race_without_end_is_given_up),
 	    cmocka_unit_test(a_doubtful_try_is_made_twice_at_most),
+	    cmocka_unit_test(an_unclear_answer_to_a_new_pin_ends_it),
 	    cmocka_unit_test(a_counted_try_is_remembered),
 	    cmocka_unit_test(the_last_try_is_not_used),
 	    cmocka_unit_test(a_token_without_a_pin_is_a_state),
