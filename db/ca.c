@@ -279,8 +279,10 @@ static json_t *
 target_json(const struct ca_target *t)
 {
 	/* An option that is NULL is left out. */
-	json_t *options = json_pack("{s:s*, s:s*, s:s*, s:s*}", "credential", t->credential,
-	    "bind_dn", t->bind_dn, "tls", t->tls, "auth", t->auth);
+	json_t *options = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}",
+	    "credential", t->credential, "bind_dn", t->bind_dn, "tls", t->tls, "auth", t->auth,
+	    "region", t->region, "certificate", t->certificate, "user", t->user, "host_key",
+	    t->host_key, "schema", t->schema);
 
 	if (options != NULL && t->webdav &&
 	    json_object_set_new(options, "webdav", json_true()) != 0) {

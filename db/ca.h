@@ -78,6 +78,7 @@ struct db_pending *ca_note_key(struct db *db, int64_t decision_id, int epoch, co
 struct ca_target {
 	const char *name, *kind, *artifact, *write, *read;
 	const char *credential, *bind_dn, *tls, *auth; /* options: names, no secrets; or NULL */
+	const char *region, *certificate, *user, *host_key, *schema;
 	bool webdav;
 };
 

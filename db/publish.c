@@ -9,7 +9,8 @@
 static const struct db_statement claim_statement = {
     .name = "publish_claim",
     .sql = "SELECT publication_id, epoch, attempts, lease_ms, target_id, target, kind, artifact,"
-	   " write_url, read_url, credential, bind_dn, tls, auth, webdav, artifact_id, size,"
+	   " write_url, read_url, credential, bind_dn, tls, auth, webdav, region, certificate,"
+	   " account, host_key, schema, artifact_id, size,"
 	   " sha256, issuer, companions"
 	   " FROM chancery_store.claim_publications("
 	   "$1::int, $2::int, $3::int, $4::int, $5::bigint[])",
@@ -61,11 +62,16 @@ read_claim(struct db_result *r, size_t row, struct db_publish_claim *c)
 	c->tls = db_get_text(r, row, 12);
 	c->auth = db_get_text(r, row, 13);
 	c->webdav = db_get_bool(r, row, 14);
-	c->artifact_id = db_get_int64(r, row, 15);
-	c->size = db_get_int64(r, row, 16);
-	c->sha256 = db_get_bytes(r, row, 17);
-	c->issuer = db_get_bytes(r, row, 18);
-	c->companions = db_get_array(r, row, 19);
+	c->region = db_get_text(r, row, 15);
+	c->certificate = db_get_text(r, row, 16);
+	c->user = db_get_text(r, row, 17);
+	c->host_key = db_get_text(r, row, 18);
+	c->schema = db_get_text(r, row, 19);
+	c->artifact_id = db_get_int64(r, row, 20);
+	c->size = db_get_int64(r, row, 21);
+	c->sha256 = db_get_bytes(r, row, 22);
+	c->issuer = db_get_bytes(r, row, 23);
+	c->companions = db_get_array(r, row, 24);
 }
 
 static void

@@ -30,6 +30,8 @@ struct db_publish_claim {
 	const char *credential, *bind_dn; /* "" : none */
 	const char *tls, *auth;
 	bool webdav;
+	const char *region, *certificate, *user, *host_key; /* "" : none */
+	const char *schema;
 	int64_t artifact_id;
 	int64_t size;
 	struct bytes sha256;

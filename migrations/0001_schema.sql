@@ -600,9 +600,9 @@ CREATE TABLE target (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     ca_id       bigint NOT NULL REFERENCES ca,
     name        text NOT NULL,
-    kind        text NOT NULL CHECK (kind IN ('file', 'http', 'ldap')),
+    kind        text NOT NULL CHECK (kind IN ('file', 'http', 'ldap', 'sftp', 'command')),
     artifact    text NOT NULL CHECK (artifact IN ('ca-certificate', 'crl', 'delta-crl')),
-    write_url   text NOT NULL,   -- file path, URL to PUT, LDAP URL with DN
+    write_url   text NOT NULL,   -- file path, URL to PUT, LDAP URL with DN, sftp URL, program
     read_url    text NOT NULL,   -- where clients look
     options     jsonb NOT NULL DEFAULT '{}', -- credential names, never credentials
     UNIQUE (ca_id, name)

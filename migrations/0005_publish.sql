@@ -68,7 +68,8 @@ $$;
 CREATE FUNCTION claim_publications(p_holder int, p_limit int, p_retries int, p_lease_s int, p_busy bigint[])
 RETURNS TABLE (publication_id bigint, epoch int, attempts int, lease_ms bigint, target_id bigint,
     target text, kind text, artifact text, write_url text, read_url text, credential text,
-    bind_dn text, tls text, auth text, webdav boolean, artifact_id bigint, size bigint,
+    bind_dn text, tls text, auth text, webdav boolean, region text, certificate text, account text,
+    host_key text, schema text, artifact_id bigint, size bigint,
     sha256 bytea, issuer bytea, companions bytea[])
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
@@ -107,8 +108,11 @@ BEGIN
             SELECT v_row.id, v_row.epoch, v_row.attempts, v_seconds * 1000::bigint, t.id,
                 c.name || '/' || t.name, t.kind, t.artifact, t.write_url, t.read_url,
                 coalesce(t.options->>'credential', ''), coalesce(t.options->>'bind_dn', ''),
-                coalesce(t.options->>'tls', 'none'), coalesce(t.options->>'auth', 'basic'),
-                coalesce((t.options->>'webdav')::boolean, false),
+                coalesce(t.options->>'tls', 'none'),
+                coalesce(t.options->>'auth', CASE t.kind WHEN 'sftp' THEN 'key' ELSE 'basic' END),
+                coalesce((t.options->>'webdav')::boolean, false), coalesce(t.options->>'region', ''),
+                coalesce(t.options->>'certificate', ''), coalesce(t.options->>'user', ''),
+                coalesce(t.options->>'host_key', ''), coalesce(t.options->>'schema', 'rfc4523'),
                 a.id, a.size, a.sha256,
                 coalesce((SELECT g.certificate FROM crl_scope s JOIN generation g
                         ON g.ca_id = s.ca_id AND g.token_key_id = s.token_key_id

@@ -19,7 +19,7 @@ BUILD="gcc libc6-dev make pkg-config libssl-dev libevent-dev libyaml-dev libjans
 DEMO="openssl curl ca-certificates util-linux postgresql postgresql-client softhsm2 slapd
     ldap-utils jq gnutls-bin strongswan-pki libstrongswan-standard-plugins
     libstrongswan-extra-plugins"
-CHECK="libcmocka-dev nginx-light p11-kit openjdk-17-jre-headless mandoc python3-pytest
+CHECK="libcmocka-dev nginx-light openssh-server p11-kit openjdk-17-jre-headless mandoc python3-pytest
     python3-pytest-xdist python3-psycopg2 python3-cryptography python3-ldap3
     python3-asn1crypto python3-hypothesis python3-yaml p11-kit-modules swtpm tpm2-abrmd
     dbus-daemon libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools
@@ -96,6 +96,7 @@ services=""
 present postgresql-common || services="$services postgresql"
 present slapd || services="$services slapd"
 present nginx || present nginx-light || services="$services nginx"
+present openssh-server || services="$services ssh"
 present opencryptoki || services="$services opencryptoki pkcsslotd"
 present tpm2-abrmd || services="$services tpm2-abrmd"
 

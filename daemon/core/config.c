@@ -36,6 +36,12 @@ check_credentials_dir(const char *path, struct error *err)
 	return config_check_directory(path, 022, false, err);
 }
 
+static bool
+check_commands_dir(const char *path, struct error *err)
+{
+	return config_check_directory(path, 022, false, err);
+}
+
 /* ---- listeners */
 
 static bool
@@ -235,6 +241,8 @@ read_issuer(struct reader *r, struct yaml_map *root)
 	issuer->batch = (unsigned)batch;
 	config_read_file(r, &map, "credentials_dir", YAML_OPTIONAL, &issuer->credentials_dir,
 	    check_credentials_dir, &r->cfg->issuer_user);
+	config_read_file(r, &map, "commands_dir", YAML_OPTIONAL, &issuer->commands_dir,
+	    check_commands_dir, &r->cfg->issuer_user);
 	config_read_file(r, &map, "ca_file", YAML_OPTIONAL, &issuer->ca_file, config_check_file,
 	    &r->cfg->issuer_user);
 	config_read_paths(r, &map, "publish_dirs", &issuer->publish_dirs);
@@ -398,6 +406,7 @@ config_free(struct config *cfg)
 	free(cfg->front.unix_path);
 	free(cfg->front.unix_group);
 	free(cfg->issuer.credentials_dir);
+	free(cfg->issuer.commands_dir);
 	free(cfg->issuer.ca_file);
 	config_free_paths(&cfg->issuer.publish_dirs);
 	free(cfg->database_owner);

@@ -113,6 +113,7 @@ struct config_issuer {
 	uint16_t signer_id; /* 1..65535, octets 2 and 3 of every serial number */
 	unsigned batch;	    /* requests claimed at once */
 	char *credentials_dir;
+	char *commands_dir; /* programs of targets of kind command */
 	char *ca_file;
 	struct config_paths publish_dirs; /* where targets of kind file may be */
 };

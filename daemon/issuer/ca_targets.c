@@ -24,7 +24,7 @@ ca_targets_new(const struct capolicy *policy, const struct location_names *names
 		}
 		targets->list[i] = (struct ca_target){t->name, t->kind, t->artifact,
 		    targets->write[i], targets->read[i], t->credential, t->bind_dn, t->tls, t->auth,
-		    t->webdav};
+		    t->region, t->certificate, t->user, t->host_key, t->schema, t->webdav};
 	}
 	targets->count = policy->target_count;
 	return targets;

@@ -8,6 +8,18 @@
 #include "daemon/core/sandbox.h"
 #include "db/needs.h"
 
+/* Programs of the operators' run as couriers' children, in the issuer's sandbox;
+ * most are scripts, which need an interpreter and other programs. */
+static void
+allow_commands(struct sandbox *s, const char *dir)
+{
+	sandbox_path(s, SANDBOX_EXECUTE, dir);
+	sandbox_path(s, SANDBOX_EXECUTE, "/usr");
+	sandbox_path(s, SANDBOX_EXECUTE, "/bin");
+	sandbox_path(s, SANDBOX_EXECUTE, "/lib");
+	sandbox_path(s, SANDBOX_EXECUTE, "/lib64");
+}
+
 bool
 confine_issuer(const struct config *cfg, struct error *err)
 {
@@ -27,6 +39,8 @@ confine_issuer(const struct config *cfg, struct error *err)
 	sandbox_directory_of(s, SANDBOX_READ, cfg->issuer.ca_file);
 	for (size_t i = 0; i < cfg->issuer.publish_dirs.count; i++)
 		sandbox_path(s, SANDBOX_WRITE, cfg->issuer.publish_dirs.items[i]);
+	if (cfg->issuer.commands_dir != NULL)
+		allow_commands(s, cfg->issuer.commands_dir);
 	sandbox_sockets(s, true, true);
 	if (!db_needs(cfg->database_issuer, false, s, err))
 		goto fail;

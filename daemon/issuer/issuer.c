@@ -435,6 +435,7 @@ start_work(struct issuer *i, struct error *e)
 	const struct issue_env issue = {base, i->db, i->signers, i->cache, i->config, i->access};
 	const struct outbox_config outbox = {.state_dir = i->config->state_dir,
 	    .credentials_dir = c->credentials_dir,
+	    .commands_dir = c->commands_dir,
 	    .ca_file = c->ca_file,
 	    .signer_id = c->signer_id,
 	    .publish_dirs = &c->publish_dirs,

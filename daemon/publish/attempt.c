@@ -15,6 +15,7 @@
 #include <event2/event.h>
 
 #include "daemon/core/process.h"
+#include "daemon/publish/command.h"
 #include "daemon/publish/credential.h"
 #include "daemon/publish/file_place.h"
 #include "daemon/publish/spool.h"
@@ -353,6 +354,21 @@ check_places(
 }
 
 static bool
+find_secrets(struct publish_job *job, const struct attempt_settings *settings,
+    const struct db_publish_claim *c, struct error *err)
+{
+	if (c->credential[0] != '\0' && !credential_path(settings->credentials_dir, c->credential,
+					    job->credential_path, sizeof job->credential_path, err))
+		return false;
+	if (c->certificate[0] != '\0' &&
+	    !credential_path(settings->credentials_dir, c->certificate, job->certificate_path,
+		sizeof job->certificate_path, err))
+		return false;
+	return job->kind != TARGET_COMMAND || command_path(settings->commands_dir, c->write_url,
+						  job->command_path, sizeof job->command_path, err);
+}
+
+static bool
 make_job(struct attempt *a, const struct attempt_settings *settings,
     const struct db_publish_claim *c, struct error *err)
 {
@@ -360,22 +376,25 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 
 	if (!target_kind_parse(c->kind, &job->kind) ||
 	    !artifact_kind_parse(c->artifact, &job->artifact) ||
-	    !target_tls_parse(c->tls, &job->tls) || !target_auth_parse(c->auth, &job->auth))
+	    !target_tls_parse(c->tls, &job->tls) || !target_auth_parse(c->auth, &job->auth) ||
+	    !target_schema_parse(c->schema, &job->schema))
 		return error_set(err, ERROR_INPUT,
-		    "the target's kind '%s', tls '%s' or auth '%s' is unknown", c->kind, c->tls,
-		    c->auth);
+		    "the target's kind '%s', tls '%s', auth '%s' or schema '%s' is unknown",
+		    c->kind, c->tls, c->auth, c->schema);
 	if (c->size <= 0 || c->sha256.len != PUBLISH_SHA256_LEN)
 		return error_set(err, ERROR_INTERNAL, "artifact %lld is not complete",
 		    (long long)c->artifact_id);
 	if (!copy_text(job->write_url, sizeof job->write_url, c->write_url, "write URL", err) ||
 	    !copy_text(job->read_url, sizeof job->read_url, c->read_url, "read URL", err) ||
-	    !copy_text(job->bind_dn, sizeof job->bind_dn, c->bind_dn, "bind_dn", err))
+	    !copy_text(job->bind_dn, sizeof job->bind_dn, c->bind_dn, "bind_dn", err) ||
+	    !copy_text(job->region, sizeof job->region, c->region, "region", err) ||
+	    !copy_text(job->user, sizeof job->user, c->user, "user", err) ||
+	    !copy_text(job->host_key, sizeof job->host_key, c->host_key, "host_key", err))
 		return false;
 	if (settings->ca_file != NULL &&
 	    !copy_text(job->ca_file, sizeof job->ca_file, settings->ca_file, "ca_file", err))
 		return false;
-	if (c->credential[0] != '\0' && !credential_path(settings->credentials_dir, c->credential,
-					    job->credential_path, sizeof job->credential_path, err))
+	if (!find_secrets(job, settings, c, err))
 		return false;
 	if (!check_places(job, settings, err))
 		return false;

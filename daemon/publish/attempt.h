@@ -25,6 +25,7 @@ struct attempt_settings {
 	struct spool *spool;
 	const char *program;	     /* of the courier */
 	const char *credentials_dir; /* or NULL */
+	const char *commands_dir;    /* or NULL */
 	const char *ca_file;	     /* or NULL */
 	const struct config_paths *publish_dirs;
 	enum sandbox_mode sandbox;

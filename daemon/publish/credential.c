@@ -12,8 +12,8 @@
 
 #define NAME_LEN_MAX 64
 
-static bool
-name_is_good(const char *name)
+bool
+credential_name_is_good(const char *name)
 {
 	size_t len = strlen(name);
 
@@ -27,7 +27,7 @@ credential_path(const char *folder, const char *name, char *out, size_t size, st
 {
 	int n;
 
-	if (!name_is_good(name))
+	if (!credential_name_is_good(name))
 		return error_set(err, ERROR_INPUT,
 		    "the credential name '%s' is not a plain file name: letters, digits and ._- "
 		    "only",
@@ -94,6 +94,17 @@ credential_load(const char *path, struct credential *c, struct error *err)
 	if (!ok)
 		credential_wipe(c);
 	return ok;
+}
+
+bool
+credential_check(const char *path, struct error *err)
+{
+	int fd;
+
+	if (!config_open_secret(path, &fd, err))
+		return false;
+	(void)close(fd);
+	return true;
 }
 
 void

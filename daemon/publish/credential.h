@@ -30,6 +30,13 @@ bool credential_path(
 bool credential_load(const char *path, struct credential *c, struct error *err) MUST_CHECK;
 void credential_wipe(struct credential *c);
 
+/* Whether it can be used as it is, by a library that wants a path: a private file
+ * (config_open_secret). */
+bool credential_check(const char *path, struct error *err) MUST_CHECK;
+
+/* 1 to 64 of letters, digits and "._-", first no dot: a name, never a path. */
+bool credential_name_is_good(const char *name);
+
 /* A secret goes over TLS, or stays on this machine: true for "127.*", "::1",
  * "[::1]" and "localhost". */
 bool credential_host_is_loopback(const char *host);

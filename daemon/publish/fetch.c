@@ -110,11 +110,12 @@ get(CURL *c, const char *url, struct flow *f, const char *text, struct error *er
 		return http_session_failed(err, "GET", url, rc, text);
 	if (curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK)
 		return error_set(err, ERROR_INTERNAL, "GET %s: no status", url);
-	return http_status_ok(err, "GET", url, status) && end_value(f, &(bool){false});
+	return (strncasecmp(url, "http", 4) != 0 || http_status_ok(err, "GET", url, status)) &&
+	       end_value(f, &(bool){false});
 }
 
 bool
-fetch_http(CURL *c, const char *url, const char *text, uint64_t max, const struct fetch_sink *sink,
+fetch_curl(CURL *c, const char *url, const char *text, uint64_t max, const struct fetch_sink *sink,
     struct error *err)
 {
 	struct flow f = {.url = url, .sink = sink, .max = max};
@@ -198,13 +199,13 @@ fetch_ldap(const struct target_work *work, LDAP *ld, const struct ldap_place *pl
 static bool
 read_ldap(const struct target_work *work, struct flow *f, struct error *err)
 {
+	const struct ldap_identity nobody = {.dn = "", .password = ""};
 	struct ldap_place place;
 	LDAP *ld = NULL;
 	bool ok;
 
-	if (!ldap_place_parse(
-		work->job->read_url, work->job->artifact, TARGET_TLS_NONE, &place, err) ||
-	    !ldap_session_open(work, &place, false, "", "", 0, &ld, err))
+	if (!ldap_place_parse(work->job->read_url, work->job, TARGET_TLS_NONE, &place, err) ||
+	    !ldap_session_open(work, &place, false, &nobody, &ld, err))
 		return false;
 	ok = read_values(work, ld, &place, f, err);
 	ldap_session_close(ld);

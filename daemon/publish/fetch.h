@@ -36,7 +36,7 @@ bool fetch_read(const struct target_work *work, uint64_t max, const struct fetch
  * of the attribute of an entry. */
 bool fetch_file(
     const char *path, uint64_t max, const struct fetch_sink *sink, struct error *err) MUST_CHECK;
-bool fetch_http(CURL *c, const char *url, const char *text, uint64_t max,
+bool fetch_curl(CURL *c, const char *url, const char *text, uint64_t max,
     const struct fetch_sink *sink, struct error *err) MUST_CHECK;
 bool fetch_ldap(const struct target_work *work, LDAP *ld, const struct ldap_place *place,
     uint64_t max, const struct fetch_sink *sink, struct error *err) MUST_CHECK;

@@ -159,8 +159,11 @@ http_session_failed(
 
 	if (rc == CURLE_OPERATION_TIMEDOUT)
 		code = ERROR_TIMEOUT;
-	else if (rc == CURLE_PEER_FAILED_VERIFICATION)
+	else if (rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_LOGIN_DENIED ||
+		 rc == CURLE_REMOTE_ACCESS_DENIED)
 		code = ERROR_DENIED;
+	else if (rc == CURLE_REMOTE_FILE_NOT_FOUND)
+		code = ERROR_NOT_FOUND;
 	(void)snprintf(foreign, sizeof foreign, "CURLE %d", (int)rc);
 	return error_set_foreign(err, code, ERROR_CURL, foreign, "%s %s: %s", verb, url,
 	    text[0] != '\0' ? text : curl_easy_strerror(rc));

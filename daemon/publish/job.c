@@ -15,6 +15,8 @@ static const char *const kind_words[] = {
     [TARGET_FILE] = "file",
     [TARGET_HTTP] = "http",
     [TARGET_LDAP] = "ldap",
+    [TARGET_SFTP] = "sftp",
+    [TARGET_COMMAND] = "command",
 };
 static const char *const tls_words[] = {
     [TARGET_TLS_NONE] = "none",
@@ -24,6 +26,13 @@ static const char *const tls_words[] = {
 static const char *const auth_words[] = {
     [TARGET_AUTH_BASIC] = "basic",
     [TARGET_AUTH_BEARER] = "bearer",
+    [TARGET_AUTH_SIGV4] = "aws-sigv4",
+    [TARGET_AUTH_KEY] = "key",
+    [TARGET_AUTH_PASSWORD] = "password",
+};
+static const char *const schema_words[] = {
+    [TARGET_SCHEMA_RFC4523] = "rfc4523",
+    [TARGET_SCHEMA_AD] = "ad",
 };
 
 static bool
@@ -62,6 +71,12 @@ target_auth_parse(const char *word, enum target_auth *auth)
 	return find_word(auth_words, COUNT_OF(auth_words), word, (unsigned *)auth);
 }
 
+bool
+target_schema_parse(const char *word, enum target_schema *schema)
+{
+	return find_word(schema_words, COUNT_OF(schema_words), word, (unsigned *)schema);
+}
+
 const char *
 artifact_kind_name(enum artifact_kind kind)
 {
@@ -78,7 +93,13 @@ publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 	wire_put_string(w, job->read_url);
 	wire_put_string(w, job->credential_path);
 	wire_put_string(w, job->ca_file);
+	wire_put_string(w, job->certificate_path);
+	wire_put_string(w, job->command_path);
 	wire_put_string(w, job->bind_dn);
+	wire_put_string(w, job->region);
+	wire_put_string(w, job->user);
+	wire_put_string(w, job->host_key);
+	wire_put_u8(w, (uint8_t)job->schema);
 	wire_put_u8(w, (uint8_t)job->tls);
 	wire_put_u8(w, (uint8_t)job->auth);
 	wire_put_u8(w, (uint8_t)job->sandbox);
@@ -132,7 +153,13 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	wire_get_string(&r, job->read_url, sizeof job->read_url);
 	wire_get_string(&r, job->credential_path, sizeof job->credential_path);
 	wire_get_string(&r, job->ca_file, sizeof job->ca_file);
+	wire_get_string(&r, job->certificate_path, sizeof job->certificate_path);
+	wire_get_string(&r, job->command_path, sizeof job->command_path);
 	wire_get_string(&r, job->bind_dn, sizeof job->bind_dn);
+	wire_get_string(&r, job->region, sizeof job->region);
+	wire_get_string(&r, job->user, sizeof job->user);
+	wire_get_string(&r, job->host_key, sizeof job->host_key);
+	job->schema = get_choice(&r, COUNT_OF(schema_words));
 	job->tls = get_choice(&r, COUNT_OF(tls_words));
 	job->auth = get_choice(&r, COUNT_OF(auth_words));
 	job->sandbox = get_choice(&r, SANDBOX_OFF + 1);

@@ -36,6 +36,8 @@ enum target_kind {
 	TARGET_FILE,
 	TARGET_HTTP,
 	TARGET_LDAP,
+	TARGET_SFTP,
+	TARGET_COMMAND,
 };
 
 enum target_tls {
@@ -47,6 +49,15 @@ enum target_tls {
 enum target_auth {
 	TARGET_AUTH_BASIC,  /* the credential is "user:password", RFC 7617 */
 	TARGET_AUTH_BEARER, /* the credential is a token, RFC 6750 */
+	TARGET_AUTH_SIGV4,  /* it is "access key:secret key" of an S3 server */
+	TARGET_AUTH_KEY,    /* it is a private key of SSH */
+	TARGET_AUTH_PASSWORD,
+};
+
+/* How a directory keeps what is published. */
+enum target_schema {
+	TARGET_SCHEMA_RFC4523,
+	TARGET_SCHEMA_AD, /* Active Directory's: no ";binary", other classes */
 };
 
 struct publish_job {
@@ -55,9 +66,15 @@ struct publish_job {
 	enum artifact_kind artifact;
 	char write_url[PUBLISH_URL_MAX]; /* kind file: an absolute path or file:///path */
 	char read_url[PUBLISH_URL_MAX];
-	char credential_path[PUBLISH_PATH_MAX]; /* "" : none */
-	char ca_file[PUBLISH_PATH_MAX];		/* "" : the system's own */
+	char credential_path[PUBLISH_PATH_MAX];	 /* "" : none */
+	char ca_file[PUBLISH_PATH_MAX];		 /* "" : the system's own */
+	char certificate_path[PUBLISH_PATH_MAX]; /* PEM of our certificate and key; "" : none */
+	char command_path[PUBLISH_PATH_MAX];	 /* kind command */
 	char bind_dn[PUBLISH_URL_MAX];
+	char region[PUBLISH_NAME_MAX];	 /* of an S3 bucket */
+	char user[PUBLISH_NAME_MAX];	 /* kind sftp */
+	char host_key[PUBLISH_NAME_MAX]; /* base64 of its SHA-256 */
+	enum target_schema schema;
 	enum target_tls tls;
 	enum target_auth auth;
 	enum sandbox_mode sandbox;
@@ -88,12 +105,14 @@ struct publish_result {
 };
 
 /* Words of the database and the policy file: "ca-certificate", "crl",
- * "delta-crl"; "file", "http", "ldap"; "none", "starttls", "ldaps"; "basic",
- * "bearer". False for any other word. */
+ * "delta-crl"; "file", "http", "ldap", "sftp", "command"; "none", "starttls",
+ * "ldaps"; "basic", "bearer", "aws-sigv4", "key", "password"; "rfc4523", "ad".
+ * False for any other word. */
 bool artifact_kind_parse(const char *word, enum artifact_kind *kind) MUST_CHECK;
 bool target_kind_parse(const char *word, enum target_kind *kind) MUST_CHECK;
 bool target_tls_parse(const char *word, enum target_tls *tls) MUST_CHECK;
 bool target_auth_parse(const char *word, enum target_auth *auth) MUST_CHECK;
+bool target_schema_parse(const char *word, enum target_schema *schema) MUST_CHECK;
 const char *artifact_kind_name(enum artifact_kind kind);
 
 /* Appends the payload to an initialised writer; ask wire_writer_ok. */

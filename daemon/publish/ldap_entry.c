@@ -46,9 +46,25 @@ choose(const struct berval *type, enum artifact_kind kind, struct ldap_entry *e)
 	return false;
 }
 
+static bool
+choose_ad(enum artifact_kind kind, struct ldap_entry *e)
+{
+	memset(e->classes, 0, sizeof e->classes);
+	if (strcmp(e->rdn_type, "cn") != 0)
+		return false;
+	if (kind != ARTIFACT_CA_CERTIFICATE) {
+		e->classes[0] = "cRLDistributionPoint";
+		return true;
+	}
+	e->classes[0] = "certificationAuthority";
+	e->others[0] = "authorityRevocationList";
+	e->others[1] = "certificateRevocationList";
+	return true;
+}
+
 bool
 ldap_entry_plan(
-    const char *dn_text, enum artifact_kind kind, struct ldap_entry *entry, struct error *err)
+    const char *dn_text, const struct publish_job *job, struct ldap_entry *entry, struct error *err)
 {
 	LDAPDN dn = NULL;
 	bool ok = false;
@@ -60,7 +76,8 @@ ldap_entry_plan(
 		error_set(err, ERROR_INPUT, "'%s' is no distinguished name (RFC 4514)", dn_text);
 		goto out;
 	}
-	if (rdn[1] != NULL || !choose(&rdn[0]->la_attr, kind, entry)) {
+	if (rdn[1] != NULL || !choose(&rdn[0]->la_attr, job->artifact, entry) ||
+	    (job->schema == TARGET_SCHEMA_AD && !choose_ad(job->artifact, entry))) {
 		error_set(err, ERROR_INPUT,
 		    "the entry %s does not exist, and only entries named by one cn, ou or o are "
 		    "made "

@@ -13,22 +13,28 @@
 #include "daemon/publish/job.h"
 
 #define LDAP_ENTRY_CLASSES_MAX 2
+#define LDAP_ENTRY_OTHERS_MAX 2
 #define LDAP_ENTRY_NAME_MAX 256
 
 struct ldap_entry {
 	const char *classes[LDAP_ENTRY_CLASSES_MAX + 1]; /* structural first; NULL-terminated */
-	char rdn_type[16];				 /* "cn", "ou" or "o" */
-	char rdn_value[LDAP_ENTRY_NAME_MAX];		 /* UTF-8 */
+	/* Attributes that the class wants besides; one zero octet stands for none. */
+	const char *others[LDAP_ENTRY_OTHERS_MAX + 1];
+	char rdn_type[16];		     /* "cn", "ou" or "o" */
+	char rdn_value[LDAP_ENTRY_NAME_MAX]; /* UTF-8 */
 };
 
 /*
  * Classes for an entry of this name. A cn holds CRLs as cRLDistributionPoint,
  * which takes base and delta, and CA certificates as applicationProcess with
  * pkiCA; ou and o become organizationalUnit and organization with the
- * auxiliary class of the artifact. Other kinds of names, and names of several
- * parts, are somebody else's to create. ERROR_INPUT.
+ * auxiliary class of the artifact. Active Directory's schema knows only cn:
+ * cRLDistributionPoint, and certificationAuthority, which must have both lists of
+ * revoked certificates (its own tools put one zero octet there, too). Other kinds
+ * of names, and names of several parts, are somebody else's to create.
+ * ERROR_INPUT.
  */
-bool ldap_entry_plan(const char *dn, enum artifact_kind kind, struct ldap_entry *entry,
+bool ldap_entry_plan(const char *dn, const struct publish_job *job, struct ldap_entry *entry,
     struct error *err) MUST_CHECK;
 
 /* The auxiliary class that lets an existing entry hold the artifact: "pkiCA",

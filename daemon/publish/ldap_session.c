@@ -14,15 +14,15 @@
 #define ANSWER_SLACK ((ber_len_t)64 << 20)
 
 const char *
-ldap_attribute_of(enum artifact_kind kind)
+ldap_attribute_of(enum artifact_kind kind, enum target_schema schema)
 {
-	static const char *const names[] = {
-	    [ARTIFACT_CA_CERTIFICATE] = "cACertificate;binary",
-	    [ARTIFACT_CRL] = "certificateRevocationList;binary",
-	    [ARTIFACT_DELTA_CRL] = "deltaRevocationList;binary",
+	static const char *const names[][2] = {
+	    [ARTIFACT_CA_CERTIFICATE] = {"cACertificate;binary", "cACertificate"},
+	    [ARTIFACT_CRL] = {"certificateRevocationList;binary", "certificateRevocationList"},
+	    [ARTIFACT_DELTA_CRL] = {"deltaRevocationList;binary", "deltaRevocationList"},
 	};
 
-	return (size_t)kind < COUNT_OF(names) ? names[kind] : NULL;
+	return (size_t)kind < COUNT_OF(names) ? names[kind][schema == TARGET_SCHEMA_AD] : NULL;
 }
 
 /* With or without ";binary", in any case of letters. */
@@ -37,10 +37,10 @@ attribute_fits(const char *given, const char *wanted)
 }
 
 static bool
-set_attribute(const char *url, const LDAPURLDesc *d, enum artifact_kind kind,
+set_attribute(const char *url, const LDAPURLDesc *d, const struct publish_job *job,
     struct ldap_place *place, struct error *err)
 {
-	const char *wanted = ldap_attribute_of(kind);
+	const char *wanted = ldap_attribute_of(job->artifact, TARGET_SCHEMA_RFC4523);
 
 	if (d->lud_attrs != NULL && d->lud_attrs[0] != NULL) {
 		if (d->lud_attrs[1] != NULL)
@@ -49,9 +49,10 @@ set_attribute(const char *url, const LDAPURLDesc *d, enum artifact_kind kind,
 		if (!attribute_fits(d->lud_attrs[0], wanted))
 			return error_set(err, ERROR_INPUT,
 			    "%s: a %s stands in the attribute %s (RFC 4523 2), not in %s", url,
-			    artifact_kind_name(kind), wanted, d->lud_attrs[0]);
+			    artifact_kind_name(job->artifact), wanted, d->lud_attrs[0]);
 	}
-	(void)snprintf(place->attribute, sizeof place->attribute, "%s", wanted);
+	(void)snprintf(place->attribute, sizeof place->attribute, "%s",
+	    ldap_attribute_of(job->artifact, job->schema));
 	return true;
 }
 
@@ -87,7 +88,7 @@ set_server(const char *url, const LDAPURLDesc *d, enum target_tls tls, struct ld
 }
 
 bool
-ldap_place_parse(const char *url, enum artifact_kind kind, enum target_tls tls,
+ldap_place_parse(const char *url, const struct publish_job *job, enum target_tls tls,
     struct ldap_place *place, struct error *err)
 {
 	LDAPURLDesc *d = NULL;
@@ -113,7 +114,7 @@ ldap_place_parse(const char *url, enum artifact_kind kind, enum target_tls tls,
 		goto out;
 	}
 	(void)snprintf(place->dn, sizeof place->dn, "%s", d->lud_dn);
-	ok = set_attribute(url, d, kind, place, err) && set_server(url, d, tls, place, err);
+	ok = set_attribute(url, d, job, place, err) && set_server(url, d, tls, place, err);
 out:
 	if (dn != NULL)
 		ldap_dnfree(dn);
@@ -210,7 +211,19 @@ set_answer_limit(const struct target_work *work, LDAP *ld)
 }
 
 static bool
-set_options(const struct target_work *work, LDAP *ld, bool tls, struct error *err)
+set_certificate(LDAP *ld, const char *path, struct error *err)
+{
+	if (!credential_check(path, err))
+		return false;
+	if (ldap_set_option(ld, LDAP_OPT_X_TLS_CERTFILE, path) != LDAP_OPT_SUCCESS ||
+	    ldap_set_option(ld, LDAP_OPT_X_TLS_KEYFILE, path) != LDAP_OPT_SUCCESS)
+		return error_set(err, ERROR_CONFIG, "libldap takes no certificate from %s", path);
+	return true;
+}
+
+static bool
+set_options(
+    const struct target_work *work, LDAP *ld, bool tls, const char *certificate, struct error *err)
 {
 	const char *ca = work->job->ca_file[0] != '\0' ? work->job->ca_file : SYSTEM_CA_FILE;
 	long left = target_left_ms(work);
@@ -231,6 +244,8 @@ set_options(const struct target_work *work, LDAP *ld, bool tls, struct error *er
 		return true;
 	if (access(ca, R_OK) < 0)
 		return error_set_errno(err, ERROR_CONFIG, "the TLS trust file %s", ca);
+	if (certificate != NULL && !set_certificate(ld, certificate, err))
+		return false;
 	if (ldap_set_option(ld, LDAP_OPT_X_TLS_CACERTFILE, ca) != LDAP_OPT_SUCCESS ||
 	    ldap_set_option(ld, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) != LDAP_OPT_SUCCESS ||
 	    ldap_set_option(ld, LDAP_OPT_X_TLS_PROTOCOL_MIN, &minimum) != LDAP_OPT_SUCCESS ||
@@ -262,27 +277,33 @@ set_connect_error(const struct target_work *work, LDAP *ld, const char *what,
 }
 
 static bool
-bind_as(const struct target_work *work, LDAP *ld, const struct ldap_place *place, const char *dn,
-    const char *password, size_t password_len, struct error *err)
+bind_as(const struct target_work *work, LDAP *ld, const struct ldap_place *place,
+    const struct ldap_identity *who, struct error *err)
 {
-	struct berval cred = {.bv_len = password_len, .bv_val = (char *)(uintptr_t)password};
+	struct berval cred = {
+	    .bv_len = who->password_len, .bv_val = (char *)(uintptr_t)who->password};
+	const char *name = who->certificate != NULL ? who->certificate : who->dn;
 	char text[ERROR_TEXT_MAX];
 	int msgid = -1, rc;
 
-	rc = ldap_sasl_bind(ld, dn, LDAP_SASL_SIMPLE, &cred, NULL, NULL, &msgid);
+	/* An empty response, without which the server would ask for one. */
+	if (who->certificate != NULL)
+		rc = ldap_sasl_bind(ld, NULL, "EXTERNAL", &cred, NULL, NULL, &msgid);
+	else
+		rc = ldap_sasl_bind(ld, who->dn, LDAP_SASL_SIMPLE, &cred, NULL, NULL, &msgid);
 	if (rc != LDAP_SUCCESS)
 		return set_connect_error(work, ld, "connecting to", place, false, rc, err);
 	rc = ldap_session_wait(work, ld, msgid, true, NULL, text, sizeof text);
 	if (rc != LDAP_SUCCESS)
 		return ldap_session_failed(work, err,
-		    dn[0] != '\0' ? "binding as" : "binding anonymously to",
-		    dn[0] != '\0' ? dn : place->server, rc, text);
+		    name[0] != '\0' ? "binding as" : "binding anonymously to",
+		    name[0] != '\0' ? name : place->server, rc, text);
 	return true;
 }
 
 bool
 ldap_session_open(const struct target_work *work, const struct ldap_place *place, bool starttls,
-    const char *dn, const char *password, size_t password_len, LDAP **ld_out, struct error *err)
+    const struct ldap_identity *who, LDAP **ld_out, struct error *err)
 {
 	LDAP *ld = NULL;
 	int rc;
@@ -293,13 +314,13 @@ ldap_session_open(const struct target_work *work, const struct ldap_place *place
 	rc = ldap_initialize(&ld, place->server);
 	if (rc != LDAP_SUCCESS)
 		return error_set(err, ERROR_INPUT, "%s: %s", place->server, ldap_err2string(rc));
-	if (!set_options(work, ld, place->tls || starttls, err))
+	if (!set_options(work, ld, place->tls || starttls, who->certificate, err))
 		goto fail;
 	if (starttls && (rc = ldap_start_tls_s(ld, NULL, NULL)) != LDAP_SUCCESS) {
 		set_connect_error(work, ld, "StartTLS with", place, true, rc, err);
 		goto fail;
 	}
-	if (!bind_as(work, ld, place, dn, password, password_len, err))
+	if (!bind_as(work, ld, place, who, err))
 		goto fail;
 	*ld_out = ld;
 	return true;

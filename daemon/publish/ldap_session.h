@@ -37,18 +37,25 @@ struct ldap_place {
  * entry. With TARGET_TLS_LDAPS an ldap:// becomes ldaps:// (port 389 or none
  * becomes 636). ERROR_INPUT.
  */
-bool ldap_place_parse(const char *url, enum artifact_kind kind, enum target_tls tls,
+bool ldap_place_parse(const char *url, const struct publish_job *job, enum target_tls tls,
     struct ldap_place *place, struct error *err) MUST_CHECK;
 
-/* "cACertificate;binary", ... */
-const char *ldap_attribute_of(enum artifact_kind kind);
+/* "cACertificate;binary", ...; without the option in Active Directory's schema. */
+const char *ldap_attribute_of(enum artifact_kind kind, enum target_schema schema);
 
-/* Connects, with TLS if wanted, verified against the job's ca_file, and binds:
- * as dn with password, or anonymously where dn is "". ld_out is the caller's
- * to close. */
+/* Who binds: by name and password, by the certificate of the TLS session (SASL
+ * EXTERNAL, RFC 4513 5.2.3), or as nobody. */
+struct ldap_identity {
+	const char *dn; /* "" : anonymously */
+	const char *password;
+	size_t password_len;
+	const char *certificate; /* path of its PEM with the key, or NULL */
+};
+
+/* Connects, with TLS if wanted, verified against the job's ca_file, and binds.
+ * ld_out is the caller's to close. */
 bool ldap_session_open(const struct target_work *work, const struct ldap_place *place,
-    bool starttls, const char *dn, const char *password, size_t password_len, LDAP **ld_out,
-    struct error *err) MUST_CHECK;
+    bool starttls, const struct ldap_identity *who, LDAP **ld_out, struct error *err) MUST_CHECK;
 /* NULL is legal. */
 void ldap_session_close(LDAP *ld);
 

@@ -10,6 +10,8 @@ target_driver_of(enum target_kind kind)
 	    [TARGET_FILE] = &target_file,
 	    [TARGET_HTTP] = &target_http,
 	    [TARGET_LDAP] = &target_ldap,
+	    [TARGET_SFTP] = &target_sftp,
+	    [TARGET_COMMAND] = &target_command,
 	};
 
 	return (size_t)kind < COUNT_OF(drivers) ? drivers[kind] : NULL;

@@ -50,6 +50,8 @@ struct target_driver {
 extern const struct target_driver target_file;
 extern const struct target_driver target_http;
 extern const struct target_driver target_ldap;
+extern const struct target_driver target_sftp;
+extern const struct target_driver target_command;
 
 /* Never NULL for a decoded job. */
 const struct target_driver *target_driver_of(enum target_kind kind);

@@ -4,81 +4,67 @@
  * few servers replace a file atomically while they receive it.
  */
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/publish/credential.h"
 #include "daemon/publish/fetch.h"
 #include "daemon/publish/http_session.h"
 #include "daemon/publish/target.h"
+#include "daemon/publish/upload.h"
 
-struct upload {
-	int fd;
-	off_t offset;
-	size_t answer_len;
-};
+#define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-static size_t
-upload_read(char *buf, size_t size, size_t count, void *arg)
+static CURLcode
+set_user(CURL *c, char *text)
 {
-	struct upload *u = arg;
-	ssize_t n;
+	char *colon = strchr(text, ':');
+	CURLcode rc;
 
-	do {
-		n = pread(u->fd, buf, size * count, u->offset);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return CURL_READFUNC_ABORT;
-	u->offset += n;
-	return (size_t)n;
+	*colon = '\0';
+	if ((rc = curl_easy_setopt(c, CURLOPT_USERNAME, text)) == CURLE_OK)
+		rc = curl_easy_setopt(c, CURLOPT_PASSWORD, colon + 1);
+	*colon = ':';
+	return rc;
 }
 
-/* libcurl starts the body again, for instance on a connection found closed. */
-static int
-upload_seek(void *arg, curl_off_t offset, int origin)
+/* S3's version of AWS Signature 4. The key itself does not travel. */
+static CURLcode
+set_signing(CURL *c, const struct publish_job *job)
 {
-	struct upload *u = arg;
+	char scope[PUBLISH_NAME_MAX + 16];
 
-	if (origin != SEEK_SET)
-		return CURL_SEEKFUNC_CANTSEEK;
-	u->offset = (off_t)offset;
-	return CURL_SEEKFUNC_OK;
-}
-
-/* The answer's text is of no use; only its length is looked at. */
-static size_t
-answer_write(char *data, size_t size, size_t count, void *arg)
-{
-	struct upload *u = arg;
-
-	u->answer_len += size * count;
-	return u->answer_len > HTTP_REPLY_MAX ? 0 : size * count;
+	(void)snprintf(scope, sizeof scope, "aws:amz:%s:s3", job->region);
+	return curl_easy_setopt(c, CURLOPT_AWS_SIGV4, scope);
 }
 
 static bool
 set_credential(CURL *c, const struct publish_job *job, struct credential *cred, struct error *err)
 {
-	CURLcode rc;
-	char *colon;
+	CURLcode rc = CURLE_OK;
 
-	if (cred->len == 0)
-		return true;
-	if (job->auth == TARGET_AUTH_BEARER) {
+	if (job->certificate_path[0] != '\0') {
+		if (!credential_check(job->certificate_path, err))
+			return false;
+		if ((rc = curl_easy_setopt(c, CURLOPT_SSLCERT, job->certificate_path)) == CURLE_OK)
+			rc = curl_easy_setopt(c, CURLOPT_SSLKEY, job->certificate_path);
+	}
+	if (cred->len > 0 && job->auth == TARGET_AUTH_BEARER && rc == CURLE_OK) {
 		if ((rc = curl_easy_setopt(c, CURLOPT_HTTPAUTH, CURLAUTH_BEARER)) == CURLE_OK)
 			rc = curl_easy_setopt(c, CURLOPT_XOAUTH2_BEARER, cred->text);
-	} else {
-		if ((colon = strchr(cred->text, ':')) == NULL)
-			return error_set(err, ERROR_CONFIG,
-			    "%s must hold USER:PASSWORD in one line (RFC 7617)",
-			    job->credential_path);
-		*colon = '\0';
-		if ((rc = curl_easy_setopt(c, CURLOPT_HTTPAUTH, CURLAUTH_BASIC)) == CURLE_OK &&
-		    (rc = curl_easy_setopt(c, CURLOPT_USERNAME, cred->text)) == CURLE_OK)
-			rc = curl_easy_setopt(c, CURLOPT_PASSWORD, colon + 1);
-		*colon = ':';
+	} else if (cred->len > 0 && rc == CURLE_OK) {
+		if (strchr(cred->text, ':') == NULL)
+			return error_set(err, ERROR_CONFIG, "%s must hold %s in one line",
+			    job->credential_path,
+			    job->auth == TARGET_AUTH_SIGV4 ? "ACCESS-KEY:SECRET-KEY"
+							   : "USER:PASSWORD (RFC 7617)");
+		rc = job->auth == TARGET_AUTH_SIGV4
+			 ? set_signing(c, job)
+			 : curl_easy_setopt(c, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+		if (rc == CURLE_OK)
+			rc = set_user(c, cred->text);
 	}
 	if (rc != CURLE_OK)
 		return error_set(err, ERROR_SYSTEM, "preparing the credential of target %s: %s",
@@ -109,6 +95,20 @@ add_header(struct curl_slist *list, const char *text)
 	if (more == NULL)
 		curl_slist_free_all(list);
 	return more;
+}
+
+/* S3 wants the body's digest signed; NULL is that of none. */
+static struct curl_slist *
+add_digest(struct curl_slist *list, const struct publish_job *job, const uint8_t *sha256)
+{
+	char hex[2 * PUBLISH_SHA256_LEN + 1] = EMPTY_SHA256, header[sizeof hex + 32];
+
+	if (list == NULL || job->auth != TARGET_AUTH_SIGV4)
+		return list;
+	if (sha256 != NULL)
+		hex_encode(sha256, PUBLISH_SHA256_LEN, hex);
+	(void)snprintf(header, sizeof header, "x-amz-content-sha256: %s", hex);
+	return add_header(list, header);
 }
 
 /* RFC 9110 13.1: the write counts only if that still stands there which was
@@ -145,16 +145,9 @@ put_to(const struct target_work *work, const char *url, bool final, struct crede
 	headers = add_header(NULL, type);
 	if (final)
 		headers = add_condition(headers, work);
+	headers = add_digest(headers, work->job, work->job->sha256);
 	if (headers == NULL || curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers) != CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_UPLOAD, 1L) != CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)work->job->size) !=
-		CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_READFUNCTION, upload_read) != CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_READDATA, &up) != CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, upload_seek) != CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_SEEKDATA, &up) != CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, answer_write) != CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_WRITEDATA, &up) != CURLE_OK) {
+	    !upload_prepare(c, &up, work->job->size)) {
 		error_set(err, ERROR_SYSTEM, "preparing the PUT to %s", url);
 		goto out;
 	}
@@ -204,8 +197,7 @@ request(const struct target_work *work, const char *verb, const char *url, const
 	}
 	if (curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, verb) != CURLE_OK ||
 	    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers) != CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, answer_write) != CURLE_OK ||
-	    curl_easy_setopt(c, CURLOPT_WRITEDATA, &up) != CURLE_OK) {
+	    !upload_drop_answer(c, &up)) {
 		error_set(err, ERROR_SYSTEM, "preparing the %s of %s", verb, url);
 		goto out;
 	}
@@ -293,6 +285,7 @@ static bool
 http_look(
     const struct target_work *work, uint64_t max, const struct fetch_sink *sink, struct error *err)
 {
+	struct curl_slist *headers = NULL;
 	char text[CURL_ERROR_SIZE];
 	struct http_place place;
 	struct credential cred;
@@ -301,12 +294,19 @@ http_look(
 		  (c = http_session_new(work, place.url, text, err)) != NULL &&
 		  set_credential(c, work->job, &cred, err);
 
-	if (ok && (curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, header_take) != CURLE_OK ||
-		      curl_easy_setopt(c, CURLOPT_HEADERDATA, work->seen) != CURLE_OK))
-		ok = error_set(err, ERROR_SYSTEM, "preparing the GET of %s", place.url);
+	if (ok) {
+		headers = add_digest(add_header(NULL, "Accept: */*"), work->job, NULL);
+		ok = headers != NULL &&
+		     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers) == CURLE_OK &&
+		     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, header_take) == CURLE_OK &&
+		     curl_easy_setopt(c, CURLOPT_HEADERDATA, work->seen) == CURLE_OK;
+		if (!ok)
+			error_set(err, ERROR_SYSTEM, "preparing the GET of %s", place.url);
+	}
 	if (ok)
-		ok = fetch_http(c, place.url, text, max, sink, err);
+		ok = fetch_curl(c, place.url, text, max, sink, err);
 	curl_easy_cleanup(c);
+	curl_slist_free_all(headers);
 	credential_wipe(&cred);
 	return ok;
 }

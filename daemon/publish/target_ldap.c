@@ -106,12 +106,23 @@ add(struct ldap_work *lw, const struct ldap_entry *e, char *text, size_t size)
 	    .mod_type = (char *)(uintptr_t)lw->place->attribute,
 	    .mod_bvalues = lw->values,
 	};
-	LDAPMod *mods[] = {&class_mod, &name_mod, &value_mod, NULL};
+	LDAPMod others[LDAP_ENTRY_OTHERS_MAX];
+	LDAPMod *mods[3 + LDAP_ENTRY_OTHERS_MAX + 1] = {&class_mod, &name_mod, &value_mod};
+	char zero[1] = {0};
+	struct berval nothing = {.bv_len = 1, .bv_val = zero}, *nothings[] = {&nothing, NULL};
 	int msgid = -1, rc;
 
 	text[0] = '\0';
 	for (size_t i = 0; i < LDAP_ENTRY_CLASSES_MAX && e->classes[i] != NULL; i++)
 		classes[i] = (char *)(uintptr_t)e->classes[i];
+	for (size_t i = 0; i < LDAP_ENTRY_OTHERS_MAX && e->others[i] != NULL; i++) {
+		others[i] = (LDAPMod){
+		    .mod_op = LDAP_MOD_ADD | LDAP_MOD_BVALUES,
+		    .mod_type = (char *)(uintptr_t)e->others[i],
+		    .mod_bvalues = nothings,
+		};
+		mods[3 + i] = &others[i];
+	}
 	rc = ldap_add_ext(lw->ld, lw->place->dn, mods, NULL, NULL, &msgid);
 	if (rc != LDAP_SUCCESS)
 		return rc;
@@ -126,7 +137,7 @@ create_entry(struct ldap_work *lw, struct error *err)
 	struct ldap_entry entry;
 	int rc;
 
-	if (!ldap_entry_plan(lw->place->dn, lw->work->job->artifact, &entry, err))
+	if (!ldap_entry_plan(lw->place->dn, lw->work->job, &entry, err))
 		return false;
 	rc = add(lw, &entry, text, sizeof text);
 	if (rc == LDAP_ALREADY_EXISTS) /* somebody was quicker */
@@ -149,7 +160,7 @@ write_value(struct ldap_work *lw, struct error *err)
 	rc = modify(lw, NULL, text, sizeof text);
 	if (rc == LDAP_NO_SUCH_OBJECT)
 		return create_entry(lw, err);
-	if (rc == LDAP_OBJECT_CLASS_VIOLATION) {
+	if (rc == LDAP_OBJECT_CLASS_VIOLATION && lw->work->job->schema == TARGET_SCHEMA_RFC4523) {
 		/* The entry is somebody's, of a class that has no such attribute. When
 		 * adding the class changes nothing, the first complaint is the right one. */
 		aux_rc = modify(
@@ -171,8 +182,14 @@ open_session(const struct target_work *work, const struct credential *cred,
 {
 	const struct publish_job *job = work->job;
 	bool starttls = job->tls == TARGET_TLS_STARTTLS;
+	const struct ldap_identity who = {
+	    .dn = job->bind_dn,
+	    .password = cred->text,
+	    .password_len = cred->len,
+	    .certificate = job->certificate_path[0] != '\0' ? job->certificate_path : NULL,
+	};
 
-	if (!ldap_place_parse(job->write_url, job->artifact, job->tls, place, err))
+	if (!ldap_place_parse(job->write_url, job, job->tls, place, err))
 		return false;
 	/* RFC 4513 5.1.2: a name without a password would be an anonymous bind. */
 	if ((job->bind_dn[0] != '\0') != (cred->len > 0))
@@ -183,8 +200,12 @@ open_session(const struct target_work *work, const struct credential *cred,
 		    "target %s would send its password in the clear to %s; set tls: starttls or "
 		    "ldaps",
 		    job->target, place->server);
-	return ldap_session_open(
-	    work, place, starttls, job->bind_dn, cred->text, cred->len, ld, err);
+	if (who.certificate != NULL && !place->tls && !starttls)
+		return error_set(err, ERROR_CONFIG,
+		    "target %s has a certificate, which is shown in TLS only; set tls: starttls or "
+		    "ldaps",
+		    job->target);
+	return ldap_session_open(work, place, starttls, &who, ld, err);
 }
 
 static bool

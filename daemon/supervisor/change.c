@@ -64,6 +64,7 @@ change_of_issuer(const struct config *a, const struct config *b)
 	if (differ(a->database_issuer, b->database_issuer) ||
 	    a->issuer.signer_id != b->issuer.signer_id || a->issuer.batch != b->issuer.batch ||
 	    differ(a->issuer.credentials_dir, b->issuer.credentials_dir) ||
+	    differ(a->issuer.commands_dir, b->issuer.commands_dir) ||
 	    differ(a->issuer.ca_file, b->issuer.ca_file) ||
 	    paths_differ(&a->issuer.publish_dirs, &b->issuer.publish_dirs) ||
 	    a->token_count != b->token_count)

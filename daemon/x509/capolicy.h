@@ -43,15 +43,20 @@ enum ca_kind {
 struct capolicy_target {
 	const char *name;
 	const char *artifact; /* "ca-certificate", "crl", "delta-crl" */
-	const char *kind;     /* "file", "http", "ldap" */
+	const char *kind;     /* "file", "http", "ldap", "sftp", "command" */
 	/* With variables (location.h). */
-	const char *write; /* absolute path, URL to PUT, LDAP URL */
+	const char *write; /* absolute path, URL to PUT, LDAP URL, sftp URL, program's name */
 	const char *read;  /* URL at which clients look */
 	const char *credential;
-	const char *bind_dn; /* ldap */
-	const char *tls;     /* ldap: "none", "starttls", "ldaps"; else NULL */
-	const char *auth;    /* http with a credential: "basic", "bearer"; else NULL */
-	bool webdav;	     /* http: PUT under another name, then MOVE */
+	const char *bind_dn;	 /* ldap */
+	const char *tls;	 /* ldap: "none", "starttls", "ldaps"; else NULL */
+	const char *auth;	 /* http: "basic", "bearer", "aws-sigv4"; sftp: "key", "password" */
+	const char *region;	 /* aws-sigv4: of the bucket */
+	const char *certificate; /* http, ldap: name of a file with our certificate and key */
+	const char *user;	 /* sftp: who logs in there ... */
+	const char *host_key;	 /* ... and the server's key: base64 of its SHA-256 */
+	const char *schema;	 /* ldap: "rfc4523", "ad" */
+	bool webdav;		 /* http: PUT under another name, then MOVE */
 };
 
 struct capolicy_operator {

@@ -11,6 +11,7 @@ enum url_scheme {
 	URL_HTTPS = 1 << 1,
 	URL_LDAP = 1 << 2,
 	URL_LDAPS = 1 << 3,
+	URL_SFTP = 1 << 4,
 };
 
 struct url {

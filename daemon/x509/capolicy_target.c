@@ -18,18 +18,28 @@ enum place_index {
 	PLACE_FILE,
 	PLACE_HTTP,
 	PLACE_LDAP,
+	PLACE_SFTP,
+	PLACE_COMMAND,
 };
 
 static const char *const artifact_words[] = {"ca-certificate", "crl", "delta-crl"};
-static const char *const kind_words[] = {"file", "http", "ldap"};
+static const char *const kind_words[] = {"file", "http", "ldap", "sftp", "command"};
 static const char *const tls_words[] = {"none", "starttls", "ldaps"};
-static const char *const auth_words[] = {"basic", "bearer"};
+static const char *const http_auth_words[] = {"basic", "bearer", "aws-sigv4"};
+static const char *const sftp_auth_words[] = {"key", "password"};
+static const char *const schema_words[] = {"rfc4523", "ad"};
 
 /* RFC 4523 2: these syntaxes travel in binary. */
 static const char *const attributes[] = {
     [CERTIFICATE] = "cACertificate;binary",
     [CRL] = "certificateRevocationList;binary",
     [DELTA] = "deltaRevocationList;binary",
+};
+
+static const char *const bare_attributes[] = {
+    [CERTIFICATE] = "cACertificate",
+    [CRL] = "certificateRevocationList",
+    [DELTA] = "deltaRevocationList",
 };
 
 bool
@@ -98,7 +108,9 @@ check_ldap(struct yaml_map *map, const char *key, const char *text, const struct
 		return yaml_fail_key(map, key, err, "'%.200s' names no entry (DN)", text);
 	if (url->host.len == 0)
 		return yaml_fail_key(map, key, err, "'%.200s' names no server", text);
-	if (!url_attribute_is(url, attributes[artifact]))
+	/* Active Directory's own URLs have no ";binary". */
+	if (!url_attribute_is(url, attributes[artifact]) &&
+	    !(yaml_has(map, "schema") && url_attribute_is(url, bare_attributes[artifact])))
 		return yaml_fail_key(map, key, err,
 		    "'%.200s' does not name the attribute of this artifact; a %s stands in '?%s' "
 		    "(RFC "
@@ -149,6 +161,17 @@ check_write(const struct capolicy *policy, struct yaml_map *map, const char *key
 	case PLACE_HTTP:
 		return check_url(
 		    map, key, text, URL_HTTP | URL_HTTPS, "http, https", artifact, url, err);
+	case PLACE_SFTP:
+		return check_url(map, key, text, URL_SFTP, "sftp", artifact, url, err) &&
+		       (text[strlen(text) - 1] != '/' ||
+			   yaml_fail_key(
+			       map, key, err, "'%.200s' names a folder, not a file", text));
+	case PLACE_COMMAND:
+		return capolicy_is_name(text) ||
+		       yaml_fail_key(map, key, err,
+			   "'%.80s' is no name of a program in issuer.commands_dir; allowed: "
+			   "letters, digits, '.', '_' and '-', at most %d, first no '.' or '-'",
+			   text, CAPOLICY_NAME_MAX);
 	default:
 		return check_url(
 		    map, key, text, URL_LDAP | URL_LDAPS, "ldap, ldaps", artifact, url, err);
@@ -176,7 +199,7 @@ check_read(const struct capolicy *policy, struct yaml_map *map, const char *key,
 static bool
 is_encrypted(const struct capolicy_target *t, const struct url *url)
 {
-	return url->scheme == URL_HTTPS || url->scheme == URL_LDAPS ||
+	return url->scheme == URL_HTTPS || url->scheme == URL_LDAPS || url->scheme == URL_SFTP ||
 	       (t->tls != NULL && strcmp(t->tls, "none") != 0);
 }
 
@@ -184,8 +207,11 @@ static bool
 read_ldap_options(
     struct yaml_map *map, struct capolicy_target *t, const struct url *url, struct error *err)
 {
-	size_t tls = 0;
+	size_t tls = 0, schema = 0;
 
+	(void)yaml_get_enum(
+	    map, "schema", YAML_OPTIONAL, schema_words, COUNT_OF(schema_words), &schema, err);
+	t->schema = schema_words[schema];
 	(void)yaml_get_enum(map, "tls", YAML_OPTIONAL, tls_words, COUNT_OF(tls_words), &tls, err);
 	(void)yaml_get_string(map, "bind_dn", YAML_OPTIONAL, &t->bind_dn, err);
 	if (error_is_set(err))
@@ -194,6 +220,10 @@ read_ldap_options(
 	if (url->scheme == URL_LDAPS && strcmp(t->tls, "starttls") == 0)
 		return yaml_fail_key(
 		    map, "tls", err, "StartTLS begins on ldap://, but 'write' is ldaps://");
+	if (t->certificate != NULL && (t->bind_dn != NULL || t->credential != NULL))
+		return yaml_fail_key(map, "certificate", err,
+		    "says who we are (SASL EXTERNAL, RFC 4513 5.2.3); 'bind_dn' and 'credential' "
+		    "would say it once more");
 	if ((t->bind_dn != NULL) != (t->credential != NULL))
 		return yaml_fail_key(map, t->bind_dn != NULL ? "bind_dn" : "credential", err,
 		    "'bind_dn' and 'credential' belong together: give both, or none to write "
@@ -210,14 +240,55 @@ read_http_options(struct yaml_map *map, struct capolicy_target *t, struct error 
 {
 	size_t auth = 0;
 
-	if (yaml_get_enum(
-		map, "auth", YAML_OPTIONAL, auth_words, COUNT_OF(auth_words), &auth, err) &&
+	if (yaml_get_enum(map, "auth", YAML_OPTIONAL, http_auth_words, COUNT_OF(http_auth_words),
+		&auth, err) &&
 	    t->credential == NULL)
 		return yaml_fail_key(map, "auth", err, "is given without 'credential'");
 	(void)yaml_get_bool(map, "webdav", YAML_OPTIONAL, &t->webdav, err);
+	(void)get_name(map, "region", YAML_OPTIONAL, &t->region, err);
+	if (error_is_set(err))
+		return false;
 	if (t->credential != NULL)
-		t->auth = auth_words[auth];
-	return !error_is_set(err);
+		t->auth = http_auth_words[auth];
+	if ((t->region != NULL) != (t->auth != NULL && strcmp(t->auth, "aws-sigv4") == 0))
+		return yaml_fail_key(map, t->region != NULL ? "region" : "auth", err,
+		    "'auth: aws-sigv4' and 'region' belong together");
+	if (t->region != NULL && t->webdav)
+		return yaml_fail_key(map, "webdav", err, "is nothing that an S3 server does");
+	return true;
+}
+
+/* Base64 of a SHA-256, as "ssh-keygen -l" prints it behind "SHA256:". */
+static bool
+is_host_key(const char *text)
+{
+	return strlen(text) == 43 && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv"
+						  "wxyz0123456789+/") == 43;
+}
+
+static bool
+read_sftp_options(struct yaml_map *map, struct capolicy_target *t, struct error *err)
+{
+	size_t auth = 0;
+
+	(void)yaml_get_enum(
+	    map, "auth", YAML_OPTIONAL, sftp_auth_words, COUNT_OF(sftp_auth_words), &auth, err);
+	(void)get_name(map, "user", YAML_REQUIRED, &t->user, err);
+	(void)yaml_get_string(map, "host_key", YAML_REQUIRED, &t->host_key, err);
+	if (error_is_set(err))
+		return false;
+	t->auth = sftp_auth_words[auth];
+	if (t->credential == NULL)
+		return yaml_fail_key(map, "credential", err,
+		    "is missing; kind sftp logs in with the private key, or password, in it");
+	if (strncmp(t->host_key, "SHA256:", 7) == 0)
+		t->host_key += 7;
+	if (!is_host_key(t->host_key))
+		return yaml_fail_key(map, "host_key", err,
+		    "'%.80s' is no fingerprint; allowed: SHA256: and 43 characters, as "
+		    "\"ssh-keyscan HOST | ssh-keygen -lf -\" prints it",
+		    t->host_key);
+	return true;
 }
 
 static bool
@@ -228,22 +299,37 @@ read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const
 	static const struct {
 		const char *key;
 		size_t kind;
-	} owners[] = {{"bind_dn", PLACE_LDAP}, {"tls", PLACE_LDAP}, {"auth", PLACE_HTTP},
-	    {"webdav", PLACE_HTTP}};
+	} owners[] = {{"bind_dn", PLACE_LDAP}, {"tls", PLACE_LDAP}, {"schema", PLACE_LDAP},
+	    {"webdav", PLACE_HTTP}, {"region", PLACE_HTTP}, {"user", PLACE_SFTP},
+	    {"host_key", PLACE_SFTP}};
+	bool has_secrets = kind != PLACE_FILE && kind != PLACE_COMMAND;
 
 	for (size_t i = 0; i < COUNT_OF(owners); i++)
 		if (yaml_has(map, owners[i].key) && owners[i].kind != kind)
 			return yaml_fail_key(map, owners[i].key, err,
 			    "is only for targets of kind %s; this one is of kind %s",
 			    kind_words[owners[i].kind], kind_words[kind]);
-	if (get_name(map, "credential", YAML_OPTIONAL, &t->credential, err) && kind == PLACE_FILE)
-		return yaml_fail_key(map, "credential", err, "is not for targets of kind file");
+	if (yaml_has(map, "auth") && kind != PLACE_HTTP && kind != PLACE_SFTP)
+		return yaml_fail_key(
+		    map, "auth", err, "is not for targets of kind %s", kind_words[kind]);
+	if (get_name(map, "credential", YAML_OPTIONAL, &t->credential, err) && !has_secrets)
+		return yaml_fail_key(
+		    map, "credential", err, "is not for targets of kind %s", kind_words[kind]);
+	if (get_name(map, "certificate", YAML_OPTIONAL, &t->certificate, err) &&
+	    kind != PLACE_HTTP && kind != PLACE_LDAP)
+		return yaml_fail_key(
+		    map, "certificate", err, "is not for targets of kind %s", kind_words[kind]);
 	if (error_is_set(err))
 		return false;
 	if (kind == PLACE_LDAP && !read_ldap_options(map, t, url, err))
 		return false;
 	if (kind == PLACE_HTTP && !read_http_options(map, t, err))
 		return false;
+	if (kind == PLACE_SFTP && !read_sftp_options(map, t, err))
+		return false;
+	if (t->certificate != NULL && !is_encrypted(t, url))
+		return yaml_fail_key(map, "certificate", err,
+		    "is shown in TLS only; use https, ldaps or 'tls: starttls'");
 	if (t->credential != NULL && !is_encrypted(t, url) && !url_is_loopback(url))
 		return yaml_fail_key(map, "credential", err,
 		    "would cross the network unencrypted; use https, ldaps or 'tls: starttls'");
@@ -411,7 +497,8 @@ bool
 capolicy_publish_location(struct capolicy *policy, struct yaml_map *map, const struct location *l,
     const char *word, size_t index, struct error *err)
 {
-	static const char *const options[] = {"credential", "bind_dn", "tls", "auth", "webdav"};
+	static const char *const options[] = {
+	    "credential", "bind_dn", "tls", "auth", "webdav", "region", "certificate", "schema"};
 	bool certificate = strcmp(word, "aia") == 0;
 
 	if ((l->flags & (LOCATION_PUBLISH | LOCATION_PUBLISH_DELTA)) == 0) {

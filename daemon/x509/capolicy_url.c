@@ -14,6 +14,7 @@ static const struct {
     {"https", URL_HTTPS},
     {"ldap", URL_LDAP},
     {"ldaps", URL_LDAPS},
+    {"sftp", URL_SFTP},
 };
 
 const char *

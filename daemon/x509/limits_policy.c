@@ -178,7 +178,10 @@ same_targets(const struct capolicy *a, const struct capolicy *b)
 		    !same_text(x->kind, y->kind) || !same_text(x->write, y->write) ||
 		    !same_text(x->read, y->read) || !same_text(x->credential, y->credential) ||
 		    !same_text(x->bind_dn, y->bind_dn) || !same_text(x->tls, y->tls) ||
-		    !same_text(x->auth, y->auth) || x->webdav != y->webdav)
+		    !same_text(x->auth, y->auth) || x->webdav != y->webdav ||
+		    !same_text(x->region, y->region) ||
+		    !same_text(x->certificate, y->certificate) || !same_text(x->user, y->user) ||
+		    !same_text(x->host_key, y->host_key) || !same_text(x->schema, y->schema))
 			return false;
 	}
 	return true;

@@ -23,9 +23,11 @@ sys.path.insert(0, os.path.dirname(__file__))
 from harness import chanceryd as daemon  # noqa: E402
 from harness.authority import Authority  # noqa: E402
 from harness.nginx import Nginx  # noqa: E402
+from harness.outbox import Outbox, build_driver  # noqa: E402
 from harness.postgres import Database, Postgres  # noqa: E402
 from harness.slapd import Slapd  # noqa: E402
 from harness.softhsm import RecordedToken, Token  # noqa: E402
+from harness.web import Web  # noqa: E402
 
 # A test that takes longer hangs. The first limit ends what it does just then; the
 # second one, for what no exception reaches, ends the whole worker.
@@ -229,3 +231,35 @@ def pytest_terminal_summary(terminalreporter):
         for name, value in report.user_properties:
             if name == "figures":
                 terminalreporter.write_line(value)
+
+
+@pytest.fixture(scope="session")
+def outbox_program(new_dir):
+    return build_driver(new_dir("driver"))
+
+
+@pytest.fixture
+def new_outbox(database, new_dir, outbox_program):
+    made = []
+
+    def make(**options):
+        made.append(Outbox(database, new_dir("o"), outbox_program, **options))
+        return made[-1]
+
+    yield make
+    for outbox in made:
+        if outbox.process is not None and outbox.process.alive():
+            outbox.stop()
+
+
+@pytest.fixture
+def outbox(new_outbox):
+    return new_outbox()
+
+
+@pytest.fixture
+def web():
+    server = Web()
+    yield server
+    server.shutdown()
+    server.server_close()

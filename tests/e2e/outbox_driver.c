@@ -3,7 +3,7 @@
  * that need short deadlines and restarts. Started with --role courier it is the
  * courier, as chanceryd would be.
  *
- *   outbox_driver DSN STATE_DIR CREDENTIALS_DIR CA_FILE SIGNER_ID ATTEMPT_S WATCH_S
+ *   outbox_driver DSN STATE_DIR CREDENTIALS_DIR CA_FILE SIGNER_ID ATTEMPT_S WATCH_S COMMANDS_DIR
  */
 
 #include <signal.h>
@@ -65,7 +65,7 @@ main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "--role") == 0 && strcmp(argv[2], "courier") == 0)
 		return courier_main();
 	log_init("outbox", LOG_LEVEL_DEBUG);
-	if (argc != 8 || signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
+	if (argc != 9 || signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
 		log_error("-", "wrong use");
 		return 2;
 	}
@@ -76,6 +76,7 @@ main(int argc, char **argv)
 	    .signer_id = (unsigned)atoi(argv[5]),
 	    .attempt_s = (unsigned)atoi(argv[6]),
 	    .watch_s = (unsigned)atoi(argv[7]),
+	    .commands_dir = argv[8],
 	    .publish_dirs = &publish_dirs,
 	    .sandbox = SANDBOX_BEST_EFFORT,
 	};

@@ -3,7 +3,6 @@
 import base64
 import datetime
 import hashlib
-import http.server
 import os
 import signal
 import subprocess
@@ -14,33 +13,9 @@ import psycopg2
 import pytest
 
 from harness.nginx import Nginx
-from harness.outbox import Issuer, Outbox, build_driver
+from harness.outbox import Issuer, Outbox
 from harness.process import has_ended, run, wait_until
 from harness.slapd import Slapd
-
-
-@pytest.fixture(scope="session")
-def outbox_program(new_dir):
-    return build_driver(new_dir("driver"))
-
-
-@pytest.fixture
-def new_outbox(database, new_dir, outbox_program):
-    made = []
-
-    def make(**options):
-        made.append(Outbox(database, new_dir("o"), outbox_program, **options))
-        return made[-1]
-
-    yield make
-    for outbox in made:
-        if outbox.process is not None and outbox.process.alive():
-            outbox.stop()
-
-
-@pytest.fixture
-def outbox(new_outbox):
-    return new_outbox()
 
 
 @pytest.fixture
@@ -75,58 +50,6 @@ def ldap_target(outbox, server, name, artifact="crl", entry="cn=demo", attribute
     outbox.credential("directory", server.password)
     options = {"bind_dn": server.root_dn, "credential": "directory", **options}
     outbox.target(name, "ldap", artifact, ldap_url(server, entry, attribute), **options)
-
-
-class Web(http.server.ThreadingHTTPServer):
-    """A web server that does what a test wants: answers are a dictionary
-    (method, path) -> status or function; what was PUT is kept."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        self.files, self.answers, self.seen = {}, {}, []
-        self.etags = False
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def answer(self):
-        length = int(self.headers.get("Content-Length", 0))
-        body = self.rfile.read(length)
-        self.server.seen.append((self.command, self.path, dict(self.headers)))
-        special = self.server.answers.get((self.command, self.path))
-        if callable(special):
-            special = special(self)
-        if special is None and self.command == "PUT":
-            self.server.files[self.path] = body
-            special = 201
-        data = b""
-        if special is None:
-            data = self.server.files.get(self.path)
-            special = 200 if data is not None else 404
-        self.send_response(special)
-        if 300 <= special <= 399:
-            self.send_header("Location", "/elsewhere")
-        if self.server.etags and data:
-            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
-        self.send_header("Content-Length", str(len(data or b"")))
-        self.end_headers()
-        self.wfile.write(data or b"")
-
-    do_GET = do_PUT = do_MOVE = do_DELETE = answer
-
-
-@pytest.fixture
-def web():
-    server = Web()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 # ------------------------------------------------------------- all goes well
@@ -570,11 +493,6 @@ def test_others_may_not(outbox):
 # ------------------------------------------------------ the gate at the target
 
 
-def known_key(outbox):
-    """From here on couriers know whose CRLs these are."""
-    outbox.generation(0, outbox.issuer.certificate(1), (outbox.issuer.now + datetime.timedelta(days=30)).isoformat() + "Z")
-
-
 def forged(number):
     """Of the same name and another key."""
     return Issuer("Outbox CA").crl(number)
@@ -582,7 +500,7 @@ def forged(number):
 
 def test_a_newer_crl_at_the_target_stays(outbox, nginx, slapd, work_dir):
     """The database does not know it: it was put back, or another one works here."""
-    known_key(outbox)
+    outbox.known_key()
     newer = outbox.issuer.crl(9, entries=3000)
     dn = f"cn=gate,{slapd.suffix}"
     with slapd.connect() as connection:
@@ -624,7 +542,7 @@ def test_a_newer_crl_at_the_target_stays(outbox, nginx, slapd, work_dir):
 
 
 def test_what_is_not_newer_or_not_ours_goes(outbox, web):
-    known_key(outbox)
+    outbox.known_key()
     other_kind = outbox.issuer.crl(60, base=59)
     web.files.update({"/forged": forged(99), "/junk": b"<html>It works!</html>", "/kind": other_kind,
                       "/cut": outbox.issuer.crl(70)[:-9], "/more": outbox.issuer.crl(80) + b"x"})
@@ -638,7 +556,7 @@ def test_what_is_not_newer_or_not_ours_goes(outbox, web):
 
 def test_a_later_crl_of_another_scope_stays(outbox, web):
     """Numbers of two scopes do not compare; time does."""
-    known_key(outbox)
+    outbox.known_key()
     later = Issuer("Outbox CA")
     later.key, later.now = outbox.issuer.key, outbox.issuer.now + datetime.timedelta(minutes=1)
     web.files["/x"] = later.crl(2)
@@ -651,7 +569,7 @@ def test_a_later_crl_of_another_scope_stays(outbox, web):
 
 def test_no_crl_of_another_key_leaves(outbox, web):
     """Bytes that were put into the database by somebody else."""
-    known_key(outbox)
+    outbox.known_key()
     outbox.target("put", "http", "crl", web.url + "/x")
     outbox.start()
     outbox.publish(outbox.artifact("crl", 5, forged(5)))
@@ -661,7 +579,7 @@ def test_no_crl_of_another_key_leaves(outbox, web):
 
 def test_a_write_counts_only_over_what_was_seen(outbox, web):
     """Another issuer writes between look and write: RFC 9110 13.1.1."""
-    known_key(outbox)
+    outbox.known_key()
     web.etags = True
     first, newer = outbox.issuer.crl(1), outbox.issuer.crl(9)
 

@@ -29,6 +29,12 @@ make_job(struct publish_job *job)
 	job->tls = TARGET_TLS_STARTTLS;
 	job->auth = TARGET_AUTH_BEARER;
 	job->webdav = true;
+	(void)snprintf(job->certificate_path, sizeof job->certificate_path, "/etc/c/own.pem");
+	(void)snprintf(job->command_path, sizeof job->command_path, "/etc/k/sync");
+	(void)snprintf(job->region, sizeof job->region, "eu-1");
+	(void)snprintf(job->user, sizeof job->user, "crl");
+	(void)snprintf(job->host_key, sizeof job->host_key, "abc");
+	job->schema = TARGET_SCHEMA_AD;
 	job->sandbox = SANDBOX_REQUIRE;
 	job->timeout_ms = 60000;
 	job->size = 1234;
@@ -59,6 +65,12 @@ test_job_round_trip(void **state)
 	assert_string_equal(out.read_url, in.read_url);
 	assert_string_equal(out.credential_path, in.credential_path);
 	assert_string_equal(out.bind_dn, in.bind_dn);
+	assert_string_equal(out.certificate_path, in.certificate_path);
+	assert_string_equal(out.command_path, in.command_path);
+	assert_string_equal(out.region, in.region);
+	assert_string_equal(out.user, in.user);
+	assert_string_equal(out.host_key, in.host_key);
+	assert_int_equal(out.schema, TARGET_SCHEMA_AD);
 	assert_int_equal(out.issuer.len, 6);
 	assert_memory_equal(out.issuer.p, "issuer", 6);
 	assert_int_equal(out.tls, TARGET_TLS_STARTTLS);
@@ -110,7 +122,7 @@ test_job_refuses_unknown_choice(void **state)
 
 	(void)state;
 	make_job(&in);
-	in.kind = (enum target_kind)3;
+	in.kind = (enum target_kind)(TARGET_COMMAND + 1);
 	wire_writer_init(&w, PUBLISH_FRAME_MAX);
 	publish_job_encode(&in, &w);
 	assert_false(publish_job_decode(w.buf, w.len, &out, &ERROR_INIT));

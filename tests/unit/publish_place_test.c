@@ -20,6 +20,17 @@
 #include "daemon/publish/ldap_entry.h"
 #include "daemon/publish/ldap_session.h"
 
+static struct publish_job *
+job_for(enum artifact_kind kind, enum target_schema schema)
+{
+	static struct publish_job job;
+
+	memset(&job, 0, sizeof job);
+	job.artifact = kind;
+	job.schema = schema;
+	return &job;
+}
+
 static void
 test_file_places(void **state)
 {
@@ -158,8 +169,9 @@ test_ldap_places(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct error err = ERROR_INIT;
+		struct publish_job *job = job_for(cases[i].kind, TARGET_SCHEMA_RFC4523);
 		struct ldap_place place;
-		bool ok = ldap_place_parse(cases[i].url, cases[i].kind, cases[i].tls, &place, &err);
+		bool ok = ldap_place_parse(cases[i].url, job, cases[i].tls, &place, &err);
 
 		if (ok != (cases[i].server != NULL))
 			fail_msg("%s", cases[i].url);
@@ -173,33 +185,64 @@ test_ldap_places(void **state)
 	}
 }
 
+static bool
+plan(const char *dn, enum artifact_kind kind, struct ldap_entry *e)
+{
+	return ldap_entry_plan(dn, job_for(kind, TARGET_SCHEMA_RFC4523), e, &ERROR_INIT);
+}
+
+/* Active Directory has classes of its own, and no ";binary". */
+static void
+test_ldap_of_active_directory(void **state)
+{
+	struct publish_job *job = job_for(ARTIFACT_CA_CERTIFICATE, TARGET_SCHEMA_AD);
+	struct ldap_place place;
+	struct ldap_entry e;
+
+	(void)state;
+	assert_true(ldap_place_parse("ldap://h/cn=demo,cn=AIA?cACertificate?base?objectClass=x",
+	    job, TARGET_TLS_NONE, &place, &ERROR_INIT));
+	assert_string_equal(place.attribute, "cACertificate");
+	assert_true(ldap_entry_plan("CN=demo,CN=AIA", job, &e, &ERROR_INIT));
+	assert_string_equal(e.classes[0], "certificationAuthority");
+	assert_null(e.classes[1]);
+	assert_string_equal(e.others[0], "authorityRevocationList");
+	assert_string_equal(e.others[1], "certificateRevocationList");
+	assert_null(e.others[2]);
+	assert_false(ldap_entry_plan("OU=demo,CN=AIA", job, &e, &ERROR_INIT));
+	job = job_for(ARTIFACT_DELTA_CRL, TARGET_SCHEMA_AD);
+	assert_true(ldap_entry_plan("CN=demo,CN=CDP", job, &e, &ERROR_INIT));
+	assert_string_equal(e.classes[0], "cRLDistributionPoint");
+	assert_null(e.classes[1]);
+	assert_null(e.others[0]);
+}
+
 static void
 test_ldap_entries(void **state)
 {
 	struct ldap_entry e;
 
 	(void)state;
-	assert_true(ldap_entry_plan("cn=demo,o=x", ARTIFACT_CRL, &e, &ERROR_INIT));
+	assert_true(plan("cn=demo,o=x", ARTIFACT_CRL, &e));
 	assert_string_equal(e.classes[0], "cRLDistributionPoint");
 	assert_null(e.classes[1]);
-	assert_true(ldap_entry_plan("cn=demo,o=x", ARTIFACT_DELTA_CRL, &e, &ERROR_INIT));
+	assert_true(plan("cn=demo,o=x", ARTIFACT_DELTA_CRL, &e));
 	assert_string_equal(e.classes[0], "cRLDistributionPoint");
 	assert_null(e.classes[1]);
-	assert_true(
-	    ldap_entry_plan("CN=Demo\\, Inc,o=x", ARTIFACT_CA_CERTIFICATE, &e, &ERROR_INIT));
+	assert_true(plan("CN=Demo\\, Inc,o=x", ARTIFACT_CA_CERTIFICATE, &e));
 	assert_string_equal(e.classes[0], "applicationProcess");
 	assert_string_equal(e.classes[1], "pkiCA");
 	assert_string_equal(e.rdn_type, "cn");
 	assert_string_equal(e.rdn_value, "Demo, Inc");
-	assert_true(ldap_entry_plan("ou=pki,o=x", ARTIFACT_DELTA_CRL, &e, &ERROR_INIT));
+	assert_true(plan("ou=pki,o=x", ARTIFACT_DELTA_CRL, &e));
 	assert_string_equal(e.classes[0], "organizationalUnit");
 	assert_string_equal(e.classes[1], "deltaCRL");
-	assert_true(ldap_entry_plan("o=x", ARTIFACT_CRL, &e, &ERROR_INIT));
+	assert_true(plan("o=x", ARTIFACT_CRL, &e));
 	assert_string_equal(e.classes[0], "organization");
 	assert_string_equal(e.classes[1], "pkiCA");
-	assert_false(ldap_entry_plan("uid=demo,o=x", ARTIFACT_CRL, &e, &ERROR_INIT));
-	assert_false(ldap_entry_plan("cn=demo+ou=x,o=x", ARTIFACT_CRL, &e, &ERROR_INIT));
-	assert_false(ldap_entry_plan("nonsense", ARTIFACT_CRL, &e, &ERROR_INIT));
+	assert_false(plan("uid=demo,o=x", ARTIFACT_CRL, &e));
+	assert_false(plan("cn=demo+ou=x,o=x", ARTIFACT_CRL, &e));
+	assert_false(plan("nonsense", ARTIFACT_CRL, &e));
 }
 
 static void
@@ -307,6 +350,7 @@ main(void)
 	    cmocka_unit_test(test_http_places),
 	    cmocka_unit_test(test_ldap_places),
 	    cmocka_unit_test(test_ldap_entries),
+	    cmocka_unit_test(test_ldap_of_active_directory),
 	    cmocka_unit_test(test_credential_paths),
 	    cmocka_unit_test(test_credential_files),
 	    cmocka_unit_test(test_loopback),

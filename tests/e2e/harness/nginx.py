@@ -6,12 +6,13 @@ from .process import Process, find_program, free_port, port_answers, wait_until
 
 
 class Nginx:
-    def __init__(self, directory, tls=None):
-        """tls: (certificate file, key file) to speak HTTPS instead of HTTP."""
+    def __init__(self, directory, tls=None, client_ca=None):
+        """tls: (certificate file, key file) to speak HTTPS instead of HTTP; client_ca:
+        who writes needs a certificate of this CA."""
         self.directory = os.path.abspath(directory)
         self.root = os.path.join(self.directory, "www")
         self.port = free_port()
-        self.tls = tls
+        self.tls, self.client_ca = tls, client_ca
         self.process = None
 
     @property
@@ -22,6 +23,11 @@ class Nginx:
         os.makedirs(self.root, exist_ok=True)
         d = self.directory
         tls = f"ssl_certificate {self.tls[0]}; ssl_certificate_key {self.tls[1]};" if self.tls else ""
+        only = ""
+        if self.client_ca:
+            tls += f" ssl_client_certificate {self.client_ca}; ssl_verify_client optional;"
+            only = ('set $w "$request_method$ssl_client_verify"; if ($w ~ "^(PUT|MOVE|DELETE)(?!SUCCESS)") '
+                    "{ return 403; } ")
         conf = os.path.join(d, "nginx.conf")
         with open(conf, "w", encoding="utf-8") as f:
             f.write(
@@ -38,7 +44,8 @@ class Nginx:
                 "  server {\n"
                 f"    listen 127.0.0.1:{self.port} {'ssl' if self.tls else ''}; {tls}\n"
                 f"    root {self.root};\n"
-                "    location / { dav_methods PUT DELETE MKCOL MOVE; create_full_put_path on; }\n"
+                f"    location / {{ {only}"
+                "dav_methods PUT DELETE MKCOL MOVE; create_full_put_path on; }\n"
                 "    location /forbidden/ { limit_except GET { deny all; } }\n"
                 "  }\n"
                 "}\n"

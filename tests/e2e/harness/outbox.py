@@ -76,10 +76,11 @@ class Outbox:
         self.directory = directory
         self.state_dir = os.path.join(directory, "state")
         self.credentials_dir = os.path.join(directory, "credentials")
+        self.commands_dir = os.path.join(directory, "commands")
         self.attempt_s, self.watch_s = attempt_s, watch_s
         self.ca_file = ""
         self.program = program
-        for path in (self.state_dir, self.credentials_dir):
+        for path in (self.state_dir, self.credentials_dir, self.commands_dir):
             os.makedirs(path, mode=0o700, exist_ok=True)
         self.issuer = Issuer("Outbox CA")
         self.process = None
@@ -108,6 +109,11 @@ class Outbox:
         self.scope = self.one("INSERT INTO crl_scope (ca_id, token_key_id) VALUES (%s, %s) RETURNING id",
                               (self.ca, self.key_id))
 
+    def known_key(self):
+        """From here on couriers know whose CRLs these are."""
+        self.generation(0, self.issuer.certificate(1),
+                        (self.issuer.now + datetime.timedelta(days=30)).isoformat() + "Z")
+
     def generation(self, index, der, ends):
         return self.one(
             "INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, certificate, "
@@ -118,6 +124,13 @@ class Outbox:
         path = os.path.join(self.credentials_dir, name)
         with open(path, "w", encoding="utf-8") as f:
             f.write(text + "\n")
+        os.chmod(path, mode)
+
+    def command(self, name, text, mode=0o700):
+        """A program of the operators'."""
+        path = os.path.join(self.commands_dir, name)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\n" + text + "\n")
         os.chmod(path, mode)
 
     def target(self, name, kind, artifact, write, read=None, **options):
@@ -180,7 +193,7 @@ class Outbox:
         self.process = Process(
             "outbox",
             [self.program, self.database.dsn("chancery_issuer"), self.state_dir, self.credentials_dir,
-             self.ca_file, str(signer_id), str(self.attempt_s), str(self.watch_s)],
+             self.ca_file, str(signer_id), str(self.attempt_s), str(self.watch_s), self.commands_dir],
             os.path.join(self.directory, "outbox.log"), env=SANITIZER_ENVIRONMENT)
         self.process.start()
         wait_until(lambda: "runs" in self.process.log(), what="the outbox", alive=self.process)

@@ -17,8 +17,9 @@ def _confined():
 
 
 class Slapd:
-    def __init__(self, directory, suffix="o=example", password="ldap-secret", tls=None):
-        """tls: (certificate file, key file) to offer StartTLS and LDAPS."""
+    def __init__(self, directory, suffix="o=example", password="ldap-secret", tls=None, more="", core="/etc/ldap/schema/core.schema"):
+        """tls: (certificate file, key file) to offer StartTLS and LDAPS; more: lines
+        of the configuration; core: the schema."""
         self.directory = os.path.abspath(directory)
         self.suffix = suffix
         self.root_dn = f"cn=admin,{suffix}"
@@ -26,6 +27,7 @@ class Slapd:
         self.port = free_port()
         self.tls_port = free_port() if tls else None
         self.tls = tls
+        self.more, self.core = more, core
         self.process = None
 
     @property
@@ -50,19 +52,19 @@ class Slapd:
         conf = os.path.join(self.directory, "slapd.conf")
         with open(conf, "w", encoding="utf-8") as f:
             f.write(
-                "include /etc/ldap/schema/core.schema\n"
+                f"include {self.core}\n"
                 "modulepath /usr/lib/ldap\n"
                 "moduleload back_mdb\n"
                 f"pidfile {self.directory}/slapd.pid\n"
                 "sockbuf_max_incoming_auth 67108864\n"
-                f"{tls}"
+                f"{tls}{self.more}"
                 "database mdb\n"
                 "maxsize 268435456\n"
                 f'suffix "{self.suffix}"\n'
                 f'rootdn "{self.root_dn}"\n'
                 f"rootpw {self.password}\n"
                 f"directory {database}\n"
-                "access to * by * read\n"
+                "access to * by dn.exact=cn=publisher write by * read\n"
             )
         os.chmod(conf, 0o600)
         urls = self.url + "/" + (f" {self.tls_url}/" if self.tls else "")

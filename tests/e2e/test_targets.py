@@ -1,0 +1,304 @@
+"""Targets of other kinds, and other ways to say who we are: S3, certificates,
+SFTP, Active Directory's schema, programs."""
+
+import hashlib
+import hmac
+import os
+import re
+import urllib.parse
+
+import pytest
+
+from harness import separation
+from harness.nginx import Nginx
+from harness.outbox import Outbox
+from harness.process import run, wait_until
+from harness.slapd import Slapd
+from harness.sshd import Sshd
+
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+# ------------------------------------------------------------------------- S3
+
+
+def signature(secret, method, path, headers, signed, scope):
+    """AWS Signature Version 4, as its manual has it: of a request without query."""
+    date, region, service, _ = scope.split("/")
+    canonical = "\n".join([method, urllib.parse.quote(path, safe="/-_.~%"), ""]
+                          + [f"{n}:{' '.join(headers[n].split())}" for n in signed]
+                          + ["", ";".join(signed), headers["x-amz-content-sha256"]])
+    text = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope,
+                      hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + secret).encode()
+    for part in (date, region, service, "aws4_request", text):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return key.hex()
+
+
+def test_the_published_example_of_a_signature():
+    """GET Object of the manual's "Authenticating Requests"."""
+    headers = {"host": "examplebucket.s3.amazonaws.com", "range": "bytes=0-9", "x-amz-content-sha256": EMPTY,
+               "x-amz-date": "20130524T000000Z"}
+    assert signature(SECRET, "GET", "/test.txt", headers, sorted(headers), "20130524/us-east-1/s3/aws4_request") == \
+        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
+
+
+def signed_by(secret, region):
+    """Answers 403 to what is not signed with the secret for what is sent."""
+    def check(handler):
+        found = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=AKID/([^,]+), ?SignedHeaders=([^,]+), ?Signature=(\w+)",
+                             handler.headers.get("Authorization", ""))
+        if not found:
+            return None if handler.command == "GET" and "Authorization" not in handler.headers else 403
+        scope, signed = found[1], found[2].split(";")
+        headers = {n.lower(): v for n, v in handler.headers.items()}
+        date = headers["x-amz-date"][:8]
+        good = (scope == f"{date}/{region}/s3/aws4_request"
+                and {"host", "x-amz-content-sha256", "x-amz-date"} <= set(signed)
+                and signature(secret, handler.command, handler.path, headers, signed, scope) == found[3]
+                and hashlib.sha256(handler.body).hexdigest() == headers["x-amz-content-sha256"])
+        return None if good else 403
+    return check
+
+
+def test_s3(outbox, web):
+    outbox.known_key()
+    for path in ("/bucket/ca%20one/demo.crl", "/bucket/wrong.crl"):
+        for method in ("PUT", "GET"):
+            web.answers[(method, path)] = signed_by(SECRET, "eu-central-1")
+    outbox.credential("s3", f"AKID:{SECRET}")
+    outbox.credential("bad", "AKID:another")
+    options = {"auth": "aws-sigv4", "region": "eu-central-1"}
+    outbox.target("s3", "http", "crl", f"{web.url}/bucket/ca%20one/demo.crl", credential="s3", **options)
+    outbox.target("wrong", "http", "crl", f"{web.url}/bucket/wrong.crl", credential="bad", **options)
+    outbox.start()
+    crl = outbox.publish_crl(4)
+    outbox.wait_done("s3")
+    outbox.wait_failed("wrong", "answer 403")
+    assert web.files == {"/bucket/ca%20one/demo.crl": crl}
+    looks = [h for m, p, h in web.seen if m == "GET" and "one" in p]
+    # The writer looks with its signature; what clients get is fetched without one.
+    assert "Authorization" in looks[0] and "Authorization" not in looks[-1]
+    # A newer one in the bucket stays.
+    web.files["/bucket/ca%20one/demo.crl"] = outbox.issuer.crl(9)
+    outbox.publish_crl(5)
+    outbox.wait_failed("s3", "number 9")
+    outbox.stop()
+    assert SECRET not in outbox.process.log()
+
+
+# --------------------------------------------------------------- certificates
+
+
+@pytest.fixture(scope="module")
+def pki(new_dir):
+    """ca.pem; server.pem and .key for 127.0.0.1; publisher.pem, certificate and key."""
+    d = new_dir("pki")
+
+    def issue(name, *extension):
+        run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+             f"/CN={name}", *extension, "-keyout", f"{d}/{name}.key", "-out", f"{d}/{name}.csr"])
+        run(["openssl", "x509", "-req", "-in", f"{d}/{name}.csr", "-CA", f"{d}/ca.pem", "-CAkey", f"{d}/ca.key", "-days",
+             "2", "-copy_extensions", "copy", "-out", f"{d}/{name}.pem"])
+
+    run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=Publication CA", "-keyout", f"{d}/ca.key", "-out", f"{d}/ca.pem"])
+    issue("server", "-addext", "subjectAltName=IP:127.0.0.1")
+    issue("publisher")
+    return d
+
+
+def own_certificate(outbox, pki):
+    with open(f"{pki}/publisher.pem", encoding="ascii") as one, open(f"{pki}/publisher.key", encoding="ascii") as two:
+        outbox.credential("own", one.read() + two.read())
+
+
+def test_client_certificate(outbox, new_dir, pki):
+    server = Nginx(new_dir("nginx"), tls=(f"{pki}/server.pem", f"{pki}/server.key"), client_ca=f"{pki}/ca.pem")
+    server.create().start()
+    outbox.ca_file = f"{pki}/ca.pem"
+    own_certificate(outbox, pki)
+    outbox.target("with", "http", "crl", f"{server.url}/with.crl", certificate="own", webdav=True)
+    outbox.target("without", "http", "crl", f"{server.url}/without.crl")
+    outbox.start()
+    crl = outbox.publish_crl(1)
+    outbox.wait_done("with")
+    outbox.wait_failed("without", "answer 403")
+    assert server.read("with.crl") == crl
+    os.chmod(os.path.join(outbox.credentials_dir, "own"), 0o644)
+    outbox.publish_crl(2)
+    outbox.wait_failed("with", "credentials/own")
+    outbox.stop()
+    server.stop()
+
+
+@pytest.mark.parametrize("tls", ["starttls", "ldaps"])
+def test_directory_by_certificate(outbox, new_dir, pki, tls):
+    """SASL EXTERNAL: the directory takes the certificate's subject for who writes."""
+    server = Slapd(new_dir("slapd"), tls=(f"{pki}/server.pem", f"{pki}/server.key"),
+                   more=f"TLSCACertificateFile {pki}/ca.pem\nTLSVerifyClient try\n")
+    server.create().start()
+    outbox.ca_file = f"{pki}/ca.pem"
+    own_certificate(outbox, pki)
+    base = server.url if tls == "starttls" else server.tls_url
+    url = f"{base}/cn=external,{server.suffix}?certificateRevocationList;binary"
+    outbox.target("external", "ldap", "crl", url, url.replace(server.tls_url, server.url), certificate="own", tls=tls)
+    outbox.target("clear", "ldap", "crl", f"{server.url}/cn=c,{server.suffix}", certificate="own")
+    outbox.start()
+    crl = outbox.publish_crl(1)
+    outbox.wait_done("external")
+    assert server.read(f"cn=external,{server.suffix}", "certificateRevocationList") == [crl]
+    outbox.wait_failed("clear", "shown in TLS only")
+    outbox.stop()
+    server.stop()
+
+
+# ----------------------------------------------------------- Active Directory
+
+
+
+def ad_schema(directory):
+    """core.schema with what we write as Active Directory has it: octet strings, no
+    ";binary", both lists of revoked certificates a must."""
+    with open("/etc/ldap/schema/core.schema", encoding="utf-8") as f:
+        text = f.read()
+    text = re.sub(r"(NAME 'cACertificate'.*?)EQUALITY certificateExactMatch", r"\1", text, count=1, flags=re.S)
+    for name in ("cACertificate", "certificateRevocationList", "authorityRevocationList", "deltaRevocationList"):
+        text, n = re.subn(r"(NAME '" + name + r"'.*?SYNTAX )1\.3\.6\.1\.4\.1\.1466\.115\.121\.1\.[89]\b",
+                          r"\g<1>1.3.6.1.4.1.1466.115.121.1.40", text, count=1, flags=re.S)
+        assert n == 1, name
+    text, n = re.subn(r"objectclass \( 2\.5\.6\.16 .*?\n\n", (
+        "objectclass ( 2.5.6.16 NAME 'certificationAuthority' SUP top STRUCTURAL\n"
+        "\tMUST ( cn $ authorityRevocationList $ certificateRevocationList $ cACertificate )\n"
+        "\tMAY ( crossCertificatePair $ deltaRevocationList ) )\n\n"), text, count=1, flags=re.S)
+    assert n == 1
+    text = re.sub(r"objectclass \( 2\.5\.6\.16\.2 .*?\n\n", "", text, count=1, flags=re.S)
+    path = os.path.join(directory, "ad.schema")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
+
+
+def test_active_directory(outbox, new_dir):
+    directory = new_dir("slapd")
+    server = Slapd(directory, core=ad_schema(directory)).create().start()
+    outbox.credential("directory", server.password)
+    options = {"bind_dn": server.root_dn, "credential": "directory", "schema": "ad"}
+    certificate = outbox.issuer.certificate(1)
+    for name, artifact, entry, attribute in (
+            ("ca", "ca-certificate", "cn=aia", "cACertificate"), ("crl", "crl", "cn=cdp", "certificateRevocationList"),
+            ("delta", "delta-crl", "cn=cdp", "deltaRevocationList")):
+        outbox.target(name, "ldap", artifact, f"{server.url}/{entry},{server.suffix}?{attribute}?base?objectClass=*",
+                      **options)
+    outbox.start()
+    outbox.publish(outbox.artifact("ca-certificate", 0, certificate, scoped=False))
+    crl = outbox.publish_crl(7)
+    delta = outbox.publish_crl(8, "delta-crl")
+    outbox.wait_done("ca", "crl", "delta")
+    aia, cdp = f"cn=aia,{server.suffix}", f"cn=cdp,{server.suffix}"
+    assert server.read(aia, "objectClass") == [b"certificationAuthority"]
+    assert server.read(aia, "cACertificate") == [certificate]
+    assert server.read(aia, "certificateRevocationList") == [b"\0"]
+    assert server.read(cdp, "objectClass") == [b"cRLDistributionPoint"]
+    assert server.read(cdp, "certificateRevocationList") == [crl]
+    assert server.read(cdp, "deltaRevocationList") == [delta]
+    outbox.stop()
+    server.stop()
+
+
+# ----------------------------------------------------------------------- SFTP
+
+
+@pytest.fixture(scope="module")
+def sshd(new_dir):
+    server = Sshd(new_dir("sshd")).create().start()
+    yield server
+    server.stop()
+
+
+def test_sftp(outbox, sshd):
+    outbox.known_key()
+    with open(sshd.client_key, encoding="ascii") as f:
+        outbox.credential("ssh", f.read().rstrip("\n"))
+    read = f"file://{sshd.root}"
+    options = {"user": sshd.user, "host_key": sshd.host_key, "credential": "ssh"}
+    outbox.target("sftp", "sftp", "crl", sshd.url("demo%20one.crl"), f"{read}/demo%20one.crl", **options)
+    outbox.target("stranger", "sftp", "crl", sshd.url("a.crl"), f"{read}/a.crl", **{**options, "host_key": "A" * 43})
+    outbox.target("folder", "sftp", "crl", sshd.url("none/a.crl"), f"{read}/none/a.crl", **options)
+    outbox.start()
+    outbox.publish_crl(1)
+    outbox.wait_done("sftp")
+    second = outbox.publish_crl(2)
+    outbox.wait_done("sftp")
+    with open(f"{sshd.root}/demo one.crl", "rb") as f:
+        assert f.read() == second
+    assert os.stat(f.name).st_mode & 0o7777 == 0o644
+    assert os.listdir(sshd.root) == ["demo one.crl"]
+    outbox.wait_failed("stranger", "fingerprint")
+    assert "No such file" in outbox.wait_failed("folder", "SFTP to")
+    newer = outbox.issuer.crl(9)
+    with open(f.name, "wb") as f:
+        f.write(newer)
+    outbox.publish_crl(3)
+    outbox.wait_failed("sftp", "number 9")
+    with open(f.name, "rb") as f:
+        assert f.read() == newer
+    outbox.stop()
+
+
+# ------------------------------------------------------------------- programs
+
+
+def test_a_program(new_outbox, work_dir):
+    outbox = new_outbox(attempt_s=5)
+    outbox.known_key()
+    os.chmod(work_dir, 0o755)
+    target = f"{work_dir}/program.crl"
+    read = f"file://{target}"
+    outbox.command("copy", f'echo "$@" >{work_dir}/words; cat >{target}')
+    outbox.command("fails", "cat >/dev/null; echo the other side is away >&2; exit 3")
+    outbox.command("hangs", f"echo $$ >{work_dir}/pid; exec sleep 600")
+    outbox.command("deaf", "exit 0")
+    outbox.command("open", "exit 0", mode=0o777)
+    for name in ("copy", "fails", "hangs", "deaf", "open", "missing"):
+        outbox.target(name, "command", "crl", name, read)
+    outbox.target("outside", "command", "crl", "../copy", read)
+    outbox.start()
+    big = outbox.issuer.crl(1, entries=4000)  # more than a pipe holds
+    outbox.publish(outbox.artifact("crl", 1, big))
+    outbox.wait_done("copy", "deaf")
+    with open(target, "rb") as f:
+        assert f.read() == big
+    with open(f"{work_dir}/words", encoding="utf-8") as f:
+        assert f.read().split() == ["demo/copy", "crl", str(len(big)), hashlib.sha256(big).hexdigest(), read]
+    assert "status 3: the other side is away" in outbox.wait_failed("fails", "fails ended")
+    outbox.wait_failed("open", "can be changed by others")
+    outbox.wait_failed("missing", "No such file")
+    outbox.wait_failed("outside", "no plain file name")
+    outbox.wait_failed("hangs", "did not end in time")
+    with open(f"{work_dir}/pid", encoding="ascii") as f:
+        pid = int(f.read())
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the program's end")
+    outbox.kill()
+
+
+def test_a_program_in_the_issuers_sandbox(bare_instance, new_dir, work_dir):
+    outbox = Outbox(bare_instance.database, new_dir("o"), None)
+    bare_instance.config["issuer"]["commands_dir"] = outbox.commands_dir
+    target = f"{work_dir}/sandboxed.crl"
+    outbox.command("copy", f"cat >{target}.new && sed -n q {target}.new && mv {target}.new {target}")
+    outbox.command("astray", f"echo x >{outbox.directory}/astray && cat >/dev/null")
+    outbox.target("copy", "command", "crl", "copy", f"file://{target}")
+    outbox.target("astray", "command", "crl", "astray", f"file://{target}")
+    bare_instance.config["issuer"]["publish_dirs"] = [work_dir]
+    bare_instance.write_config()
+    bare_instance.start()
+    outbox.process = bare_instance.process
+    crl = outbox.publish_crl(1)
+    outbox.wait_done("copy")
+    with open(target, "rb") as f:
+        assert f.read() == crl
+    if separation.landlock_version():
+        outbox.wait_failed("astray", "ermission denied")
