@@ -78,7 +78,8 @@ bool
 cmd_status(struct cli *cli, struct error *e)
 {
 	static const struct table_column fields[] = {{"CAs", "cas"},
-	    {"open requests", "open_requests"}, {"open decisions", "open_decisions"},
+	    {"open requests", "open_requests"}, {"waiting for a PIN", "waiting_for_pin"},
+	    {"open decisions", "open_decisions"},
 	    {"to be signed by others", "collecting_decisions"}, {"to be published", "unpublished"},
 	    {"operators", "operators"}, {"database's time", "database_time"}};
 	json_t *answer = NULL;

@@ -211,7 +211,9 @@ poll_once(struct cli *cli, const struct decision *d, const char *path, bool *don
 		    sentence != NULL ? sentence : "no reason given");
 		goto out;
 	}
-	*done = strcmp(state, "applied") == 0;
+	/* Also when it goes on only once somebody has entered a PIN, which may be anybody. */
+	*done = strcmp(state, "applied") == 0 ||
+		json_is_true(json_object_get(json, "waits_for_pin"));
 	if (*done)
 		*outcome = json_incref(json);
 	ok = true;

@@ -37,7 +37,7 @@ bool decision_prepare_for(struct statement *s, const char *body, int64_t life_s,
 /* Signs (asks for the passphrase, once for the whole command) and hands in. */
 bool decision_hand_in(struct cli *cli, struct decision *d, struct error *e) MUST_CHECK;
 
-/* Waits until it is applied; *outcome is the decision as the service shows it,
+/* Waits until it is applied, or waits for a PIN; *outcome is the decision as the service shows it,
  * the caller's. A refusal is ERROR_DENIED with the service's sentence, no
  * outcome after DECISION_WAIT_S is ERROR_TIMEOUT. */
 bool decision_await(

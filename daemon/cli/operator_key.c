@@ -67,9 +67,8 @@ describe(struct operator_key *k, struct error *e)
 	return true;
 }
 
-/* The folders above path that do not exist yet. */
-static void
-make_folders(const char *path)
+void
+operator_key_make_folders(const char *path)
 {
 	char part[OPERATOR_PATH_MAX];
 
@@ -175,7 +174,7 @@ operator_key_create(const char *path, const struct secret *passphrase, bool forc
 		error_set_openssl(e, ERROR_SYSTEM, "making an operator's key");
 		goto out;
 	}
-	make_folders(path);
+	operator_key_make_folders(path);
 	ok = describe(out, e) && public_key_pem(out->spki, out->spki_len, pem, sizeof pem, e) &&
 	     write_file(path, 0600, force, sealed, NULL, e) &&
 	     write_file(public_path, 0644, true, NULL, pem, e);

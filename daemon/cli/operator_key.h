@@ -41,6 +41,10 @@ bool operator_key_create(const char *path, const struct secret *passphrase, bool
 bool operator_key_load(const char *path, const struct secret *passphrase, struct operator_key *out,
     struct error *e) MUST_CHECK;
 
+/* Makes the folders above path that do not exist yet, for nobody else (0700). What goes
+ * wrong shows when the file is written. */
+void operator_key_make_folders(const char *path);
+
 void operator_key_clear(struct operator_key *k);
 
 /* The SubjectPublicKeyInfo in a file: a public key or a certificate, PEM. */

@@ -90,9 +90,11 @@ read_octet(int fd, char *c, const sigset_t *mask)
 	}
 }
 
-/* Reads one line; what follows it is not looked at. */
+/* Reads one line; what follows it is not looked at. noun and what: "passphrase" from
+ * "the terminal". */
 static bool
-read_line(int fd, const sigset_t *mask, struct secret *s, const char *what, struct error *e)
+read_line(int fd, const sigset_t *mask, struct secret *s, const char *noun, const char *what,
+    struct error *e)
 {
 	char c = '\0';
 
@@ -102,12 +104,12 @@ read_line(int fd, const sigset_t *mask, struct secret *s, const char *what, stru
 
 		if (n < 0)
 			return error_set_errno(
-			    e, ERROR_SYSTEM, "reading the passphrase from %s", what);
+			    e, ERROR_SYSTEM, "reading the %s from %s", noun, what);
 		if (n == 0 || c == '\n')
 			break;
 		if (s->len == SECRET_MAX)
-			return error_set(e, ERROR_LIMIT,
-			    "the passphrase from %s is longer than %d octets", what, SECRET_MAX);
+			return error_set(e, ERROR_LIMIT, "the %s from %s is longer than %d octets",
+			    noun, what, SECRET_MAX);
 		s->text[s->len++] = c;
 	}
 	OPENSSL_cleanse(&c, sizeof c);
@@ -115,7 +117,7 @@ read_line(int fd, const sigset_t *mask, struct secret *s, const char *what, stru
 	if (s->len > 0 && s->text[s->len - 1] == '\r')
 		s->len--;
 	s->text[s->len] = '\0';
-	return s->len > 0 || error_set(e, ERROR_INPUT, "the passphrase from %s is empty", what);
+	return s->len > 0 || error_set(e, ERROR_INPUT, "the %s from %s is empty", noun, what);
 }
 
 static const int fatal_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
@@ -161,7 +163,7 @@ release_signals(const struct held_signals *h)
 /* Asks with the echo off. A signal that ends the program finds the terminal as
  * it was. */
 static bool
-ask(int fd, const char *words, struct secret *s, struct error *e)
+ask(int fd, const char *words, struct secret *s, const char *noun, struct error *e)
 {
 	struct termios before, quiet;
 	struct held_signals held;
@@ -180,7 +182,7 @@ ask(int fd, const char *words, struct secret *s, struct error *e)
 	if (!ok)
 		error_set_errno(e, ERROR_SYSTEM, "writing to the terminal");
 	else
-		ok = read_line(fd, &held.reading, s, "the terminal", e);
+		ok = read_line(fd, &held.reading, s, noun, "the terminal", e);
 	(void)fcntl(fd, F_SETFL, flags);
 	(void)tcsetattr(fd, TCSAFLUSH, &before);
 	release_signals(&held);
@@ -192,17 +194,20 @@ ask(int fd, const char *words, struct secret *s, struct error *e)
 	return ok;
 }
 
+#define PASSPHRASE "passphrase"
+#define PASSPHRASE_INSTEAD "--passphrase-file or --passphrase-fd"
+
 static bool
-read_terminal(const char *words, struct secret *s, struct error *e)
+read_terminal(
+    const char *words, struct secret *s, const char *noun, const char *instead, struct error *e)
 {
 	int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	bool ok;
 
 	if (fd < 0)
-		return error_set(e, ERROR_USAGE,
-		    "there is no terminal to ask for the passphrase: use --passphrase-file or "
-		    "--passphrase-fd");
-	ok = ask(fd, words, s, e);
+		return error_set(e, ERROR_USAGE, "there is no terminal to ask for the %s: use %s",
+		    noun, instead);
+	ok = ask(fd, words, s, noun, e);
 	(void)close(fd);
 	return ok;
 }
@@ -228,6 +233,9 @@ secret_check_options(const struct options *o, struct error *e)
 	if (number != NULL && descriptor(number) < 0)
 		return error_set(
 		    e, ERROR_USAGE, "--passphrase-fd needs the number of an open descriptor");
+	number = o->value[OPTION_PIN_FD];
+	if (number != NULL && descriptor(number) < 0)
+		return error_set(e, ERROR_USAGE, "--pin-fd needs the number of an open descriptor");
 	return true;
 }
 
@@ -241,7 +249,7 @@ read_file_line(const char *file, unsigned line, struct secret *s, struct error *
 	if (!config_open_secret(file, &fd, e))
 		return error_wrap(e, "--passphrase-file");
 	for (unsigned i = 0; ok && i <= line; i++)
-		ok = read_line(fd, NULL, s, file, e);
+		ok = read_line(fd, NULL, s, PASSPHRASE, file, e);
 	(void)close(fd);
 	if (!ok && line > 0)
 		return error_wrap(e, "the passphrase of key %u, on line %u", line + 1, line + 1);
@@ -260,10 +268,10 @@ read_somewhere(const struct options *o, const char *words, unsigned line, struct
 	if (!secret_check_options(o, e))
 		return false;
 	if (number != NULL)
-		return read_line(descriptor(number), NULL, s, "--passphrase-fd", e);
+		return read_line(descriptor(number), NULL, s, PASSPHRASE, "--passphrase-fd", e);
 	if (file == NULL) {
 		*asked = true;
-		return read_terminal(words, s, e);
+		return read_terminal(words, s, PASSPHRASE, PASSPHRASE_INSTEAD, e);
 	}
 	return read_file_line(file, line, s, e);
 }
@@ -300,7 +308,8 @@ secret_read_new(const struct options *options, const char *words, struct error *
 	}
 	if (asked) {
 		again = secret_new(e);
-		if (again == NULL || !read_terminal("The same again", again, e))
+		if (again == NULL ||
+		    !read_terminal("The same again", again, PASSPHRASE, PASSPHRASE_INSTEAD, e))
 			goto out;
 		if (again->len != s->len || CRYPTO_memcmp(again->text, s->text, s->len) != 0) {
 			error_set(e, ERROR_INPUT, "the two passphrases differ");
@@ -311,6 +320,21 @@ secret_read_new(const struct options *options, const char *words, struct error *
 out:
 	secret_free(again);
 	if (ok)
+		return s;
+	secret_free(s);
+	return NULL;
+}
+
+struct secret *
+secret_read_pin(const struct options *options, const char *words, struct error *e)
+{
+	const char *number = options->value[OPTION_PIN_FD];
+	struct secret *s = secret_new(e);
+
+	if (s == NULL)
+		return NULL;
+	if (number != NULL ? read_line(descriptor(number), NULL, s, "PIN", "--pin-fd", e)
+			   : read_terminal(words, s, "PIN", "--pin-fd", e))
 		return s;
 	secret_free(s);
 	return NULL;

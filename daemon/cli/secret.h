@@ -2,7 +2,7 @@
 #define CHANCERY_CLI_SECRET_H
 
 /*
- * Passphrases: from the terminal without echo, from a private file, or from an
+ * Passphrases and PINs: from the terminal without echo, from a private file, or from an
  * open descriptor; never from the command line or the environment. They live in
  * locked memory and are wiped, and OpenSSL's private numbers live in its locked
  * heap. From the first secret on the process leaves no core file and cannot be
@@ -36,6 +36,10 @@ struct secret *secret_read_one(
 
 /* A new one: at least SECRET_MIN octets, asked for twice on a terminal. */
 struct secret *secret_read_new(
+    const struct options *options, const char *words, struct error *e) MUST_CHECK;
+
+/* A token's PIN, by --pin-fd or asked for on the terminal with these words. */
+struct secret *secret_read_pin(
     const struct options *options, const char *words, struct error *e) MUST_CHECK;
 
 void secret_free(struct secret *s); /* wipes; NULL is legal */
