@@ -3,6 +3,7 @@
 #include <openssl/rand.h>
 #include <string.h>
 
+#include "daemon/core/log.h"
 #include "pkcs11/ability.h"
 #include "pkcs11/key_int.h"
 #include "pkcs11/limits.h"
@@ -59,6 +60,8 @@ private_template(struct attributes *t, const struct key_wanted *w, enum said sai
 		if (!key_alg_is_rsa(w->alg))
 			add_bool(t, CKA_DERIVE, false);
 	}
+	if (w->always_authenticate)
+		add_bool(t, CKA_ALWAYS_AUTHENTICATE, true);
 	add(t, CKA_LABEL, w->label, strlen(w->label));
 	add(t, CKA_ID, w->id, KEY_ID_LEN);
 }
@@ -237,6 +240,7 @@ try_signatures(
 		s->fatal |= own.fatal;
 		return false;
 	}
+	own.pin = s->pin;
 	for (size_t i = 0; i < w->signature_count && ok; i++) {
 		enum sig_alg alg = w->signatures[i];
 
@@ -245,8 +249,44 @@ try_signatures(
 		     error_wrap(e, "a signature %s on trial", sig_alg_name(alg));
 	}
 	s->fatal |= own.fatal;
+	s->pin_refused |= own.pin_refused;
 	session_close(&own);
 	return ok;
+}
+
+/* A token that does not know the attribute asks for nothing. */
+static void
+read_always_authenticate(struct session *s, struct key *key)
+{
+	CK_BBOOL value = CK_FALSE;
+	CK_ATTRIBUTE a = {CKA_ALWAYS_AUTHENTICATE, &value, sizeof value};
+	CK_RV rv = s->f->C_GetAttributeValue(s->handle, key->private_key, &a, 1);
+
+	key->always_authenticate = rv == CKR_OK && a.ulValueLen == sizeof value &&
+				   value != CK_FALSE;
+}
+
+/* Some tokens keep the attribute and sign without the PIN all the same: said once, so
+ * that nobody relies on it. The login around each operation stays. */
+static void
+tell_enforcement(struct session *s, const struct key_wanted *w, const struct key *key)
+{
+	struct error why = ERROR_INIT;
+	uint8_t digest[DIGEST_MAX] = {0}, signature[SIG_MAX];
+	struct session own;
+	size_t len;
+
+	if (!session_open(s->f, s->slot, false, &own, &why))
+		return;
+	if (sign_digest(&own, key, w->signatures[0],
+		(struct bytes){digest, sig_alg_digest_len(w->signatures[0])}, signature, &len,
+		&why))
+		log_warning(w->label,
+		    "the token signs with its key without the PIN, whatever "
+		    "CKA_ALWAYS_AUTHENTICATE says: it is only logged in to around each operation");
+	else
+		log_info(w->label, "the token wants the PIN for each signature with its key");
+	session_close(&own);
 }
 
 /* Whether the pair is what was asked for, and the only one of its id. */
@@ -259,6 +299,7 @@ check_made(struct session *s, const struct key_wanted *w, CK_OBJECT_HANDLE publi
 
 	if (!key_check(s, key, e) || !key_read_public(s, public_key, key, e))
 		return false;
+	read_always_authenticate(s, key);
 	if (key->alg != w->alg)
 		return error_set(e, ERROR_INTERNAL,
 		    "the token was asked for a key %s and made another", key_alg_name(w->alg));
@@ -296,8 +337,9 @@ generate(struct session *s, const struct key_wanted *w, enum said said, struct k
 	return false;
 }
 
-bool
-key_generate(struct session *s, const struct key_wanted *w, struct key *key, struct error *e)
+static bool
+generate_as_taken(
+    struct session *s, const struct key_wanted *w, struct key *key, bool *refused, struct error *e)
 {
 	enum said less = SAID_OF_BOTH;
 	struct error why = ERROR_INIT;
@@ -309,6 +351,7 @@ key_generate(struct session *s, const struct key_wanted *w, struct key *key, str
 		error_clear(&why);
 		if (generate(s, w, said, key, &again, &why))
 			return true;
+		*refused = again;
 		again = again && said != SAID_NOTHING;
 		if (again)
 			s->fatal = fatal;
@@ -320,6 +363,29 @@ key_generate(struct session *s, const struct key_wanted *w, struct key *key, str
 }
 
 bool
+key_generate(struct session *s, const struct key_wanted *w, struct key *key, struct error *e)
+{
+	struct key_wanted plain = *w;
+	struct error why = ERROR_INIT;
+	bool refused = false, fatal = s->fatal;
+
+	plain.always_authenticate = false;
+	if (!w->always_authenticate)
+		return generate_as_taken(s, w, key, &refused, e);
+	if (generate_as_taken(s, w, key, &refused, &why)) {
+		tell_enforcement(s, w, key);
+		return true;
+	}
+	if (!refused) {
+		*e = why;
+		return false;
+	}
+	s->fatal = fatal;
+	log_warning(w->label, "the token takes no CKA_ALWAYS_AUTHENTICATE (%s)", why.foreign);
+	return generate_as_taken(s, &plain, key, &refused, e);
+}
+
+bool
 key_find(struct session *s, struct bytes id, struct key *key, struct error *e)
 {
 	CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE;
@@ -328,8 +394,10 @@ key_find(struct session *s, struct bytes id, struct key *key, struct error *e)
 	if (find_one(s, CKO_PRIVATE_KEY, "private", id, &key->private_key, e) &&
 	    find_one(s, CKO_PUBLIC_KEY, "public", id, &public_key, e) &&
 	    check_halves(key->private_key, public_key, id, e) &&
-	    key_read_public(s, public_key, key, e))
+	    key_read_public(s, public_key, key, e)) {
+		read_always_authenticate(s, key);
 		return true;
+	}
 	key_clear(key);
 	return false;
 }

@@ -14,8 +14,9 @@
 struct key {
 	CK_OBJECT_HANDLE private_key;
 	enum key_alg alg;
-	struct spki spki; /* slices point into spki_der */
-	EVP_PKEY *pkey;	  /* the public key, for verifying */
+	bool always_authenticate; /* CKA_ALWAYS_AUTHENTICATE, as the token says */
+	struct spki spki;	  /* slices point into spki_der */
+	EVP_PKEY *pkey;		  /* the public key, for verifying */
 	uint8_t spki_der[SPKI_MAX];
 };
 
@@ -26,6 +27,9 @@ struct key_wanted {
 	const uint8_t *id;		/* KEY_ID_LEN octets: CKA_ID */
 	const enum sig_alg *signatures; /* what the key is for ... */
 	size_t signature_count;		/* ... at least one */
+	/* The PIN for each signature, where the token knows of that; the session has one
+	 * then (session.h). */
+	bool always_authenticate;
 };
 
 /* Whether the token has what the key and its signatures take, by its mechanisms

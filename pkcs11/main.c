@@ -11,8 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <openssl/evp.h>
+
 #include "daemon/core/config.h"
 #include "daemon/core/control.h"
+#include "daemon/core/encode.h"
 #include "daemon/core/log.h"
 #include "daemon/core/sandbox.h"
 #include "pkcs11/confine.h"
@@ -21,6 +24,7 @@
 #include "pkcs11/limits_show.h"
 #include "pkcs11/probe.h"
 #include "pkcs11/signer.h"
+#include "pkcs11/signer_identity.h"
 #include "pkcs11/store.h"
 
 static const char usage[] =
@@ -28,6 +32,7 @@ static const char usage[] =
     "       chancery-signer --config PATH --token NAME --show-limits\n"
     "       chancery-signer --config PATH --token NAME --journal[=DIR] [--json]\n"
     "       chancery-signer --config PATH --token NAME --probe [--soak SECONDS] [--json]\n"
+    "       chancery-signer --config PATH --token NAME --identity\n"
     "       chancery-signer --rules\n"
     "Started by chanceryd with its control channel at descriptor 3.\n"
     "--show-limits prints what operators signed about each key of the token, as this\n"
@@ -36,6 +41,8 @@ static const char usage[] =
     "is a copy of the journal, with older segments that were moved away.\n"
     "--probe tries what the token can do, with keys that are gone afterwards; --soak goes\n"
     "on signing for some time, through outages, and says how it went.\n"
+    "--identity prints the fingerprint by which operators who have the token's PIN know\n"
+    "this signer: each of them pins it (chancery operator pin-signer).\n"
     "--rules prints what the guard checks before anything is signed: on what, by which\n"
     "name, and the section that asks for it.\n";
 
@@ -63,7 +70,7 @@ list_rules(void)
 
 /* What is shown for people: needs neither the token nor the daemon. */
 struct shown {
-	bool limits, journal, json;
+	bool limits, journal, json, identity;
 	const char *journal_dir; /* NULL: the signer's own */
 };
 
@@ -75,6 +82,26 @@ show_journal(const char *state_dir, const struct shown *what, struct error *e)
 	(void)snprintf(dir, sizeof dir, "%s/journal", state_dir);
 	return journal_show(
 	    what->journal_dir != NULL ? what->journal_dir : dir, what->json, stdout, stderr, e);
+}
+
+/* The key is made by the signer itself, whose file it is, when it is started. */
+static bool
+show_identity(const char *state_dir, struct error *e)
+{
+	uint8_t spki[SIGNER_IDENTITY_SPKI_LEN], fingerprint[32];
+	char hex[2 * sizeof fingerprint + 1];
+	EVP_PKEY *key;
+
+	if (!signer_identity_read(state_dir, &key, spki, e))
+		return e->code == ERROR_NOT_FOUND
+			   ? error_wrap(e, "no identity yet: the signer makes it when it is first "
+					   "started with access: session or operation")
+			   : false;
+	EVP_PKEY_free(key);
+	signer_identity_fingerprint(spki, sizeof spki, fingerprint);
+	hex_encode(fingerprint, sizeof fingerprint, hex);
+	(void)puts(hex);
+	return true;
 }
 
 static int
@@ -94,8 +121,9 @@ show(const char *path, const char *name, const struct shown *what)
 		    &why, ERROR_CONFIG, "the configuration %s has no token '%s'", path, name);
 	else
 		ok = store_signer_dir(&config, name, dir, sizeof dir, &why) &&
-		     (what->journal ? show_journal(dir, what, &why)
-				    : limits_show(dir, stdout, &why));
+		     (what->identity	 ? show_identity(dir, &why)
+			 : what->journal ? show_journal(dir, what, &why)
+					 : limits_show(dir, stdout, &why));
 	config_free(&config);
 	if (!ok)
 		(void)fprintf(stderr, "chancery-signer: %s\n", why.text);
@@ -192,6 +220,7 @@ main(int argc, char **argv)
 	    {"json", no_argument, NULL, 'j'},
 	    {"probe", no_argument, NULL, 'P'},
 	    {"soak", required_argument, NULL, 'S'},
+	    {"identity", no_argument, NULL, 'I'},
 	    {"rules", no_argument, NULL, 'R'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
@@ -232,6 +261,9 @@ main(int argc, char **argv)
 				return 2;
 			}
 			break;
+		case 'I':
+			what.identity = true;
+			break;
 		case 'R':
 			return list_rules();
 		case 'V':
@@ -246,12 +278,13 @@ main(int argc, char **argv)
 		}
 	}
 	if (path == NULL || name == NULL || optind != argc ||
-	    what.limits + what.journal + probing > 1 || (what.json && !what.journal && !probing) ||
-	    (soak_s > 0 && !probing)) {
+	    what.limits + what.journal + what.identity + probing > 1 ||
+	    (what.json && !what.journal && !probing) || (soak_s > 0 && !probing)) {
 		(void)fputs(usage, stderr);
 		return 2;
 	}
 	if (probing)
 		return probe(path, name, &(struct probe_options){what.json, soak_s});
-	return what.limits || what.journal ? show(path, name, &what) : serve(path, name);
+	return what.limits || what.journal || what.identity ? show(path, name, &what)
+							    : serve(path, name);
 }

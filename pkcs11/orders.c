@@ -96,7 +96,8 @@ static bool
 check_possible(struct session *rw, const struct orders_env *env, const uint8_t id[KEY_ID_LEN],
     const struct limits *l, struct error *e)
 {
-	struct key_wanted wanted = {l->algorithm, l->ca, id, l->signatures, l->signature_count};
+	struct key_wanted wanted = {
+	    l->algorithm, l->ca, id, l->signatures, l->signature_count, rw->pin.len > 0};
 
 	if (key_limits_is_known(env->state_dir, id) || key_is_possible(rw, &wanted, e))
 		return true;
@@ -110,7 +111,8 @@ static bool
 find_or_make(struct session *rw, const struct orders_env *env, const struct limits *l,
     const uint8_t id[KEY_ID_LEN], struct key *key, struct error *e)
 {
-	struct key_wanted wanted = {l->algorithm, l->ca, id, l->signatures, l->signature_count};
+	struct key_wanted wanted = {
+	    l->algorithm, l->ca, id, l->signatures, l->signature_count, rw->pin.len > 0};
 	struct bytes cka_id = {id, KEY_ID_LEN};
 	struct error why = ERROR_INIT;
 

@@ -109,8 +109,8 @@ is_marked(
 }
 
 /* A page that is never swapped, dumped, or inherited. */
-static bool
-make_room(struct pin *pin, struct error *e)
+bool
+pin_make(struct pin *pin, struct error *e)
 {
 	void *page;
 
@@ -174,7 +174,7 @@ pin_read(const struct config_token *token, const char *state_dir, struct pin *pi
 	}
 	if (!is_marked(&pin->status, state_dir, PIN_MARK_FILE, marked, e))
 		goto out;
-	ok = *marked || (make_room(pin, e) && read_text(pin, fd, e));
+	ok = *marked || (pin_make(pin, e) && read_text(pin, fd, e));
 out:
 	(void)close(fd);
 	if (!ok)

@@ -2,8 +2,9 @@
 #define CHANCERY_PKCS11_PIN_H
 
 /*
- * The PIN: read anew for each login from where the configuration says, held
- * in locked memory for the moment of the login, wiped after it.
+ * The PIN: read anew for each login from where the configuration says, or out of
+ * an operator's envelope; held in locked memory for the moment of the login, wiped
+ * after it.
  *
  * A PIN that the token refused is never tried a second time. So that a restart
  * knows, a mark is left in the signer's state directory: which file it was
@@ -21,7 +22,7 @@
 #include "daemon/core/config.h"
 #include "daemon/core/error.h"
 
-#define PIN_MAX 255 /* bytes */
+#define PIN_MAX 256 /* bytes */
 #define PIN_MARK_FILE "pin-wrong"
 #define PIN_GOOD_FILE "pin-good"
 
@@ -38,6 +39,10 @@ struct pin {
  * file is missing, not private, empty or too long. */
 bool pin_read(const struct config_token *token, const char *state_dir, struct pin *pin,
     bool *marked, struct error *e) MUST_CHECK;
+
+/* Room for PIN_MAX bytes in locked memory, for a PIN from elsewhere: text is set, len
+ * is 0. */
+bool pin_make(struct pin *pin, struct error *e) MUST_CHECK;
 
 /* Wipes and unlocks; pin may be all zero. */
 void pin_clear(struct pin *pin);

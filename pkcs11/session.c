@@ -28,6 +28,8 @@ session_renew(struct session *s, struct error *e)
 
 	/* Opened first: the end of a process's last session is a logout. */
 	ok = session_open(old.f, old.slot, false, s, e);
+	s->pin = old.pin;
+	s->pin_refused = old.pin_refused;
 	session_close(&old);
 	return ok;
 }

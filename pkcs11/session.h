@@ -10,12 +10,17 @@
 
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
+#include "daemon/core/wire.h"
 
 struct session {
 	const CK_FUNCTION_LIST *f;
 	CK_SLOT_ID slot;
 	CK_SESSION_HANDLE handle; /* CK_INVALID_HANDLE: closed */
 	bool fatal;		  /* a call said that our sessions are of no use any more */
+	/* For keys that want the PIN for each signature (CKA_ALWAYS_AUTHENTICATE);
+	 * empty: there is none. Borrowed, and set for one request. */
+	struct bytes pin;
+	bool pin_refused; /* by the token, for such a key */
 };
 
 /* rw: for making and destroying objects. */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "pkcs11/ckr.h"
 #include "pkcs11/verify.h"
 
 #define DIGEST_INFO_MAX (32 + DIGEST_MAX)
@@ -45,17 +46,68 @@ pss_parameters(enum sig_alg alg, CK_RSA_PKCS_PSS_PARAMS *p)
 	return false;
 }
 
+/* A signature that was begun and not made is over only with its session. */
+static void
+drop_operation(struct session *s)
+{
+	struct error ignored = ERROR_INIT;
+	bool fatal = s->fatal;
+
+	s->fatal = !session_renew(s, &ignored) || fatal;
+}
+
+/* A token that keeps CKA_ALWAYS_AUTHENTICATE, and does not know what it means, knows no
+ * such login. */
 static bool
-sign_raw(struct session *s, CK_OBJECT_HANDLE key, CK_MECHANISM *mechanism, struct bytes in,
+is_unknown_login(CK_RV rv)
+{
+	return rv == CKR_USER_TYPE_INVALID || rv == CKR_OPERATION_NOT_INITIALIZED ||
+	       rv == CKR_USER_ALREADY_LOGGED_IN || rv == CKR_FUNCTION_NOT_SUPPORTED;
+}
+
+/* The PIN for this one signature. */
+static bool
+login_for_key(struct session *s, struct error *e)
+{
+	CK_RV rv;
+
+	rv = s->f->C_Login(s->handle, CKU_CONTEXT_SPECIFIC, (unsigned char *)(uintptr_t)s->pin.p,
+	    (CK_ULONG)s->pin.len);
+	if (rv == CKR_OK || is_unknown_login(rv))
+		return true;
+	s->pin_refused = ckr_class(rv) == CKR_CLASS_PIN;
+	if (s->pin_refused)
+		(void)error_set(e, ERROR_DENIED, "the token refused the PIN for a signature");
+	else
+		(void)session_error(s, rv, e, "the token does not take the PIN for a signature");
+	drop_operation(s);
+	return false;
+}
+
+static bool
+fail_without_pin(struct session *s, struct error *e)
+{
+	drop_operation(s);
+	return error_set(e, ERROR_UNAVAILABLE,
+	    "the key wants the PIN for each signature (CKA_ALWAYS_AUTHENTICATE): its token needs "
+	    "access: operation");
+}
+
+static bool
+sign_raw(struct session *s, const struct key *key, CK_MECHANISM *mechanism, struct bytes in,
     uint8_t *out, size_t size, size_t *len, struct error *e)
 {
 	CK_ULONG n = (CK_ULONG)size;
 	CK_RV rv;
 
-	rv = s->f->C_SignInit(s->handle, mechanism, key);
+	rv = s->f->C_SignInit(s->handle, mechanism, key->private_key);
 	if (rv != CKR_OK)
 		return session_error(s, rv, e, "the token does not begin a signature");
+	if (key->always_authenticate && s->pin.len > 0 && !login_for_key(s, e))
+		return false;
 	rv = s->f->C_Sign(s->handle, (unsigned char *)(uintptr_t)in.p, (CK_ULONG)in.len, out, &n);
+	if (rv == CKR_USER_NOT_LOGGED_IN && key->always_authenticate && s->pin.len == 0)
+		return fail_without_pin(s, e);
 	if (rv != CKR_OK)
 		return session_error(s, rv, e, "the token does not sign");
 	*len = n;
@@ -81,7 +133,7 @@ sign_rsa(struct session *s, const struct key *key, enum sig_alg alg, struct byte
 		memcpy(info + prefix.len, digest.p, digest.len);
 		in = (struct bytes){info, prefix.len + digest.len};
 	}
-	return sign_raw(s, key->private_key, &mechanism, in, signature, SIG_MAX, len, e);
+	return sign_raw(s, key, &mechanism, in, signature, SIG_MAX, len, e);
 }
 
 static bool
@@ -96,7 +148,7 @@ sign_ecdsa(struct session *s, const struct key *key, struct bytes digest, uint8_
 	/* FIPS 186-5 6.4.1 takes the leftmost bits; not every module does it. */
 	if (digest.len > field_len)
 		digest.len = field_len;
-	if (!sign_raw(s, key->private_key, &mechanism, digest, raw, sizeof raw, &raw_len, e))
+	if (!sign_raw(s, key, &mechanism, digest, raw, sizeof raw, &raw_len, e))
 		return false;
 	if (raw_len != 2 * field_len)
 		return error_set(e, ERROR_INTERNAL,

@@ -34,8 +34,8 @@
 
 #define EXIT_JOURNAL_FAILED 4
 
-static void
-set_state(struct signer *s, enum signproto_state state, const char *text)
+void
+signer_set_state(struct signer *s, enum signproto_state state, const char *text)
 {
 	if (s->state != state || s->since == 0)
 		s->since = (uint64_t)time(NULL);
@@ -149,19 +149,25 @@ opening_main(void *arg)
 	};
 
 	o->ok = token_open(s->token_config, s->state_dir, &o->token, &o->state, &o->why);
-	if (o->ok && !signer_open_journal(s, o->token, &o->journal, &o->why)) {
+	if (o->ok && signer_has_gate(s)) {
+		o->ok = signer_new_gate(s, o->token, &o->gate, &o->why);
+		o->state = SIGNPROTO_TOKEN_AWAY;
+	} else if (o->ok && !signer_open_journal(s, o->token, &o->journal, &o->why)) {
 		o->ok = false;
 		o->state = o->why.source == ERROR_PKCS11 ? SIGNPROTO_TOKEN_AWAY : SIGNPROTO_CLOSED;
 	}
 	place.journal = o->journal;
 	place.stays_logged_in = o->ok && s->token_config->access == CONFIG_ACCESS_AUTO &&
 				(token_info(o->token)->flags & CKF_LOGIN_REQUIRED) != 0;
+	place.gate = o->gate;
 	if (o->ok &&
 	    !pool_new(o->token, &place, s->token_config->threads, s->wake_fd, &o->pool, &o->why)) {
 		o->ok = false;
 		o->state = SIGNPROTO_TOKEN_AWAY;
 	}
 	if (!o->ok) {
+		gate_free(o->gate);
+		o->gate = NULL;
 		journal_free(o->journal);
 		token_close(o->token);
 		o->journal = NULL;
@@ -226,7 +232,7 @@ opening_failed(struct signer *s, const struct opening *o)
 
 	if (news)
 		log_failure(LOG_LEVEL_ERROR, s->token_config->name, &o->why);
-	set_state(s, o->state, o->why.text);
+	signer_set_state(s, o->state, o->why.text);
 	schedule_retry(s);
 }
 
@@ -235,8 +241,10 @@ take_opened(struct signer *s, struct opening *o)
 {
 	s->token = o->token;
 	s->journal = o->journal;
+	s->gate = o->gate;
 	s->pool = o->pool;
 	o->token = NULL;
+	o->gate = NULL;
 	o->journal = NULL;
 	o->pool = NULL;
 }
@@ -245,7 +253,12 @@ static void
 opening_succeeded(struct signer *s, struct opening *o)
 {
 	take_opened(s, o);
-	signer_look_at_journal(s);
+	if (s->gate == NULL) {
+		signer_look_at_journal(s);
+	} else {
+		signer_announce(s);
+		signer_look_at_gate(s);
+	}
 }
 
 void
@@ -256,13 +269,13 @@ signer_look_at_journal(struct signer *s)
 
 	if (signer_describe_journal(s, text) == SIGNPROTO_CLOSED) {
 		log_error(s->token_config->name, "%s", text);
-		set_state(s, SIGNPROTO_CLOSED, text);
+		signer_set_state(s, SIGNPROTO_CLOSED, text);
 		return;
 	}
 	(void)snprintf(text, sizeof text, "token '%s' (serial %s, %s) with %u signing threads",
 	    info->label, info->serial, info->model, pool_threads(s->pool));
 	log_info(s->token_config->name, "ready: %s", text);
-	set_state(s, SIGNPROTO_READY, text);
+	signer_set_state(s, SIGNPROTO_READY, text);
 }
 
 static void
@@ -315,7 +328,7 @@ lose_token(struct signer *s, const struct error *seen, int status)
 	(void)error_set_foreign(&why, ERROR_UNAVAILABLE, seen->source, seen->foreign,
 	    "token '%s' was lost: %s", s->token_config->name, seen->text);
 	log_error(s->token_config->name, "%s; starting again", why.text);
-	set_state(s, SIGNPROTO_TOKEN_AWAY, why.text);
+	signer_set_state(s, SIGNPROTO_TOKEN_AWAY, why.text);
 	signer_fail_all(s, &why);
 	end(s, status);
 }
@@ -330,7 +343,7 @@ lose_journal(struct signer *s, const struct error *seen)
 	(void)error_set_foreign(&why, ERROR_UNAVAILABLE, seen->source, seen->foreign,
 	    "token '%s': %s", s->token_config->name, seen->text);
 	log_error(s->token_config->name, "%s; starting again", why.text);
-	set_state(s, SIGNPROTO_CLOSED, why.text);
+	signer_set_state(s, SIGNPROTO_CLOSED, why.text);
 	signer_fail_all(s, &why);
 	end(s, EXIT_JOURNAL_FAILED);
 }
@@ -348,6 +361,8 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	if (s->lost)
 		return;
 	if (signer_watch_is_late(s->watch, &why)) {
+		if (s->gate != NULL)
+			gate_abandon(s->gate);
 		lose_token(s, &why, ROLE_EXIT_MODULE_HUNG);
 		return;
 	}
@@ -440,7 +455,7 @@ set_up(struct signer *s, int control_fd, struct error *e)
 	struct event_base *base;
 
 	s->role = role_new("signer", control_fd, &role_handlers, s, e);
-	if (s->role == NULL || !make_state_dir(s, e))
+	if (s->role == NULL || !make_state_dir(s, e) || !signer_set_up_pin(s, e))
 		return false;
 	base = role_base(s->role);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -477,8 +492,10 @@ tear_down(struct signer *s)
 	channel_free(s->channel);
 	signer_forget_requests(s);
 	pool_free(s->pool);
+	signer_close_gate(s);
 	signer_close_journal(s->journal, s->token);
 	token_close(s->token);
+	signer_tear_down_pin(s);
 	signer_watch_free(s->watch);
 	free_event(s->wake);
 	free_event(s->retry);
@@ -545,7 +562,7 @@ signer_main(const struct config *config, const struct config_token *token, int c
 		tear_down(s);
 		return 1;
 	}
-	set_state(s, SIGNPROTO_TOKEN_AWAY, "the token is being opened");
+	signer_set_state(s, SIGNPROTO_TOKEN_AWAY, "the token is being opened");
 	open_token(s);
 	status = role_run(s->role);
 	end_opening(s);

@@ -6,11 +6,19 @@
 #include "daemon/core/channel.h"
 #include "daemon/core/role.h"
 #include "daemon/core/signproto.h"
+#include "pkcs11/gate.h"
 #include "pkcs11/signer.h"
 #include "pkcs11/worker.h"
 
 struct signer_watch;
 struct stream;
+struct signer;
+
+/* For who opens the journal from a signing thread. */
+struct signer_opener {
+	const struct signer *signer;
+	struct token *token;
+};
 
 /* The way from module to login and pool, in a thread of its own. The loop reads
  * the results when `done` is set. */
@@ -24,6 +32,7 @@ struct opening {
 	struct error why;
 	struct token *token;
 	struct journal *journal;
+	struct gate *gate;
 	struct pool *pool;
 };
 
@@ -43,9 +52,16 @@ struct signer {
 	struct token *token; /* these three while READY, or CLOSED by the journal */
 	struct journal *journal;
 	struct pool *pool;
-	bool tried;  /* the first opening came to an end, or took too long */
-	bool ending; /* only the last answers and the exit are left */
-	bool lost;   /* and that because the token was */
+	/* Of a token whose PIN persons have; NULL with access: auto. */
+	struct access *access;
+	struct logins *logins;
+	struct signer_opener opener;
+	struct gate *gate; /* once the token was opened */
+	struct event *tick;
+	bool locking; /* a job that locks is in flight */
+	bool tried;   /* the first opening came to an end, or took too long */
+	bool ending;  /* only the last answers and the exit are left */
+	bool lost;    /* and that because the token was */
 
 	int wake_fd;
 	struct event *wake, *retry, *patience, *flush, *anchor, *check;
@@ -85,6 +101,42 @@ void signer_submit(struct signer *s, struct job *job);
 /* True when nothing is in flight. */
 bool signer_is_idle(const struct signer *s);
 
+/* Gives the pool an order's message; the answer is DONE. */
+bool signer_take_order(struct signer *s, uint64_t request, enum job_kind kind, struct bytes id,
+    struct bytes payload, struct error *e) MUST_CHECK;
+
+/* ---- signer_pin.c */
+
+/* True when persons have the PIN. */
+bool signer_has_gate(const struct signer *s);
+
+/* Both do nothing with access: auto. */
+bool signer_set_up_pin(struct signer *s, struct error *e) MUST_CHECK;
+void signer_tear_down_pin(struct signer *s);
+
+/* For the thread that opens the token. */
+bool signer_new_gate(
+    struct signer *s, struct token *token, struct gate **gate, struct error *e) MUST_CHECK;
+
+/* Announces the start again, with the token's serial. */
+void signer_announce(struct signer *s);
+
+/* The state that follows from the gate, whenever something may have changed. */
+void signer_look_at_gate(struct signer *s);
+
+/* A PIN message. */
+bool signer_request_pin(
+    struct signer *s, uint64_t request, struct bytes payload, struct error *e) MUST_CHECK;
+
+/* What is long need not come at all while the token is locked. */
+bool signer_may_stream(const struct signer *s, struct error *e) MUST_CHECK;
+
+/* STATUS_OK's fields about it. */
+void signer_describe_access(const struct signer *s, struct signproto_status_ok *m);
+
+/* Logs out; the pool must be gone, and the journal is still to be closed. */
+void signer_close_gate(struct signer *s);
+
 /* ---- signer_journal.c */
 
 /* Finds out how the journal is; called by the thread that opens the token. What
@@ -103,6 +155,8 @@ void signer_describe_challenge(const struct signer *s, char hex[SIGNPROTO_CHALLE
 void signer_anchor_soon(struct signer *s);
 
 /* ---- signer.c */
+
+void signer_set_state(struct signer *s, enum signproto_state state, const char *text);
 
 /* The state that follows from the journal, which was opened, or changed. */
 void signer_look_at_journal(struct signer *s);

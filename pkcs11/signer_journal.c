@@ -63,7 +63,7 @@ signer_close_journal(struct journal *journal, struct token *token)
 	journal_report(journal, &report);
 	if (!journal_stop(journal, journal_clock_now(), &why))
 		log_failure(LOG_LEVEL_ERROR, "journal", &why);
-	else if (token != NULL && report.closed == JOURNAL_OPEN)
+	else if (token != NULL && token_is_logged_in(token) && report.closed == JOURNAL_OPEN)
 		write_anchor(token, journal);
 	journal_free(journal);
 }
@@ -106,7 +106,9 @@ signer_anchor_soon(struct signer *s)
 	struct journal_report r;
 	struct job *job;
 
-	if (s->pool == NULL || s->state != SIGNPROTO_READY || s->lost || s->anchoring)
+	/* Who logs in for single operations writes it before he logs out. */
+	if (s->pool == NULL || s->state != SIGNPROTO_READY || s->lost || s->anchoring ||
+	    s->token_config->access == CONFIG_ACCESS_OPERATION)
 		return;
 	journal_report(s->journal, &r);
 	if (!journal_mark(s->journal, &mark) ||

@@ -63,7 +63,9 @@ send_success(struct signer *s, const struct job *job)
 		return;
 	case JOB_ANCHOR:
 	case JOB_CHECK:
+	case JOB_LOCK:
 		return;
+	case JOB_PIN:
 	case JOB_LIMITS_SET:
 	case JOB_INSTALL:
 	case JOB_RESEED:
@@ -114,6 +116,11 @@ log_refusal(const struct signer *s, const struct job *job)
 {
 	char id[KEY_ID_TEXT_MAX];
 
+	if (job->kind == JOB_PIN) {
+		log_warning(s->token_config->name, "what an operator sent was refused: %s",
+		    job->error.text);
+		return;
+	}
 	key_limits_id_text((struct bytes){job->id, job->id_len}, id);
 	log_warning(s->token_config->name, "%s %s: %s", job->id_len > 0 ? "key" : "a new",
 	    job->id_len > 0 ? id : "key", job->error.text);
@@ -123,7 +130,7 @@ log_refusal(const struct signer *s, const struct job *job)
 static bool
 is_own(const struct job *job)
 {
-	return job->kind == JOB_ANCHOR || job->kind == JOB_CHECK;
+	return job->kind == JOB_ANCHOR || job->kind == JOB_CHECK || job->kind == JOB_LOCK;
 }
 
 static void
@@ -131,6 +138,8 @@ forget_own(struct signer *s, const struct job *job)
 {
 	if (job->kind == JOB_ANCHOR)
 		s->anchoring = false;
+	else if (job->kind == JOB_LOCK)
+		s->locking = false;
 	else
 		s->checking = false;
 }
@@ -139,7 +148,14 @@ void
 signer_answer_done(struct signer *s)
 {
 	struct job *job = pool_take_done(s->pool);
+	bool gate_moved = false;
 
+	/* Who asks for the status next shall see it. */
+	for (const struct job *j = job; j != NULL; j = j->next)
+		gate_moved |= j->kind == JOB_PIN || j->kind == JOB_LOCK ||
+			      s->token_config->access == CONFIG_ACCESS_OPERATION;
+	if (gate_moved && !s->lost)
+		signer_look_at_gate(s);
 	while (job != NULL) {
 		struct job *next = job->next;
 
@@ -148,6 +164,8 @@ signer_answer_done(struct signer *s)
 			log_refusal(s, job);
 		if (job->kind == JOB_RESEED && !error_is_set(&job->error))
 			signer_look_at_journal(s);
+		if (job->kind == JOB_RESEED && s->gate != NULL)
+			signer_look_at_gate(s);
 		if (is_own(job))
 			forget_own(s, job);
 		else if (job->channel != s->channel_number)
@@ -313,10 +331,19 @@ request_status(struct signer *s, uint64_t request, struct bytes payload, struct 
 		(void)signer_describe_journal(s, m.journal);
 		signer_describe_challenge(s, m.challenge);
 	}
+	signer_describe_access(s, &m);
 	wire_writer_init(&w, CHANNEL_FRAME_MAX);
 	signproto_put_status_ok(&w, &m);
 	send_answer(s, SIGNPROTO_STATUS_OK, request, &w);
 	return true;
+}
+
+bool
+signer_take_order(struct signer *s, uint64_t request, enum job_kind kind, struct bytes id,
+    struct bytes payload, struct error *e)
+{
+	return can_take_order(s, payload.len, e) &&
+	       submit(s, request, job_new(kind, id, payload), e);
 }
 
 /* The message goes to the thread as it is, once it is known to be one. */
@@ -440,7 +467,7 @@ request_stream_begin(struct signer *s, uint64_t request, struct bytes payload, s
 	if (*same != NULL)
 		stream_drop(s, same);
 	if (!signproto_get_stream_begin(payload, &m, e) || !check_alg(m.sig_alg, e) ||
-	    !can_serve(s, 0, e))
+	    !can_serve(s, 0, e) || !signer_may_stream(s, e))
 		return false;
 	drop_late_streams(s);
 	if (s->stream_count >= SIGNER_STREAMS_MAX)
@@ -531,6 +558,9 @@ signer_request(struct signer *s, uint16_t type, uint64_t id, struct bytes payloa
 		break;
 	case SIGNPROTO_RESEED:
 		ok = request_reseed(s, id, payload, &why);
+		break;
+	case SIGNPROTO_PIN:
+		ok = signer_request_pin(s, id, payload, &why);
 		break;
 	case SIGNPROTO_KEY_FIND:
 		ok = request_key_find(s, id, payload, &why);

@@ -31,9 +31,12 @@
 #define VIEWS_S 10 /* no further view after this, however slow the module is */
 
 struct token {
+	const struct config_token *config;
 	struct module *module;
 	struct token_info info;
 	struct session keeper;
+	bool logged_in;
+	char said[CKR_NAME_MAX];
 };
 
 /* One token_open, over all its views of the token. */
@@ -119,10 +122,16 @@ open_keeper(struct token *t, struct opening *o, struct error *e)
 }
 
 static bool
+is_pin_length(const struct token *t, size_t len)
+{
+	return t->info.pin_max == 0 || t->info.pin_max < t->info.pin_min ||
+	       (len >= t->info.pin_min && len <= t->info.pin_max);
+}
+
+static bool
 check_pin_length(const struct token *t, const struct pin *pin, struct error *e)
 {
-	if (t->info.pin_max == 0 || t->info.pin_max < t->info.pin_min ||
-	    (pin->len >= t->info.pin_min && pin->len <= t->info.pin_max))
+	if (is_pin_length(t, pin->len))
 		return true;
 	return error_set(e, ERROR_CONFIG,
 	    "the PIN in %s is not of the length that token '%s' takes (%lu to %lu); it was not "
@@ -224,6 +233,12 @@ check_tries_left(const struct token *t, struct opening *o, struct error *e)
 	return true;
 }
 
+static CK_USER_TYPE
+user_type(const struct token *t)
+{
+	return (CK_USER_TYPE)t->config->user_type;
+}
+
 static bool
 login(struct token *t, const struct pin *pin, struct opening *o, struct error *e)
 {
@@ -238,7 +253,7 @@ login(struct token *t, const struct pin *pin, struct opening *o, struct error *e
 		o->sent = *pin;
 		o->sent.text = NULL;
 		o->said = f->C_Login(
-		    t->keeper.handle, CKU_USER, (unsigned char *)pin->text, (CK_ULONG)pin->len);
+		    t->keeper.handle, user_type(t), (unsigned char *)pin->text, (CK_ULONG)pin->len);
 		if (o->said == CKR_OK || o->said == CKR_USER_ALREADY_LOGGED_IN)
 			return true;
 		if (!ckr_is_start_race(o->said))
@@ -298,8 +313,13 @@ open_view(struct token *t, struct opening *o, struct error *e)
 	o->raced = false;
 	if (!find_token(t, o, e) || !open_keeper(t, o, e))
 		return false;
+	if (t->config->access != CONFIG_ACCESS_AUTO) {
+		*o->state = SIGNPROTO_LOCKED;
+		return true;
+	}
 	if ((t->info.flags & CKF_LOGIN_REQUIRED) != 0 && !read_pin_and_login(t, o, e))
 		return false;
+	t->logged_in = true;
 	*o->state = SIGNPROTO_READY;
 	return true;
 }
@@ -336,6 +356,7 @@ token_open(const struct config_token *config, const char *state_dir, struct toke
 	*state = SIGNPROTO_MODULE_BROKEN;
 	if (t == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for token '%s'", config->name);
+	t->config = config;
 	for (unsigned int view = 1; !ok; view++) {
 		error_clear(&why);
 		ok = open_view(t, &o, &why);
@@ -360,6 +381,135 @@ token_close(struct token *t)
 		return;
 	close_view(t);
 	free(t);
+}
+
+/* ---- with a person's PIN */
+
+static bool
+flags_now(const struct token *t, CK_FLAGS *flags, struct error *e)
+{
+	struct opening ignored = {.config = t->config};
+
+	return read_flags(t, &ignored, flags, e);
+}
+
+bool
+token_check_login(struct token *t, size_t pin_len, struct error *e)
+{
+	CK_FLAGS flags = 0;
+
+	if (!flags_now(t, &flags, e))
+		return false;
+	if ((flags & CKF_USER_PIN_LOCKED) != 0)
+		return error_set(e, ERROR_DENIED,
+		    "the PIN of token '%s' is locked; its security officer has to set a new one",
+		    t->info.label);
+	if ((flags & CKF_USER_PIN_FINAL_TRY) != 0)
+		return error_set(e, ERROR_DENIED,
+		    "token '%s' has one PIN try left, which is not used; log in by hand with the "
+		    "right PIN to reset its counter",
+		    t->info.label);
+	if (pin_len == 0 && (flags & CKF_PROTECTED_AUTHENTICATION_PATH) == 0)
+		return error_set(e, ERROR_DENIED,
+		    "the envelope carries no PIN, and token '%s' has no device to enter one at",
+		    t->info.label);
+	if (pin_len > 0 && !is_pin_length(t, pin_len))
+		return error_set(e, ERROR_DENIED,
+		    "the PIN is not of the length that token '%s' takes (%lu to %lu); it was not "
+		    "tried",
+		    t->info.label, t->info.pin_min, t->info.pin_max);
+	return true;
+}
+
+/* Codes of a start race that no token gives for a wrong PIN. */
+static bool
+may_call_again(CK_RV rv)
+{
+	return ckr_is_start_race(rv) && rv != CKR_GENERAL_ERROR;
+}
+
+static CK_RV
+call_login(struct token *t, struct bytes pin)
+{
+	const CK_FUNCTION_LIST *f = module_functions(t->module);
+	CK_RV rv = CKR_OK;
+
+	for (unsigned int attempt = 0; attempt < CALL_TRIES; attempt++) {
+		if (attempt > 0)
+			stagger(CALL_PAUSE_MS, attempt);
+		rv = f->C_Login(t->keeper.handle, user_type(t),
+		    pin.len > 0 ? (unsigned char *)(uintptr_t)pin.p : NULL, (CK_ULONG)pin.len);
+		/* Of whom? Whoever it is, the PIN was not looked at. */
+		if (rv == CKR_USER_ALREADY_LOGGED_IN)
+			(void)f->C_Logout(t->keeper.handle);
+		else if (!may_call_again(rv))
+			break;
+	}
+	return rv;
+}
+
+/* A wrong PIN that the token calls something else shows in its flags. */
+static bool
+became_low(const struct token *t, CK_FLAGS before)
+{
+	struct error ignored = ERROR_INIT;
+	CK_FLAGS now = 0;
+
+	return (before & CKF_USER_PIN_COUNT_LOW) == 0 && flags_now(t, &now, &ignored) &&
+	       (now & CKF_USER_PIN_COUNT_LOW) != 0;
+}
+
+enum token_login
+token_login(struct token *t, struct bytes pin, const char **said, struct error *e)
+{
+	struct error ignored = ERROR_INIT;
+	CK_FLAGS before = 0;
+	CK_RV rv;
+
+	(void)flags_now(t, &before, &ignored);
+	rv = call_login(t, pin);
+	*said = ckr_name(rv, t->said);
+	if (rv == CKR_OK) {
+		t->logged_in = true;
+		return TOKEN_LOGGED_IN;
+	}
+	t->keeper.fatal = ckr_is_fatal(rv) && ckr_class(rv) != CKR_CLASS_PIN;
+	if ((ckr_class(rv) == CKR_CLASS_PIN && rv != CKR_USER_PIN_NOT_INITIALIZED) ||
+	    became_low(t, before)) {
+		(void)error_set_foreign(e, ERROR_DENIED, ERROR_PKCS11, *said,
+		    "token '%s' refused the PIN (%s)", t->info.label, *said);
+		return TOKEN_PIN_WRONG;
+	}
+	(void)ckr_error(e, rv, "cannot log in to token '%s'", t->info.label);
+	return ckr_may_count(rv) ? TOKEN_LOGIN_UNCLEAR : TOKEN_LOGIN_FAILED;
+}
+
+bool
+token_logout(struct token *t, struct error *e)
+{
+	CK_RV rv;
+
+	if (!t->logged_in)
+		return true;
+	rv = module_functions(t->module)->C_Logout(t->keeper.handle);
+	if (rv != CKR_OK && rv != CKR_USER_NOT_LOGGED_IN) {
+		t->keeper.fatal = true;
+		return ckr_error(e, rv, "cannot log out of token '%s'", t->info.label);
+	}
+	t->logged_in = false;
+	return true;
+}
+
+bool
+token_is_lost(const struct token *t)
+{
+	return t->keeper.fatal;
+}
+
+bool
+token_is_logged_in(const struct token *t)
+{
+	return t->logged_in;
 }
 
 const struct token_info *

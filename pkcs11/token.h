@@ -2,22 +2,23 @@
 #define CHANCERY_PKCS11_TOKEN_H
 
 /*
- * A token, opened and logged in to: the module is loaded, the token selected,
- * and one session kept that does nothing but hold the login, so that no signing
- * session's end can be the last one's and log us out.
+ * A token, opened, and with access: auto logged in to: the module is loaded, the
+ * token selected, and one session kept that does nothing but hold the login, so that
+ * no signing session's end can be the last one's and log us out.
  */
 
 #include "daemon/core/config.h"
 #include "daemon/core/signproto.h"
+#include "daemon/core/wire.h"
 #include "pkcs11/module.h"
 #include "pkcs11/session.h"
 
 struct token;
 
 /*
- * Does the whole way from the module's path to the login; may block as long as
- * the module likes. On failure everything is undone, *state says which of
- * the states a signer is then in, and the error why.
+ * Does the whole way from the module's path to the login, or, where persons have
+ * the PIN, to just before it; may block as long as the module likes. On failure everything is
+ * undone, *state says which of the states a signer is then in, and the error why.
  *
  * The PIN is tried once. CKR codes that several processes starting at one
  * moment give each other are waited out for some seconds, with growing and
@@ -30,6 +31,33 @@ struct token;
  */
 bool token_open(const struct config_token *config, const char *state_dir, struct token **token,
     enum signproto_state *state, struct error *e) MUST_CHECK;
+
+/* How a login with a person's PIN ended. */
+enum token_login {
+	TOKEN_LOGGED_IN,
+	TOKEN_PIN_WRONG,     /* the token refused it */
+	TOKEN_LOGIN_FAILED,  /* something else; it cost no try */
+	TOKEN_LOGIN_UNCLEAR, /* it may have cost one */
+};
+
+/* Refuses (ERROR_DENIED) what must not be tried: a PIN of a length that the token does
+ * not take, one for a token whose PIN is locked, or has one try left; and an empty one
+ * for a token without a device to enter it at. */
+bool token_check_login(struct token *t, size_t pin_len, struct error *e) MUST_CHECK;
+
+/* Logs in with this PIN, which is sent once; an empty one makes the token ask at its
+ * own device, which may take as long as people do. *said is the token's last word. */
+enum token_login token_login(
+    struct token *t, struct bytes pin, const char **said, struct error *e) MUST_CHECK;
+
+/* Afterwards no private object can be used, in no session. False when the token may
+ * still be logged in to: then only the end of the process helps. */
+bool token_logout(struct token *t, struct error *e) MUST_CHECK;
+
+/* True when one of these two said that the token, or its sessions, are gone. */
+bool token_is_lost(const struct token *t);
+
+bool token_is_logged_in(const struct token *t);
 
 /* Logs out, finalises, unloads; all other sessions must be closed. NULL is
  * legal. */

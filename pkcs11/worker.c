@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <openssl/evp.h>
+
 #include "daemon/core/log.h"
 #include "daemon/x509/cert.h"
 #include "pkcs11/ckr.h"
@@ -41,6 +43,7 @@ struct worker {
 	uint8_t (*own_keys)[32]; /* of all that have limits; NULL: not read yet */
 	size_t own_key_count;
 	uint64_t generation; /* of the limits that the keys were known under ... */
+	uint64_t login;	     /* ... and of the login ... */
 	int64_t known_ms;    /* ... and since when */
 };
 
@@ -112,10 +115,17 @@ job_clock_ms(void)
 
 /* ---- keys that a thread knows */
 
+/* Who is past the gate is logged in. */
+static bool
+must_be_logged_in(const struct worker *w)
+{
+	return w->pool->place.stays_logged_in || w->pool->place.gate != NULL;
+}
+
 static bool
 check_login(struct worker *w, struct error *e)
 {
-	return !w->pool->place.stays_logged_in || session_check_login(&w->session, e);
+	return !must_be_logged_in(w) || session_check_login(&w->session, e);
 }
 
 static void
@@ -189,15 +199,17 @@ static const struct known_key *
 find_key(struct worker *w, struct bytes id, struct error *e)
 {
 	uint64_t generation = limits_cache_generation(w->pool->limits);
+	uint64_t login = w->pool->place.gate != NULL ? gate_generation(w->pool->place.gate) : 0;
 	int64_t now_ms = job_clock_ms();
 	struct known_key *k;
 
-	if (w->generation != generation || w->key_count >= KEYS_KNOWN_MAX ||
+	if (w->generation != generation || w->login != login || w->key_count >= KEYS_KNOWN_MAX ||
 	    now_ms - w->known_ms >= LIMITS_CACHE_AGE_MS) {
 		forget_keys(w);
 		w->known_ms = now_ms;
 	}
 	w->generation = generation;
+	w->login = login;
 	for (k = w->keys; k != NULL; k = k->next) {
 		if (bytes_equal((struct bytes){k->limits->id, KEY_ID_LEN}, id))
 			return k;
@@ -361,7 +373,7 @@ run_key_generate(struct worker *w, struct job *job)
 {
 	struct orders_env env = orders_env_of(w->pool);
 	struct signproto_key_generate m;
-	struct session rw;
+	struct session rw = {0};
 	struct key key = {0};
 	bool ok = false;
 
@@ -370,6 +382,7 @@ run_key_generate(struct worker *w, struct job *job)
 		return false;
 	limits_cache_begin_change(w->pool->limits);
 	if (session_open(w->session.f, w->session.slot, true, &rw, &job->error)) {
+		rw.pin = w->session.pin;
 		ok = orders_make_key(&rw, &env, &m.order, job->id, &key, &job->error) &&
 		     put_output(job, key.spki.whole);
 		session_close(&rw);
@@ -378,6 +391,7 @@ run_key_generate(struct worker *w, struct job *job)
 	job->id_len = ok ? KEY_ID_LEN : 0;
 	key_clear(&key);
 	w->session.fatal |= rw.fatal;
+	w->session.pin_refused |= rw.pin_refused;
 	return ok;
 }
 
@@ -432,7 +446,7 @@ check_token(struct worker *w, struct error *e)
 	CK_SESSION_INFO info;
 	CK_RV rv;
 
-	if (w->pool->place.stays_logged_in)
+	if (must_be_logged_in(w))
 		return session_check_login(&w->session, e);
 	rv = w->session.f->C_GetSessionInfo(w->session.handle, &info);
 	return rv == CKR_OK ||
@@ -465,6 +479,15 @@ run_order(struct worker *w, struct job *job)
 	return ok;
 }
 
+static bool
+run_pin(struct worker *w, struct job *job)
+{
+	struct signproto_pin m;
+
+	return signproto_get_pin((struct bytes){job->input, job->input_len}, &m, &job->error) &&
+	       gate_order(w->pool->place.gate, &m.order, &job->error);
+}
+
 static void
 run(struct worker *w, struct job *job)
 {
@@ -491,6 +514,13 @@ run(struct worker *w, struct job *job)
 		break;
 	case JOB_CHECK:
 		ok = check_token(w, &job->error);
+		break;
+	case JOB_PIN:
+		ok = run_pin(w, job);
+		break;
+	case JOB_LOCK:
+		gate_lock_if_due(w->pool->place.gate);
+		ok = true;
 		break;
 	case JOB_ANCHOR:
 		journal_anchor_write(w->pool->place.journal, w->session.f, w->session.slot);
@@ -559,6 +589,101 @@ run_patiently(struct worker *w, struct job *job)
 		take_back(w, job);
 		run(w, job);
 	}
+}
+
+/* ---- through the gate */
+
+/* What an operator's list calls an order: SHA-256 of its statement. */
+static bool
+digest_statement(const struct job *job, uint8_t digest[32])
+{
+	struct bytes input = {job->input, job->input_len};
+	struct error ignored = ERROR_INIT;
+	struct signproto_order order;
+	union {
+		struct signproto_key_generate generate;
+		struct signproto_limits_set limits;
+		struct signproto_install install;
+		struct signproto_reseed reseed;
+	} m;
+
+	if (job->kind == JOB_KEY_GENERATE &&
+	    signproto_get_key_generate(input, &m.generate, &ignored))
+		order = m.generate.order;
+	else if (job->kind == JOB_LIMITS_SET &&
+		 signproto_get_limits_set(input, &m.limits, &ignored))
+		order = m.limits.order;
+	else if (job->kind == JOB_INSTALL && signproto_get_install(input, &m.install, &ignored))
+		order = m.install.order;
+	else if (job->kind == JOB_RESEED && signproto_get_reseed(input, &m.reseed, &ignored))
+		order = m.reseed.order;
+	else
+		return false;
+	return EVP_Digest(
+		   order.statement.p, order.statement.len, digest, NULL, EVP_sha256(), NULL) == 1;
+}
+
+static bool
+digest_structure(const struct job *job, uint8_t digest[32])
+{
+	struct error ignored = ERROR_INIT;
+	struct signproto_sign m;
+
+	if (job->kind == JOB_SIGN_DIGEST) {
+		memcpy(digest, job->use.tbs_sha256, 32);
+		return true;
+	}
+	return signproto_get_sign((struct bytes){job->input, job->input_len}, &m, &ignored) &&
+	       EVP_Digest(m.tbs.p, m.tbs.len, digest, NULL, EVP_sha256(), NULL) == 1;
+}
+
+static void
+describe_for_gate(const struct job *job, struct gate_job *g)
+{
+	static const enum pin_operation_kind kinds[] = {
+	    [SIGNPROTO_TBS_CERTIFICATE] = PIN_OPERATION_CERTIFICATE,
+	    [SIGNPROTO_TBS_CRL] = PIN_OPERATION_CRL,
+	    [SIGNPROTO_CSR_INFO] = PIN_OPERATION_CSR_INFO,
+	};
+	struct pin_operation *o = &g->operation;
+
+	*g = (struct gate_job){.counts = job->kind == JOB_SIGN || job->kind == JOB_SIGN_DIGEST};
+	if (!g->counts) {
+		o->kind = PIN_OPERATION_ORDER;
+		g->listed = digest_statement(job, o->sha256);
+		return;
+	}
+	o->kind = kinds[job->structure];
+	memcpy(o->cka_id, job->id, job->id_len);
+	o->cka_id_len = job->id_len;
+	g->listed = digest_structure(job, o->sha256);
+}
+
+/* Entries are past it: they open it, and each is good for one time. */
+static void
+run_behind_gate(struct worker *w, struct job *job)
+{
+	struct gate *gate = w->pool->place.gate;
+	bool signed_;
+	struct gate_job g;
+
+	if (gate == NULL) {
+		run_patiently(w, job);
+	} else if (job->kind == JOB_PIN || job->kind == JOB_LOCK) {
+		run(w, job);
+	} else {
+		describe_for_gate(job, &g);
+		if (gate_enter(gate, &g, &job->error)) {
+			w->session.pin = gate_pin(gate);
+			w->session.pin_refused = false;
+			run_patiently(w, job);
+			w->session.pin = (struct bytes){0};
+			signed_ = !error_is_set(&job->error) && !job->ticket.answered;
+			gate_leave(gate, &g, signed_, w->session.pin_refused);
+		}
+	}
+	if (gate != NULL && gate_is_lost(gate))
+		w->session.fatal = true;
 }
 
 /* ---- threads */
@@ -745,7 +870,7 @@ worker_main(void *arg)
 	struct job *job;
 
 	while ((job = next_job(w->pool)) != NULL) {
-		run_patiently(w, job);
+		run_behind_gate(w, job);
 		finish_job(w, job);
 	}
 	return NULL;
@@ -816,6 +941,8 @@ pool_new(struct token *token, const struct pool_place *place, unsigned int threa
 	(void)pthread_cond_init(&p->work, NULL);
 	(void)pthread_cond_init(&p->release, NULL);
 	p->limits = limits_cache_new(p->place.state_dir);
+	if (p->place.gate != NULL)
+		gate_attach(p->place.gate, &p->place.journal);
 	threads = token_thread_limit(token, threads);
 	p->workers = calloc(threads, sizeof *p->workers);
 	if (p->workers == NULL || p->limits == NULL)

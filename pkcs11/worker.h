@@ -16,6 +16,7 @@
  */
 
 #include "daemon/core/signproto.h"
+#include "pkcs11/gate.h"
 #include "pkcs11/guard.h"
 #include "pkcs11/journal.h"
 #include "pkcs11/key.h"
@@ -31,6 +32,8 @@ enum job_kind {
 	JOB_SIGN_DIGEST, /* use: of a structure that the guard let through */
 	JOB_ANCHOR,	 /* the loop's own: brings the journal's anchor up to date */
 	JOB_CHECK,	 /* the loop's own: is the token still there, and are we logged in? */
+	JOB_PIN,	 /* input is the message; past the gate, since it opens it */
+	JOB_LOCK,	 /* the loop's own: the gate's time is over */
 };
 
 /* Owned by the loop; lent to the pool from pool_submit until it comes back from
@@ -75,6 +78,7 @@ struct pool_place {
 	const char *token;    /* the configuration's name of it */
 	uint16_t signer_id;   /* of this host */
 	bool stays_logged_in; /* the token, from its opening on: a login that is gone is a loss */
+	struct gate *gate;    /* NULL: everything passes; else it knows of the journal */
 };
 
 struct pool;

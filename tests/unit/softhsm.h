@@ -67,6 +67,7 @@ softhsm_make(struct softhsm *h)
 	softhsm_write(h->pin_file, SOFTHSM_PIN "\n", 0600);
 	softhsm_add_token("unit");
 	h->config = (struct config_token){
+	    .user_type = 1, /* CKU_USER */
 	    .name = (char *)(uintptr_t) "main",
 	    .module = (char *)(uintptr_t)SOFTHSM_MODULE,
 	    .select_by = CONFIG_SELECT_LABEL,

@@ -14,7 +14,7 @@ from .limits import body
 from .lone_issuer import CONTROL_DRAIN, CONTROL_SIGNER_CHANNEL, Child
 from .process import PATIENCE_S, SANITIZER
 
-STATUS, KEY_GENERATE, KEY_FIND, SIGN, STREAM_BEGIN, STREAM_DATA, STREAM_END, LIMITS_SET, INSTALL, RESEED = range(1, 11)
+STATUS, KEY_GENERATE, KEY_FIND, SIGN, STREAM_BEGIN, STREAM_DATA, STREAM_END, LIMITS_SET, INSTALL, RESEED, PIN = range(1, 12)
 STATUS_OK, KEY_OK, SIGNED, FAILED = 0x8001, 0x8002, 0x8003, 0x8004
 CERTIFICATE, CRL, REQUEST = 1, 2, 3
 ECDSA_SHA256, ECDSA_SHA384, RSA_SHA256 = 33, 34, 1
@@ -22,7 +22,8 @@ VERSION = 3
 STATES = (None, "ready", "no-pin", "pin-wrong", "token-away", "module-broken", "closed")
 
 CODES = ("none", "usage", "config", "input", "limit", "denied", "not-found", "conflict", "unavailable", "timeout",
-         "system", "internal")
+         "locked", "system", "internal")
+STATES = ("", "ready", "no-pin", "pin-wrong", "token-away", "module-broken", "closed", "locked", "at-device", "blocked")
 
 
 def string(value):
@@ -59,17 +60,18 @@ class Signer:
 
     def __init__(self, directory, token, signer_id=1, preload=None, **options):
         """preload: a shared library of tests/faults that looks on. options: more of the token's, in the
-        configuration."""
+        configuration; None takes one out."""
         self.directory, self.token, self.preload = directory, token, preload
         self.state_dir = os.path.join(directory, "state")
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         self.config = self.config_path = os.path.join(directory, "signer.yaml")
+        entry = {"name": "main", "module": token.module, "select": {"label": token.label},
+                 "pin_file": token.pin_file, "threads": 2, "environment": dict(token.environment),
+                 "writable": token.writable, **options}
         write_yaml(self.config, {
             "state_dir": self.state_dir,
             "database": {"owner": "x", "issuer": "x", "front": "x"},
-            "tokens": [{"name": "main", "module": token.module, "select": {"label": token.label},
-                        "pin_file": token.pin_file, "threads": 2, "environment": dict(token.environment),
-                        "writable": token.writable, **options}],
+            "tokens": [{name: value for name, value in entry.items() if value is not None}],
             "front": {"unix": {"path": os.path.join(directory, "api.sock")}},
             "issuer": {"signer_id": signer_id, "credentials_dir": directory},
         }, 0o600)
@@ -187,6 +189,45 @@ class Signer:
         return SimpleNamespace(state=STATES[payload[at]], text=text, label=texts[1], serial=texts[2])
 
     # ---- messages
+
+    def status(self):
+        """STATUS_OK's fields, by name."""
+        data = self.ask(STATUS, struct.pack(">H", VERSION))[2:]
+        made = SimpleNamespace()
+
+        def number(name, form):
+            nonlocal data
+            size = struct.calcsize(">" + form)
+            setattr(made, name, struct.unpack(">" + form, data[:size])[0])
+            data = data[size:]
+
+        def octets(name, text=True):
+            nonlocal data
+            size, = struct.unpack(">I", data[:4])
+            setattr(made, name, data[4:4 + size].decode() if text else data[4:4 + size])
+            data = data[4 + size:]
+
+        number("instance", "Q")
+        for name in ("token_name", "label", "serial", "model"):
+            octets(name)
+        number("state", "B")
+        octets("text")
+        number("threads", "I")
+        number("signatures", "Q")
+        number("since", "Q")
+        octets("journal")
+        octets("challenge")
+        number("access", "B")
+        octets("start")
+        octets("start_signature", text=False)
+        octets("identity", text=False)
+        octets("unlocked_by")
+        number("until", "Q")
+        number("idle", "I")
+        number("left", "Q")
+        assert not data
+        made.state = STATES[made.state]
+        return made
 
     def generate(self, order):
         """The new key: its id and SubjectPublicKeyInfo."""

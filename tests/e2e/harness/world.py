@@ -21,11 +21,11 @@ class World:
     """A root and a CA below it on one token, with limits that operators signed, and
     what it takes to ask for anything in their name."""
 
-    def __init__(self, directory, token, **options):
-        """options: of the token, in the configuration."""
+    def __init__(self, directory, token, signer=Signer, **options):
+        """signer: its class. options: of the token, in the configuration."""
         self.now = int(time.time())
         self.alice, self.bob, self.mallory, self.host, self.responder = (Key() for _ in range(5))
-        self.signer = Signer(directory, token, **options)
+        self.signer = signer(directory, token, **options)
         self.serials = self.renewals = 0
 
     def serial(self, signer_id=1, at=None):

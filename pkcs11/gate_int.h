@@ -1,0 +1,66 @@
+#ifndef CHANCERY_PKCS11_GATE_INT_H
+#define CHANCERY_PKCS11_GATE_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "pkcs11/gate.h"
+
+/* The wall clock, and beside it one that nobody sets and that counts on in suspend:
+ * what has an end ends by whichever says so first. */
+struct gate_clock {
+	int64_t wall_s, boot_ms;
+};
+
+struct gate_nonce {
+	uint8_t nonce[16];
+	int64_t expires;
+};
+
+struct gate {
+	struct gate_options o;
+	struct journal **attached; /* may be NULL */
+
+	/* Held for reading by who uses an unlocked token, for writing by who logs in
+	 * or out, or has an operation. The PIN is its holder's for writing. */
+	pthread_rwlock_t use;
+	struct pin pin;
+	struct logins_who who; /* whose login it is */
+	_Atomic uint64_t generation;
+
+	pthread_mutex_t lock; /* for everything below; never held over a call to the token */
+	struct gate_nonce nonces[GATE_NONCES_MAX];
+	size_t nonce_count;
+	struct journal *journal;
+	bool lost, at_device;
+	const struct access_operator *person; /* who opened it; NULL: closed */
+	struct gate_clock opened, used;
+	int64_t until; /* of the wall clock */
+	uint32_t idle_s;
+	bool counted;
+	uint64_t left; /* signatures, or operations */
+	struct pin_operation operations[PIN_ENVELOPE_OPERATIONS_MAX];
+	bool done[PIN_ENVELOPE_OPERATIONS_MAX];
+	size_t operation_count;
+};
+
+struct gate_clock gate_clock_now(void);
+
+/* True when the gate is open no longer, although nobody closed it yet. g->lock is
+ * held. */
+bool gate_ended(const struct gate *g, struct gate_clock now);
+
+/* ---- gate_login.c: g->use is held for writing */
+
+/* Logs in with g->pin as g->who; the record of logins says so before and after, and
+ * the journal is opened if it is the first time. */
+bool gate_log_in(struct gate *g, struct error *e) MUST_CHECK;
+
+/* Logs out, after the anchor was brought up to date, and wipes the PIN; `why` is a
+ * word for the record. Closes the gate. */
+void gate_close(struct gate *g, const char *why);
+
+/* The token refused the PIN after all. */
+void gate_note_wrong(struct gate *g);
+
+#endif

@@ -1,0 +1,163 @@
+"""Operators' PIN envelopes, made by hand: the format of daemon/x509/pin_envelope.h with
+another implementation of its cryptography, and everything that can be wrong with one."""
+
+import base64
+import datetime
+import hashlib
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from .decisions import Statement, timestamp
+from .signer import CERTIFICATE, CRL, PIN, REQUEST, Order, Signer
+
+DOMAIN = b"chancery-pin-envelope X25519 HKDF-SHA256 AES-256-GCM\0"
+KINDS = {CERTIFICATE: "certificate", CRL: "crl", REQUEST: "csr-info"}
+
+
+def announcement(status):
+    """The start's fields, once its signature was verified."""
+    text = status.start
+    ed25519.Ed25519PublicKey.verify(load_der_public_key(status.identity), status.start_signature,
+                                    b"chancery-signer-start\0" + text.encode())
+    return dict(line.split(": ", 1) for line in text.splitlines())
+
+
+def listed(kind, key, octets):
+    """What an entry says of a to-be-signed structure."""
+    return f"{KINDS[kind]} {key.id.hex()} {hashlib.sha256(octets).hexdigest()}"
+
+
+def listed_order(order):
+    return f"order - {hashlib.sha256(order.statement.text.encode()).hexdigest()}"
+
+
+class Envelope:
+    """For a signer as its status shows it. fields: of the body, for others than the right ones."""
+
+    def __init__(self, status, key, action, pin=None, operations=(), until=None, idle="-", signatures="-",
+                 lasts=600, fields=()):
+        start = announcement(status)
+        self.action, self.key, self.pin = action, key, pin
+        self.public = base64.b64decode(start["key"])[-32:]
+        if until is None:
+            until = timestamp(datetime.datetime.utcnow() + datetime.timedelta(hours=1)) if action == "pin-unlock" else "-"
+        self.token = start["token"]
+        self.fields = {
+            "token": start["token"], "signer": hashlib.sha256(status.identity).hexdigest(),
+            "instance": start["instance"], "operator": key.sha256.hex(), "until": until, "idle": str(idle),
+            "signatures": str(signatures), **dict(fields)}
+        self.operations = sorted(operations, key=order_of)
+        now = datetime.datetime.utcnow()
+        self.statement = Statement(action, object=self.token, body="", expires=timestamp(
+            now + datetime.timedelta(seconds=lasts)))
+        self.seal()
+
+    @property
+    def head(self):
+        return "chancery-pin-envelope: 1\n" + "".join(f"{name}: {value}\n" for name, value in self.fields.items()) \
+            + "".join(f"operation: {line}\n" for line in self.operations)
+
+    def seal(self):
+        self.enc = self.box = "-"
+        if self.pin is not None:
+            head, private = self.head.encode(), x25519.X25519PrivateKey.generate()
+            enc = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+            shared = private.exchange(x25519.X25519PublicKey.from_public_bytes(self.public))
+            material = HKDF(hashes.SHA256(), 44, enc + self.public, DOMAIN + hashlib.sha256(head).digest()).derive(shared)
+            plain = (len(self.pin).to_bytes(2, "big") + self.pin.encode()).ljust(258, b"\0")
+            box = AESGCM(material[:32]).encrypt(material[32:], plain, head + bytes.fromhex(self.statement["nonce"]))
+            self.enc, self.box = (base64.b64encode(octets).decode() for octets in (enc, box))
+        return self
+
+    @property
+    def body(self):
+        return f"{self.head}enc: {self.enc}\nbox: {self.box}\n"
+
+    def order(self, *keys, **changes):
+        """Signed; changes: of the statement."""
+        order = Order("x", "-", self.body, keys or (self.key,))
+        order.statement = self.statement.but(
+            **{"body_sha256": hashlib.sha256(self.body.encode()).hexdigest(), **changes})
+        return order
+
+
+def order_of(line):
+    kind, key, digest = line.split(" ")
+    return ["certificate", "crl", "csr-info", "order"].index(kind), key, digest
+
+
+class PinSigner:
+    """Operators before a running signer (harness.signer)."""
+
+    def __init__(self, signer, pin):
+        self.signer, self.pin = signer, pin
+
+    def envelope(self, key, action, **more):
+        return Envelope(self.signer.status(), key, action, **more)
+
+    def send(self, order):
+        self.signer.ask(PIN, order.octets)
+
+    def unlock(self, key, pin=None, **more):
+        self.send(self.envelope(key, "pin-unlock", pin=pin or self.pin, **more).order())
+
+    def operate(self, key, *operations, pin=None, **more):
+        self.send(self.envelope(key, "pin-operate", pin=pin or self.pin, operations=operations, **more).order())
+
+    def lock(self, key):
+        self.send(self.envelope(key, "pin-lock").order())
+
+    def clear(self, key):
+        self.send(self.envelope(key, "pin-clear").order())
+
+
+def persons(**keys):
+    """The configuration's pin_operators."""
+    return [{"name": name, "key": base64.b64encode(key.spki).decode()} for name, key in keys.items()]
+
+
+def session(**keys):
+    """A token's options for access: session."""
+    return {"access": "session", "pin_file": None, "pin_operators": persons(**keys)}
+
+
+def operation(**keys):
+    return {"access": "operation", "pin_file": None, "pin_operators": persons(**keys)}
+
+
+class UnlockedSigner(Signer):
+    """One that an operator unlocks whenever it was started."""
+
+    operator = pin = None
+
+    def start(self, *args, **kwargs):
+        super().start(*args, **kwargs)
+        PinSigner(self, self.pin).unlock(self.operator)
+        return self
+
+
+class OperatedSigner(Signer):
+    """One whose operator enters the PIN for everything that is asked for."""
+
+    operator = pin = None
+    enters = True
+
+    def enter(self, *operations):
+        if self.enters:
+            PinSigner(self, self.pin).operate(self.operator, *operations)
+
+    def generate(self, order):
+        self.enter(listed_order(order))
+        return super().generate(order)
+
+    def install(self, key, order):
+        self.enter(listed_order(order))
+        return super().install(key, order)
+
+    def sign(self, key, kind, tbs, *args, **more):
+        self.enter(listed(kind, key, tbs))
+        return super().sign(key, kind, tbs, *args, **more)

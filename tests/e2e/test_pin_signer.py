@@ -1,0 +1,444 @@
+"""Tokens whose PIN persons have, met as the issuer meets them: by the frames of the
+signer's channel, which here also brings what a taken-over issuer or database would."""
+
+import base64
+import datetime
+import os
+import subprocess
+import time
+from types import SimpleNamespace
+
+import pytest
+from harness import der
+from harness.chanceryd import program
+from harness.decisions import Key, timestamp
+from harness.envelope import (
+    Envelope, OperatedSigner, PinSigner, UnlockedSigner, announcement, listed, listed_order, operation, session)  # fmt: skip
+from harness.process import wait_until
+from harness.signer import CERTIFICATE, CRL, KEY_FIND, PIN, REQUEST, RESEED, Refused, Signer, string
+from harness.softhsm import RecordedToken
+from harness.world import World
+
+ALICE, BOB, MALLORY = Key(), Key(), Key()
+
+
+def new_world(new_dir, signer, options, prefix):
+    token = RecordedToken(new_dir("token"), program("faults/shim.so")).create()
+    os.unlink(token.pin_file)
+    signer.operator, signer.pin = ALICE, token.pin
+    world = World(new_dir(prefix), token, signer, **options)
+    world.token = token
+    world.pin = PinSigner(world.signer, token.pin)
+    try:
+        world.start()
+        world.install()
+    except BaseException:
+        world.signer.process.kill()
+        raise
+    return world
+
+
+@pytest.fixture(scope="module")
+def opened(new_dir):
+    """access: session, with its keys made; each test begins with an open token."""
+    options = {**session(alice=ALICE, bob=BOB), "session_max": "4h"}
+    world = new_world(new_dir, UnlockedSigner, options, "session")
+    yield world
+    world.token.fail()
+    world.signer.stop()
+
+
+@pytest.fixture
+def unlocked(opened):
+    if opened.signer.status().state == "blocked":
+        opened.pin.clear(BOB)
+    opened.pin.unlock(ALICE)
+    opened.token.forget()
+    return opened
+
+
+@pytest.fixture(scope="module")
+def operated(new_dir):
+    world = new_world(new_dir, OperatedSigner, operation(alice=ALICE, bob=BOB), "operation")
+    yield world
+    world.token.fail()
+    world.signer.enters = False
+    world.signer.stop()
+
+
+@pytest.fixture
+def alone(operated):
+    """What is asked for there is not entered by itself, and no entry is under way."""
+    operated.signer.enters = True
+    if operated.signer.status().state == "blocked":
+        operated.pin.clear(BOB)
+    if operated.signer.status().state == "ready":
+        operated.pin.lock(BOB)
+    operated.signer.enters = False
+    operated.token.forget()
+    return operated
+
+
+def logins(world):
+    return [line.split(" ") for line in read(os.path.join(world.signer.state_dir, "signer-main", "logins")).splitlines()]
+
+
+def read(path):
+    with open(path, encoding="ascii") as f:
+        return f.read()
+
+
+def refused(code, words, call, *args, **kwargs):
+    with pytest.raises(Refused, match=words) as e:
+        call(*args, **kwargs)
+    assert e.value.code == code
+
+
+# ---------------------------------------------------------------- who it is
+
+
+def test_announces_itself_and_shows_its_identity_at_the_console(opened):
+    status = opened.signer.status()
+    start = announcement(status)
+    assert (start["token"], start["access"], start["signer-id"]) == ("main", "session", "1")
+    assert start["token-serial"] == status.serial
+    shown = subprocess.run([program("chancery-signer"), "--config", opened.signer.config, "--token", "main", "--identity"],
+                           capture_output=True, text=True, check=True).stdout
+    assert shown == f"{opened.pin.envelope(ALICE, 'pin-lock').fields['signer']}\n"
+    key = os.path.join(opened.signer.state_dir, "signer-main", "identity.pem")
+    assert os.stat(key).st_mode & 0o777 == 0o600
+
+
+# ---------------------------------------------------------------- session
+
+
+def test_a_restart_locks_and_says_who_lost_the_login(unlocked):
+    before = announcement(unlocked.signer.status())
+    unlocked.signer.process.kill()
+    unlocked.token.mend()
+    Signer.start(unlocked.signer)
+    status = unlocked.signer.status()
+    assert status.state == "locked" and "unlocked by alice" in status.text and "ended the login" in status.text
+    after = announcement(status)
+    assert after["instance"] != before["instance"] and after["key"] != before["key"]
+    refused("locked", "is locked; an operator opens it", unlocked.issue)
+    unlocked.pin.unlock(BOB)
+    status = unlocked.signer.status()
+    assert (status.state, status.unlocked_by) == ("ready", "bob")
+    unlocked.issue()
+
+
+def test_locks_on_command(unlocked):
+    unlocked.issue()
+    unlocked.pin.lock(BOB)
+    status = unlocked.signer.status()
+    assert (status.state, status.until, status.unlocked_by) == ("locked", 0, "")
+    assert "ended the login" not in status.text
+    assert [call[0] for call in unlocked.token.calls("logout")] == ["0x0"]
+    refused("locked", "is locked", unlocked.issue)
+    assert [line[2] for line in logins(unlocked)[-3:]] == ["open", "ok", "out"] and logins(unlocked)[-1][6] == "command"
+
+
+def test_counts_signatures(unlocked):
+    unlocked.pin.unlock(ALICE, signatures=2)
+    unlocked.issue()
+    tbs = unlocked.certificate(serial=b"\x05").der
+    refused("denied", "not positive", unlocked.signer.sign, unlocked.key, CERTIFICATE, tbs, "auto")  # costs none
+    assert unlocked.signer.status().left == 1
+    unlocked.issue()
+    refused("locked", "is locked", unlocked.issue)
+    wait_until(lambda: unlocked.signer.status().state == "locked", what="the last signature locks")
+    wait_until(lambda: logins(unlocked)[-1][6] == "count", what="the logout")
+
+
+def test_an_idle_token_is_locked(unlocked):
+    unlocked.pin.unlock(ALICE, idle=1)
+    assert unlocked.signer.status().idle == 1
+    wait_until(lambda: unlocked.signer.status().state == "locked", what="idleness locks")
+    wait_until(lambda: logins(unlocked)[-1][6] == "idle", what="the logout")
+
+
+def test_the_end_of_the_time_locks(unlocked):
+    end = datetime.datetime.utcnow() + datetime.timedelta(seconds=3)
+    unlocked.pin.unlock(ALICE, until=timestamp(end))
+    wait_until(lambda: unlocked.signer.status().state == "locked", what="the time locks")
+    refused("locked", "is locked", unlocked.issue)
+    wait_until(lambda: logins(unlocked)[-1][6] == "time", what="the logout")
+
+
+def test_an_unlock_keeps_to_the_caps(unlocked):
+    until = timestamp(datetime.datetime.utcnow() + datetime.timedelta(hours=5))
+    refused("denied", "session_max.*allows 14400", unlocked.pin.unlock, ALICE, until=until)
+    refused("denied", "in the past", unlocked.pin.unlock, ALICE, until="2026-01-01T00:00:00Z")
+    assert unlocked.token.calls("login") == []
+
+
+def test_a_wrong_pin_blocks_at_once_and_is_not_sent_twice(unlocked):
+    refused("denied", "refused the PIN .CKR_PIN_INCORRECT", unlocked.pin.unlock, ALICE, pin="654321")
+    assert len(unlocked.token.calls("login")) == 1
+    assert unlocked.signer.status().state == "blocked"
+    refused("locked", "is blocked: the token refused the last PIN", unlocked.pin.unlock, ALICE)
+    refused("locked", "is blocked", unlocked.issue)
+    assert len(unlocked.token.calls("login")) == 1
+    # A restart changes nothing.
+    unlocked.signer.stop()
+    Signer.start(unlocked.signer)
+    assert unlocked.signer.status().state == "blocked"
+    refused("locked", "is blocked", unlocked.pin.unlock, ALICE)
+    assert len(unlocked.token.calls("login")) == 1
+    unlocked.pin.clear(BOB)
+    assert unlocked.signer.status().state == "locked"
+    unlocked.pin.unlock(ALICE)
+    events = [(line[2], line[3]) for line in logins(unlocked)[-5:]]
+    assert events == [("open", "alice"), ("wrong", "alice"), ("clear", "bob"), ("open", "alice"), ("ok", "alice")]
+
+
+def test_nothing_of_the_pin_is_written_down(unlocked):
+    for folder, _, files in os.walk(unlocked.signer.directory):
+        for name in files:
+            with open(os.path.join(folder, name), "rb") as f:
+                assert unlocked.token.pin.encode() not in f.read(), name
+
+
+def test_two_logins_that_did_not_end_block(unlocked):
+    unlocked.pin.lock(ALICE)
+    for _ in range(2):
+        unlocked.token.forget()
+        unlocked.token.fail("login hang")
+        order = unlocked.pin.envelope(ALICE, "pin-unlock", pin=unlocked.token.pin).order()
+        unlocked.signer.send(PIN, order.octets)
+        wait_until(lambda: unlocked.token.calls("login"), what="the call hangs")
+        unlocked.signer.process.kill()
+        unlocked.token.fail()
+        unlocked.token.mend()
+        Signer.start(unlocked.signer)
+    status = unlocked.signer.status()
+    assert status.state == "blocked" and "nobody knows how the last 2 logins ended" in status.text
+    refused("locked", "is blocked", unlocked.pin.unlock, ALICE)
+    unlocked.pin.clear(BOB)
+    unlocked.pin.unlock(ALICE)
+    unlocked.issue()
+
+
+# ---------------------------------------------------------------- what is no envelope
+
+
+def test_an_envelope_is_good_for_one_time(unlocked):
+    order = unlocked.pin.envelope(ALICE, "pin-unlock", pin=unlocked.token.pin).order()
+    unlocked.pin.send(order)
+    unlocked.pin.lock(BOB)
+    refused("denied", "was used already", unlocked.pin.send, order)
+    assert unlocked.signer.status().state == "locked"
+
+
+def test_an_envelope_for_another_start(unlocked):
+    order = unlocked.pin.envelope(ALICE, "pin-unlock", pin=unlocked.token.pin).order()
+    clear = unlocked.pin.envelope(ALICE, "pin-clear").order()
+    unlocked.signer.stop()
+    Signer.start(unlocked.signer)
+    for old in (order, clear):
+        refused("denied", "for another start of this signer", unlocked.pin.send, old)
+    assert unlocked.signer.status().state == "locked"
+
+
+def change(**fields):
+    def apply(world, envelope):
+        envelope.fields.update(fields)
+        return envelope.seal().order()
+    return apply
+
+
+def expired(world, envelope):
+    past = datetime.datetime.utcnow() - datetime.timedelta(seconds=30)
+    return envelope.order(issued=timestamp(past - datetime.timedelta(minutes=5)), expires=timestamp(past))
+
+
+def future(world, envelope):
+    later = datetime.datetime.utcnow() + datetime.timedelta(minutes=5)
+    return envelope.order(issued=timestamp(later), expires=timestamp(later + datetime.timedelta(minutes=5)))
+
+
+def another_nonce(world, envelope):
+    return envelope.order(nonce="00" * 16)
+
+
+def unsealed_change(**fields):
+    """The body is signed anew, by who may sign, and the box stays."""
+    def apply(world, envelope):
+        envelope.fields.update(fields)
+        return envelope.order()
+    return apply
+
+
+def another_box(world, envelope):
+    box = bytearray(base64.b64decode(envelope.box))
+    box[100] ^= 1
+    envelope.box = base64.b64encode(box).decode()
+    return envelope.order()
+
+
+def stolen(world, envelope):
+    """Bob may sign, but it is Alice's PIN entry."""
+    return envelope.order(BOB)
+
+
+def another_body(world, envelope):
+    order = envelope.order()
+    order.body = envelope.seal().body
+    return order
+
+
+def two_persons(world, envelope):
+    return envelope.order(ALICE, BOB)
+
+
+def sealed_to_another_key(world, envelope):
+    envelope.public = bytes(31) + b"\x09"
+    return envelope.seal().order()
+
+
+NEVER_OPENED = [
+    ("by nobody of the configuration", lambda w, e: Envelope(w.signer.status(), MALLORY, "pin-unlock", pin="123456").order(),
+     "denied", "not among the pin_operators"),
+    ("re-signed by another operator", stolen, "denied", "sealed by another operator"),
+    ("by two at once", two_persons, "denied", "one operator signs"),
+    ("a forged signature", lambda w, e: forged(e), "denied", "does not verify"),
+    ("expired", expired, "denied", "expired"),
+    ("from the future", future, "denied", "in the future"),
+    ("longer than ten minutes", lambda w, e: e.order(expires=timestamp(
+        datetime.datetime.utcnow() + datetime.timedelta(minutes=14))), "limit", "at most 600 s"),
+    ("another token", change(token="other"), "denied", "for token 'other'"),
+    ("a statement about another token", lambda w, e: e.order(object="other"), "denied", "not about the PIN of token"),
+    ("another signer", change(signer="ab" * 32), "denied", "for another signer"),
+    ("another instance", change(instance="ab" * 16), "denied", "another start"),
+    ("another action", lambda w, e: e.order(action="pin-operate"), "input", "not one for 'pin-operate'"),
+    ("no PIN action", lambda w, e: e.order(action="signer-reseed"), "denied", "not about the PIN"),
+    ("a body that was not signed", another_body, "denied", "not the one that the operator signed"),
+    ("a longer time", unsealed_change(until=timestamp(
+        datetime.datetime.utcnow() + datetime.timedelta(hours=3))), "denied", "does not open"),
+    ("more signatures", unsealed_change(signatures="1000000"), "denied", "does not open"),
+    ("no idle time", unsealed_change(idle="86400"), "denied", "does not open"),
+    ("another nonce", another_nonce, "denied", "does not open"),
+    ("another box", another_box, "denied", "does not open"),
+    ("sealed to another key", sealed_to_another_key, "denied", "does not open"),
+    ("operations in a session", lambda w, e: Envelope(
+        w.signer.status(), ALICE, "pin-operate", pin="123456", operations=[f"order - {'ab' * 32}"]).order(),
+     "denied", "access: session, which takes no 'pin-operate'"),
+]
+
+
+def forged(envelope):
+    order = envelope.order()
+    order.keys = (SimpleNamespace(spki=ALICE.spki, sign=MALLORY.sign),)
+    return order
+
+
+@pytest.mark.parametrize("make, code, words", [row[1:] for row in NEVER_OPENED], ids=[row[0] for row in NEVER_OPENED])
+def test_an_envelope_that_is_not_right_never_reaches_the_token(unlocked, make, code, words):
+    unlocked.pin.lock(BOB)
+    envelope = unlocked.pin.envelope(ALICE, "pin-unlock", pin=unlocked.token.pin, idle=600, signatures=10)
+    refused(code, words, unlocked.pin.send, make(unlocked, envelope))
+    assert unlocked.signer.status().state == "locked"
+    assert unlocked.token.calls("login") == []
+    assert "what an operator sent was refused" in unlocked.signer.process.log()
+
+
+# ---------------------------------------------------------------- operation
+
+
+def test_signs_what_was_listed_and_nothing_else(alone):
+    first, second, third = (alone.certificate().der for _ in range(3))
+    refused("locked", "waits for an operator to enter its PIN", alone.signer.sign, alone.key, CERTIFICATE, first, "auto")
+    alone.pin.operate(ALICE, *(listed(CERTIFICATE, alone.key, tbs) for tbs in (first, second)))
+    status = alone.signer.status()
+    assert (status.state, status.unlocked_by, status.left) == ("ready", "alice", 2)
+    assert alone.token.calls("login") == []  # not before there is something to sign
+    alone.verify(first, alone.signer.sign(alone.key, CERTIFICATE, first, "auto"))
+    refused("locked", "", alone.signer.sign, alone.key, CERTIFICATE, first, "auto")  # once each
+    refused("locked", "", alone.signer.sign, alone.key, CERTIFICATE, third, "auto")  # another digest
+    refused("locked", "", alone.signer.sign, alone.root, CERTIFICATE, second, "auto")  # another key
+    refused("locked", "", alone.signer.ask, KEY_FIND, string(alone.key.id))
+    alone.verify(second, alone.signer.sign(alone.key, CERTIFICATE, second, "auto"))
+    assert alone.signer.status().state == "locked"
+    assert [call[0] for call in alone.token.calls("logout")] == ["0x0"]
+    # One login, and the key's own for each signature.
+    assert [call[0] for call in alone.token.calls("login")] == ["0x0"] * 3
+    refused("locked", "", alone.signer.sign, alone.key, CERTIFICATE, third, "auto")
+
+
+def test_lists_hold_crls_requests_and_orders(alone):
+    tbs, order = alone.crl().der, alone.order("signer-reseed", "-", "x", object="main")
+    alone.pin.operate(BOB, listed(CRL, alone.key, tbs), listed_order(order))
+    alone.signer.stream(alone.key, tbs)
+    with pytest.raises(Refused) as e:
+        alone.signer.ask(RESEED, order.octets)
+    assert e.value.code == "input"  # it came through, and is no document
+    assert alone.signer.status().state == "locked"
+
+
+def test_keys_want_the_pin_for_each_signature(alone):
+    """The token itself enforces it: logged in, it does not sign without."""
+    assert "the token wants the PIN for each signature with its key" in alone.signer.process.log()
+
+
+def test_another_entry_waits_for_its_turn(alone):
+    tbs = alone.certificate().der
+    alone.pin.operate(ALICE, listed(CERTIFICATE, alone.key, tbs))
+    refused("unavailable", "another PIN entry has 1 operations to go", alone.pin.operate, BOB, listed_order(
+        alone.order("signer-reseed", "-", "x", object="main")))
+    alone.signer.sign(alone.key, CERTIFICATE, tbs, "auto")
+
+
+def test_a_wrong_pin_for_an_operation_blocks(alone):
+    tbs = alone.certificate().der
+    alone.pin.operate(ALICE, listed(CERTIFICATE, alone.key, tbs), pin="654321")
+    refused("denied", "refused the PIN", alone.signer.sign, alone.key, CERTIFICATE, tbs, "auto")
+    assert alone.signer.status().state == "blocked"
+    refused("locked", "is blocked", alone.signer.sign, alone.key, CERTIFICATE, tbs, "auto")
+    assert len(alone.token.calls("login")) == 1
+    alone.pin.clear(BOB)
+    alone.pin.operate(ALICE, listed(CERTIFICATE, alone.key, tbs))
+    alone.verify(tbs, alone.signer.sign(alone.key, CERTIFICATE, tbs, "auto"))
+
+
+def test_a_list_that_was_altered(alone):
+    tbs = alone.certificate().der
+    envelope = alone.pin.envelope(ALICE, "pin-operate", pin=alone.token.pin,
+                                  operations=[listed(CERTIFICATE, alone.key, alone.certificate().der)])
+    envelope.operations = [listed(CERTIFICATE, alone.key, tbs)]
+    refused("denied", "does not open", alone.pin.send, envelope.order())
+    refused("locked", "", alone.signer.sign, alone.key, CERTIFICATE, tbs, "auto")
+
+
+def test_a_lock_ends_an_entry(alone):
+    tbs = alone.certificate().der
+    alone.pin.operate(ALICE, listed(CERTIFICATE, alone.key, tbs))
+    alone.pin.lock(BOB)
+    refused("locked", "", alone.signer.sign, alone.key, CERTIFICATE, tbs, "auto")
+    assert alone.token.calls("login") == []
+
+
+def test_twenty_with_one_pin(alone):
+    structures = [alone.certificate().der for _ in range(20)]
+    alone.pin.operate(ALICE, *(listed(CERTIFICATE, alone.key, tbs) for tbs in structures))
+    began = time.monotonic()
+    for tbs in structures:
+        alone.verify(tbs, alone.signer.sign(alone.key, CERTIFICATE, tbs, "auto"))
+    print(f"20 certificates with one PIN: {time.monotonic() - began:.2f} s")
+    assert alone.signer.status().state == "locked"
+    assert len(alone.token.calls("logout")) == 1
+
+
+def test_the_last_try_is_not_used(alone):
+    alone.pin.envelope(ALICE, "pin-lock")
+    alone.token.fail("token-flags 0x20000")
+    tbs = alone.certificate().der
+    refused("denied", "one PIN try left", alone.pin.operate, ALICE, listed(CERTIFICATE, alone.key, tbs))
+    alone.token.fail()
+    assert alone.token.calls("login") == []
+
+
+def test_a_certificate_request_with_its_pin(alone):
+    info = der.request_info(alone.key.name, alone.key.spki)
+    alone.pin.operate(ALICE, listed(REQUEST, alone.key, info))
+    alone.signer.sign(alone.key, REQUEST, info)
