@@ -88,6 +88,10 @@ allow_own_files(struct sandbox *s, const struct config *cfg, const struct config
 	sandbox_directory_of(s, SANDBOX_READ, token->pin_file);
 	if (token->pin_credential != NULL)
 		sandbox_path(s, SANDBOX_READ, getenv("CREDENTIALS_DIRECTORY"));
+	for (size_t i = 0; i < token->pin_operator_count; i++) {
+		if (token->pin_operators[i].key[0] == '/')
+			sandbox_path(s, SANDBOX_READ, token->pin_operators[i].key);
+	}
 	for (size_t i = 0; i < token->writable.count; i++)
 		sandbox_path(s, SANDBOX_WRITE, token->writable.items[i]);
 }

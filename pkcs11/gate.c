@@ -380,11 +380,31 @@ check_busy(struct gate *g, struct error *e)
 		   (unsigned long long)left);
 }
 
+/* Else one key, stolen, could use up all tries, wrong PIN by wrong PIN. */
+static bool
+check_other_person(struct gate *g, const struct access_entry *entry, struct error *e)
+{
+	const struct access *a = g->o.access;
+	char last[65], text[ERROR_TEXT_MAX];
+	bool alone = true;
+
+	for (size_t i = 0; i < a->operator_count; i++)
+		alone &= strcmp(a->operators[i].name, entry->person->name) == 0;
+	logins_last_person(g->o.logins, last);
+	return alone || !logins_blocked(g->o.logins, text) ||
+	       strcmp(last, entry->person->name) != 0 ||
+	       error_set(e, ERROR_DENIED,
+		   "the login that went wrong was that of %s: another operator has to see to it",
+		   last);
+}
+
 static bool
 clear(struct gate *g, const struct access_entry *entry, int64_t now, struct error *e)
 {
 	struct logins_who who = {.person = entry->person->name};
 
+	if (!check_other_person(g, entry, e))
+		return false;
 	memcpy(who.key_sha256, entry->person->key_sha256, sizeof who.key_sha256);
 	memcpy(who.nonce, entry->nonce, sizeof who.nonce);
 	if (!logins_write(g->o.logins, LOGINS_CLEAR, &who, NULL, now, e))

@@ -29,8 +29,9 @@ struct logins {
 	bool damaged, wrong;
 	unsigned int unfinished;
 	bool in, was_in; /* now; and when the last process ended */
+	char last[65];	 /* whoever tried */
 	char person[65];
-	int64_t since; /* of the last login that succeeded */
+	int64_t since; /* these two of the last login that succeeded */
 };
 
 static const char *const event_names[] = {
@@ -51,6 +52,7 @@ apply(struct logins *l, enum logins_event event, const char *person, int64_t tim
 	switch (event) {
 	case LOGINS_OPEN:
 		l->unfinished++;
+		(void)snprintf(l->last, sizeof l->last, "%s", person);
 		break;
 	case LOGINS_OK:
 		l->unfinished = 0;
@@ -395,6 +397,14 @@ logins_blocked(struct logins *l, char text[ERROR_TEXT_MAX])
 		    l->unfinished);
 	(void)pthread_mutex_unlock(&l->lock);
 	return blocked;
+}
+
+void
+logins_last_person(struct logins *l, char person[65])
+{
+	(void)pthread_mutex_lock(&l->lock);
+	(void)snprintf(person, 65, "%s", l->last);
+	(void)pthread_mutex_unlock(&l->lock);
 }
 
 bool

@@ -60,6 +60,9 @@ bool logins_write(struct logins *l, enum logins_event event, const struct logins
 /* True while no login may be tried; the text says why. */
 bool logins_blocked(struct logins *l, char text[ERROR_TEXT_MAX]);
 
+/* Who made the last login, or tried to; "" before the first. */
+void logins_last_person(struct logins *l, char person[65]);
+
 /* True when the last process ended while logged in, and never said that it logged
  * out: `person` is who had unlocked it, `since` when. */
 bool logins_lost(struct logins *l, char person[65], int64_t *since);

@@ -174,6 +174,8 @@ def test_an_unlock_keeps_to_the_caps(unlocked):
 
 
 def test_a_wrong_pin_blocks_at_once_and_is_not_sent_twice(unlocked):
+    unlocked.pin.lock(ALICE)
+    unlocked.token.forget()
     refused("denied", "refused the PIN .CKR_PIN_INCORRECT", unlocked.pin.unlock, ALICE, pin="654321")
     assert len(unlocked.token.calls("login")) == 1
     assert unlocked.signer.status().state == "blocked"
@@ -186,6 +188,7 @@ def test_a_wrong_pin_blocks_at_once_and_is_not_sent_twice(unlocked):
     assert unlocked.signer.status().state == "blocked"
     refused("locked", "is blocked", unlocked.pin.unlock, ALICE)
     assert len(unlocked.token.calls("login")) == 1
+    refused("denied", "another operator has to see to it", unlocked.pin.clear, ALICE)
     unlocked.pin.clear(BOB)
     assert unlocked.signer.status().state == "locked"
     unlocked.pin.unlock(ALICE)
