@@ -349,19 +349,19 @@ END $$;
 
 -- ------------------------------------------------------ looking, withdrawing
 
--- The reason that an open request has, or else what all requests of its CA wait for
--- while no signer of the CA's token signs: an operator's PIN, the token.
+-- What all requests of a CA wait for while no signer of its token signs (an operator's
+-- PIN, the token), or else the reason that a request has of its own.
 CREATE FUNCTION why_it_waits(p_state text, p_reason text, p_ca bigint) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
 BEGIN
-    IF p_reason IS NOT NULL OR p_state NOT IN ('submitted', 'approved') THEN
+    IF p_state NOT IN ('submitted', 'approved') THEN
         RETURN p_reason;
     END IF;
-    RETURN (SELECT format('token "%s": %s', t.token, (array_agg(t.sentence ORDER BY t.signer_id))[1])
+    RETURN coalesce((SELECT format('token "%s": %s', t.token, (array_agg(t.sentence ORDER BY t.signer_id))[1])
         FROM (SELECT g.token_key_id FROM generation g WHERE g.ca_id = p_ca ORDER BY g.certificate_index DESC LIMIT 1) g
         JOIN token_key k ON k.id = g.token_key_id JOIN token_status t ON t.token = k.token
         WHERE t.reported_at > clock_timestamp() - interval '1 minute'
-        GROUP BY t.token HAVING bool_and(t.state <> 'ready'));
+        GROUP BY t.token HAVING bool_and(t.state <> 'ready')), p_reason);
 END $$;
 
 -- certificate is DER; chain holds the certificates of its issuers, nearest

@@ -261,7 +261,7 @@ on_status_answer(const struct signer_answer *answer, const struct error *failure
 		unlocked = token_access_note(asked->issuer->access, asked->token, s);
 		r = (struct token_report){.token = asked->token,
 		    .state = signproto_state_name(s->state),
-		    .sentence = s->state_text,
+		    .sentence = token_access_words(asked->issuer->access, asked->token),
 		    .label = s->label,
 		    .serial = s->serial,
 		    .model = s->model,

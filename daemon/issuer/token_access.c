@@ -1,5 +1,6 @@
 #include "daemon/issuer/token_access.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,6 +14,7 @@
 
 struct token {
 	const char *name; /* of the configuration */
+	const struct config_token *config;
 	enum signproto_access access;
 	bool locked;
 	char words[ERROR_TEXT_MAX]; /* why */
@@ -46,7 +48,8 @@ token_access_new(const struct config *config, struct error *e)
 		return NULL;
 	}
 	for (size_t i = 0; i < config->token_count; i++)
-		a->tokens[a->count++].name = config->tokens[i].name;
+		a->tokens[a->count++] = (struct token){
+		    .name = config->tokens[i].name, .config = &config->tokens[i]};
 	return a;
 }
 
@@ -85,6 +88,19 @@ waits_for_people(enum signproto_state state)
 	       state == SIGNPROTO_BLOCKED;
 }
 
+/* What the signer says, and whom to look for while it waits for people. */
+static void
+take_words(struct token *t, const struct signproto_status_ok *status)
+{
+	size_t at = (size_t)snprintf(t->words, sizeof t->words, "%s", status->state_text);
+
+	if (!waits_for_people(status->state) || t->config == NULL)
+		return;
+	for (size_t i = 0; i < t->config->pin_operator_count && at < sizeof t->words; i++)
+		at += (size_t)snprintf(t->words + at, sizeof t->words - at, "%s%s",
+		    i == 0 ? "; who can: " : ", ", t->config->pin_operators[i].name);
+}
+
 bool
 token_access_note(
     struct token_access *a, const char *token, const struct signproto_status_ok *status)
@@ -97,7 +113,7 @@ token_access_note(
 	was_locked = t->locked;
 	t->access = status->access;
 	t->locked = status->access == SIGNPROTO_ACCESS_SESSION && waits_for_people(status->state);
-	memcpy(t->words, status->state_text, sizeof t->words);
+	take_words(t, status);
 	read_instance(t, status->start);
 	return was_locked && !t->locked;
 }
@@ -108,7 +124,7 @@ token_access_forget(struct token_access *a, const char *token)
 	struct token *t = find(a, token);
 
 	if (t != NULL)
-		*t = (struct token){.name = t->name, .access = t->access};
+		*t = (struct token){.name = t->name, .config = t->config, .access = t->access};
 }
 
 bool
@@ -128,6 +144,14 @@ token_access_is_locked(const struct token_access *a, const char *token, struct e
 		return false;
 	error_set(e, ERROR_LOCKED, "token %s: %s", token, t->words);
 	return true;
+}
+
+const char *
+token_access_words(const struct token_access *a, const char *token)
+{
+	const struct token *t = find(a, token);
+
+	return t != NULL ? t->words : "";
 }
 
 void

@@ -36,6 +36,8 @@ bool token_access_by_operation(const struct token_access *a, const char *token);
 /* True, with ERROR_LOCKED and the signer's own sentence in e (may be NULL), while nothing
  * is signed until an operator comes (access: session). */
 bool token_access_is_locked(const struct token_access *a, const char *token, struct error *e);
+/* How the token is, as its signer last said; while it waits for people, with their names. */
+const char *token_access_words(const struct token_access *a, const char *token);
 /* The signer has just refused something with ERROR_LOCKED. */
 void token_access_note_locked(struct token_access *a, const char *token, const struct error *why);
 

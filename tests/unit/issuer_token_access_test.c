@@ -6,7 +6,10 @@
 #include "daemon/x509/signer_start.h"
 
 static char main_token[] = "main", other_token[] = "other";
-static struct config_token tokens[] = {{.name = main_token}, {.name = other_token}};
+static char alice[] = "alice", bob[] = "bob";
+static struct config_pin_operator people[] = {{.name = alice}, {.name = bob}};
+static struct config_token tokens[] = {
+    {.name = main_token, .pin_operators = people, .pin_operator_count = 2}, {.name = other_token}};
 static const struct config config = {.tokens = tokens, .token_count = 2};
 
 static struct token_access *known;
@@ -44,10 +47,11 @@ test_locked(void **state)
 	assert_false(note("main", SIGNPROTO_ACCESS_SESSION, SIGNPROTO_LOCKED));
 	assert_true(token_access_is_locked(known, "main", &e));
 	assert_int_equal(e.code, ERROR_LOCKED);
-	assert_string_equal(e.text, "token main: words");
+	assert_string_equal(e.text, "token main: words; who can: alice, bob");
 	assert_false(token_access_is_locked(known, "other", NULL));
 	assert_false(token_access_is_locked(known, "unknown", NULL));
 	assert_true(note("main", SIGNPROTO_ACCESS_SESSION, SIGNPROTO_READY));
+	assert_string_equal(token_access_words(known, "main"), "words");
 	assert_false(note("main", SIGNPROTO_ACCESS_SESSION, SIGNPROTO_READY)); /* was so before */
 	for (int s = SIGNPROTO_READY; s <= SIGNPROTO_BLOCKED; s++) {
 		(void)note("main", SIGNPROTO_ACCESS_SESSION, (enum signproto_state)s);
