@@ -481,6 +481,9 @@ token_login(struct token *t, struct bytes pin, const char **said, struct error *
 		return TOKEN_PIN_WRONG;
 	}
 	(void)ckr_error(e, rv, "cannot log in to token '%s'", t->info.label);
+	/* Somebody pressed the key for that, at the device. */
+	if (rv == CKR_FUNCTION_CANCELED)
+		return TOKEN_LOGIN_FAILED;
 	return ckr_may_count(rv) ? TOKEN_LOGIN_UNCLEAR : TOKEN_LOGIN_FAILED;
 }
 

@@ -22,8 +22,8 @@ from harness.world import World
 ALICE, BOB, MALLORY = Key(), Key(), Key()
 
 
-def new_world(new_dir, signer, options, prefix):
-    token = RecordedToken(new_dir("token"), program("faults/shim.so")).create()
+def new_world(new_dir, signer, options, prefix, **token):
+    token = RecordedToken(new_dir("token"), program("faults/shim.so"), **token).create()
     os.unlink(token.pin_file)
     signer.operator, signer.pin = ALICE, token.pin
     world = World(new_dir(prefix), token, signer, **options)
@@ -445,3 +445,69 @@ def test_a_certificate_request_with_its_pin(alone):
     info = der.request_info(alone.key.name, alone.key.spki)
     alone.pin.operate(ALICE, listed(REQUEST, alone.key, info))
     alone.signer.sign(alone.key, REQUEST, info)
+
+
+# ---------------------------------------------------------------- devices, and what else tokens are like
+
+
+@pytest.fixture(scope="module")
+def device(new_dir):
+    """A token with a PIN entry of its own; its PIN is as long as SoftHSM takes any."""
+    world = new_world(new_dir, UnlockedSigner, session(alice=ALICE, bob=BOB), "device", pin="7" * 255)
+    world.token.fail("token-flags 0x100")
+    yield world
+    world.token.fail()
+    world.signer.stop()
+
+
+def at_device(world):
+    """An unlock without a PIN, while somebody should come: the request's number."""
+    world.token.forget()
+    request = world.signer.send(PIN, world.pin.envelope(ALICE, "pin-unlock", pin="").order().octets)
+    wait_until(lambda: world.signer.status().state == "at-device", what="it waits at the device")
+    return request
+
+
+def test_somebody_enters_the_pin_at_the_device(device):
+    device.pin.lock(BOB)
+    request = at_device(device)
+    device.token.type_at_device(device.token.pin)
+    device.signer.answer(request)
+    device.token.type_at_device(None)
+    assert device.signer.status().state == "ready"
+    device.issue()
+
+
+def test_somebody_cancels_at_the_device(device):
+    device.pin.lock(BOB)
+    request = at_device(device)
+    device.token.type_at_device("")
+    refused("unavailable", "CKR_FUNCTION_CANCELED", device.signer.answer, request)
+    device.token.type_at_device(None)
+    assert device.signer.status().state == "locked"
+    assert logins(device)[-1][2:4] == ["failed", "alice"]
+
+
+def test_no_pin_for_a_token_without_a_device(device):
+    device.pin.lock(BOB)
+    device.token.fail()
+    device.token.forget()
+    refused("denied", "no device to enter one at", device.pin.send, device.pin.envelope(
+        ALICE, "pin-unlock", pin="").order())
+    assert device.token.calls("login") == []
+    device.token.fail("token-flags 0x100")
+
+
+def test_the_longest_pin(device):
+    device.pin.unlock(ALICE)
+    device.issue()
+    refused("denied", "not of the length that token .* takes .4 to 255.; it was not tried",
+            device.pin.unlock, ALICE, pin="7" * 256)
+
+
+def test_a_vendors_user(new_dir):
+    token = RecordedToken(new_dir("token"), program("faults/shim.so")).create()
+    signer = Signer(new_dir("vendor"), token, **session(alice=ALICE), user_type=2147483649).start()
+    refused("internal", "CKR_USER_TYPE_INVALID", PinSigner(signer, token.pin).unlock, ALICE)
+    assert token.calls("login") == [["0x103", "0x80000001"]]
+    signer.stop()

@@ -12,6 +12,9 @@
  *   SHIM_SIGN_MS  from the call of C_Sign to its answer, as long as a network HSM takes;
  *                 the real module's own time is part of it, and sessions do not wait for
  *                 each other
+ *   SHIM_DEVICE   file: a login without a PIN waits until it is there, and takes the PIN
+ *                 from it; empty, it was cancelled. After the result of a login for
+ *                 another type of user: that type, in hex
  *   SHIM_FAULTS   file, read at each call while it exists; replaced as a whole it
  *                 counts anew. Lines of
  *                   CALL RV [COUNT [after|spoil|after-spoil]]
@@ -58,11 +61,12 @@
 #define WORD_MAX 32
 #define FAULTS_MAX 4096
 #define LINES_MAX 64
+#define PIN_MAX 256
 #define NS_PER_S 1000000000
 
 static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST faked;
-static const char *log_path, *faults_path;
+static const char *log_path, *faults_path, *device_path;
 static int64_t sign_ns;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static CK_RV loaded = CKR_GENERAL_ERROR;
@@ -323,20 +327,49 @@ open_session(
 	return shim_C_OpenSession(id, flags, application, notify, session);
 }
 
+/* Somebody comes to the token's device and types what is then in the file: the PIN, or
+ * nothing. */
+static CK_ULONG
+wait_at_device(CK_BYTE pin[PIN_MAX])
+{
+	ssize_t n;
+	int fd;
+
+	while ((fd = open(device_path, O_RDONLY | O_CLOEXEC)) < 0)
+		usleep(10000);
+	n = read(fd, pin, PIN_MAX);
+	close(fd);
+	return n > 0 ? (CK_ULONG)n : 0;
+}
+
+static CK_RV
+call_login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_BYTE *pin, CK_ULONG pin_len)
+{
+	CK_BYTE typed[PIN_MAX];
+
+	if (pin != NULL || device_path == NULL)
+		return real->C_Login(session, user, pin, pin_len);
+	pin_len = wait_at_device(typed);
+	return pin_len > 0 ? real->C_Login(session, user, typed, pin_len) : CKR_FUNCTION_CANCELED;
+}
+
 static CK_RV
 login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_BYTE *pin, CK_ULONG pin_len)
 {
 	struct fault f = faulty_view("login");
+	char type[WORD_MAX] = "";
 	CK_RV rv = f.rv;
 
+	if (user != CKU_USER && user != CKU_CONTEXT_SPECIFIC)
+		snprintf(type, sizeof type, "0x%lx", user);
 	pthread_mutex_lock(&lock);
 	logged_in = session;
 	pthread_mutex_unlock(&lock);
 	if (!f.instead)
-		rv = real->C_Login(session, user, pin, pin_len);
+		rv = call_login(session, user, pin, pin_len);
 	if (f.after)
 		rv = f.rv;
-	record_end("login", rv, "");
+	record_end("login", rv, type);
 	return rv;
 }
 
@@ -414,6 +447,7 @@ load(void)
 		return;
 	log_path = getenv("SHIM_LOG");
 	faults_path = getenv("SHIM_FAULTS");
+	device_path = getenv("SHIM_DEVICE");
 	sign_ns = ms == NULL ? 0 : (int64_t)(strtod(ms, NULL) * 1e6);
 	faked = *real;
 #define REPLACE(function, parameters, arguments) faked.function = shim_##function;

@@ -90,8 +90,10 @@ class RecordedToken(Token):
         super().__init__(directory, **more)
         self.log_path = os.path.join(self.directory, "shim.log")
         self.faults_path = os.path.join(self.directory, "shim.faults")
+        self.device_path = os.path.join(self.directory, "device")
         self.environment = dict(
             self.environment,
+            SHIM_DEVICE=self.device_path,
             SHIM_MODULE=self.module,
             SHIM_LOG=self.log_path,
             SHIM_FAULTS=self.faults_path,
@@ -107,6 +109,15 @@ class RecordedToken(Token):
         except FileNotFoundError:
             return []
         return [line[1:] for line in lines if line[0] == name]
+
+    def type_at_device(self, pin):
+        """Somebody enters it there; empty: and cancels. None: and goes away."""
+        if pin is None:
+            os.unlink(self.device_path)
+            return
+        with open(self.device_path + ".new", "w", encoding="ascii") as f:
+            f.write(pin)
+        os.rename(self.device_path + ".new", self.device_path)
 
     def forget(self):
         """Begins the record anew."""
