@@ -55,6 +55,7 @@ enum front_query {
 	FRONT_SIGN,	    /* identity, id, signature bytea, credential bytea */
 	FRONT_PUBLICATIONS, /* identity, ca, limit, after: number */
 	FRONT_PUBLICATION_RETRY, /* identity, number */
+	FRONT_CLOCK_CONFIRM,	 /* identity */
 	FRONT_QUERY_COUNT,
 };
 

@@ -253,6 +253,10 @@ DECLARE
     v_due boolean;  -- by the calendar
 BEGIN
     SELECT * INTO s FROM crl_scope WHERE id = p_scope FOR NO KEY UPDATE;
+    -- A CRL of a wrong time outlives it: it waits until an operator confirms the clock.
+    IF clock_doubt() IS NOT NULL THEN
+        RETURN;
+    END IF;
     v_this := date_trunc('second', clock_timestamp());
     v_due := coalesce(CASE WHEN p_delta THEN s.next_delta_at ELSE s.next_full_at END, 'infinity') <= clock_timestamp();
     SELECT * INTO c FROM crl WHERE scope_id = p_scope AND state IN ('building', 'signing', 'awaiting-pin') FOR UPDATE;

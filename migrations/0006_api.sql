@@ -99,6 +99,7 @@ BEGIN
     PERFORM api_reader(p_identity);
     RETURN jsonb_build_object(
         'database_time', api_time(clock_timestamp()),
+        'clock', clock_json(),
         'cas', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (SELECT state, count(*) n FROM ca GROUP BY 1) s),
         'open_requests', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (
             SELECT state, count(*) n FROM request_queue GROUP BY 1) s),

@@ -82,6 +82,20 @@ time_of(json_t *object, const char *key)
 
 /* ---- the service */
 
+/* What the issuers saw of it. */
+static void
+judge_clock(struct doctor *d, json_t *clock)
+{
+	if (json_is_true(json_object_get(clock, "held")))
+		doctor_note(d, FINDING_CRITICAL, "service", "clock",
+		    "nothing is signed since %s: %s; set the clock right, then \"chancery clock "
+		    "confirm\"",
+		    text_of(clock, "since"), text_of(clock, "reason"));
+	if (json_is_string(json_object_get(clock, "apart")))
+		doctor_note(d, FINDING_CRITICAL, "service", "clock", "an issuer signs nothing: %s",
+		    text_of(clock, "apart"));
+}
+
 static bool
 look_at_service(struct doctor *d, struct error *e)
 {
@@ -98,6 +112,7 @@ look_at_service(struct doctor *d, struct error *e)
 				      : FINDING_OK,
 	    "service", "clock", "the database's clock and this host's are %lld s apart",
 	    (long long)apart);
+	judge_clock(d, json_object_get(status, "clock"));
 	json_decref(status);
 	return true;
 }

@@ -58,6 +58,20 @@ counts_to_list(json_t *answer, const char *member, struct error *e)
 	return json_object_set_new(answer, member, list) == 0;
 }
 
+/* {"held": true, "reason": ...} as a sentence. */
+static void
+clock_to_text(json_t *answer)
+{
+	json_t *clock = json_object_get(answer, "clock");
+	const char *reason = json_string_value(json_object_get(clock, "reason"));
+	const char *apart = json_string_value(json_object_get(clock, "apart"));
+
+	(void)json_object_set_new(answer, "clock",
+	    reason != NULL  ? json_sprintf("NOTHING IS SIGNED: %s; see \"clock confirm\"", reason)
+	    : apart != NULL ? json_sprintf("an issuer signs nothing: %s", apart)
+			    : json_string("as it was"));
+}
+
 /* The numbers, and below them who runs and how each process is confined. */
 static void
 print_status(json_t *answer, const struct table_column *fields, size_t count)
@@ -81,7 +95,7 @@ cmd_status(struct cli *cli, struct error *e)
 	    {"open requests", "open_requests"}, {"waiting for a PIN", "waiting_for_pin"},
 	    {"open decisions", "open_decisions"},
 	    {"to be signed by others", "collecting_decisions"}, {"to be published", "unpublished"},
-	    {"operators", "operators"}, {"database's time", "database_time"}};
+	    {"operators", "operators"}, {"database's time", "database_time"}, {"clock", "clock"}};
 	json_t *answer = NULL;
 	bool ok;
 
@@ -91,8 +105,10 @@ cmd_status(struct cli *cli, struct error *e)
 	     (counts_to_list(answer, "cas", e) && counts_to_list(answer, "open_requests", e));
 	if (ok && cli->json)
 		cli_print_json(answer);
-	else if (ok)
+	else if (ok) {
+		clock_to_text(answer);
 		print_status(answer, fields, COUNT_OF(fields));
+	}
 	json_decref(answer);
 	return ok;
 }

@@ -86,6 +86,7 @@ const struct route routes[] = {
 	{{"ca", PARAM_TEXT}, {"limit", PARAM_LIMIT}, {"after", PARAM_NUMBER}}},
     {"POST", "/v1/publications/{id}/retry", DOORS_API, api_post, FRONT_PUBLICATION_RETRY, 200, JSON,
 	1024, {{"id", PARAM_NUMBER}}},
+    {"POST", "/v1/clock/confirm", DOORS_API, api_post, FRONT_CLOCK_CONFIRM, 200, JSON, 1024, {{0}}},
 };
 const size_t route_count = COUNT_OF(routes);
 

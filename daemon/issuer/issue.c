@@ -555,12 +555,20 @@ free_batch(struct issuance *s)
 }
 
 void
+issuance_hold(struct issuance *s, bool held)
+{
+	s->held = held;
+	if (!held)
+		issuance_poke(s);
+}
+
+void
 issuance_poke(struct issuance *s)
 {
 	struct batch *b;
 
 	s->again = true;
-	if (s->claiming || s->draining || !db_is_up(s->env.db))
+	if (s->claiming || s->draining || s->held || !db_is_up(s->env.db))
 		return;
 	b = free_batch(s);
 	if (b == NULL)

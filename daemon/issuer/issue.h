@@ -43,6 +43,9 @@ struct issue_env {
 struct issuance *issuance_new(
     const struct issue_env *env, void (*idle)(void *arg), void *arg, struct error *e) MUST_CHECK;
 
+/* The clock is in doubt: nothing more is claimed while this holds. */
+void issuance_hold(struct issuance *s, bool held);
+
 /* There may be work: after a hint, on a timer, when a signer came up. */
 void issuance_poke(struct issuance *s);
 

@@ -50,6 +50,7 @@ struct issuance {
 	struct batch batches[BATCHES];
 	struct listed listed[CONFIG_TOKENS_MAX];
 	bool claiming; /* one claim at a time */
+	bool held;     /* the clock is in doubt */
 	bool again;    /* a hint came while nobody could claim */
 	bool backlog;  /* the last claim was full */
 	bool draining;

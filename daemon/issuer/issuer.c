@@ -11,6 +11,7 @@
 #include "daemon/core/log.h"
 #include "daemon/core/role.h"
 #include "daemon/issuer/ca_cache.h"
+#include "daemon/issuer/clock_watch.h"
 #include "daemon/issuer/confine.h"
 #include "daemon/issuer/crl_calendar.h"
 #include "daemon/issuer/decide.h"
@@ -50,6 +51,7 @@ struct issuer {
 	struct token_access *access;
 	struct pin_courier *courier;
 	struct outbox *outbox;
+	struct clock_watch *clock;
 	struct event *look, *status, *expire;
 	int cas_age_s; /* of the cache; CAS_S or more: to be read again */
 	bool outbox_drained;
@@ -323,6 +325,16 @@ on_pin_taken(const char *token, void *arg)
 	ask_status(arg, token);
 }
 
+static void
+on_clock(bool held, void *arg)
+{
+	struct issuer *i = arg;
+
+	issuance_hold(i->issuance, held);
+	if (!held)
+		look_for_work(i);
+}
+
 /* ----------------------------------------------------- database and signers */
 
 static void
@@ -345,6 +357,7 @@ on_db_up(struct db *db, void *arg)
 	struct error e = ERROR_INIT;
 
 	role_status(i->role, "the database is connected");
+	clock_watch_look(i->clock);
 	if (!ca_cache_load(i->cache, on_cas_loaded, i, &e))
 		log_failure(LOG_LEVEL_WARNING, "database", &e);
 	outbox_poke(i->outbox);
@@ -453,13 +466,14 @@ start_work(struct issuer *i, struct error *e)
 	    base, i->db, i->config->database_issuer, i->signers, i->access, c->signer_id};
 	i->issuance = issuance_new(&issue, stop_when_idle, i, e);
 	i->calendar = crl_calendar_new(&i->crl_env, i->cache, e);
+	i->clock = clock_watch_new(base, i->db, on_clock, i, e);
 	decide.calendar = i->calendar;
 	decide.orders = (struct ca_order_env){i->db, i->signers, i->cache, i->config, i->access};
 	i->decider = decider_new(&decide, stop_when_idle, i, e);
 	i->outbox = outbox_start(base, i->db, &outbox, e);
 	i->replay = order_replay_new(base, i->db, i->signers, c->signer_id, e);
-	if (i->replay == NULL || i->issuance == NULL || i->calendar == NULL || i->decider == NULL ||
-	    i->outbox == NULL)
+	if (i->clock == NULL || i->replay == NULL || i->issuance == NULL || i->calendar == NULL ||
+	    i->decider == NULL || i->outbox == NULL)
 		return false;
 	pins.issuance = i->issuance;
 	pins.calendar = i->calendar;
@@ -551,6 +565,7 @@ tear_down(struct issuer *i)
 	signer_client_close(i->signers);
 	await_answers(i);
 	db_close(i->db);
+	clock_watch_free(i->clock);
 	issuance_free(i->issuance);
 	crl_calendar_free(i->calendar);
 	decider_free(i->decider);

@@ -1,0 +1,96 @@
+"""A clock that jumps: nothing is signed with it until an operator confirms it."""
+
+import json
+
+import pytest
+
+from harness import clients
+from harness.process import wait_until
+
+STORE = "SET search_path = chancery_store, pg_temp; "
+
+
+def sql(a, text, *args):
+    return a.database.execute(STORE + text, args or None)
+
+
+def clock(a):
+    return json.loads(a.cli("--json", "status"))["clock"]
+
+
+def signed(a):
+    """(certificates, CRLs) that are issued."""
+    return sql(a, "SELECT (SELECT count(*) FROM certificate), (SELECT count(*) FROM crl WHERE state = 'issued')")[0]
+
+
+@pytest.fixture
+def held(shared_instance):
+    """How the issuers find the mark decides what jumped."""
+    a = shared_instance
+
+    def jump(shift):
+        wait_until(lambda: sql(a, "SELECT mark FROM clock_watch")[0][0], what="a look at the clock")
+        sql(a, "UPDATE clock_watch SET mark = clock_timestamp() + %s::interval", shift)
+        return wait_until(lambda: clock(a)["held"] and clock(a), what="the watch over the clock")
+
+    yield jump
+    sql(a, "UPDATE clock_watch SET reason = NULL, since = NULL, mark = clock_timestamp()")
+
+
+@pytest.mark.parametrize("shift, word", [("2 hours", "was seen before"), ("-200 days", "200 days after")])
+def test_nothing_is_signed_until_confirmed(shared_instance, held, shift, word):
+    a = shared_instance
+    name = f"clock{word[0]}"
+    request = a.submit(clients.openssl_csr(a.files, name, dns=[f"{name}.example"]))
+    a.wait_state(request, "pending")
+    found = held(shift)
+    assert word in found["reason"] and found["since"]
+    assert "NOTHING IS SIGNED" in a.cli("status")
+    findings = json.loads(a.cli.result("--json", "doctor", a.root).stdout)["findings"]
+    assert [f for f in findings if f["check"] == "clock" and f["state"] == "critical" and word in f["detail"]]
+    before = signed(a)
+    a.cli("request", "approve", request, "--reason", "test")
+    sql(a, "UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE ca_id = (SELECT id FROM ca WHERE name = %s)",
+        a.issuing)
+    # The CRL is due, the calendar looks each second, and asks in vain.
+    looks = sql(a, "SELECT clock_doubt() IS NOT NULL, (SELECT count(*) FROM due_scopes(8, '{}'))")
+    assert looks == [(True, 1)]
+    assert sql(a, "SELECT count(*) FROM begin_crl((SELECT scope_id FROM due_scopes(8, '{}')), false, NULL, NULL, 60, 5)") \
+        == [(0,)]
+    assert signed(a) == before
+    assert "confirmed" in a.cli("clock", "confirm")
+    a.issued(request)
+    wait_until(lambda: signed(a)[1] > before[1], what="a CRL")
+    assert clock(a) == {"held": False, "reason": None, "since": None, "apart": None}
+    actions = [r[0] for r in sql(a, "SELECT action FROM audit WHERE object = 'clock' ORDER BY id DESC LIMIT 2")]
+    assert actions == ["clock.confirmed", "clock.held"]
+    assert "nothing to confirm" in a.cli.fails("clock", "confirm")
+
+
+def test_a_jump_between_two_looks(database):
+    """What no issuer has seen yet stops a CRL all the same, and by itself."""
+    one = lambda text: database.one(STORE + text)  # noqa: E731
+    assert one("SELECT clock_doubt()") is None  # a database that no issuer has met
+    for shift, word in (("2 minutes", "back"), ("-61 minutes", "ahead")):
+        database.execute(STORE + "UPDATE clock_watch SET mark = clock_timestamp() + %s::interval", (shift,))
+        assert word in one("SELECT clock_doubt()")
+    # A pause of the service is no jump: the first look moves the mark.
+    assert one("SELECT doubt FROM watch_clock(clock_timestamp(), 0)") is None
+    assert one("SELECT clock_doubt()") is None
+    # A small step back is time service at work.
+    database.execute(STORE + "UPDATE clock_watch SET mark = clock_timestamp() + interval '30 s'")
+    assert one("SELECT doubt FROM watch_clock(clock_timestamp(), -30)") is None
+    # An issuer's own clock only stops itself.
+    assert "the clock of an issuer" in one("SELECT doubt FROM watch_clock(clock_timestamp() + interval '1 day', 0)")
+    assert "the clock of an issuer" in one("SELECT clock_json()->>'apart'")
+    assert one("SELECT clock_doubt()") is None
+    assert "jumped back by 120 min" in one("SELECT doubt FROM watch_clock(clock_timestamp(), -7200)")
+    assert one("SELECT clock_json()->>'held'") == "true"
+
+
+def test_who_may_confirm(shared_instance, held):
+    a = shared_instance
+    held("3 hours")
+    with pytest.raises(Exception, match="CH401|not known|CH403"):
+        a.database.execute("SELECT chancery.api_clock_confirm('cert:nobody')", user="chancery_front")
+    assert clock(a)["held"]
