@@ -129,6 +129,9 @@ read_stored(struct session *s, CK_OBJECT_HANDLE handle, const char *label,
 	if (rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL || rv == CKR_OBJECT_HANDLE_INVALID ||
 	    rv == CKR_ATTRIBUTE_TYPE_INVALID)
 		return true;
+	/* It may be the object alone, which another process is removing just now. */
+	if (rv == CKR_FUNCTION_FAILED || rv == CKR_GENERAL_ERROR)
+		return ckr_error(e, rv, "cannot read '%s' on the token", label);
 	return session_error(s, rv, e, "cannot read '%s' on the token", label);
 }
 
@@ -227,17 +230,18 @@ destroy(struct session *s, CK_OBJECT_HANDLE handle, const char *label, struct er
 	return session_error(s, rv, e, "cannot remove '%s' from the token", label);
 }
 
-/* The new value counts already: what stays is removed the next time. */
+/* The new value counts already: what stays is removed the next time. SoftHSM says
+ * CKR_FUNCTION_FAILED when another process removes the same object just now. */
 static void
 destroy_old(struct session *s, const struct objects *o, const char *label)
 {
-	struct error why = ERROR_INIT;
+	char buf[CKR_NAME_MAX];
 
 	for (CK_ULONG i = 0; i < o->count; i++) {
-		if (!destroy(s, o->handles[i], label, &why)) {
-			log_failure(LOG_LEVEL_WARNING, label, &why);
-			return;
-		}
+		CK_RV rv = s->f->C_DestroyObject(s->handle, o->handles[i]);
+
+		if (rv != CKR_OK && rv != CKR_OBJECT_HANDLE_INVALID)
+			log_debug(label, "an old value stays on the token: %s", ckr_name(rv, buf));
 	}
 }
 
@@ -256,27 +260,60 @@ check_made(
 	return true;
 }
 
-bool
-anchor_write(struct session *s, const char *label, struct bytes value, struct error *e)
+/* In place of what was found. */
+static bool
+replace(struct session *s, const char *label, const struct objects *found, struct bytes value,
+    struct error *e)
 {
 	CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
 	uint8_t stored[STORED_MAX];
-	struct objects o;
-	size_t len;
+	size_t len = encode(label, found->generation + 1, value, stored);
 
-	if (value.len == 0 || value.len > ANCHOR_VALUE_MAX)
-		return error_set(e, ERROR_INTERNAL, "a data object of %zu octets", value.len);
-	if (!load(s, label, &o, e))
-		return false;
-	len = encode(label, o.generation + 1, value, stored);
 	if (!create(s, label, (struct bytes){stored, len}, &made, e))
 		return false;
 	if (!check_made(s, made, label, (struct bytes){stored, len}, e)) {
 		(void)s->f->C_DestroyObject(s->handle, made);
 		return false;
 	}
-	destroy_old(s, &o, label);
+	destroy_old(s, found, label);
 	return true;
+}
+
+static bool
+check_length(struct bytes value, struct error *e)
+{
+	if (value.len > 0 && value.len <= ANCHOR_VALUE_MAX)
+		return true;
+	return error_set(e, ERROR_INTERNAL, "a data object of %zu octets", value.len);
+}
+
+bool
+anchor_write(struct session *s, const char *label, struct bytes value, struct error *e)
+{
+	struct objects o;
+
+	return check_length(value, e) && load(s, label, &o, e) && replace(s, label, &o, value, e);
+}
+
+static bool
+check_value(const struct objects *o, const char *label, struct bytes expected, struct error *e)
+{
+	if (bytes_equal((struct bytes){o->value, o->len}, expected) &&
+	    (o->generation > 0 || o->damaged == 0))
+		return true;
+	return error_set(e, ERROR_CONFLICT,
+	    "the data object '%s' on the token was written by another process", label);
+}
+
+bool
+anchor_swap(struct session *s, const char *label, struct bytes expected, struct bytes value,
+    struct error *e)
+{
+	struct objects o;
+
+	return check_length(value, e) && load(s, label, &o, e) &&
+	       check_value(&o, label, expected, e) && replace(s, label, &o, value, e) &&
+	       load(s, label, &o, e) && check_value(&o, label, value, e);
 }
 
 bool

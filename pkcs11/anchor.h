@@ -35,6 +35,15 @@ bool anchor_read(struct session *s, const char *label, uint8_t value[ANCHOR_VALU
 bool anchor_write(
     struct session *s, const char *label, struct bytes value, struct error *e) MUST_CHECK;
 
+/*
+ * The same, but only in place of the value that is expected (empty: of none).
+ * ERROR_CONFLICT: there is another one, or another process wrote one in the same
+ * moment that counts for more: of two the one whose octets are greater, byte for
+ * byte.
+ */
+bool anchor_swap(struct session *s, const char *label, struct bytes expected, struct bytes value,
+    struct error *e) MUST_CHECK;
+
 /* Removes the value; that there is none is no error. Needs a read-write session. */
 bool anchor_remove(struct session *s, const char *label, struct error *e) MUST_CHECK;
 

@@ -629,14 +629,15 @@ static bool
 raise_scope(
     struct journal *j, const struct journal_scope *to, struct journal_clock now, struct error *e)
 {
-	const struct journal_scope *reached;
+	struct bytes id = {to->id, to->id_len};
+	bool raised;
 
-	if (!check_all(j, (struct bytes){to->id, to->id_len}, now, e) ||
-	    !journal_make_room(j, JOURNAL_RECORD_MAX / 16, now, e) ||
-	    !state_raise_scope(&j->state, to, e))
+	if (!check_all(j, id, now, e) || !journal_make_room(j, JOURNAL_RECORD_MAX / 16, now, e) ||
+	    !state_raise_scope(&j->state, to, &raised, e))
 		return false;
-	reached = state_find_scope(&j->state, (struct bytes){to->id, to->id_len}, to->scope);
-	journal_put_scope(journal_payload(j), reached);
+	if (!raised)
+		return true;
+	journal_put_scope(journal_payload(j), state_find_scope(&j->state, id, to->scope));
 	return journal_append_payload(j, JOURNAL_SCOPE, now.wall_s, NULL, e) &&
 	       journal_sync_locked(j, e);
 }

@@ -195,7 +195,8 @@ bool journal_get_reseed(struct bytes payload, bool *has_replaced, struct journal
 bool journal_find_scope(struct journal *j, struct bytes id, const uint8_t scope[32],
     struct journal_scope *out) MUST_CHECK;
 
-/* Raises the floors of a scope to what another signer reached; durable on return. */
+/* Raises the floors of a scope to what another signer reached; durable on return,
+ * unless they were there already. */
 bool journal_raise_scope(struct journal *j, const struct journal_scope *to,
     struct journal_clock now, struct error *e) MUST_CHECK;
 

@@ -201,17 +201,27 @@ state_use_crl(struct journal_state *s, struct bytes id, const struct guard_use *
 	return true;
 }
 
-static void
+/* Newest first; the oldest goes. True when that is news. */
+static bool
 add_base(struct journal_scope *sc, const struct journal_number *n)
 {
-	for (size_t i = 0; i < sc->base_count; i++) {
-		if (compare(number_of(&sc->bases[i]), number_of(n)) == 0)
-			return;
+	size_t at = 0;
+	int order = 1;
+
+	while (at < sc->base_count) {
+		order = compare(number_of(n), number_of(&sc->bases[at]));
+		if (order >= 0)
+			break;
+		at++;
 	}
+	if (at == JOURNAL_BASES_MAX || order == 0)
+		return false;
 	if (sc->base_count < JOURNAL_BASES_MAX)
 		sc->base_count++;
-	memmove(&sc->bases[1], &sc->bases[0], (sc->base_count - 1) * sizeof sc->bases[0]);
-	sc->bases[0] = *n;
+	memmove(
+	    &sc->bases[at + 1], &sc->bases[at], (sc->base_count - 1 - at) * sizeof sc->bases[0]);
+	sc->bases[at] = *n;
+	return true;
 }
 
 void
@@ -229,26 +239,47 @@ state_sign_crl(
 		return;
 	own->place = place;
 	if (!m->delta)
-		add_base(sc, own);
+		(void)add_base(sc, own);
 }
 
-static void
+/* The same number with another content was signed by another signer, while this
+ * one only reserved it. True when that is news. */
+static bool
 raise_number(struct journal_number *to, const struct journal_number *from)
 {
-	if (from->len > 0 && (to->len == 0 || compare(number_of(from), number_of(to)) > 0))
-		*to = *from;
+	static const uint8_t unknown[JOURNAL_CONTENT_LEN];
+	int order = 1;
+
+	if (from->len == 0)
+		return false;
+	if (to->len > 0)
+		order = compare(number_of(from), number_of(to));
+	if (order < 0 ||
+	    (order == 0 && (memcmp(from->content, unknown, sizeof unknown) == 0 ||
+			       memcmp(from->content, to->content, sizeof unknown) == 0)))
+		return false;
+	*to = *from;
+	return true;
 }
 
 bool
-state_raise_scope(struct journal_state *s, const struct journal_scope *to, struct error *e)
+state_raise_scope(
+    struct journal_state *s, const struct journal_scope *to, bool *raised, struct error *e)
 {
-	struct journal_scope *sc = add_scope(s, (struct bytes){to->id, to->id_len}, to->scope, e);
+	struct bytes id = {to->id, to->id_len};
+	struct journal_scope *sc = state_find_scope(s, id, to->scope);
+	bool news = sc == NULL;
 
+	if (sc == NULL && !check_room(s, id, e))
+		return false;
+	sc = add_scope(s, id, to->scope, e);
 	if (sc == NULL)
 		return false;
-	raise_number(&sc->complete, &to->complete);
-	raise_number(&sc->delta, &to->delta);
-	for (size_t i = to->base_count; i > 0; i--)
-		add_base(sc, &to->bases[i - 1]);
+	news |= raise_number(&sc->complete, &to->complete);
+	news |= raise_number(&sc->delta, &to->delta);
+	for (size_t i = 0; i < to->base_count; i++)
+		news |= add_base(sc, &to->bases[i]);
+	if (raised != NULL)
+		*raised = news;
 	return true;
 }

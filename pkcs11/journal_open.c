@@ -178,7 +178,7 @@ apply_record(
 		       (known || state_add_key(s, &m.key, e));
 	case JOURNAL_SCOPE:
 		return journal_get_scope(r->payload, &m.scope) &&
-		       (known || state_raise_scope(s, &m.scope, e));
+		       (known || state_raise_scope(s, &m.scope, NULL, e));
 	case JOURNAL_BEGIN:
 		if (!o->reading && o->numbers[o->first] > 1)
 			state_forget_before(s);

@@ -164,7 +164,7 @@ carry_over(
 
 		forget_places(&scope);
 		if (names_key(doc, scope.id, scope.id_len))
-			ok = state_raise_scope(to, &scope, e);
+			ok = state_raise_scope(to, &scope, NULL, e);
 	}
 	return ok;
 }
@@ -282,7 +282,7 @@ write_scope(struct journal *j, const struct reseed_key *k, const struct reseed_s
 		memcpy(to.bases[0].number, s->base, s->base_len);
 	}
 	journal_put_scope(journal_payload(j), &to);
-	return state_raise_scope(&j->state, &to, e) &&
+	return state_raise_scope(&j->state, &to, NULL, e) &&
 	       journal_append_payload(j, JOURNAL_SCOPE, now.wall_s, NULL, e);
 }
 

@@ -72,8 +72,8 @@ bool state_use_crl(struct journal_state *s, struct bytes id, const struct guard_
 void state_sign_crl(
     struct journal_state *s, const struct journal_signature *m, struct journal_place place);
 
-/* Takes over what is higher. */
-bool state_raise_scope(
-    struct journal_state *s, const struct journal_scope *to, struct error *e) MUST_CHECK;
+/* Takes over what is higher; *raised (may be NULL) says whether anything was. */
+bool state_raise_scope(struct journal_state *s, const struct journal_scope *to, bool *raised,
+    struct error *e) MUST_CHECK;
 
 #endif

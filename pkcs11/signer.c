@@ -146,6 +146,7 @@ opening_main(void *arg)
 	    .state_dir = s->state_dir,
 	    .token = s->token_config->name,
 	    .signer_id = s->config->issuer.signer_id,
+	    .lease_s = s->token_config->crl_lease_s,
 	};
 
 	o->ok = token_open(s->token_config, s->state_dir, &o->token, &o->state, &o->why);
@@ -493,7 +494,7 @@ tear_down(struct signer *s)
 	signer_forget_requests(s);
 	pool_free(s->pool);
 	signer_close_gate(s);
-	signer_close_journal(s->journal, s->token);
+	signer_close_journal(s, s->journal, s->token);
 	token_close(s->token);
 	signer_tear_down_pin(s);
 	signer_watch_free(s->watch);

@@ -145,7 +145,7 @@ bool signer_open_journal(const struct signer *s, struct token *token, struct jou
     struct error *e) MUST_CHECK;
 
 /* The end in good order; the pool must be gone. NULL is legal. */
-void signer_close_journal(struct journal *journal, struct token *token);
+void signer_close_journal(const struct signer *s, struct journal *journal, struct token *token);
 
 /* READY or CLOSED, and a sentence about the journal; and its challenge. */
 enum signproto_state signer_describe_journal(const struct signer *s, char text[ERROR_TEXT_MAX]);

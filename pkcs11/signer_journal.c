@@ -3,6 +3,7 @@
 
 #include "daemon/core/encode.h"
 #include "daemon/core/log.h"
+#include "pkcs11/duty.h"
 #include "pkcs11/journal_anchor.h"
 #include "pkcs11/signer_int.h"
 
@@ -52,8 +53,20 @@ signer_open_journal(
 	    s->token_config->name, report.text);
 }
 
+static void
+give_up_duty(const struct signer *s, struct token *token)
+{
+	struct session session = {
+	    .f = token_functions(token),
+	    .slot = token_info(token)->slot,
+	};
+
+	duty_give_up(
+	    &session, s->state_dir, s->config->issuer.signer_id, journal_clock_now().wall_s);
+}
+
 void
-signer_close_journal(struct journal *journal, struct token *token)
+signer_close_journal(const struct signer *s, struct journal *journal, struct token *token)
 {
 	struct error why = ERROR_INIT;
 	struct journal_report report;
@@ -63,8 +76,10 @@ signer_close_journal(struct journal *journal, struct token *token)
 	journal_report(journal, &report);
 	if (!journal_stop(journal, journal_clock_now(), &why))
 		log_failure(LOG_LEVEL_ERROR, "journal", &why);
-	else if (token != NULL && token_is_logged_in(token) && report.closed == JOURNAL_OPEN)
+	else if (token != NULL && token_is_logged_in(token) && report.closed == JOURNAL_OPEN) {
+		give_up_duty(s, token);
 		write_anchor(token, journal);
+	}
 	journal_free(journal);
 }
 

@@ -12,6 +12,7 @@
 #include "daemon/core/log.h"
 #include "daemon/x509/cert.h"
 #include "pkcs11/ckr.h"
+#include "pkcs11/duty.h"
 #include "pkcs11/journal_anchor.h"
 #include "pkcs11/limits_cache.h"
 #include "pkcs11/orders.h"
@@ -52,6 +53,7 @@ struct pool {
 	struct pool_place place;
 	struct limits_cache *limits;
 	pthread_mutex_t orders; /* one at a time */
+	pthread_mutex_t crls;	/* likewise, from the duty to the signature */
 	int wake_fd;
 	struct worker *workers;
 	unsigned int count;
@@ -333,26 +335,56 @@ find_key_to_sign(struct worker *w, struct job *job)
 	return k;
 }
 
+/* duty: of a CRL; NULL otherwise. */
 static bool
-run_sign(struct worker *w, struct job *job)
+reserve_and_sign(struct worker *w, const struct known_key *k, struct job *job, struct duty *duty)
 {
 	struct journal_signature *m = &job->ticket.signed_as;
-	const struct known_key *k;
 
-	k = find_key_to_sign(w, job);
-	if (k == NULL || !check_limits(k, job, &job->error) || !check_structure(w, k, job))
-		return false;
 	if (!journal_reserve(w->pool->place.journal, (struct bytes){job->id, job->id_len},
 		&job->use, journal_clock_now(), &job->ticket, &job->error))
 		return false;
 	job->reserved = true;
-	if (job->ticket.answered)
-		return put_output(job, (struct bytes){m->signature, m->signature_len});
-	if (!sign_digest(&w->session, &k->key, job->alg,
-		(struct bytes){job->use.digest.octets, job->use.digest.len}, m->signature,
-		&m->signature_len, &job->error))
+	if (!job->ticket.answered &&
+	    !((duty == NULL || duty_note(duty, &job->error)) &&
+		sign_digest(&w->session, &k->key, job->alg,
+		    (struct bytes){job->use.digest.octets, job->use.digest.len}, m->signature,
+		    &m->signature_len, &job->error) &&
+		(duty == NULL || duty_confirm(duty, &job->error))))
 		return false;
 	return put_output(job, (struct bytes){m->signature, m->signature_len});
+}
+
+static bool
+sign_crl(struct worker *w, const struct known_key *k, struct job *job)
+{
+	struct duty_place place = {
+	    .journal = w->pool->place.journal,
+	    .signer_id = w->pool->place.signer_id,
+	    .lease_s = w->pool->place.lease_s,
+	    .now = journal_clock_now(),
+	};
+	struct duty duty;
+	bool ok;
+
+	(void)pthread_mutex_lock(&w->pool->crls);
+	ok = duty_begin(&duty, &w->session, &place, k->limits, &job->use, &job->error) &&
+	     reserve_and_sign(w, k, job, &duty);
+	duty_end(&duty, &w->session.fatal);
+	(void)pthread_mutex_unlock(&w->pool->crls);
+	return ok;
+}
+
+static bool
+run_sign(struct worker *w, struct job *job)
+{
+	const struct known_key *k = find_key_to_sign(w, job);
+
+	if (k == NULL || !check_limits(k, job, &job->error) || !check_structure(w, k, job))
+		return false;
+	if (job->use.kind == SIGNPROTO_TBS_CRL)
+		return sign_crl(w, k, job);
+	return reserve_and_sign(w, k, job, NULL);
 }
 
 static bool
@@ -938,6 +970,7 @@ pool_new(struct token *token, const struct pool_place *place, unsigned int threa
 	p->done_end = &p->done;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	(void)pthread_mutex_init(&p->orders, NULL);
+	(void)pthread_mutex_init(&p->crls, NULL);
 	(void)pthread_cond_init(&p->work, NULL);
 	(void)pthread_cond_init(&p->release, NULL);
 	p->limits = limits_cache_new(p->place.state_dir);
@@ -1071,6 +1104,7 @@ pool_free(struct pool *p)
 	(void)pthread_cond_destroy(&p->release);
 	(void)pthread_mutex_destroy(&p->lock);
 	(void)pthread_mutex_destroy(&p->orders);
+	(void)pthread_mutex_destroy(&p->crls);
 	limits_cache_free(p->limits);
 	free(p->workers);
 	free(p);

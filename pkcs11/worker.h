@@ -79,6 +79,7 @@ struct pool_place {
 	uint16_t signer_id;   /* of this host */
 	bool stays_logged_in; /* the token, from its opening on: a login that is gone is a loss */
 	struct gate *gate;    /* NULL: everything passes; else it knows of the journal */
+	uint32_t lease_s;     /* of the CRL duty (duty.h) */
 };
 
 struct pool;

@@ -25,6 +25,7 @@
 
 #define CONFIG_TOKENS_MAX 16
 #define CONFIG_TOKEN_NAME_MAX 32 /* characters: a-z 0-9 - */
+#define CONFIG_CRL_LEASE_MAX_S 86400
 #define CONFIG_THREADS_MAX 64
 #define CONFIG_ENVIRONMENT_MAX 32
 #define CONFIG_LISTENERS_MAX 16 /* of one kind */
@@ -80,6 +81,7 @@ struct config_token {
 	int64_t user_type; /* for C_Login */
 	unsigned threads;
 	unsigned call_timeout_s;	     /* of a call of the module */
+	unsigned crl_lease_s;		     /* how long CRL duty lasts from a CRL on */
 	struct config_variable *environment; /* for that signer's process only */
 	size_t environment_count;
 	enum sandbox_profile profile;

@@ -8,6 +8,7 @@
 #define DEFAULT_THREADS 4
 #define DEFAULT_CALL_TIMEOUT_S 30
 #define CALL_TIMEOUT_MAX_S 3600
+#define DEFAULT_CRL_LEASE_S 60
 
 static void
 read_select(struct reader *r, struct yaml_map *token, struct config_token *t)
@@ -119,7 +120,8 @@ static bool
 read_token(struct reader *r, const struct yaml_node *node, struct config_token *t)
 {
 	const struct config_token *other;
-	int64_t threads = DEFAULT_THREADS, call_timeout_s = DEFAULT_CALL_TIMEOUT_S;
+	int64_t threads = DEFAULT_THREADS, call_timeout_s = DEFAULT_CALL_TIMEOUT_S,
+		lease_s = DEFAULT_CRL_LEASE_S;
 	struct yaml_map map;
 
 	if (!yaml_map_begin(node, &map, r->err))
@@ -149,6 +151,9 @@ read_token(struct reader *r, const struct yaml_node *node, struct config_token *
 	yaml_get_duration(
 	    &map, "call_timeout", YAML_OPTIONAL, 1, CALL_TIMEOUT_MAX_S, &call_timeout_s, r->err);
 	t->call_timeout_s = (unsigned)call_timeout_s;
+	yaml_get_duration(
+	    &map, "crl_lease", YAML_OPTIONAL, 1, CONFIG_CRL_LEASE_MAX_S, &lease_s, r->err);
+	t->crl_lease_s = (unsigned)lease_s;
 	read_environment(r, &map, t);
 	read_confinement(r, &map, t);
 	return yaml_map_end(&map, r->err);

@@ -19,6 +19,7 @@ static const char *const code_names[] = {
     [ERROR_UNAVAILABLE] = "unavailable",
     [ERROR_TIMEOUT] = "timeout",
     [ERROR_LOCKED] = "locked",
+    [ERROR_ELSEWHERE] = "elsewhere",
     [ERROR_SYSTEM] = "system",
     [ERROR_INTERNAL] = "internal",
 };
@@ -178,8 +179,7 @@ error_clear(struct error *e)
 bool
 error_is_retryable(const struct error *e)
 {
-	return e->code == ERROR_UNAVAILABLE || e->code == ERROR_TIMEOUT ||
-	       e->code == ERROR_LOCKED;
+	return e->code == ERROR_UNAVAILABLE || e->code == ERROR_TIMEOUT || e->code == ERROR_LOCKED;
 }
 
 const char *

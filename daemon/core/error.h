@@ -34,6 +34,7 @@ enum error_code {
 	ERROR_UNAVAILABLE, /* token, database or peer is away: try again later */
 	ERROR_TIMEOUT,	   /* a deadline passed */
 	ERROR_LOCKED,	   /* the token waits for a person's PIN */
+	ERROR_ELSEWHERE,   /* another signer does it; nothing is wrong */
 	ERROR_SYSTEM,	   /* the operating system refused */
 	ERROR_INTERNAL,	   /* a bug, or a state that must not be */
 };

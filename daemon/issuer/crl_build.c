@@ -201,7 +201,10 @@ fail(struct crl_build *b, const struct error *why)
 	quiesce(b);
 	if (e.code == ERROR_LOCKED)
 		token_access_note_locked(b->env->access, b->ca->row.token, &e);
-	if (retryable && b->stage == SIGNING &&
+	/* The issuer whose signer signs this CA's CRLs goes on with these bytes. */
+	if (e.code == ERROR_ELSEWHERE)
+		give_back(b, &e);
+	else if (retryable && b->stage == SIGNING &&
 	    token_access_by_operation(b->env->access, b->ca->row.token))
 		wait_for_pin(b, &e);
 	else if (retryable && b->stage >= SIGNING)

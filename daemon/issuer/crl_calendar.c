@@ -13,6 +13,8 @@
 /* After a failure the scope rests: longer each time, unless it may pass by itself. */
 #define REST_MIN_S 2
 #define REST_MAX_S 300
+/* While the CRLs are another signer's, which may be dead. */
+#define REST_ELSEWHERE_S 5
 #define RESTS_MAX 64
 /* The database takes thisUpdate from its own clock. */
 #define CLOCKS_DIFFER_S 2
@@ -22,6 +24,7 @@ struct rest {
 	int64_t scope_id;
 	time_t until; /* CLOCK_MONOTONIC seconds */
 	int length_s;
+	bool elsewhere; /* another issuer's signer has the duty for them */
 };
 
 struct beginning;
@@ -92,10 +95,28 @@ note_outcome(struct crl_calendar *c, int64_t scope_id, const struct error *why)
 	if (r == NULL)
 		return;
 	r->scope_id = scope_id;
+	r->elsewhere = why->code == ERROR_ELSEWHERE;
 	r->length_s = r->length_s == 0 || error_is_retryable(why) ? REST_MIN_S : r->length_s * 2;
 	if (r->length_s > REST_MAX_S)
 		r->length_s = REST_MAX_S;
+	if (r->elsewhere)
+		r->length_s = REST_ELSEWHERE_S;
 	r->until = monotonic_s() + r->length_s;
+}
+
+/* That another one has the duty is said once, until that is over. */
+static void
+log_outcome(struct crl_calendar *c, int64_t scope_id, const struct error *why)
+{
+	const struct rest *r = find_rest(c, scope_id);
+
+	if (why == NULL)
+		return;
+	if (why->code != ERROR_ELSEWHERE)
+		log_failure(LOG_LEVEL_ERROR, "crl", why);
+	else
+		log_failure(
+		    r != NULL && r->elsewhere ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "crl", why);
 }
 
 /* ------------------------------------------------------------------ builds */
@@ -137,8 +158,7 @@ on_built(struct crl_build *b, const struct crl_job *together, const struct error
 	struct crl_calendar *c = arg;
 	size_t i = 0;
 
-	if (err != NULL)
-		log_failure(LOG_LEVEL_ERROR, "crl", err);
+	log_outcome(c, crl_build_scope(b), err);
 	note_outcome(c, crl_build_scope(b), err);
 	while (c->builds[i] != b)
 		i++;

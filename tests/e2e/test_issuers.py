@@ -193,6 +193,25 @@ def test_another_issuer_takes_a_crl_over(resting, new_issuer):
     check_crls(r)
 
 
+def test_a_crl_is_left_to_who_has_the_duty(resting, new_issuer):
+    """Its signer says who that is; the issuer puts the CRL back, and makes no noise about it."""
+    r = resting
+    one = new_issuer(1, crl_lease="1h")
+    r.outcome(r.order(Statement("crl-issue", "many", "full")))
+    one.kill()
+    two = new_issuer(2)
+    order = r.order(Statement("crl-issue", "many", "full"))
+    row = wait_until(lambda: r.sql("SELECT id, number, tbs_sha256 FROM crl WHERE state = 'signing'"), what="signing")[0]
+    wait_until(lambda: "by signer 1, which has that duty until" in two.issuer.log(), what="whose it is")
+    wait_until(lambda: r.one("SELECT epoch FROM crl WHERE id = %s", row[0]) > 1, what="another attempt")
+    one.start()
+    r.outcome(order)
+    assert r.sql("SELECT number, tbs_sha256, state FROM crl WHERE id = %s", row[0]) == [(row[1], row[2], "issued")]
+    said = [line for line in two.issuer.log().splitlines() if "which has that duty" in line]
+    assert [line.split()[1] for line in said if " debug " not in line] == ["info"], said
+    check_crls(r)
+
+
 def test_a_dead_signer_begins_no_number(resting, new_issuer):
     """An issuer without a signer leaves CRLs to others and tells the operator."""
     r = resting

@@ -548,6 +548,7 @@ WORDS = {
     "journal: serial": "serial",
     "journal: decision": "decision",
     "journal: CRL": "CRL",
+    "duty": "which has that duty",
     "order: quorum": "needs 1 of the operators",
     "order: action": "the operators signed",
     "order: body": "its digest differs",

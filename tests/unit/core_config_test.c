@@ -142,6 +142,7 @@ a_good_file_is_read_whole(void **state)
 	assert_string_equal(cfg.tokens[1].pin_credential, "hsm-pin");
 	assert_int_equal(cfg.tokens[1].threads, 4);
 	assert_int_equal(cfg.tokens[1].call_timeout_s, 30);
+	assert_int_equal(cfg.tokens[1].crl_lease_s, 60);
 
 	assert_string_equal(cfg.front.unix_path, in_dir("api.sock"));
 	assert_int_equal(cfg.front.unix_mode, 0600);
@@ -372,6 +373,7 @@ static const struct {
 	18, "'tokens[1].access'", "the looser one undoes the other"},
     {13, "threads: 0", 13, "'tokens[0].threads'", "from 1 to 64"},
     {13, "threads: 65", 13, "'tokens[0].threads'", "from 1 to 64"},
+    {13, "crl_lease: 25h", 13, "'tokens[0].crl_lease'", "from 1s"},
     {13, "threads: four", 13, "'tokens[0].threads'", "from 1 to 64"},
     {13, "call_timeout: 0s", 13, "'tokens[0].call_timeout'", "1s"},
     {13, "call_timeout: 2h", 13, "'tokens[0].call_timeout'", "1h"},

@@ -233,6 +233,32 @@ a_refusal_leaves_the_value(void **state)
 	has("kept", text("before"));
 }
 
+/* In place of what is expected, and of nothing else. */
+static void
+a_value_is_swapped(void **state)
+{
+	struct error e = ERROR_INIT;
+
+	assert_false(anchor_swap(&rw, "swap", text("a"), text("b"), &e));
+	assert_int_equal(e.code, ERROR_CONFLICT);
+	has_not("swap", ERROR_NOT_FOUND);
+	e = ERROR_INIT;
+	assert_true(anchor_swap(&rw, "swap", text(""), text("a"), &e));
+	assert_true(anchor_swap(&rw, "swap", text("a"), text("b"), &e));
+	has("swap", text("b"));
+	assert_false(anchor_swap(&rw, "swap", text("a"), text("c"), &e));
+	assert_int_equal(e.code, ERROR_CONFLICT);
+	e = ERROR_INIT;
+	assert_false(anchor_swap(&rw, "swap", text(""), text("c"), &e));
+	assert_int_equal(e.code, ERROR_CONFLICT);
+	has("swap", text("b"));
+	/* What is damaged is not nothing. */
+	plant("swap-damaged", (const uint8_t *)"xyz", 3);
+	e = ERROR_INIT;
+	assert_false(anchor_swap(&rw, "swap-damaged", text(""), text("c"), &e));
+	assert_int_equal(e.code, ERROR_CONFLICT);
+}
+
 int
 main(void)
 {
@@ -242,6 +268,7 @@ main(void)
 	    cmocka_unit_test(the_newest_of_several_counts),
 	    cmocka_unit_test(what_is_damaged_does_not_count),
 	    cmocka_unit_test(a_refusal_leaves_the_value),
+	    cmocka_unit_test(a_value_is_swapped),
 	};
 
 	return cmocka_run_group_tests_name("pkcs11_anchor", tests, set_up, tear_down);

@@ -59,12 +59,13 @@ class Child(Process):
 class LoneIssuer:
     """One issuer on the database of an Authority whose own daemon rests."""
 
-    def __init__(self, directory, authority, signer_id, silent=False, token="main"):
+    def __init__(self, directory, authority, signer_id, silent=False, token="main", crl_lease="2s"):
         """silent: its signer takes everything and never answers; its id is in no limits, since nothing is asked of
         one that still has to be told something. token: under which name it has it; the CAs are of "main"."""
         self.settings = Chanceryd(directory, authority.database, {token: authority.token})
         self.token_name = token
         self.settings.config["issuer"]["signer_id"] = signer_id
+        self.settings.config["tokens"][0]["crl_lease"] = crl_lease  # nobody waits long for one that was killed
         self.known = os.path.join(authority.daemon.state_dir, "signer-main")
         self.state = os.path.join(self.settings.state_dir, "signer-main")
         # Signer 1 goes on where the daemon's was; the others are other hosts, with journals of their own, and learn

@@ -22,7 +22,7 @@ VERSION = 3
 STATES = (None, "ready", "no-pin", "pin-wrong", "token-away", "module-broken", "closed")
 
 CODES = ("none", "usage", "config", "input", "limit", "denied", "not-found", "conflict", "unavailable", "timeout",
-         "locked", "system", "internal")
+         "locked", "elsewhere", "system", "internal")
 STATES = ("", "ready", "no-pin", "pin-wrong", "token-away", "module-broken", "closed", "locked", "at-device", "blocked")
 
 
@@ -65,18 +65,23 @@ class Signer:
         self.state_dir = os.path.join(directory, "state")
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         self.config = self.config_path = os.path.join(directory, "signer.yaml")
-        entry = {"name": "main", "module": token.module, "select": {"label": token.label},
-                 "pin_file": token.pin_file, "threads": 2, "environment": dict(token.environment),
-                 "writable": token.writable, **options}
+        self.signer_id = signer_id
+        self.configure(**options)
+        self.process = self.channel = None
+        self.last = 0
+
+    def configure(self, **options):
+        """Takes effect at the next start."""
+        entry = {"name": "main", "module": self.token.module, "select": {"label": self.token.label},
+                 "pin_file": self.token.pin_file, "threads": 2, "environment": dict(self.token.environment),
+                 "writable": self.token.writable, **options}
         write_yaml(self.config, {
             "state_dir": self.state_dir,
             "database": {"owner": "x", "issuer": "x", "front": "x"},
             "tokens": [{name: value for name, value in entry.items() if value is not None}],
-            "front": {"unix": {"path": os.path.join(directory, "api.sock")}},
-            "issuer": {"signer_id": signer_id, "credentials_dir": directory},
+            "front": {"unix": {"path": os.path.join(self.directory, "api.sock")}},
+            "issuer": {"signer_id": self.signer_id, "credentials_dir": self.directory},
         }, 0o600)
-        self.process = self.channel = None
-        self.last = 0
 
     def start(self, ready=True):
         argv = [program("chancery-signer"), "--config", self.config, "--token", "main"]
@@ -113,8 +118,16 @@ class Signer:
             self.drain()
             assert self.process.wait() == 0
         self.process.kill()
-        self.channel.close()
+        if self.channel is not None:
+            self.channel.close()
         assert not SANITIZER.search(self.process.log()), self.process.log_tail(200)
+
+    def die(self):
+        """Sudden death, as kill -9."""
+        self.process.kill()
+        self.token.mend()
+        self.channel.close()
+        self.channel = None
 
     def wait_death(self):
         """It was killed: the answers that had left before. [(kind, request, payload)]"""
