@@ -5,6 +5,7 @@
 
 #include "daemon/core/log.h"
 #include "pkcs11/ability.h"
+#include "pkcs11/key_adopt.h"
 #include "pkcs11/key_int.h"
 #include "pkcs11/limits.h"
 #include "pkcs11/sign.h"
@@ -90,37 +91,51 @@ public_template(struct attributes *t, const struct key_wanted *w, enum said said
 	}
 }
 
-bool
-key_check(struct session *s, const struct key *key, struct error *e)
-{
-	static const struct {
-		CK_ATTRIBUTE_TYPE type;
-		CK_BBOOL value;
-		const char *name;
-	} wanted[] = {
-	    {CKA_TOKEN, CK_TRUE, "CKA_TOKEN"},
-	    {CKA_PRIVATE, CK_TRUE, "CKA_PRIVATE"},
-	    {CKA_SENSITIVE, CK_TRUE, "CKA_SENSITIVE"},
-	    {CKA_EXTRACTABLE, CK_FALSE, "CKA_EXTRACTABLE"},
-	    {CKA_ALWAYS_SENSITIVE, CK_TRUE, "CKA_ALWAYS_SENSITIVE"},
-	    {CKA_NEVER_EXTRACTABLE, CK_TRUE, "CKA_NEVER_EXTRACTABLE"},
-	    {CKA_LOCAL, CK_TRUE, "CKA_LOCAL"},
-	};
+/* Those that a key has which was made elsewhere stand first. */
+static const struct {
+	CK_ATTRIBUTE_TYPE type;
+	CK_BBOOL value;
+	const char *name;
+} guarded[] = {
+    {CKA_TOKEN, CK_TRUE, "CKA_TOKEN"},
+    {CKA_PRIVATE, CK_TRUE, "CKA_PRIVATE"},
+    {CKA_SENSITIVE, CK_TRUE, "CKA_SENSITIVE"},
+    {CKA_EXTRACTABLE, CK_FALSE, "CKA_EXTRACTABLE"},
+    {CKA_ALWAYS_SENSITIVE, CK_TRUE, "CKA_ALWAYS_SENSITIVE"},
+    {CKA_NEVER_EXTRACTABLE, CK_TRUE, "CKA_NEVER_EXTRACTABLE"},
+    {CKA_LOCAL, CK_TRUE, "CKA_LOCAL"},
+};
+#define GUARDED_ELSEWHERE 4
 
-	for (size_t i = 0; i < COUNT_OF(wanted); i++) {
+static bool
+check_guarded(struct session *s, const struct key *key, size_t count, struct error *e)
+{
+	for (size_t i = 0; i < count; i++) {
 		/* Neither true nor false, should the module not write it. */
 		CK_BBOOL value = 0xaa;
-		CK_ATTRIBUTE a = {wanted[i].type, &value, sizeof value};
+		CK_ATTRIBUTE a = {guarded[i].type, &value, sizeof value};
 		CK_RV rv = s->f->C_GetAttributeValue(s->handle, key->private_key, &a, 1);
 
 		if (rv != CKR_OK)
-			return session_error(s, rv, e, "cannot check %s of a key", wanted[i].name);
-		if (a.ulValueLen != sizeof value || value != wanted[i].value)
+			return session_error(s, rv, e, "cannot check %s of a key", guarded[i].name);
+		if (a.ulValueLen != sizeof value || value != guarded[i].value)
 			return error_set(e, ERROR_DENIED,
 			    "the token has a key for a CA whose %s is not %s, so it is not used",
-			    wanted[i].name, wanted[i].value == CK_TRUE ? "true" : "false");
+			    guarded[i].name, guarded[i].value == CK_TRUE ? "true" : "false");
 	}
 	return true;
+}
+
+bool
+key_check(struct session *s, const struct key *key, struct error *e)
+{
+	return check_guarded(s, key, COUNT_OF(guarded), e);
+}
+
+bool
+key_check_adopted(struct session *s, const struct key *key, struct error *e)
+{
+	return check_guarded(s, key, GUARDED_ELSEWHERE, e);
 }
 
 /* Codes for a template that the token does not take as it is. */
@@ -148,7 +163,7 @@ generate_pair(struct session *s, const struct key_wanted *w, enum said said,
 	    private.n, public_key, private_key);
 }
 
-/* Up to max objects of this class and id. */
+/* Up to max objects of this class and id; an empty id: of all. */
 static bool
 find_objects(struct session *s, CK_OBJECT_CLASS class, struct bytes id, CK_OBJECT_HANDLE *found,
     CK_ULONG max, CK_ULONG *count, struct error *e)
@@ -158,7 +173,8 @@ find_objects(struct session *s, CK_OBJECT_CLASS class, struct bytes id, CK_OBJEC
 
 	*count = 0;
 	add(&t, CKA_CLASS, &class, sizeof class);
-	add(&t, CKA_ID, id.p, id.len);
+	if (id.len > 0)
+		add(&t, CKA_ID, id.p, id.len);
 	rv = s->f->C_FindObjectsInit(s->handle, t.a, t.n);
 	if (rv != CKR_OK)
 		return session_error(s, rv, e, "cannot look for keys on the token");
@@ -187,6 +203,39 @@ find_one(struct session *s, CK_OBJECT_CLASS class, const char *what, struct byte
 		return error_set(
 		    e, ERROR_CONFLICT, "the token has several %s keys with CKA_ID %s", what, text);
 	*handle = count == 1 ? found[0] : CK_INVALID_HANDLE;
+	return true;
+}
+
+bool
+key_find_private(struct session *s, struct bytes id, CK_OBJECT_HANDLE *handle, struct error *e)
+{
+	return find_one(s, CKO_PRIVATE_KEY, "private", id, handle, e);
+}
+
+bool
+key_list_objects(struct session *s, CK_OBJECT_CLASS class, CK_OBJECT_HANDLE found[KEY_OBJECTS_MAX],
+    CK_ULONG *count, struct error *e)
+{
+	if (!find_objects(s, class, (struct bytes){0}, found, KEY_OBJECTS_MAX, count, e))
+		return false;
+	return *count < KEY_OBJECTS_MAX ||
+	       error_set(e, ERROR_LIMIT, "the token has %d or more keys", KEY_OBJECTS_MAX);
+}
+
+bool
+key_read_id(struct session *s, CK_OBJECT_HANDLE handle, uint8_t id[SIGNPROTO_ID_MAX], size_t *len,
+    struct error *e)
+{
+	CK_ATTRIBUTE a = {CKA_ID, id, SIGNPROTO_ID_MAX};
+	CK_RV rv = s->f->C_GetAttributeValue(s->handle, handle, &a, 1);
+
+	*len = 0;
+	if (rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_BUFFER_TOO_SMALL)
+		return true; /* none, or none of ours */
+	if (rv != CKR_OK)
+		return session_error(s, rv, e, "cannot read CKA_ID of a key");
+	if (a.ulValueLen <= SIGNPROTO_ID_MAX)
+		*len = a.ulValueLen;
 	return true;
 }
 
@@ -225,9 +274,8 @@ key_is_possible(struct session *s, const struct key_wanted *w, struct error *e)
  * By trial, since a list of mechanisms is a promise. In a session of its own, whose end
  * ends what a failed signature may leave under way, and with it the use of the key.
  */
-static bool
-try_signatures(
-    struct session *s, const struct key_wanted *w, const struct key *key, struct error *e)
+bool
+key_try(struct session *s, const struct key_wanted *w, const struct key *key, struct error *e)
 {
 	uint8_t digest[DIGEST_MAX], signature[SIG_MAX];
 	struct session own;
@@ -255,8 +303,8 @@ try_signatures(
 }
 
 /* A token that does not know the attribute asks for nothing. */
-static void
-read_always_authenticate(struct session *s, struct key *key)
+void
+key_read_always_authenticate(struct session *s, struct key *key)
 {
 	CK_BBOOL value = CK_FALSE;
 	CK_ATTRIBUTE a = {CKA_ALWAYS_AUTHENTICATE, &value, sizeof value};
@@ -299,7 +347,7 @@ check_made(struct session *s, const struct key_wanted *w, CK_OBJECT_HANDLE publi
 
 	if (!key_check(s, key, e) || !key_read_public(s, public_key, key, e))
 		return false;
-	read_always_authenticate(s, key);
+	key_read_always_authenticate(s, key);
 	if (key->alg != w->alg)
 		return error_set(e, ERROR_INTERNAL,
 		    "the token was asked for a key %s and made another", key_alg_name(w->alg));
@@ -329,7 +377,7 @@ generate(struct session *s, const struct key_wanted *w, enum said said, struct k
 	*again = is_about_template(rv);
 	if (rv != CKR_OK)
 		return session_error(s, rv, e, "cannot make a key pair %s", key_alg_name(w->alg));
-	if (check_made(s, w, public_key, key, e) && try_signatures(s, w, key, e))
+	if (check_made(s, w, public_key, key, e) && key_try(s, w, key, e))
 		return true;
 	(void)error_wrap(e, "a new key, which was destroyed");
 	key_clear(key);
@@ -395,7 +443,7 @@ key_find(struct session *s, struct bytes id, struct key *key, struct error *e)
 	    find_one(s, CKO_PUBLIC_KEY, "public", id, &public_key, e) &&
 	    check_halves(key->private_key, public_key, id, e) &&
 	    key_read_public(s, public_key, key, e)) {
-		read_always_authenticate(s, key);
+		key_read_always_authenticate(s, key);
 		return true;
 	}
 	key_clear(key);

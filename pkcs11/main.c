@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <openssl/evp.h>
 
@@ -19,10 +18,10 @@
 #include "daemon/core/log.h"
 #include "daemon/core/sandbox.h"
 #include "pkcs11/confine.h"
+#include "pkcs11/console.h"
 #include "pkcs11/guard.h"
 #include "pkcs11/journal_show.h"
 #include "pkcs11/limits_show.h"
-#include "pkcs11/probe.h"
 #include "pkcs11/signer.h"
 #include "pkcs11/signer_identity.h"
 #include "pkcs11/store.h"
@@ -33,6 +32,10 @@ static const char usage[] =
     "       chancery-signer --config PATH --token NAME --journal[=DIR] [--json]\n"
     "       chancery-signer --config PATH --token NAME --probe [--soak SECONDS] [--json]\n"
     "       chancery-signer --config PATH --token NAME --identity\n"
+    "       chancery-signer --config PATH --token NAME --keys [--json]\n"
+    "       chancery-signer --config PATH --token NAME --import-key FILE [--wipe]\n"
+    "           [--label TEXT] [--passphrase-file FILE]\n"
+    "       chancery-signer --config PATH --token NAME --adopt SHA256\n"
     "       chancery-signer --rules\n"
     "Started by chanceryd with its control channel at descriptor 3.\n"
     "--show-limits prints what operators signed about each key of the token, as this\n"
@@ -43,6 +46,11 @@ static const char usage[] =
     "on signing for some time, through outages, and says how it went.\n"
     "--identity prints the fingerprint by which operators who have the token's PIN know\n"
     "this signer: each of them pins it (chancery operator pin-signer).\n"
+    "--keys lists the keys on the token, and the CAs that they belong to.\n"
+    "--import-key puts the private key of a PKCS#12 file on the token, from where it\n"
+    "cannot be taken again; --wipe overwrites and removes the file afterwards.\n"
+    "--adopt agrees that the limits with this SHA-256, which operators signed for a new\n"
+    "CA, take over the key that they name.\n"
     "--rules prints what the guard checks before anything is signed: on what, by which\n"
     "name, and the section that asks for it.\n";
 
@@ -130,47 +138,6 @@ show(const char *path, const char *name, const struct shown *what)
 	return ok ? 0 : 1;
 }
 
-/* As the signer's user, to whom its files belong. */
-static bool
-become_signer(const struct config *config, struct error *e)
-{
-	if (!harden(e))
-		return false;
-	if (config->separation != CONFIG_SEPARATION_USERS || geteuid() != 0)
-		return true;
-	return identity_assume(&config->signer_user) ||
-	       error_set_errno(
-		   e, ERROR_SYSTEM, "cannot become the user %s", config->signer_user.name);
-}
-
-static int
-probe(const char *path, const char *name, const struct probe_options *options)
-{
-	const struct config_token *token;
-	struct error why = ERROR_INIT;
-	struct config config;
-	char dir[4096];
-	int status = 1;
-
-	if (!config_load_for_role(path, &config, &why)) {
-		(void)fprintf(stderr, "chancery-signer: %s\n", why.text);
-		return 1;
-	}
-	log_init("signer", LOG_LEVEL_WARNING);
-	token = config_find_token(&config, name);
-	if (token == NULL)
-		(void)error_set(
-		    &why, ERROR_CONFIG, "the configuration %s has no token '%s'", path, name);
-	else if (become_signer(&config, &why) &&
-		 store_signer_dir(&config, name, dir, sizeof dir, &why) &&
-		 store_make_dir(dir, &why) && probe_run(token, dir, options, stdout, stderr, &why))
-		status = 0;
-	config_free(&config);
-	if (status != 0)
-		(void)fprintf(stderr, "chancery-signer: %s\n", why.text);
-	return status;
-}
-
 static int
 serve(const char *path, const char *name)
 {
@@ -209,6 +176,20 @@ parse_seconds(const char *text, unsigned *seconds)
 	return true;
 }
 
+/* Options that belong to one work only. */
+static bool
+options_fit(const struct console_task *task, const struct shown *what)
+{
+	bool importing = task->work == CONSOLE_IMPORT;
+
+	if (what->json && !what->journal && task->work != CONSOLE_PROBE &&
+	    task->work != CONSOLE_KEYS)
+		return false;
+	if (!importing && (task->wipe || task->label != NULL || task->passphrase_file != NULL))
+		return false;
+	return task->soak_s == 0 || task->work == CONSOLE_PROBE;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -221,6 +202,12 @@ main(int argc, char **argv)
 	    {"probe", no_argument, NULL, 'P'},
 	    {"soak", required_argument, NULL, 'S'},
 	    {"identity", no_argument, NULL, 'I'},
+	    {"keys", no_argument, NULL, 'K'},
+	    {"import-key", required_argument, NULL, 'i'},
+	    {"passphrase-file", required_argument, NULL, 'F'},
+	    {"label", required_argument, NULL, 'l'},
+	    {"wipe", no_argument, NULL, 'w'},
+	    {"adopt", required_argument, NULL, 'A'},
 	    {"rules", no_argument, NULL, 'R'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
@@ -228,8 +215,8 @@ main(int argc, char **argv)
 	};
 	const char *path = NULL, *name = NULL;
 	struct shown what = {.limits = false};
-	bool probing = false;
-	unsigned soak_s = 0;
+	struct console_task task = {.work = CONSOLE_NONE};
+	unsigned works = 0;
 	int option;
 
 	log_init("signer", LOG_LEVEL_INFO);
@@ -252,10 +239,34 @@ main(int argc, char **argv)
 			what.json = true;
 			break;
 		case 'P':
-			probing = true;
+			task.work = CONSOLE_PROBE;
+			works++;
+			break;
+		case 'K':
+			task.work = CONSOLE_KEYS;
+			works++;
+			break;
+		case 'i':
+			task.work = CONSOLE_IMPORT;
+			task.file = optarg;
+			works++;
+			break;
+		case 'A':
+			task.work = CONSOLE_ADOPT;
+			task.document = optarg;
+			works++;
+			break;
+		case 'F':
+			task.passphrase_file = optarg;
+			break;
+		case 'l':
+			task.label = optarg;
+			break;
+		case 'w':
+			task.wipe = true;
 			break;
 		case 'S':
-			if (!parse_seconds(optarg, &soak_s)) {
+			if (!parse_seconds(optarg, &task.soak_s)) {
 				(void)fprintf(stderr,
 				    "chancery-signer: --soak takes 1 to %d seconds\n", SOAK_MAX_S);
 				return 2;
@@ -277,14 +288,16 @@ main(int argc, char **argv)
 			return 2;
 		}
 	}
+	task.config = path;
+	task.token = name;
+	task.json = what.json;
 	if (path == NULL || name == NULL || optind != argc ||
-	    what.limits + what.journal + what.identity + probing > 1 ||
-	    (what.json && !what.journal && !probing) || (soak_s > 0 && !probing)) {
+	    what.limits + what.journal + what.identity + works > 1 || !options_fit(&task, &what)) {
 		(void)fputs(usage, stderr);
 		return 2;
 	}
-	if (probing)
-		return probe(path, name, &(struct probe_options){what.json, soak_s});
+	if (works > 0)
+		return console_run(&task);
 	return what.limits || what.journal || what.identity ? show(path, name, &what)
 							    : serve(path, name);
 }

@@ -6,6 +6,7 @@
 #include "daemon/core/encode.h"
 #include "daemon/core/log.h"
 #include "pkcs11/journal.h"
+#include "pkcs11/key_adopt.h"
 #include "pkcs11/limits_chain.h"
 #include "pkcs11/limits_floor.h"
 
@@ -104,20 +105,72 @@ check_possible(struct session *rw, const struct orders_env *env, const uint8_t i
 	return error_wrap(e, "token '%s'", env->token);
 }
 
+/* A key with limits belongs to the CA that has them. */
+static bool
+check_free(const struct orders_env *env, const struct limits *l, struct error *e)
+{
+	uint8_t(*digests)[32] = NULL;
+	size_t count = 0;
+	bool ok = key_limits_list_keys(env->state_dir, &digests, &count, e);
+
+	for (size_t i = 0; i < count && ok; i++)
+		ok = memcmp(digests[i], l->key, sizeof l->key) != 0 ||
+		     error_set(e, ERROR_CONFLICT,
+			 "the key that CA %s would take over has limits already", l->ca);
+	free(digests);
+	return ok;
+}
+
+/* The journal knows the key before: it has signed nothing by our hand. */
+static bool
+adopt(struct session *rw, const struct orders_env *env, const struct limits_version *first,
+    const struct key_wanted *wanted, struct key *key, struct error *e)
+{
+	struct bytes cka_id = {wanted->id, KEY_ID_LEN};
+	struct error why = ERROR_INIT;
+
+	if (!check_free(env, &first->document, e) ||
+	    !key_adopt_check_allowed(env->state_dir, first->sha256, e) ||
+	    !journal_add_key(env->journal, cka_id, JOURNAL_KEY_MADE, journal_clock_now(), e) ||
+	    !key_adopt(rw, first->document.key, wanted, key, e))
+		return false;
+	if (!key_adopt_forget(env->state_dir, first->sha256, &why))
+		log_failure(LOG_LEVEL_WARNING, first->document.ca, &why);
+	log_warning(first->document.ca,
+	    "takes over a key that was on the token: what it signed before is not in the journal");
+	return true;
+}
+
+/* Of a pair that has the id already. */
+static bool
+check_found(struct session *rw, const struct limits *l, const struct key *key, struct error *e)
+{
+	uint8_t digest[32];
+
+	if (!limits_adopts_key(l))
+		return key_check(rw, key, e);
+	if (!key_check_adopted(rw, key, e) || !spki_sha256(&key->spki, digest, e))
+		return false;
+	return memcmp(digest, l->key, sizeof digest) == 0 ||
+	       error_set(e, ERROR_DENIED,
+		   "the key with the CKA_ID of these limits is not the one that they name");
+}
+
 /* Finds the pair, or makes it; the journal knows it before. One that was found, and of
  * which the journal cannot tell what it was used for, stays closed, and every use of
  * it says so. */
 static bool
-find_or_make(struct session *rw, const struct orders_env *env, const struct limits *l,
+find_or_make(struct session *rw, const struct orders_env *env, const struct limits_version *first,
     const uint8_t id[KEY_ID_LEN], struct key *key, struct error *e)
 {
+	const struct limits *l = &first->document;
 	struct key_wanted wanted = {
 	    l->algorithm, l->ca, id, l->signatures, l->signature_count, rw->pin.len > 0};
 	struct bytes cka_id = {id, KEY_ID_LEN};
 	struct error why = ERROR_INIT;
 
 	if (key_find(rw, cka_id, key, &why)) {
-		if (!key_check(rw, key, e)) {
+		if (!check_found(rw, l, key, e)) {
 			key_clear(key);
 			return false;
 		}
@@ -126,6 +179,9 @@ find_or_make(struct session *rw, const struct orders_env *env, const struct limi
 			log_failure(LOG_LEVEL_WARNING, l->ca, &why);
 		return true;
 	}
+	/* One half only has the id when a takeover was cut short. */
+	if (limits_adopts_key(l) && (why.code == ERROR_NOT_FOUND || why.code == ERROR_CONFLICT))
+		return adopt(rw, env, first, &wanted, key, e);
 	if (why.code != ERROR_NOT_FOUND)
 		return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
 	return journal_add_key(env->journal, cka_id, JOURNAL_KEY_MADE, journal_clock_now(), e) &&
@@ -178,8 +234,7 @@ orders_make_key(struct session *rw, const struct orders_env *env,
 		goto out;
 	limits_chain_id(first->sha256, id);
 	if (!check_count(env, id, e) || !check_possible(rw, env, id, &first->document, e) ||
-	    !keep_first(rw, env, id, order, first, e) ||
-	    !find_or_make(rw, env, &first->document, id, key, e))
+	    !keep_first(rw, env, id, order, first, e) || !find_or_make(rw, env, first, id, key, e))
 		goto out;
 	ok = keep_key(rw, env, id, first, key, l, e);
 	if (ok)

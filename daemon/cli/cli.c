@@ -13,7 +13,7 @@
 
 const struct cli_command cli_commands[] = {
     {"ca", "create", "NAME", 1, 1, "make a CA: key on the token, certificate or CSR",
-	OWN(OPTION_POLICY, OPTION_LIMITS_OPERATOR, OPTION_ALSO_SIGN), cmd_ca_create},
+	OWN(OPTION_POLICY, OPTION_ADOPT, OPTION_LIMITS_OPERATOR, OPTION_ALSO_SIGN), cmd_ca_create},
     {"ca", "list", "", 0, 0, "CAs by name", OWN(OPTION_LIMIT, OPTION_AFTER), cmd_ca_list},
     {"ca", "show", "NAME", 1, 1, "one CA", NO_OWN, cmd_ca_show},
     {"ca", "csr", "NAME", 1, 1, "its CSR, PEM", OWN(OPTION_OUT), cmd_ca_csr},

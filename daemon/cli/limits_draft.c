@@ -415,7 +415,7 @@ limits_draft_new(struct cli *cli, const char *ca, const struct capolicy *policy,
 	if (d == NULL)
 		return false;
 	if (limits_from_policy(policy, ca, text, (int64_t)time(NULL), &d->limits, e) &&
-	    limits_find_signers(cli, &d->limits, e) &&
+	    limits_adopt(cli, policy, &d->limits, e) && limits_find_signers(cli, &d->limits, e) &&
 	    limits_find_operators(cli, policy, &d->limits, e) &&
 	    limits_check_key_files(cli, &d->limits, e) && limits_check_myself(cli, &d->limits, e) &&
 	    limits_find_templates(cli, policy, &d->limits, e) &&

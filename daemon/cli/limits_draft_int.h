@@ -37,6 +37,11 @@ bool limits_put_template(
  * that would not count is not worth a passphrase. */
 bool limits_check_myself(struct cli *cli, const struct limits *l, struct error *e) MUST_CHECK;
 
+/* With --adopt: the key of that certificate, whose subject and kind of key the policy
+ * must have. */
+bool limits_adopt(
+    struct cli *cli, const struct capolicy *policy, struct limits *l, struct error *e) MUST_CHECK;
+
 /* Whom --limits-operator gives a key of must be named. */
 bool limits_check_key_files(struct cli *cli, const struct limits *l, struct error *e) MUST_CHECK;
 

@@ -86,6 +86,8 @@ explain(const char *line, int64_t now, char *out, size_t size)
 	value += 2;
 	if (strncmp(line, "subject:", 8) == 0)
 		explain_subject(value, out, size);
+	else if (strncmp(line, "key:", 4) == 0 && strcmp(value, "-") != 0)
+		(void)snprintf(out, size, "SHA-256 of the CA's public key");
 	else if (strncmp(line, "not-after:", 10) == 0)
 		explain_end(value, now, out, size);
 	else if (strncmp(line, "operator:", 9) == 0)

@@ -21,6 +21,8 @@ static const struct {
     [OPTION_VERSION] = {"version", NULL, "show the version"},
     [OPTION_ADD_OPERATOR] = {"add-operator", "PERSON[:RIGHTS]",
 	"a person to be named, with limits,decide or one of them (decide); repeatable", true},
+    [OPTION_ADOPT] = {"adopt", "FILE",
+	"take over the key of this certificate, which is on the token already"},
     [OPTION_AFTER] = {"after", "ID", "go on behind what the page before ended with"},
     [OPTION_ALL] = {"all", NULL, "everything that waits"},
     [OPTION_ALSO_SIGN] = {"also-sign", "FILE",

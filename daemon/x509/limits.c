@@ -155,11 +155,8 @@ check_head(const struct limits *l, struct error *err)
 		    "must be a CA's name: [A-Za-z0-9._-], at most 64, first a letter or digit");
 	if (l->version == 0 || l->version > LIMITS_VERSION_MAX)
 		return limits_fail(err, "version", "must be from 1 to 1000000");
-	if (l->version == 1 &&
-	    (memcmp(l->previous, none, sizeof none) != 0 || memcmp(l->key, none, sizeof none) != 0))
-		return limits_fail(err, "previous",
-		    "must be '-', and 'key' too: version 1 replaces nothing, and its key is made "
-		    "for it");
+	if (l->version == 1 && memcmp(l->previous, none, sizeof none) != 0)
+		return limits_fail(err, "previous", "must be '-': version 1 replaces nothing");
 	if (l->version > 1 &&
 	    (memcmp(l->previous, none, sizeof none) == 0 || memcmp(l->key, none, sizeof none) == 0))
 		return limits_fail(err, "previous",
@@ -400,7 +397,7 @@ put_head(struct canon_writer *w, const struct limits *l)
 
 	canon_put(w, "chancery-limits: 1\nca: %s\nversion: %u\n", l->ca, (unsigned)l->version);
 	put_digest(w, "previous", l->version > 1, l->previous);
-	put_digest(w, "key", l->version > 1, l->key);
+	put_digest(w, "key", l->version > 1 || limits_adopts_key(l), l->key);
 	canon_put(w, "token: %s\nkind: %s\nalgorithm: %s\nsignatures: ", l->token,
 	    l->root ? "root" : "subordinate", key_alg_name(l->algorithm));
 	for (size_t i = 0; i < l->signature_count; i++)
@@ -587,6 +584,14 @@ limits_template_from(const struct template *t, struct limits_template *out, stru
 }
 
 /* ---- changes */
+
+bool
+limits_adopts_key(const struct limits *l)
+{
+	static const uint8_t none[LIMITS_DIGEST_LEN];
+
+	return l->version == 1 && memcmp(l->key, none, sizeof none) != 0;
+}
 
 static bool
 fail_change(struct error *err, const struct limits *old, const char *words)

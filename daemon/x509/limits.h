@@ -36,8 +36,9 @@
  * name. A text that is not byte for byte what limits_format would write is no
  * limits document.
  *
- * Version 1 names neither a previous document nor a key, since the key is made
- * for it; every later one names both. Names in `permitted` and `excluded`:
+ * Version 1 names no previous document, and a key only if the CA takes over one that is
+ * there already; otherwise the key is made for it. Every later version names both. Names in
+ *`permitted` and `excluded`:
  *
  *	dns:example.com      it and all below it; "dns:" every DNS name
  *	email:a@example.com  one mailbox; email:example.com those of that host;
@@ -120,8 +121,8 @@ struct limits_name {
 struct limits {
 	char ca[STATEMENT_NAME_MAX + 1];
 	uint32_t version;
-	uint8_t previous[32]; /* these two from version 2 on */
-	uint8_t key[32];
+	uint8_t previous[32]; /* from version 2 on */
+	uint8_t key[32];      /* all zero: none, in version 1 */
 	char token[CANON_NAME_MAX + 1];
 	bool root;
 	enum key_alg algorithm;
@@ -158,6 +159,9 @@ bool limits_format(const struct limits *l, char out[LIMITS_TEXT_MAX + 1], size_t
 
 /* Brings all lists into the order that a document has them in. */
 void limits_sort(struct limits *l);
+
+/* True when version 1 is for a key that was there before. */
+bool limits_adopts_key(const struct limits *l);
 
 void limits_sha256(const char *text, size_t len, uint8_t digest[32]);
 

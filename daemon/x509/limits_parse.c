@@ -82,9 +82,11 @@ take_version(struct canon_reader *r, struct limits *l, struct error *err)
 	if (!take_digest(r, "previous", l->previous, sizeof l->previous, &previous, err) ||
 	    !take_digest(r, "key", l->key, sizeof l->key, &key, err))
 		return false;
-	return (previous == (version > 1) && key == (version > 1)) ||
+	if (key && !limits_adopts_key(l) && version == 1)
+		return limits_fail(err, "key", "is no digest");
+	return (previous == (version > 1) && (key || version <= 1)) ||
 	       limits_fail(err, "previous",
-		   "must be '-' in version 1 and a digest later, and so must 'key'");
+		   "must be '-' in version 1 and a digest later; 'key' must be one later");
 }
 
 static bool

@@ -117,9 +117,10 @@ def test_says_what_it_cannot_do(place):
     assert sorted(os.listdir(kept)) == before
 
 
-def signer_argv(token, directory):
+def signer_argv(token, directory, threads=2):
     """chancery-signer at the console of a token's host."""
     daemon = Chanceryd(directory, SimpleNamespace(dsn=lambda role: "dbname=none"), {"main": token})
+    daemon.config["tokens"][0]["threads"] = threads
     daemon.write_config()
     return [*token.prefix, program("chancery-signer"), "--config", daemon.config_path, "--token", "main"]
 
@@ -153,12 +154,13 @@ def test_probe(other_token, work_dir):
 
 
 def test_soak(other_token, work_dir):
-    """A network HSM that goes away and comes back while it is soaked."""
+    """A network HSM that goes away and comes back while it is soaked. One thread: p11-kit's
+    client closes its descriptor under the others, which then wait for ever."""
     token = other_token(P11KitToken)
-    soak = Process("soak", [*signer_argv(token, work_dir), "--probe", "--soak", "600"],
+    soak = Process("soak", [*signer_argv(token, work_dir, threads=1), "--probe", "--soak", "600"],
                    os.path.join(work_dir, "soak.log")).start()
     try:
-        wait_until(lambda: "p256, 2 sessions" in soak.log(), what="the table", alive=soak)
+        wait_until(lambda: "p256, 1 session" in soak.log(), what="the table", alive=soak)
         token.server.stop()
         wait_until(lambda: " away: " in soak.log(), what="the outage", alive=soak)
         token.start_server()

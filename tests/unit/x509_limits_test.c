@@ -123,6 +123,8 @@ static const struct {
     {"version: 1", "version: 01", "'version'"},
     {"version: 1\n", "version: 2\n", "'previous'"},
     {"key: -", "key: 00", "'key'"},
+    {"key: -\n", "key: 0000000000000000000000000000000000000000000000000000000000000000\n",
+	"'key'"},
     {"previous: -\n",
 	"previous: 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n",
 	"'previous'"},
@@ -193,6 +195,29 @@ static const struct {
     {"policy-sha256: -\n", "policy-sha256: -", "line 24: must read 'policy-sha256: '"},
     {"policy-sha256: -\n", "", "line 24: must read 'policy-sha256: '"},
 };
+
+/* Version 1 names a key only if the CA takes over one that is there. */
+static void
+test_adopts_a_key(void **state)
+{
+	char text[LIMITS_TEXT_MAX + 1];
+	struct error err;
+	size_t len;
+
+	assert_ok(parses(golden, &err), err);
+	assert_false(limits_adopts_key(&limits));
+	assert_ok(
+	    parses(with("key: -\n",
+		       "key: 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"),
+		&err),
+	    err);
+	assert_true(limits_adopts_key(&limits));
+	assert_int_equal(limits.key[31], 0x1f);
+	assert_ok(limits_format(&limits, text, &len, &err), err);
+	assert_non_null(strstr(text, "key: 000102"));
+	limits.version = 2;
+	assert_false(limits_adopts_key(&limits));
+}
 
 static void
 test_refuses_what_is_no_document(void **state)
@@ -616,6 +641,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_reads_the_document),
+	    cmocka_unit_test(test_adopts_a_key),
 	    cmocka_unit_test(test_refuses_what_is_no_document),
 	    cmocka_unit_test(test_no_two_texts_mean_the_same),
 	    cmocka_unit_test(test_all_counts_have_their_limit),
