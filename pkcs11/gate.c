@@ -399,7 +399,7 @@ check_other_person(struct gate *g, const struct access_entry *entry, struct erro
 }
 
 static bool
-clear(struct gate *g, const struct access_entry *entry, int64_t now, struct error *e)
+clear(struct gate *g, const struct access_entry *entry, struct error *e)
 {
 	struct logins_who who = {.person = entry->person->name};
 
@@ -407,7 +407,7 @@ clear(struct gate *g, const struct access_entry *entry, int64_t now, struct erro
 		return false;
 	memcpy(who.key_sha256, entry->person->key_sha256, sizeof who.key_sha256);
 	memcpy(who.nonce, entry->nonce, sizeof who.nonce);
-	if (!logins_write(g->o.logins, LOGINS_CLEAR, &who, NULL, now, e))
+	if (!gate_record(g, LOGINS_CLEAR, &who, NULL, e))
 		return false;
 	log_info(name_of(g), "%s says that the PIN may be tried again", entry->person->name);
 	return true;
@@ -428,7 +428,7 @@ carry_out(struct gate *g, const struct access_entry *entry, int64_t now, struct 
 		gate_close(g, "command");
 		return true;
 	case STATEMENT_PIN_CLEAR:
-		return take_nonce(g, entry, now, e) && clear(g, entry, now, e);
+		return take_nonce(g, entry, now, e) && clear(g, entry, e);
 	default:
 		break;
 	}

@@ -6,6 +6,8 @@
 
 #include "pkcs11/gate.h"
 
+#define GATE_MISSED_MAX 16
+
 /* The wall clock, and beside it one that nobody sets and that counts on in suspend:
  * what has an end ends by whichever says so first. */
 struct gate_clock {
@@ -32,6 +34,9 @@ struct gate {
 	struct gate_nonce nonces[GATE_NONCES_MAX];
 	size_t nonce_count;
 	struct journal *journal;
+	/* Lines that the journal, which needs a login, has not got yet; the newest. */
+	char missed[GATE_MISSED_MAX][LOGINS_LINE_SIZE];
+	size_t missed_count;
 	bool lost, at_device;
 	const struct access_operator *person; /* who opened it; NULL: closed */
 	struct gate_clock opened, used;
@@ -59,6 +64,10 @@ bool gate_log_in(struct gate *g, struct error *e) MUST_CHECK;
 /* Logs out, after the anchor was brought up to date, and wipes the PIN; `why` is a
  * word for the record. Closes the gate. */
 void gate_close(struct gate *g, const char *why);
+
+/* Writes a line about a login, durably; to the journal, too, if it is open. */
+bool gate_record(struct gate *g, enum logins_event event, const struct logins_who *who,
+    const char *detail, struct error *e) MUST_CHECK;
 
 /* The token refused the PIN after all. */
 void gate_note_wrong(struct gate *g);

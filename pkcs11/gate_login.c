@@ -20,13 +20,51 @@ set_lost(struct gate *g)
 	(void)pthread_mutex_unlock(&g->lock);
 }
 
+/* The journal's failure ends the process; by itself it is none of the login's. */
+static void
+tell_journal(struct gate *g, const char *line)
+{
+	struct error why = ERROR_INIT;
+
+	if (!journal_note_login(g->journal, line, journal_clock_now(), &why))
+		log_failure(LOG_LEVEL_ERROR, name_of(g), &why);
+}
+
+static void
+keep_for_journal(struct gate *g, const char *line)
+{
+	(void)pthread_mutex_lock(&g->lock);
+	if (g->missed_count == GATE_MISSED_MAX) {
+		memmove(g->missed[0], g->missed[1], sizeof g->missed - sizeof g->missed[0]);
+		g->missed_count--;
+	}
+	memcpy(g->missed[g->missed_count++], line, LOGINS_LINE_SIZE);
+	(void)pthread_mutex_unlock(&g->lock);
+}
+
+bool
+gate_record(struct gate *g, enum logins_event event, const struct logins_who *who,
+    const char *detail, struct error *e)
+{
+	char line[LOGINS_LINE_SIZE];
+
+	if (!logins_write(g->o.logins, event, who, detail, gate_clock_now().wall_s, e))
+		return false;
+	logins_last_line(g->o.logins, line);
+	if (g->journal != NULL)
+		tell_journal(g, line);
+	else
+		keep_for_journal(g, line);
+	return true;
+}
+
 /* What cannot be written down any more is in the log at least. */
 static void
 note(struct gate *g, enum logins_event event, const char *detail)
 {
 	struct error why = ERROR_INIT;
 
-	if (!logins_write(g->o.logins, event, &g->who, detail, gate_clock_now().wall_s, &why))
+	if (!gate_record(g, event, &g->who, detail, &why))
 		log_failure(LOG_LEVEL_ERROR, name_of(g), &why);
 }
 
@@ -72,6 +110,9 @@ open_journal(struct gate *g, struct error *e)
 	(void)pthread_mutex_unlock(&g->lock);
 	if (g->attached != NULL)
 		*g->attached = journal;
+	for (size_t i = 0; i < g->missed_count; i++)
+		tell_journal(g, g->missed[i]);
+	g->missed_count = 0;
 	return true;
 }
 
@@ -84,13 +125,12 @@ gate_log_in(struct gate *g, struct error *e)
 	    [TOKEN_LOGIN_FAILED] = LOGINS_FAILED,
 	    [TOKEN_LOGIN_UNCLEAR] = LOGINS_UNCLEAR,
 	};
-	int64_t now = gate_clock_now().wall_s;
 	enum token_login end;
 	const char *said;
 
 	/* Flags change: what was looked at when the envelope came may be over. */
 	if (!token_check_login(g->o.token, g->pin.len, e) ||
-	    !logins_write(g->o.logins, LOGINS_OPEN, &g->who, NULL, now, e))
+	    !gate_record(g, LOGINS_OPEN, &g->who, NULL, e))
 		return false;
 	end = call_token(g, &said, e);
 	note(g, events[end], said);

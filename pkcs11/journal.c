@@ -654,6 +654,34 @@ journal_raise_scope(
 	return ok;
 }
 
+/* ---- logins */
+
+bool
+journal_note_login(struct journal *j, const char *line, struct journal_clock now, struct error *e)
+{
+	bool ok = true;
+
+	(void)pthread_mutex_lock(&j->lock);
+	if (j->closed == JOURNAL_OPEN) {
+		ok = journal_make_room(j, LOGINS_LINE_SIZE + JOURNAL_USE_MAX, now, e);
+		wire_put_string(journal_payload(j), line);
+		ok = ok && journal_append_payload(j, JOURNAL_LOGIN, now.wall_s, NULL, e) &&
+		     journal_sync_locked(j, e);
+	}
+	(void)pthread_mutex_unlock(&j->lock);
+	return ok;
+}
+
+bool
+journal_get_login(struct bytes payload, char line[LOGINS_LINE_SIZE])
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	wire_get_string(&r, line, LOGINS_LINE_SIZE);
+	return wire_reader_end(&r);
+}
+
 /* ---- anchor, report, end */
 
 void

@@ -25,6 +25,7 @@
 
 #include "daemon/x509/reseed.h"
 #include "pkcs11/journal_record.h"
+#include "pkcs11/logins.h"
 
 /* Entries that are remembered at least. */
 #define JOURNAL_SERIALS_MAX 400000
@@ -171,6 +172,12 @@ bool journal_sign(struct journal *j, struct journal_ticket *ticket, struct journ
 /* Brings everything so far to the disk. After a failure nothing can be trusted:
  * the process has to end. Only one thread should call it. */
 bool journal_sync(struct journal *j, struct error *e) MUST_CHECK;
+
+/* Keeps a line about a login (logins.h) for auditors; durable on return. A closed
+ * journal takes none, which is no error. */
+bool journal_note_login(
+    struct journal *j, const char *line, struct journal_clock now, struct error *e) MUST_CHECK;
+bool journal_get_login(struct bytes payload, char line[LOGINS_LINE_SIZE]) MUST_CHECK;
 
 /* ---- a reseed */
 

@@ -199,6 +199,7 @@ apply_record(
 		return journal_get_reseed(r->payload, &o->has_replaced, &o->replaced, &order) ||
 		       error_set(e, ERROR_INPUT, "malformed");
 	case JOURNAL_SEGMENT:
+	case JOURNAL_LOGIN:
 	case JOURNAL_START:
 	case JOURNAL_STOP:
 		return true;

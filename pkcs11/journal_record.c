@@ -20,6 +20,7 @@ static const char *const type_names[] = {
     [JOURNAL_STOP] = "stop",
     [JOURNAL_ANCHORED] = "anchored",
     [JOURNAL_RESEED] = "reseed",
+    [JOURNAL_LOGIN] = "login",
 };
 
 const char *

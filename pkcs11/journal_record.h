@@ -43,6 +43,7 @@ enum journal_type {
 	JOURNAL_STOP = 9,      /* and ended in good order */
 	JOURNAL_ANCHORED = 10, /* the token keeps an anchor of this journal */
 	JOURNAL_RESEED = 11,   /* operators opened it again */
+	JOURNAL_LOGIN = 12,    /* a line about a login with a person's PIN (logins.h) */
 };
 
 struct journal_record {

@@ -231,6 +231,17 @@ show_start(struct show *s, struct bytes payload)
 	return wire_reader_end(&r);
 }
 
+static bool
+show_login(struct show *s, struct bytes payload)
+{
+	char line[LOGINS_LINE_SIZE];
+
+	if (!journal_get_login(payload, line))
+		return false;
+	put_text(s, "line", line, strlen(line));
+	return true;
+}
+
 /* All of it: statement, document, and who signed. */
 static bool
 show_reseed(struct show *s, struct bytes payload)
@@ -275,6 +286,8 @@ show_payload(struct show *s, const struct journal_record *r)
 		return show_start(s, r->payload);
 	case JOURNAL_RESEED:
 		return show_reseed(s, r->payload);
+	case JOURNAL_LOGIN:
+		return show_login(s, r->payload);
 	case JOURNAL_BEGIN:
 	case JOURNAL_STOP:
 	case JOURNAL_ANCHORED:

@@ -15,7 +15,6 @@
 #include "daemon/core/encode.h"
 #include "daemon/x509/canon.h"
 
-#define LINE_MAX_LEN 512
 #define FIELDS 8
 #define KEEP_AS ".1"
 #define DAMAGED_AS ".damaged"
@@ -24,6 +23,7 @@ struct logins {
 	char state_dir[4096];
 	pthread_mutex_t lock; /* for everything below */
 	int fd;
+	char line[LOGINS_LINE_SIZE]; /* the last that was written */
 	uint64_t seq, size;
 	char chain[2 * SHA256_DIGEST_LENGTH + 1];
 	bool damaged, wrong;
@@ -298,13 +298,13 @@ logins_close(struct logins *l)
 
 static bool
 format(const struct logins *l, enum logins_event event, const struct logins_who *who,
-    const char *detail, int64_t now, char out[LINE_MAX_LEN], size_t *len, struct error *e)
+    const char *detail, int64_t now, char out[LOGINS_LINE_SIZE], size_t *len, struct error *e)
 {
 	char chain[2 * SHA256_DIGEST_LENGTH + 1], time[CANON_TIME_SIZE];
 	struct canon_writer w;
 
 	canon_time_text(now, time);
-	canon_writer_init(&w, out, LINE_MAX_LEN);
+	canon_writer_init(&w, out, LOGINS_LINE_SIZE);
 	canon_put(&w, "%llu %s %s ", (unsigned long long)(l->seq + 1), time, event_names[event]);
 	if (who != NULL) {
 		canon_put(&w, "%s ", who->person);
@@ -344,7 +344,7 @@ static bool
 write_locked(struct logins *l, enum logins_event event, const struct logins_who *who,
     const char *detail, int64_t now, struct error *e)
 {
-	char line[LINE_MAX_LEN];
+	char line[LOGINS_LINE_SIZE];
 	const char *link;
 	size_t len = 0;
 
@@ -360,6 +360,7 @@ write_locked(struct logins *l, enum logins_event event, const struct logins_who 
 	link = line + len - 1 - (sizeof l->chain - 1);
 	memcpy(l->chain, link, sizeof l->chain - 1);
 	l->chain[sizeof l->chain - 1] = '\0';
+	(void)snprintf(l->line, sizeof l->line, "%.*s", (int)len - 1, line);
 	l->seq++;
 	l->size += len;
 	apply(l, event, who != NULL ? who->person : "-", now);
@@ -376,6 +377,14 @@ logins_write(struct logins *l, enum logins_event event, const struct logins_who 
 	ok = write_locked(l, event, who, detail, now, e);
 	(void)pthread_mutex_unlock(&l->lock);
 	return ok;
+}
+
+void
+logins_last_line(struct logins *l, char line[LOGINS_LINE_SIZE])
+{
+	(void)pthread_mutex_lock(&l->lock);
+	memcpy(line, l->line, LOGINS_LINE_SIZE);
+	(void)pthread_mutex_unlock(&l->lock);
 }
 
 bool

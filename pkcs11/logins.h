@@ -17,8 +17,9 @@
  *
  * A wrong PIN blocks at once; so do two logins in a row whose end nobody knows
  * (the process died inside of them, or the token's answer may mean anything), and
- * a file that is damaged. Only LOGINS_CLEAR ends that. All functions may be called
- * from any thread.
+ * a file that is damaged. Only LOGINS_CLEAR ends that. For auditors,
+ * to whom a file that can be put back tells little, the same lines go to the journal
+ * (journal.h). All functions may be called from any thread.
  */
 
 #include <stdbool.h>
@@ -30,6 +31,7 @@
 #define LOGINS_FILE "logins"
 #define LOGINS_SIZE_MAX (256 * 1024)
 #define LOGINS_UNFINISHED_MAX 2
+#define LOGINS_LINE_SIZE 512 /* of a line without its end, with a NUL */
 
 enum logins_event {
 	LOGINS_OPEN,	/* C_Login is about to be called */
@@ -56,6 +58,9 @@ void logins_close(struct logins *l); /* NULL is legal */
 /* Adds a line, durably. who may be NULL; detail is a word, or NULL. */
 bool logins_write(struct logins *l, enum logins_event event, const struct logins_who *who,
     const char *detail, int64_t now, struct error *e) MUST_CHECK;
+
+/* The line that was last written, for the journal. */
+void logins_last_line(struct logins *l, char line[LOGINS_LINE_SIZE]);
 
 /* True while no login may be tried; the text says why. */
 bool logins_blocked(struct logins *l, char text[ERROR_TEXT_MAX]);

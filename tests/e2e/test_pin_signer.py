@@ -14,7 +14,7 @@ from harness.chanceryd import program
 from harness.decisions import Key, timestamp
 from harness.envelope import (
     Envelope, OperatedSigner, PinSigner, UnlockedSigner, announcement, listed, listed_order, operation, session)  # fmt: skip
-from harness.process import wait_until
+from harness.process import run, wait_until
 from harness.signer import CERTIFICATE, CRL, KEY_FIND, PIN, REQUEST, RESEED, Refused, Signer, string
 from harness.softhsm import RecordedToken
 from harness.world import World
@@ -194,6 +194,14 @@ def test_a_wrong_pin_blocks_at_once_and_is_not_sent_twice(unlocked):
     unlocked.pin.unlock(ALICE)
     events = [(line[2], line[3]) for line in logins(unlocked)[-5:]]
     assert events == [("open", "alice"), ("wrong", "alice"), ("clear", "bob"), ("open", "alice"), ("ok", "alice")]
+
+
+def test_the_journal_tells_auditors_of_logins(unlocked):
+    unlocked.pin.lock(BOB)
+    shown = run([program("chancery-signer"), "--config", unlocked.signer.config, "--token", "main", "--journal"]).stdout
+    lines = [" ".join(line) for line in logins(unlocked)]
+    told = [line for line in lines if line in shown.decode()]
+    assert told[-3:] == lines[-3:] and [line.split(" ")[2] for line in told[-3:]] == ["open", "ok", "out"]
 
 
 def test_nothing_of_the_pin_is_written_down(unlocked):
