@@ -12,7 +12,7 @@
 static const struct db_statement stmt_load = {"ca_load",
     "SELECT ca_id, issuer_name_id, generation_id, token_key_id, scope_id, key_index, "
     "kind = 'root', state = 'active', name, token, policy, subject, certificate, chain, cka_id, "
-    "spki, idp, certificate_index FROM load_cas()",
+    "spki, idp, certificate_index, superseded FROM load_cas()",
     0};
 static const struct db_statement stmt_templates = {"template_load",
     "SELECT v.id, t.name, v.body, v.version FROM template_version v "
@@ -24,17 +24,28 @@ static const struct db_statement stmt_find_key = {
 static const struct db_statement stmt_note_key = {
     "ca_note_key", "SELECT ca_note_key($1, $2, $3, $6, $4, $5, $7), $6::bytea, $7::bytea", 7};
 static const struct db_statement stmt_begin = {"ca_begin",
-    "SELECT ca_id, generation_id, serial, tbs "
+    "SELECT ca_id, generation_id, serial, tbs, certificate_index, key_index "
     "FROM ca_begin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     15};
-static const struct db_statement stmt_renew = {
-    "ca_renew", "SELECT ca_id, generation_id, serial, tbs FROM ca_renew($1, $2, $3, $4, $5)", 5};
-static const struct db_statement stmt_waiting = {
-    "ca_waiting", "SELECT generation_id, token, cka_id, spki FROM ca_waiting($1)", 1};
+static const struct db_statement stmt_renew = {"ca_renew",
+    "SELECT ca_id, generation_id, serial, tbs, certificate_index, key_index "
+    "FROM ca_renew($1, $2, $3, $4, $5)",
+    5};
+static const struct db_statement stmt_rekey = {"ca_rekey",
+    "SELECT ca_id, generation_id, serial, tbs, certificate_index, key_index "
+    "FROM ca_rekey($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    10};
+static const struct db_statement stmt_next = {
+    "ca_next", "SELECT certificate_index, key_index FROM ca_next($1)", 1};
+static const struct db_statement stmt_retire = {"ca_retire", "SELECT retire_generations()", 0};
+static const struct db_statement stmt_waiting = {"ca_waiting",
+    "SELECT generation_id, token, cka_id, spki, certificate_index, key_index, policy "
+    "FROM ca_waiting($1)",
+    1};
 static const struct db_statement stmt_limits = {
     "ca_limits", "SELECT apply_limits($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_activate = {
-    "ca_activate", "SELECT ca_activate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", 10};
+    "ca_activate", "SELECT ca_activate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", 12};
 
 /* ---------------------------------------------------------------- reading */
 
@@ -73,7 +84,8 @@ bool
 ca_row_equal(const struct ca_row *a, const struct ca_row *b)
 {
 	if (a->ca_id != b->ca_id || a->generation_id != b->generation_id ||
-	    a->scope_id != b->scope_id || a->active != b->active || a->chain_len != b->chain_len ||
+	    a->scope_id != b->scope_id || a->active != b->active ||
+	    a->superseded != b->superseded || a->chain_len != b->chain_len ||
 	    strcmp(a->policy, b->policy) != 0 || !same(a->certificate, b->certificate) ||
 	    !same(a->idp, b->idp))
 		return false;
@@ -128,6 +140,7 @@ read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 	row->key_index = (int)db_get_int64(r, i, 5);
 	row->certificate_index = (int)db_get_int64(r, i, 17);
 	row->root = db_get_bool(r, i, 6);
+	row->superseded = db_get_bool(r, i, 18);
 	row->active = db_get_bool(r, i, 7);
 	if (!copy_name(db_get_text(r, i, 8), row->name, sizeof row->name) ||
 	    !copy_name(db_get_text(r, i, 9), row->token, sizeof row->token))
@@ -321,7 +334,8 @@ on_begun(struct db *db, struct db_result *result, const struct error *err, void 
 
 	if (err == NULL) {
 		begun = (struct ca_begun){db_get_int64(result, 0, 0), db_get_int64(result, 0, 1),
-		    db_get_bytes(result, 0, 2), db_get_bytes(result, 0, 3)};
+		    db_get_bytes(result, 0, 2), db_get_bytes(result, 0, 3),
+		    (int)db_get_int64(result, 0, 4), (int)db_get_int64(result, 0, 5)};
 		if (!db_result_ok(result, &e))
 			err = &e;
 	}
@@ -384,6 +398,50 @@ ca_renew(struct db *db, const struct ca_renewal *renewal, ca_begun_fn *answer, v
 	return db_call(db, &stmt_renew, &p, on_begun, (db_call_fn *)answer, arg, err);
 }
 
+struct db_pending *
+ca_rekey(struct db *db, const struct ca_rekeying *rekeying, ca_begun_fn *answer, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, rekeying->decision_id);
+	db_param_int64(&p, rekeying->epoch);
+	db_param_text(&p, rekeying->policy);
+	db_param_int64(&p, rekeying->token_key_id);
+	db_param_int64(&p, rekeying->key_index);
+	param_optional(&p, rekeying->csr);
+	param_optional(&p, rekeying->idp);
+	param_optional(&p, rekeying->serial);
+	param_optional(&p, rekeying->tbs);
+	db_param_text(&p, rekeying->limits);
+	return db_call(db, &stmt_rekey, &p, on_begun, (db_call_fn *)answer, arg, err);
+}
+
+static void
+on_next(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct db_call call = db_call_take(arg);
+	int certificate_index = 0, key_index = 0;
+	struct error e = ERROR_INIT;
+
+	if (err == NULL) {
+		certificate_index = (int)db_get_int64(result, 0, 0);
+		key_index = (int)db_get_int64(result, 0, 1);
+		if (!db_result_ok(result, &e))
+			err = &e;
+	}
+	((ca_next_fn *)call.fn)(certificate_index, key_index, err, call.arg);
+}
+
+struct db_pending *
+ca_find_next(struct db *db, int64_t ca_id, ca_next_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, ca_id);
+	return db_call(db, &stmt_next, &p, on_next, (db_call_fn *)answer, arg, err);
+}
+
 static void
 on_waiting(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
@@ -392,8 +450,15 @@ on_waiting(struct db *db, struct db_result *result, const struct error *err, voi
 	struct error e = ERROR_INIT;
 
 	if (err == NULL && db_row_count(result) > 0) {
-		waiting = (struct ca_waiting){db_get_int64(result, 0, 0), db_get_text(result, 0, 1),
-		    db_get_bytes(result, 0, 2), db_get_bytes(result, 0, 3)};
+		waiting = (struct ca_waiting){
+		    .generation_id = db_get_int64(result, 0, 0),
+		    .token = db_get_text(result, 0, 1),
+		    .cka_id = db_get_bytes(result, 0, 2),
+		    .spki = db_get_bytes(result, 0, 3),
+		    .certificate_index = (int)db_get_int64(result, 0, 4),
+		    .key_index = (int)db_get_int64(result, 0, 5),
+		    .policy = db_get_text(result, 0, 6),
+		};
 		if (!db_result_ok(result, &e))
 			err = &e;
 	}
@@ -440,7 +505,13 @@ ca_activate(struct db *db, const struct ca_activation *activation, ca_done_fn *a
     struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
+	char *targets = targets_json(activation->targets, activation->target_count);
+	struct db_pending *pending;
 
+	if (targets == NULL) {
+		error_set(err, ERROR_SYSTEM, "writing down the targets of a CA");
+		return NULL;
+	}
 	db_param_int64(&p, activation->decision_id);
 	db_param_int64(&p, activation->epoch);
 	db_param_int64(&p, activation->generation_id);
@@ -454,5 +525,18 @@ ca_activate(struct db *db, const struct ca_activation *activation, ca_done_fn *a
 	db_param_unixtime(&p, activation->not_after);
 	param_optional(&p, activation->own_serial);
 	db_param_text(&p, activation->readable);
-	return db_call(db, &stmt_activate, &p, on_done, (db_call_fn *)answer, arg, err);
+	db_array_begin(&p, DB_TEXT);
+	for (size_t i = 0; i < activation->template_count; i++)
+		db_element_text(&p, activation->templates[i]);
+	db_array_end(&p);
+	db_param_text(&p, targets);
+	pending = db_call(db, &stmt_activate, &p, on_done, (db_call_fn *)answer, arg, err);
+	free(targets);
+	return pending;
+}
+
+struct db_pending *
+ca_retire(struct db *db, ca_done_fn *answer, void *arg, struct error *err)
+{
+	return db_call(db, &stmt_retire, NULL, on_done, (db_call_fn *)answer, arg, err);
 }

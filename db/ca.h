@@ -19,11 +19,12 @@
 #define CA_TOKEN_SIZE 65
 #define CA_CHAIN_MAX 16
 
-/* A CA with its newest generation. Slices and policy are owned by the row. */
+/* A CA with one of its generations: the one that signs, or waits; or of a superseded
+ * key the newest, which signs CRLs. Slices and policy are owned by the row. */
 struct ca_row {
 	int64_t ca_id, issuer_name_id, generation_id, token_key_id, scope_id;
 	int certificate_index, key_index;
-	bool root, active;
+	bool root, active, superseded;
 	char name[CA_NAME_SIZE];
 	char token[CA_TOKEN_SIZE];	  /* the configuration's name of the token login */
 	char *policy;			  /* YAML as given */
@@ -103,6 +104,7 @@ struct ca_begin {
 struct ca_begun {
 	int64_t ca_id, generation_id;
 	struct bytes serial, tbs;
+	int certificate_index, key_index;
 };
 typedef void ca_begun_fn(const struct ca_begun *begun, const struct error *err, void *arg);
 struct db_pending *ca_make(struct db *db, const struct ca_begin *begin, ca_begun_fn *answer,
@@ -118,12 +120,32 @@ struct ca_renewal {
 struct db_pending *ca_renew(struct db *db, const struct ca_renewal *renewal, ca_begun_fn *answer,
     void *arg, struct error *err) MUST_CHECK;
 
+/* The same with a new key. */
+struct ca_rekeying {
+	int64_t decision_id;
+	int epoch;
+	const char *policy, *limits; /* of the new key */
+	int64_t token_key_id;
+	int key_index;
+	struct bytes csr; /* subordinate */
+	struct bytes idp; /* may be empty */
+	struct bytes serial, tbs;
+};
+struct db_pending *ca_rekey(struct db *db, const struct ca_rekeying *rekeying, ca_begun_fn *answer,
+    void *arg, struct error *err) MUST_CHECK;
+
+/* The indexes that a generation with a new key would have. */
+typedef void ca_next_fn(int certificate_index, int key_index, const struct error *err, void *arg);
+struct db_pending *ca_find_next(
+    struct db *db, int64_t ca_id, ca_next_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
 /* The generation that waits for a certificate; generation_id 0: none does. Borrowed
  * for the call. */
 struct ca_waiting {
 	int64_t generation_id;
-	const char *token;
+	const char *token, *policy;
 	struct bytes cka_id, spki;
+	int certificate_index, key_index;
 };
 typedef void ca_waiting_fn(const struct ca_waiting *waiting, const struct error *err, void *arg);
 struct db_pending *ca_find_waiting(
@@ -151,8 +173,16 @@ struct ca_activation {
 	int64_t not_before, not_after;
 	struct bytes own_serial; /* root: the certificate's serial; else empty */
 	const char *readable;
+	const char *const *templates; /* of the policy */
+	size_t template_count;
+	const struct ca_target *targets; /* with this generation's addresses */
+	size_t target_count;
 };
 struct db_pending *ca_activate(struct db *db, const struct ca_activation *activation,
     ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+/* Retires generations whose certificates have all ended. */
+struct db_pending *ca_retire(
+    struct db *db, ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
 #endif

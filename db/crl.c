@@ -12,7 +12,7 @@
 	"tbs_sha256, decision_id"
 
 static const struct db_statement stmt_due = {
-    "crl_due", "SELECT scope_id, ca_id, delta FROM due_scopes($1, $2)", 2};
+    "crl_due", "SELECT scope_id, token_key_id, delta FROM due_scopes($1, $2)", 2};
 static const struct db_statement stmt_begin = {
     "crl_begin", "SELECT " COLUMNS_OF_JOB " FROM begin_crl($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_put_chunk = {"crl_put_chunk",
@@ -119,7 +119,7 @@ on_due(struct db *db, struct db_result *result, const struct error *err, void *a
 			n = COUNT_OF(due);
 		for (size_t i = 0; i < n; i++)
 			due[i] = (struct crl_due){.scope_id = db_get_int64(result, i, 0),
-			    .ca_id = db_get_int64(result, i, 1),
+			    .token_key_id = db_get_int64(result, i, 1),
 			    .delta = db_get_bool(result, i, 2)};
 		if (!db_result_ok(result, &e))
 			err = &e;

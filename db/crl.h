@@ -45,7 +45,7 @@ struct crl_job {
 };
 
 struct crl_due {
-	int64_t scope_id, ca_id;
+	int64_t scope_id, token_key_id;
 	bool delta;
 };
 

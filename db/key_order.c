@@ -69,7 +69,7 @@ read_order(struct db_result *r, size_t i, struct key_order *row, struct error *e
 	    .order = {.statement = text_bytes(db_get_text(r, i, 3)),
 		.body = text_bytes(db_get_text(r, i, 4))},
 	};
-	if (action != NULL && strcmp(action, "ca-create") == 0)
+	if (action != NULL && (strcmp(action, "ca-create") == 0 || strcmp(action, "ca-rekey") == 0))
 		row->kind = KEY_ORDER_CREATE;
 	else if (action != NULL && strcmp(action, "ca-install") == 0)
 		row->kind = KEY_ORDER_INSTALL;

@@ -111,11 +111,15 @@ CREATE TABLE generation (
     not_before        timestamptz,
     not_after         timestamptz,
     installed_at      timestamptz,
-    decision_id       bigint,            -- the order that began it
+    decision_id       bigint,            -- the order that began it, ...
+    installed_by      bigint,            -- ... and the one by which it got its certificate
+    used_until        timestamptz,       -- superseded by another key: its last certificate ends, as last seen
+    policy            text,              -- that it was begun with, or was left with; NULL: the CA's
     UNIQUE (ca_id, certificate_index)
 );
 CREATE UNIQUE INDEX generation_one_active ON generation (ca_id) WHERE state = 'active';
 CREATE UNIQUE INDEX ON generation (sha256) WHERE sha256 IS NOT NULL;
+CREATE INDEX ON generation (token_key_id);
 
 -- -------------------------------------------------------------- templates
 
@@ -338,7 +342,7 @@ CREATE TABLE decision (
     public_id     uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     action        text NOT NULL CHECK (action IN ('approve', 'deny', 'revoke', 'hold', 'release',
                       'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add',
-                      'ca-limits', 'ca-renew', 'signer-reseed')),
+                      'ca-limits', 'ca-renew', 'ca-rekey', 'signer-reseed')),
     request_id    bigint REFERENCES request_record, -- approve, deny
     certificate_id bigint,                       -- revoke, hold, release
     ca_id         bigint REFERENCES ca,
@@ -385,12 +389,13 @@ CREATE TABLE decision_signature (
 -- The signer has its own copy and believes no other.
 CREATE TABLE ca_limits (
     ca_id        bigint NOT NULL REFERENCES ca,
+    key_index    int NOT NULL DEFAULT 0,  -- of the generations that have the key
     version      int NOT NULL CHECK (version > 0),
     document     text NOT NULL CHECK (length(document) <= 32768),
     sha256       bytea NOT NULL CHECK (sha256 = sha256(convert_to(document, 'UTF8'))),
     decision_id  bigint NOT NULL REFERENCES decision,
     applied_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (ca_id, version)
+    PRIMARY KEY (ca_id, key_index, version)
 );
 
 -- ------------------------------------------------- serials, certificates
@@ -606,6 +611,14 @@ CREATE TABLE target (
     read_url    text NOT NULL,   -- where clients look
     options     jsonb NOT NULL DEFAULT '{}', -- credential names, never credentials
     UNIQUE (ca_id, name)
+);
+
+-- Whose artifacts go there: those of these generations, and of their keys. A target
+-- that stands here with none takes all of its CA's.
+CREATE TABLE target_generation (
+    target_id     bigint NOT NULL REFERENCES target,
+    generation_id bigint NOT NULL REFERENCES generation,
+    PRIMARY KEY (target_id, generation_id)
 );
 
 -- One desired state for each target and slot; the newest artifact wins.

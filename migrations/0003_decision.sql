@@ -41,17 +41,33 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
             THEN split_part(split_part(p_document, ending, 1), E'\n', -1) END AS l) f
 $$;
 
-CREATE FUNCTION limits_in_force(p_ca bigint) RETURNS ca_limits LANGUAGE sql STABLE AS $$
-    SELECT l FROM ca_limits l WHERE l.ca_id = p_ca ORDER BY l.version DESC LIMIT 1
-$$;
-
 -- The generation that signs; before there is one, the one that waits.
 CREATE FUNCTION current_generation(p_ca bigint) RETURNS SETOF generation LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT * FROM generation WHERE ca_id = p_ca ORDER BY state = 'active' DESC, certificate_index DESC LIMIT 1
 $$;
 
+-- Of one of a CA's keys.
+CREATE FUNCTION limits_of_key(p_ca bigint, p_key_index int) RETURNS ca_limits LANGUAGE sql STABLE AS $$
+    SELECT l FROM ca_limits l WHERE l.ca_id = p_ca AND l.key_index = p_key_index ORDER BY l.version DESC LIMIT 1
+$$;
+
+-- Of the key that it signs with.
+CREATE FUNCTION limits_in_force(p_ca bigint) RETURNS ca_limits LANGUAGE sql STABLE AS $$
+    SELECT limits_of_key(p_ca, g.key_index) FROM current_generation(p_ca) g
+$$;
+
+-- Which of a CA's keys a document of limits, or the installation of a certificate, is
+-- about: the one that the document names; the one that waits.
+CREATE FUNCTION ordered_key(p_action text, p_ca bigint, p_body text) RETURNS int LANGUAGE sql STABLE AS $$
+    SELECT g.key_index FROM generation g JOIN token_key k ON k.id = g.token_key_id
+    WHERE g.ca_id = p_ca AND CASE p_action
+        WHEN 'ca-limits' THEN encode(k.spki_sha256, 'hex') = limits_line(limits_of_body(p_body), 'key')
+        ELSE true END
+    ORDER BY g.state = 'awaiting-certificate' DESC, g.certificate_index DESC LIMIT 1
+$$;
+
 CREATE FUNCTION is_ceremony(p_action text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT p_action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'signer-reseed')
+    SELECT p_action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'signer-reseed')
 $$;
 
 -- The limits whose operators have to sign: a new CA's own; of a CA that exists
@@ -59,15 +75,17 @@ $$;
 CREATE FUNCTION ceremony_documents(p_action text, p_ca bigint, p_body text) RETURNS SETOF text
 LANGUAGE sql STABLE AS $$
     SELECT document FROM (
-        SELECT limits_of_body(p_body) WHERE p_action = 'ca-create'
+        SELECT limits_of_body(p_body) WHERE p_action IN ('ca-create', 'ca-rekey')
         UNION ALL
-        SELECT (limits_in_force(p_ca)).document WHERE p_action IN ('ca-install', 'ca-limits', 'ca-renew')
+        SELECT (limits_in_force(p_ca)).document WHERE p_action IN ('ca-renew', 'ca-rekey')
         UNION ALL
-        SELECT (limits_in_force(c.ca_id)).document
-        FROM (SELECT DISTINCT g.ca_id FROM string_to_table(p_body, E'\n') l
+        SELECT (limits_of_key(p_ca, ordered_key(p_action, p_ca, p_body))).document WHERE p_action IN ('ca-install', 'ca-limits')
+        UNION ALL
+        SELECT (limits_of_key(c.ca_id, c.key_index)).document
+        FROM (SELECT DISTINCT g.ca_id, g.key_index FROM string_to_table(p_body, E'\n') l
               JOIN token_key k ON k.token = limits_line(p_body, 'token') AND encode(k.cka_id, 'hex') = split_part(l, ' ', 2)
               JOIN generation g ON g.token_key_id = k.id
-              WHERE p_action = 'signer-reseed' AND l LIKE 'key: %' ORDER BY g.ca_id) c) o (document)
+              WHERE p_action = 'signer-reseed' AND l LIKE 'key: %' ORDER BY g.ca_id, g.key_index) c) o (document)
     WHERE document IS NOT NULL
 $$;
 
@@ -134,9 +152,12 @@ END $$;
 CREATE FUNCTION decision_token(d decision) RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT CASE
-        WHEN d.action = 'ca-create' THEN substring(d.body FROM '(?n)^token:[ ]*["'']?([A-Za-z0-9._-]+)')
+        WHEN d.action IN ('ca-create', 'ca-rekey') THEN substring(d.body FROM '(?n)^token:[ ]*["'']?([A-Za-z0-9._-]+)')
         WHEN d.action = 'signer-reseed' THEN substring(d.statement FROM '(?n)^object: (.*)$')
-        WHEN d.action IN ('ca-install', 'ca-limits', 'ca-renew', 'crl-issue') THEN (
+        WHEN d.action = 'ca-install' THEN (
+            SELECT k.token FROM generation g JOIN token_key k ON k.id = g.token_key_id
+            WHERE g.ca_id = d.ca_id AND g.state = 'awaiting-certificate' ORDER BY g.certificate_index DESC LIMIT 1)
+        WHEN d.action IN ('ca-limits', 'ca-renew', 'crl-issue') THEN (
             SELECT k.token FROM current_generation(d.ca_id) g JOIN token_key k ON k.id = g.token_key_id)
     END
 $$;
@@ -174,7 +195,7 @@ LANGUAGE sql AS $$
         q.public_id, s.csr_sha256, t.name || '/' || v.version,
         x.sha256, a.name, c.result,
         m.spkis, m.signatures, m.received,
-        CASE WHEN c.action IN ('ca-install', 'ca-limits', 'ca-renew', 'signer-reseed')
+        CASE WHEN c.action IN ('ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'signer-reseed')
             THEN ARRAY(SELECT ceremony_documents(c.action, c.ca_id, c.body)) END
     FROM claimed c
     LEFT JOIN credential k ON k.id = c.credential_id
@@ -479,7 +500,9 @@ GRANT EXECUTE ON FUNCTION
     limits_line,
     limits_operators,
     limits_person,
+    limits_of_key,
     limits_in_force,
+    ordered_key,
     current_generation,
     is_ceremony,
     ceremony_documents,

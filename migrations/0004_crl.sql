@@ -89,10 +89,10 @@ $$;
 -- which somebody works is left out, and one whose CRL waits for a PIN until that
 -- CRL has become stale.
 CREATE FUNCTION due_scopes(p_limit int, p_not bigint[])
-RETURNS TABLE (scope_id bigint, ca_id bigint, delta boolean)
+RETURNS TABLE (scope_id bigint, token_key_id bigint, delta boolean)
 LANGUAGE sql AS $$
     -- A CRL that is only wanted is a delta, where the CA has them.
-    SELECT s.id, s.ca_id, (s.next_full_at IS NULL OR s.next_full_at > clock_timestamp())
+    SELECT s.id, s.token_key_id, (s.next_full_at IS NULL OR s.next_full_at > clock_timestamp())
         AND (s.next_delta_at IS NOT NULL OR (s.wanted_at <= clock_timestamp()) IS NOT TRUE)
     FROM crl_scope s
     WHERE s.id IN (

@@ -22,6 +22,39 @@ CREATE INDEX target_by_artifact ON target (ca_id, artifact);
 
 -- ------------------------------------------------------------------- desire
 
+-- Whether a target takes what belongs to a generation (a CA's certificate) or to a
+-- scope and so to a key (a CRL).
+CREATE FUNCTION target_takes(p_target bigint, p_generation bigint, p_scope bigint) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT NOT EXISTS (SELECT FROM target_generation m WHERE m.target_id = p_target)
+        OR EXISTS (SELECT FROM target_generation m JOIN generation g ON g.id = m.generation_id
+            WHERE m.target_id = p_target AND CASE WHEN p_scope IS NULL THEN g.id = p_generation
+                ELSE g.token_key_id = (SELECT s.token_key_id FROM crl_scope s WHERE s.id = p_scope) END)
+$$;
+
+-- The targets of a generation, with its addresses: those that stand are its own, too,
+-- and the others are made. p_targets: [{name, artifact, kind, write, read, options}]
+CREATE FUNCTION map_targets(p_generation bigint, p_targets jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    g generation;
+    t jsonb;
+    v_target bigint;
+BEGIN
+    SELECT * INTO g FROM generation WHERE id = p_generation;
+    FOR t IN SELECT * FROM jsonb_array_elements(p_targets) LOOP
+        SELECT id INTO v_target FROM target o WHERE o.ca_id = g.ca_id AND o.artifact = t->>'artifact' AND o.kind = t->>'kind'
+            AND o.write_url = t->>'write' AND o.read_url = t->>'read';
+        IF v_target IS NULL THEN
+            INSERT INTO target (ca_id, name, kind, artifact, write_url, read_url, options)
+            VALUES (g.ca_id, (t->>'name') || CASE WHEN g.certificate_index = 0 THEN '' ELSE format('(%s)', g.certificate_index) END,
+                t->>'kind', t->>'artifact', t->>'write', t->>'read', coalesce(t->'options', '{}'))
+            RETURNING id INTO v_target;
+        END IF;
+        INSERT INTO target_generation VALUES (v_target, g.id) ON CONFLICT DO NOTHING;
+    END LOOP;
+END $$;
+
 -- An artifact is complete: let it stand at all targets of its CA for its kind.
 -- Called in the transaction that completes the artifact. A worker that is busy
 -- with the predecessor keeps its lease, so that two writers never meet at one
@@ -34,7 +67,7 @@ BEGIN
     INSERT INTO publication AS p (target_id, scope_id, artifact_id, rank)
     SELECT t.id, a.scope_id, a.id, a.rank
     FROM artifact a JOIN target t ON t.ca_id = a.ca_id AND t.artifact = a.kind
-    WHERE a.id = p_artifact AND a.complete
+    WHERE a.id = p_artifact AND a.complete AND target_takes(t.id, a.generation_id, a.scope_id)
     ORDER BY t.id
     ON CONFLICT (target_id, coalesce(scope_id, 0)) DO UPDATE
         SET artifact_id = excluded.artifact_id, rank = excluded.rank, attempts = 0, last_error = NULL,
@@ -274,7 +307,8 @@ $$;
 
 -- ------------------------------------------------------------------- grants
 
-GRANT EXECUTE ON FUNCTION publish_artifact(bigint), publish_newest(bigint),
+GRANT EXECUTE ON FUNCTION target_takes(bigint, bigint, bigint), map_targets(bigint, jsonb),
+    publish_artifact(bigint), publish_newest(bigint),
     claim_publications(int, int, int, int, bigint[]), release_publications(int), next_publication_ms(),
     read_artifact_chunk(bigint, int), publication_backoff_s(int),
     report_publication(bigint, int, bigint, text, text, bytea), retry_publication(bigint),

@@ -600,15 +600,15 @@ BEGIN
     RETURN r.id;
 END $$;
 
--- The CA that ca-create, ca-install, ca-limits, ca-renew and crl-issue are about; NULL
--- for ca-create.
+-- The CA that ca-create, ca-install, ca-limits, ca-renew, ca-rekey and crl-issue are
+-- about; NULL for ca-create.
 CREATE FUNCTION decide_on_ca(s api_statement) RETURNS bigint
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     a ca;
     v_open boolean := EXISTS (SELECT FROM decision d WHERE d.state IN ('queued', 'working') AND d.action = s.action
-        AND d.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew')
-        AND substring(d.statement FROM '(?n)^object: (.*)$') = s.object);
+        AND d.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey')
+        AND substring(d.statement FROM '(?n)^ca: (.*)$') = s.ca);
 BEGIN
     SELECT * INTO a FROM ca WHERE name = s.ca;
     IF s.action = 'ca-create' AND a.id IS NOT NULL THEN
@@ -621,7 +621,10 @@ BEGIN
             WHERE g.ca_id = a.id AND g.state = 'awaiting-certificate') THEN
         PERFORM api_fail('CH409', format('CA "%s" does not wait for a certificate: it is %s; "chancery ca renew" begins a renewal',
             s.ca, a.state));
-    ELSIF s.action IN ('crl-issue', 'ca-renew') AND a.state = 'awaiting-certificate' THEN
+    ELSIF s.action = 'ca-rekey' AND s.object <> (SELECT encode(k.spki_sha256, 'hex') FROM current_generation(a.id) g
+            JOIN token_key k ON k.id = g.token_key_id) THEN
+        PERFORM api_fail('CH409', format('the key that CA "%s" signs with is another one than the statement names', s.ca));
+    ELSIF s.action IN ('crl-issue', 'ca-renew', 'ca-rekey') AND a.state = 'awaiting-certificate' THEN
         PERFORM api_fail('CH409', format('CA "%s" has no certificate yet%s', s.ca,
             CASE s.action WHEN 'crl-issue' THEN ' and can sign no CRL' ELSE ' that could be renewed' END));
     END IF;
@@ -634,7 +637,7 @@ END $$;
 CREATE FUNCTION decide_credential(s api_statement, p_credential bytea, p_local boolean) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
 DECLARE
-    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'signer-reseed', 'template-apply',
+    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'signer-reseed', 'template-apply',
             'operator-add')
         THEN 'administrator' ELSE 'manager' END;
     r record;
@@ -728,7 +731,7 @@ BEGIN
             v_request := decide_on_request(s);
         WHEN s.action IN ('revoke', 'hold', 'release') THEN
             v_certificate := decide_on_certificate(s);
-        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'crl-issue') THEN
+        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'crl-issue') THEN
             v_ca := decide_on_ca(s);
         ELSE
             NULL; -- template-apply, operator-add, signer-reseed: the issuer reads the body
@@ -854,25 +857,29 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp A
     WHERE p_ca IS NULL OR a.name = p_ca
 $$;
 
--- The newest complete artifact of a CA, or of one of its generations: key index
--- for CRLs, certificate index for certificates. No row: there is none.
+-- The newest complete artifact of one of a CA's keys: the p_index-th for CRLs, the one of
+-- the p_index-th certificate for certificates, of which any of the same key serves. NULL:
+-- the first, whose addresses have no suffix. No row: there is none.
 CREATE FUNCTION chancery.api_artifact(p_ca text, p_kind text, p_index int)
 RETURNS TABLE (id bigint, size bigint, sha256 bytea, not_before timestamptz, not_after timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
 SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    v_ca bigint := (SELECT a.id FROM ca a WHERE a.name = p_ca);
+    v_key int := CASE WHEN p_kind <> 'ca-certificate' THEN coalesce(p_index, 0)
+        ELSE (SELECT g.key_index FROM generation g WHERE g.ca_id = v_ca AND g.certificate_index = coalesce(p_index, 0)) END;
 BEGIN
     IF p_kind = 'ca-certificate' THEN
         RETURN QUERY SELECT f.id, f.size, f.sha256, f.not_before, f.not_after FROM artifact f
-            WHERE f.ca_id = (SELECT a.id FROM ca a WHERE a.name = p_ca) AND f.complete AND f.kind = 'ca-certificate'
-                AND (p_index IS NULL OR f.rank = p_index)
+            WHERE f.ca_id = v_ca AND f.complete AND f.kind = 'ca-certificate' AND f.rank IN (
+                SELECT g.certificate_index FROM generation g WHERE g.ca_id = v_ca AND g.key_index = v_key)
             ORDER BY f.rank DESC LIMIT 1;
     ELSE
         RETURN QUERY SELECT f.id, f.size, f.sha256, f.not_before, f.not_after FROM artifact f
             WHERE f.scope_id = (
-                    SELECT s.id FROM ca a JOIN generation g ON g.ca_id = a.id
+                    SELECT s.id FROM generation g
                     JOIN crl_scope s ON s.token_key_id = g.token_key_id AND s.kind = 'all' AND s.shard = 0
-                    WHERE a.name = p_ca AND (p_index IS NULL OR g.key_index = p_index)
-                        AND (p_index IS NOT NULL OR g.state <> 'awaiting-certificate')
+                    WHERE g.ca_id = v_ca AND g.key_index = v_key
                     ORDER BY g.certificate_index DESC, s.id DESC LIMIT 1)
                 AND f.kind = p_kind AND f.complete
             ORDER BY f.rank DESC LIMIT 1;

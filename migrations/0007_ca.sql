@@ -1,28 +1,36 @@
 -- CAs: their keys, generations, scopes and targets, made by the issuer when it
--- applies the decisions ca-create, ca-renew and ca-install.
+-- applies the decisions ca-create, ca-renew, ca-rekey and ca-install.
 
 SET search_path = chancery_store, pg_temp;
 
 -- All that an issuer keeps of each CA: of the generation that signs, or before there
--- is one of that which waits for its certificate.
+-- is one of that which waits for its certificate; and then, of each older key whose
+-- certificates have not all ended, its newest generation, which signs CRLs.
 CREATE FUNCTION load_cas()
 RETURNS TABLE (
     ca_id bigint, name text, kind text, state text, policy text,
     issuer_name_id bigint, subject bytea,
     generation_id bigint, key_index int, certificate bytea, chain bytea[], csr bytea,
     token_key_id bigint, token text, cka_id bytea, spki bytea, algorithm text,
-    scope_id bigint, idp bytea, certificate_index int)
+    scope_id bigint, idp bytea, certificate_index int, superseded boolean)
 LANGUAGE sql STABLE AS $$
-    SELECT a.id, a.name, a.kind, a.state, a.policy, a.issuer_name_id, n.der,
-        g.id, g.key_index, g.certificate, g.chain, g.csr,
-        k.id, k.token, k.cka_id, k.spki, k.algorithm, s.id, s.idp, g.certificate_index
+    SELECT a.id, a.name, a.kind, a.state, CASE WHEN o.old THEN coalesce(g.policy, a.policy) ELSE a.policy END,
+        a.issuer_name_id, n.der, g.id, g.key_index, g.certificate, g.chain, g.csr,
+        k.id, k.token, k.cka_id, k.spki, k.algorithm, s.id, s.idp, g.certificate_index, o.old
     FROM ca a
     JOIN issuer_name n ON n.id = a.issuer_name_id
-    JOIN LATERAL current_generation(a.id) g ON true
+    CROSS JOIN LATERAL (
+        SELECT c.id, false FROM current_generation(a.id) c
+        UNION ALL
+        (SELECT DISTINCT ON (x.key_index) x.id, true FROM generation x
+         WHERE x.ca_id = a.id AND x.state = 'superseded'
+            AND x.key_index <> (SELECT y.key_index FROM generation y WHERE y.ca_id = a.id AND y.state = 'active')
+         ORDER BY x.key_index, x.certificate_index DESC)) o (id, old)
+    JOIN generation g ON g.id = o.id
     JOIN token_key k ON k.id = g.token_key_id
     JOIN LATERAL (SELECT * FROM crl_scope s WHERE s.token_key_id = k.id AND s.kind = 'all'
                   ORDER BY s.id DESC LIMIT 1) s ON true
-    ORDER BY a.id
+    ORDER BY o.old, a.id, g.key_index
 $$;
 
 -- Whether a CA of this name or with this subject stands already; a sentence, or NULL.
@@ -73,11 +81,11 @@ RETURNS void LANGUAGE sql AS $$
     SELECT p_issuer_name, p_generation, p_scope, p_serial, p_tbs WHERE p_serial IS NOT NULL;
 $$;
 
--- A generation as ca_begin and ca_renew tell of it.
-CREATE TYPE ca_begun AS (ca_id bigint, generation_id bigint, serial bytea, tbs bytea);
+-- A generation as those who begin one tell of it.
+CREATE TYPE ca_begun AS (ca_id bigint, generation_id bigint, serial bytea, tbs bytea, certificate_index int, key_index int);
 
 CREATE FUNCTION ca_begun_of(p_generation bigint) RETURNS ca_begun LANGUAGE sql STABLE AS $$
-    SELECT ROW(g.ca_id, g.id, i.serial, t.tbs)::ca_begun
+    SELECT ROW(g.ca_id, g.id, i.serial, t.tbs, g.certificate_index, g.key_index)::ca_begun
     FROM generation g JOIN ca a ON a.id = g.ca_id
     LEFT JOIN serial_intent i ON i.issuer_name_id = a.issuer_name_id AND i.generation_id = g.id AND i.request_id IS NULL
     LEFT JOIN intent_tbs t ON t.issuer_name_id = i.issuer_name_id AND t.serial = i.serial AND t.request_id IS NULL
@@ -134,62 +142,124 @@ BEGIN
     RETURN NEXT ca_begun_of(v_generation);
 END $$;
 
+-- The generation that a renewal is about to take the place of, with its CA locked. One
+-- that another order began, and whose certificate never came, gives way.
+CREATE FUNCTION ca_make_way(d decision) RETURNS generation LANGUAGE plpgsql AS $$
+DECLARE
+    g generation;
+    v_name text;
+BEGIN
+    SELECT name INTO v_name FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
+    SELECT * INTO g FROM generation WHERE ca_id = d.ca_id AND state = 'active';
+    IF g.id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CA %s has no certificate that could be renewed', v_name);
+    ELSIF EXISTS (SELECT FROM generation w JOIN decision o ON o.id = w.decision_id WHERE w.ca_id = d.ca_id
+            AND w.state = 'awaiting-certificate' AND o.state IN ('queued', 'working')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('another renewal of CA %s is being carried out', v_name);
+    END IF;
+    UPDATE generation SET state = 'retired' WHERE ca_id = d.ca_id AND state = 'awaiting-certificate';
+    RETURN g;
+END $$;
+
+-- A generation stands: says so, and what comes next where it has to wait.
+CREATE FUNCTION ca_generation_begun(d decision, p_generation bigint, p_csr bytea) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_name text := (SELECT name FROM ca WHERE id = d.ca_id);
+BEGIN
+    INSERT INTO audit (actor, action, object, detail)
+    SELECT decision_actor(d), 'ca.renewal-begun', v_name, jsonb_build_object('decision', d.public_id,
+        'generation', g.certificate_index, 'key', g.key_index,
+        'signed', (SELECT to_jsonb(array_agg(DISTINCT person)) FROM ceremony_signers(d)))
+    FROM generation g WHERE g.id = p_generation;
+    IF p_csr IS NOT NULL THEN
+        PERFORM close_decision(d, 'applied', format(
+            'CA %s waits for its renewed certificate: have its CSR signed and install the answer', v_name),
+            jsonb_build_object('ca', v_name));
+    END IF;
+END $$;
+
 -- Begins a renewal with the key that the CA has: a generation that waits for its
 -- certificate, which a subordinate's CSR is for, and a root's serial and to-be-signed
--- bytes. One that another order began, and whose certificate never came, gives way.
--- Repeating it for the same decision is legal.
+-- bytes. Repeating it for the same decision is legal.
 CREATE FUNCTION ca_renew(p_decision bigint, p_epoch int, p_csr bytea, p_serial bytea, p_tbs bytea)
 RETURNS SETOF ca_begun LANGUAGE plpgsql AS $$
 DECLARE
     d decision := hold_decision(p_decision, p_epoch);
-    a ca;
     g generation;
-    v_generation bigint;
-    v_scope bigint;
+    v_generation bigint := (SELECT id FROM generation WHERE ca_id = d.ca_id AND decision_id = d.id);
 BEGIN
-    SELECT * INTO a FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
-    SELECT id INTO v_generation FROM generation WHERE ca_id = a.id AND decision_id = d.id;
     IF v_generation IS NULL THEN
-        SELECT * INTO g FROM generation WHERE ca_id = a.id AND state = 'active';
-        IF g.id IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CA %s has no certificate that could be renewed', a.name);
-        ELSIF EXISTS (SELECT FROM generation w JOIN decision o ON o.id = w.decision_id WHERE w.ca_id = a.id
-                AND w.state = 'awaiting-certificate' AND o.state IN ('queued', 'working')) THEN
-            RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('another renewal of CA %s is being carried out', a.name);
-        END IF;
-        UPDATE generation SET state = 'retired' WHERE ca_id = a.id AND state = 'awaiting-certificate';
+        g := ca_make_way(d);
         INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, csr, decision_id)
-        VALUES (a.id, (SELECT max(certificate_index) + 1 FROM generation WHERE ca_id = a.id), g.key_index, g.token_key_id,
+        VALUES (g.ca_id, (SELECT max(certificate_index) + 1 FROM generation WHERE ca_id = g.ca_id), g.key_index, g.token_key_id,
             'awaiting-certificate', p_csr, d.id)
         RETURNING id INTO v_generation;
-        SELECT id INTO v_scope FROM crl_scope WHERE token_key_id = g.token_key_id AND kind = 'all' ORDER BY id DESC LIMIT 1;
-        PERFORM ca_intend(a.issuer_name_id, v_generation, v_scope, p_serial, p_tbs);
-        INSERT INTO audit (actor, action, object, detail)
-        VALUES (decision_actor(d), 'ca.renewal-begun', a.name, jsonb_build_object('decision', d.public_id,
-            'signed', (SELECT to_jsonb(array_agg(person)) FROM ceremony_signers(d))));
-        IF p_csr IS NOT NULL THEN
-            PERFORM close_decision(d, 'applied', format(
-                'CA %s waits for its renewed certificate: have its CSR signed and install the answer', a.name),
-                jsonb_build_object('ca', a.name));
+        PERFORM ca_intend((SELECT issuer_name_id FROM ca WHERE id = g.ca_id), v_generation,
+            (SELECT id FROM crl_scope WHERE token_key_id = g.token_key_id AND kind = 'all' ORDER BY id DESC LIMIT 1),
+            p_serial, p_tbs);
+        PERFORM ca_generation_begun(d, v_generation, p_csr);
+    END IF;
+    RETURN NEXT ca_begun_of(v_generation);
+END $$;
+
+-- The indexes that a new key's generation would have.
+CREATE FUNCTION ca_next(p_ca bigint) RETURNS TABLE (certificate_index int, key_index int) LANGUAGE sql STABLE AS $$
+    SELECT max(certificate_index) + 1, max(key_index) + 1 FROM generation WHERE ca_id = p_ca
+$$;
+
+-- The same with a new key, which ca_note_key has noted: with limits and a CRL scope of its
+-- own. p_policy: of the CA from when its certificate is there. p_key_index: the one that
+-- the addresses in p_idp are of.
+CREATE FUNCTION ca_rekey(p_decision bigint, p_epoch int, p_policy text, p_token_key bigint, p_key_index int, p_csr bytea,
+    p_idp bytea, p_serial bytea, p_tbs bytea, p_limits text)
+RETURNS SETOF ca_begun LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_decision, p_epoch);
+    g generation;
+    n record;
+    v_generation bigint := (SELECT id FROM generation WHERE ca_id = d.ca_id AND decision_id = d.id);
+    v_scope bigint;
+BEGIN
+    IF v_generation IS NULL THEN
+        g := ca_make_way(d);
+        SELECT * INTO n FROM ca_next(g.ca_id);
+        IF n.key_index <> p_key_index THEN
+            RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'another key of this CA was made meanwhile';
         END IF;
+        INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, csr, decision_id, policy)
+        VALUES (g.ca_id, n.certificate_index, n.key_index, p_token_key, 'awaiting-certificate', p_csr, d.id, p_policy)
+        RETURNING id INTO v_generation;
+        INSERT INTO crl_scope (ca_id, token_key_id, idp) VALUES (g.ca_id, p_token_key, p_idp) RETURNING id INTO v_scope;
+        INSERT INTO ca_limits (ca_id, key_index, version, document, sha256, decision_id)
+        VALUES (g.ca_id, n.key_index, 1, p_limits, sha256(convert_to(p_limits, 'UTF8')), d.id);
+        PERFORM ca_intend((SELECT issuer_name_id FROM ca WHERE id = g.ca_id), v_generation, v_scope, p_serial, p_tbs);
+        PERFORM ca_generation_begun(d, v_generation, p_csr);
     END IF;
     RETURN NEXT ca_begun_of(v_generation);
 END $$;
 
 -- The generation that waits for a certificate, and its key.
-CREATE FUNCTION ca_waiting(p_ca bigint) RETURNS TABLE (generation_id bigint, token text, cka_id bytea, spki bytea)
+CREATE FUNCTION ca_waiting(p_ca bigint) RETURNS TABLE (generation_id bigint, token text, cka_id bytea, spki bytea,
+    certificate_index int, key_index int, policy text)
 LANGUAGE sql STABLE AS $$
-    SELECT g.id, k.token, k.cka_id, k.spki FROM generation g JOIN token_key k ON k.id = g.token_key_id
+    SELECT g.id, k.token, k.cka_id, k.spki, g.certificate_index, g.key_index, coalesce(g.policy, a.policy)
+    FROM generation g JOIN token_key k ON k.id = g.token_key_id JOIN ca a ON a.id = g.ca_id
     WHERE g.ca_id = p_ca AND g.state = 'awaiting-certificate' ORDER BY g.certificate_index DESC LIMIT 1
 $$;
 
+CREATE FUNCTION set_templates(p_ca bigint, p_templates text[]) RETURNS void LANGUAGE sql AS $$
+    DELETE FROM ca_template WHERE ca_id = p_ca AND template <> ALL (p_templates);
+    INSERT INTO ca_template (ca_id, template) SELECT p_ca, unnest(p_templates) ON CONFLICT DO NOTHING;
+$$;
+
 -- The generation gets its certificate: the CA is active, its certificate is an
--- artifact, and its first CRL is due. p_chain: issuers, nearest first, root last.
+-- artifact, and its first CRL is due. p_targets: as of ca_begin, with the addresses of
+-- this generation. p_chain: issuers, nearest first, root last.
 -- p_own: the certificate was signed by this CA itself (a root) and belongs in
 -- the table of certificates.
 CREATE FUNCTION ca_activate(p_decision bigint, p_epoch int, p_generation bigint, p_certificate bytea,
     p_chain bytea[], p_ski bytea, p_not_before timestamptz, p_not_after timestamptz,
-    p_own_serial bytea, p_readable text) RETURNS void
+    p_own_serial bytea, p_readable text, p_templates text[], p_targets jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     d decision := hold_decision(p_decision, p_epoch);
@@ -206,11 +276,20 @@ BEGIN
             ELSE 'this CA has its certificate already' END, NULL);
         RETURN;
     END IF;
+    -- Older keys go on with the policy that they had.
+    UPDATE generation o SET policy = c.policy FROM ca c
+    WHERE c.id = g.ca_id AND o.ca_id = c.id AND o.key_index <> g.key_index AND o.state IN ('active', 'superseded')
+        AND o.policy IS NULL;
     UPDATE generation SET state = 'superseded' WHERE ca_id = g.ca_id AND state = 'active';
-    UPDATE generation SET state = 'active', certificate = p_certificate, chain = p_chain, sha256 = sha256(p_certificate),
+    UPDATE generation SET state = 'active', installed_by = d.id, certificate = p_certificate, chain = p_chain, sha256 = sha256(p_certificate),
         ski = p_ski, not_before = p_not_before, not_after = p_not_after, installed_at = clock_timestamp()
     WHERE id = g.id;
-    UPDATE ca SET state = 'active' WHERE id = g.ca_id RETURNING * INTO a;
+    UPDATE ca SET state = 'active', policy = coalesce(g.policy, policy) WHERE id = g.ca_id RETURNING * INTO a;
+    UPDATE generation SET policy = NULL WHERE id = g.id;
+    IF g.policy IS NOT NULL THEN
+        PERFORM set_templates(a.id, p_templates);
+    END IF;
+    PERFORM map_targets(g.id, p_targets);
     UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE token_key_id = g.token_key_id
         RETURNING id INTO v_scope;
     IF p_own_serial IS NOT NULL THEN
@@ -243,21 +322,20 @@ RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     d decision := hold_decision(p_id, p_epoch);
     a ca;
-    v_last int;
+    v_key int := ordered_key(d.action, d.ca_id, d.body);
+    v_last int := (limits_of_key(d.ca_id, v_key)).version;
 BEGIN
     SELECT * INTO a FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
-    v_last := (limits_in_force(a.id)).version;
     IF v_last IS DISTINCT FROM p_version - 1 THEN
         PERFORM close_decision(d, 'refused',
             format('the limits of CA %s are at version %s meanwhile: this is version %s', a.name, v_last, p_version), NULL);
         RETURN;
     END IF;
-    INSERT INTO ca_limits (ca_id, version, document, sha256, decision_id)
-    VALUES (a.id, p_version, p_document, sha256(convert_to(p_document, 'UTF8')), d.id);
+    INSERT INTO ca_limits (ca_id, key_index, version, document, sha256, decision_id)
+    VALUES (a.id, v_key, p_version, p_document, sha256(convert_to(p_document, 'UTF8')), d.id);
     IF p_policy IS NOT NULL THEN
         UPDATE ca SET policy = p_policy WHERE id = a.id;
-        DELETE FROM ca_template WHERE ca_id = a.id AND template <> ALL (p_templates);
-        INSERT INTO ca_template (ca_id, template) SELECT a.id, unnest(p_templates) ON CONFLICT DO NOTHING;
+        PERFORM set_templates(a.id, p_templates);
     END IF;
     INSERT INTO audit (actor, action, object, detail)
     VALUES (decision_actor(d), 'ca.limits-changed', a.name, jsonb_build_object('decision', d.public_id,
@@ -267,29 +345,22 @@ BEGIN
         jsonb_build_object('ca', a.name, 'version', p_version));
 END $$;
 
--- The decision that a CA's certificate was installed by; of a root, which signs its
--- own, the one that renewed or made the CA. NULL without a certificate.
-CREATE FUNCTION installed_by(p_ca bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT max(id) FROM (
-        SELECT d.id FROM decision d JOIN ca a ON a.id = d.ca_id WHERE d.ca_id = p_ca AND d.state = 'applied'
-            AND d.action = CASE a.kind WHEN 'root' THEN 'ca-renew' ELSE 'ca-install' END
-        UNION ALL
-        SELECT l.decision_id FROM ca_limits l JOIN ca a ON a.id = l.ca_id JOIN generation g ON g.ca_id = a.id
-        WHERE l.ca_id = p_ca AND l.version = 1 AND a.kind = 'root' AND g.certificate IS NOT NULL) d (id)
-$$;
-
--- The keys that a signer may use, and how far operators have ordered about each: for
--- the issuers whose signers were not there.
+-- The keys that a signer may use, and how far operators have ordered about each (its
+-- limits; the decision by which its CA's newest certificate was installed, which for a
+-- root is the one that made or renewed it): for the issuers whose signers were not there.
 CREATE FUNCTION key_versions(p_signer int)
 RETURNS TABLE (token text, cka_id bytea, name text, version int, install bigint)
 LANGUAGE sql STABLE AS $$
-    SELECT k.token, k.cka_id, a.name, l.version, coalesce(installed_by(a.id), 0)
+    SELECT k.token, k.cka_id, a.name, l.version, coalesce(i.installed_by, 0)
     FROM ca a
-    CROSS JOIN LATERAL (SELECT * FROM ca_limits l WHERE l.ca_id = a.id ORDER BY version DESC LIMIT 1) l
-    JOIN LATERAL current_generation(a.id) g ON true
+    CROSS JOIN LATERAL (SELECT DISTINCT g.key_index, g.token_key_id FROM generation g
+        WHERE g.ca_id = a.id AND g.state <> 'retired') g
     JOIN token_key k ON k.id = g.token_key_id
+    CROSS JOIN LATERAL limits_of_key(a.id, g.key_index) l
+    LEFT JOIN LATERAL (SELECT x.installed_by FROM generation x WHERE x.token_key_id = k.id AND x.certificate IS NOT NULL
+        ORDER BY x.certificate_index DESC LIMIT 1) i ON true
     WHERE p_signer::text = ANY (string_to_array(limits_line(l.document, 'signer-ids'), ','))
-    ORDER BY a.id
+    ORDER BY a.id, g.key_index
 $$;
 
 -- What operators ordered about a key, in the order in which a signer needs it: its
@@ -300,16 +371,16 @@ CREATE FUNCTION key_orders(p_cka_id bytea, p_version int, p_install bigint)
 RETURNS TABLE (action text, version int, decision bigint, statement text, body text, spkis bytea[], signatures bytea[])
 LANGUAGE sql STABLE AS $$
     WITH a AS (
-        SELECT g.ca_id, g.certificate FROM token_key k JOIN generation g ON g.token_key_id = k.id
+        SELECT g.ca_id, g.key_index, g.certificate, g.installed_by FROM token_key k JOIN generation g ON g.token_key_id = k.id
         WHERE k.cka_id = p_cka_id ORDER BY g.certificate IS NOT NULL DESC, g.certificate_index DESC LIMIT 1
     ), o AS (
         SELECT d.action, l.version, d.id, d.body
-        FROM a JOIN ca_limits l ON l.ca_id = a.ca_id JOIN decision d ON d.id = l.decision_id
+        FROM a JOIN ca_limits l ON l.ca_id = a.ca_id AND l.key_index = a.key_index JOIN decision d ON d.id = l.decision_id
         WHERE l.version > p_version
         UNION ALL
         SELECT 'ca-install', NULL, d.id, CASE d.action WHEN 'ca-install' THEN d.body
             ELSE E'-----BEGIN CERTIFICATE-----\n' || encode(a.certificate, 'base64') || E'\n-----END CERTIFICATE-----\n' END
-        FROM a JOIN decision d ON d.id = installed_by(a.ca_id)
+        FROM a JOIN decision d ON d.id = a.installed_by
         WHERE d.id > p_install
     )
     SELECT o.action, o.version, d.id, d.statement, o.body, s.spkis, s.signatures
@@ -324,6 +395,46 @@ LANGUAGE sql STABLE AS $$
     LIMIT 64
 $$;
 
+-- Generations that are over: superseded ones whose certificate has ended, and those of
+-- an older key whose last certificate has ended and stood on a CRL once more (RFC 5280
+-- 3.3). When that is, is looked up in all certificates only when a generation is first
+-- asked about, and again when it seems to be over. How many were retired.
+CREATE FUNCTION retire_generations() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    g record;
+    v_until timestamptz;
+    n bigint := 0;
+BEGIN
+    FOR g IN SELECT x.*, a.name, (SELECT y.key_index FROM generation y WHERE y.ca_id = a.id AND y.state = 'active') AS current
+             FROM generation x JOIN ca a ON a.id = x.ca_id
+             WHERE x.state = 'superseded' ORDER BY x.id FOR NO KEY UPDATE OF x SKIP LOCKED LOOP
+        v_until := g.used_until;
+        IF g.key_index = g.current OR g.not_after < clock_timestamp() THEN
+            CONTINUE WHEN g.not_after >= clock_timestamp();
+        ELSE
+            IF v_until IS NULL OR v_until < clock_timestamp() THEN
+                SELECT coalesce(max(c.not_after), '-infinity') INTO v_until FROM certificate c
+                WHERE c.ca_id = g.ca_id AND c.generation_id IN (SELECT id FROM generation WHERE token_key_id = g.token_key_id)
+                    AND c.spki_sha256 <> (SELECT spki_sha256 FROM token_key WHERE id = g.token_key_id);
+                UPDATE generation SET used_until = v_until WHERE id = g.id AND used_until IS DISTINCT FROM v_until;
+            END IF;
+            CONTINUE WHEN v_until >= clock_timestamp() OR EXISTS (
+                SELECT FROM crl_scope s WHERE s.token_key_id = g.token_key_id AND NOT EXISTS (
+                    SELECT FROM crl c WHERE c.scope_id = s.id AND NOT c.delta AND c.state = 'issued'
+                        AND c.this_update > greatest(v_until, g.installed_at)));
+        END IF;
+        UPDATE generation SET state = 'retired' WHERE id = g.id;
+        UPDATE crl_scope s SET next_full_at = NULL, next_delta_at = NULL, wanted_at = NULL, wanted_seq = NULL
+        WHERE s.token_key_id = g.token_key_id AND NOT EXISTS (SELECT FROM generation o WHERE o.token_key_id = g.token_key_id
+            AND o.state IN ('active', 'superseded'));
+        INSERT INTO audit (actor, action, object, detail)
+        VALUES ('issuer', 'ca.generation-retired', g.name, jsonb_build_object('generation', g.certificate_index,
+            'key', g.key_index));
+        n := n + 1;
+    END LOOP;
+    RETURN n;
+END $$;
+
 -- Only the issuer calls these.
 GRANT EXECUTE ON FUNCTION
     load_cas,
@@ -333,11 +444,16 @@ GRANT EXECUTE ON FUNCTION
     ca_intend,
     ca_begun_of,
     ca_begin,
+    ca_make_way,
+    ca_generation_begun,
     ca_renew,
+    ca_next,
+    ca_rekey,
     ca_waiting,
+    set_templates,
     ca_activate,
     apply_limits,
-    installed_by,
+    retire_generations,
     key_versions,
     key_orders
     TO chancery_issuer;

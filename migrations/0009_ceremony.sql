@@ -16,7 +16,7 @@ $$;
 CREATE FUNCTION ceremony_begin(d decision, p_ca text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_person text := (SELECT p.name FROM credential c JOIN person p ON p.id = c.person_id WHERE c.id = d.credential_id);
-    v_version int := (limits_in_force(d.ca_id)).version;
+    v_version int := (limits_of_key(d.ca_id, ordered_key(d.action, d.ca_id, d.body))).version;
     v_new text := CASE WHEN d.action = 'ca-limits' THEN limits_line(limits_of_body(d.body), 'version') END;
 BEGIN
     IF v_new <> (v_version + 1)::text THEN
@@ -204,8 +204,9 @@ BEGIN
         'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
 END $$;
 
--- p_version NULL: those in force.
-CREATE FUNCTION chancery.api_ca_limits(p_identity text, p_name text, p_version int) RETURNS jsonb
+-- p_version NULL: those in force. p_key: the key's CKA_ID in hex, or
+-- 'waiting' for the one that waits for its certificate; NULL: the one that signs.
+CREATE FUNCTION chancery.api_ca_limits(p_identity text, p_name text, p_version int, p_key text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     a ca := api_find_ca(p_identity, p_name);
@@ -213,13 +214,18 @@ DECLARE
 BEGIN
     SELECT jsonb_build_object('ca', a.name, 'version', l.version, 'sha256', encode(l.sha256, 'hex'),
             'document', l.document, 'applied_at', api_time(l.applied_at), 'decision', d.public_id,
-            'key_sha256', (SELECT encode(k.spki_sha256, 'hex') FROM generation g JOIN token_key k ON k.id = g.token_key_id
-                           WHERE g.ca_id = a.id ORDER BY g.certificate_index DESC LIMIT 1))
+            'key_sha256', encode(g.spki_sha256, 'hex'), 'key_index', g.key_index)
         INTO v
-    FROM ca_limits l JOIN decision d ON d.id = l.decision_id
-    WHERE l.ca_id = a.id AND (p_version IS NULL OR l.version = p_version) ORDER BY l.version DESC LIMIT 1;
+    FROM (SELECT x.key_index, k.spki_sha256 FROM generation x JOIN token_key k ON k.id = x.token_key_id
+          WHERE x.ca_id = a.id AND (encode(k.cka_id, 'hex') = p_key OR p_key = 'waiting' AND x.state = 'awaiting-certificate' OR p_key IS NULL
+              AND x.id = (SELECT c.id FROM current_generation(a.id) c))
+          ORDER BY x.certificate_index DESC LIMIT 1) g
+    JOIN ca_limits l ON l.ca_id = a.id AND l.key_index = g.key_index JOIN decision d ON d.id = l.decision_id
+    WHERE p_version IS NULL OR l.version = p_version ORDER BY l.version DESC LIMIT 1;
     IF v IS NULL THEN
-        PERFORM api_fail('CH404', format('CA "%s" has no limits%s', a.name, coalesce(' of version ' || p_version, '')));
+        PERFORM api_fail('CH404', CASE WHEN p_key = 'waiting'
+            THEN format('CA "%s" does not wait for a certificate: it is %s; "chancery ca renew" begins a renewal', a.name, a.state)
+            ELSE format('CA "%s" has no limits%s', a.name, coalesce(' of version ' || p_version, '')) END);
     END IF;
     RETURN v;
 END $$;
@@ -285,10 +291,10 @@ BEGIN
         'keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', encode(k.cka_id, 'hex'), 'ca', a.name,
                 'scopes', reseed_scopes(k.id)) ORDER BY k.cka_id), '[]')
             FROM token_key k
-            JOIN LATERAL (SELECT ca_id FROM generation WHERE token_key_id = k.id LIMIT 1) g ON true
+            JOIN LATERAL (SELECT ca_id, key_index FROM generation WHERE token_key_id = k.id LIMIT 1) g ON true
             JOIN ca a ON a.id = g.ca_id
             WHERE k.token = p_token AND t.signer_id::text = ANY (
-                string_to_array(limits_line((limits_in_force(a.id)).document, 'signer-ids'), ','))));
+                string_to_array(limits_line((limits_of_key(a.id, g.key_index)).document, 'signer-ids'), ','))));
 END $$;
 
 -- ------------------------------------------------------------------- rights
@@ -302,7 +308,7 @@ DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT unnest(ARRAY['chancery.api_signer(text,text,bytea)', 'chancery.api_sign(text,text,bytea,bytea)',
-                 'chancery.api_decision(text,text)', 'chancery.api_decisions(text,text,int,text)', 'chancery.api_ca_limits(text,text,int)',
+                 'chancery.api_decision(text,text)', 'chancery.api_decisions(text,text,int,text)', 'chancery.api_ca_limits(text,text,int,text)',
                  'chancery.api_reseed(text,text,int)'])::regprocedure LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO chancery_api', f);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);

@@ -38,18 +38,27 @@ take_body(const struct signproto_order *order, struct limits_version *out, struc
 
 /* Signed by the quorum of these limits. */
 static bool
-check_signed(const struct signproto_order *order, enum statement_action action,
+check_signed(const struct signproto_order *order, enum statement_action action, const char *object,
     const struct limits *by, struct limits_version *out, struct error *e)
 {
 	struct order_rules rules = {
 	    .action = action,
-	    .object = by->ca,
+	    .object = object,
 	    .limits = by,
 	    .right = LIMITS_RIGHT_LIMITS,
 	    .needed = by->quorum,
 	};
 
 	return order_verify(order, &rules, &out->statement, e);
+}
+
+static bool
+check_ca(const struct statement *s, const struct limits *l, struct error *e)
+{
+	return strcmp(s->ca, l->ca) == 0 ||
+	       error_set(e, ERROR_DENIED,
+		   "the operators signed '%s' about CA '%s', and these are limits of CA '%s'",
+		   statement_action_name(s->action), s->ca, l->ca);
 }
 
 bool
@@ -62,7 +71,16 @@ limits_chain_check_first(
 		return error_set(e, ERROR_INPUT,
 		    "a new key needs limits of version 1, and these for CA %s are version %u",
 		    out->document.ca, (unsigned)out->document.version);
-	return check_signed(order, STATEMENT_CA_CREATE, &out->document, out, e);
+	/* A CA's next key: which one it takes the place of is the issuer's business. */
+	if (statement_parse(
+		(const char *)order->statement.p, order->statement.len, &out->statement, NULL) &&
+	    out->statement.action == STATEMENT_CA_REKEY) {
+		struct statement said = out->statement;
+
+		return check_ca(&said, &out->document, e) &&
+		       check_signed(order, STATEMENT_CA_REKEY, said.object, &out->document, out, e);
+	}
+	return check_signed(order, STATEMENT_CA_CREATE, out->document.ca, &out->document, out, e);
 }
 
 bool
@@ -71,7 +89,7 @@ limits_chain_check_next(const struct signproto_order *order, const struct limits
 {
 	return take_body(order, out, e) &&
 	       limits_check_change(&old->document, old->sha256, key_sha256, &out->document, e) &&
-	       check_signed(order, STATEMENT_CA_LIMITS, &old->document, out, e);
+	       check_signed(order, STATEMENT_CA_LIMITS, old->document.ca, &old->document, out, e);
 }
 
 bool

@@ -24,7 +24,7 @@ struct limits_version {
  * its SHA-256. */
 void limits_chain_id(const uint8_t sha256[32], uint8_t id[KEY_ID_LEN]);
 
-/* Checks an order to make a key (ca-create): version 1, signed by its own quorum. The
+/* Checks an order to make a key (ca-create, ca-rekey): version 1, signed by its own quorum. The
  * time is not looked at. out is some 60 kB. */
 bool limits_chain_check_first(
     const struct signproto_order *order, struct limits_version *out, struct error *e) MUST_CHECK;

@@ -255,20 +255,19 @@ ceremony_sign(struct cli *cli, struct decision *d, const struct ceremony_rules *
 }
 
 void
-ceremony_say_limits(struct cli *cli, const char *ca, unsigned version, const char *sha256)
+ceremony_say_limits(struct cli *cli, const char *ca, const char *key, const char *sha256)
 {
+	struct limits_current *current = NULL;
 	struct error ignored = ERROR_INIT;
-	json_t *answer = NULL;
-	char path[CLI_PATH_MAX];
-	const char *key = NULL;
 
-	if (cli_path(path, "/v1/cas/", ca, "", &ignored) &&
-	    cli_get_object(cli, path, "name", ca, &answer, &ignored))
-		key = json_string_value(
-		    json_object_get(json_object_get(answer, "key"), "spki_sha256"));
-	cli_say(cli, "  key SHA-256  %s", key != NULL ? key : "(see \"chancery ca show\")");
-	cli_say(cli, "  limits       version %u, SHA-256 %s", version, sha256);
+	if (limits_current_load(cli, ca, key, &current, &ignored)) {
+		cli_say(cli, "  key SHA-256  %s", current->key_hex);
+		cli_say(cli, "  limits       version %u, SHA-256 %s",
+		    (unsigned)current->limits.version, sha256);
+	} else {
+		cli_say(cli, "  limits       SHA-256 %s", sha256);
+	}
 	cli_say(
 	    cli, "Compare both with \"chancery-signer --show-limits\" at the signer's console.");
-	json_decref(answer);
+	limits_current_free(current);
 }

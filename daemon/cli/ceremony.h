@@ -46,7 +46,7 @@ bool ceremony_sign(struct cli *cli, struct decision *d, const struct ceremony_ru
     json_t **outcome, struct error *e) MUST_CHECK;
 
 /* What the operators compare with the signer's console: the fingerprints of the
- * CA's key and of its limits. */
-void ceremony_say_limits(struct cli *cli, const char *ca, unsigned version, const char *sha256);
+ * CA's key (that of limits_current_load) and of its limits. */
+void ceremony_say_limits(struct cli *cli, const char *ca, const char *key, const char *sha256);
 
 #endif

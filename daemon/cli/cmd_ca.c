@@ -77,7 +77,7 @@ create(struct cli *cli, const char *ca, struct limits_draft *draft, struct error
 		return false;
 	if (outcome != NULL) {
 		decision_print(cli, outcome);
-		ceremony_say_limits(cli, ca, draft->limits.version, draft->sha256);
+		ceremony_say_limits(cli, ca, NULL, draft->sha256);
 	}
 	json_decref(outcome);
 	return true;
@@ -118,7 +118,7 @@ install(struct cli *cli, const char *ca, const char *chain, struct error *e)
 	json_t *outcome = NULL;
 	bool ok;
 
-	ok = put_ca(&s, ca, e) && limits_current_load(cli, ca, &current, e) &&
+	ok = put_ca(&s, ca, e) && limits_current_load(cli, ca, "waiting", &current, e) &&
 	     ceremony_order(cli, &s, chain, &CEREMONY_RULE(&current->limits), &outcome, e);
 	if (ok && outcome != NULL)
 		decision_print(cli, outcome);

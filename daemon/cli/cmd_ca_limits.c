@@ -11,7 +11,7 @@ cmd_ca_limits_show(struct cli *cli, struct error *e)
 	const char *ca = cli->words[0], *since;
 	struct limits_current *c = NULL;
 
-	if (!limits_current_load(cli, ca, &c, e))
+	if (!limits_current_load(cli, ca, NULL, &c, e))
 		return false;
 	since = json_string_value(json_object_get(c->answer, "applied_at"));
 	if (cli->json) {
@@ -44,7 +44,7 @@ order(struct cli *cli, const char *ca, const struct limits_current *current,
 		return false;
 	if (outcome != NULL) {
 		decision_print(cli, outcome);
-		ceremony_say_limits(cli, ca, draft->limits.version, draft->sha256);
+		ceremony_say_limits(cli, ca, NULL, draft->sha256);
 	}
 	json_decref(outcome);
 	return true;
@@ -66,7 +66,7 @@ cmd_ca_limits_change(struct cli *cli, struct error *e)
 		return error_set(e, ERROR_USAGE,
 		    "ca limits change needs to know what: --policy, --template, --add-operator, "
 		    "--remove-operator, --quorum or --not-after");
-	ok = limits_current_load(cli, ca, &current, e) &&
+	ok = limits_current_load(cli, ca, NULL, &current, e) &&
 	     limits_draft_change(cli, ca, current, &draft, e) && order(cli, ca, current, draft, e);
 	limits_draft_free(draft);
 	limits_current_free(current);

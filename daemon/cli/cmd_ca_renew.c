@@ -6,6 +6,7 @@
 
 #include "daemon/cli/ceremony.h"
 #include "daemon/cli/limits_draft.h"
+#include "daemon/cli/limits_show.h"
 #include "daemon/cli/renewal_show.h"
 #include "daemon/x509/capolicy.h"
 
@@ -109,19 +110,69 @@ renew_same_key(struct cli *cli, const char *ca, const struct limits_current *cur
 	return true;
 }
 
-bool
-cmd_ca_renew(struct cli *cli, struct error *e)
+static bool
+renew_new_key(struct cli *cli, const char *ca, const struct limits_current *current,
+    struct limits_draft *draft, const struct ca_certificate *old, struct error *e)
 {
-	const char *ca = cli->words[0];
+	const struct ceremony_rules rules = {{&draft->limits, &current->limits}, 2};
+	struct statement s = {.action = STATEMENT_CA_REKEY};
+	json_t *outcome = NULL;
+
+	ca_certificate_show(stderr, old);
+	cli_note(
+	    "Its key is to be replaced by a new one. The limits of that, version 1, SHA-256 %s;"
+	    " what differs from those of the old key is marked:",
+	    draft->sha256);
+	limits_show_change(stderr, current->text, draft->text, (int64_t)time(NULL));
+	if (!decision_put(s.ca, sizeof s.ca, "a CA's name", ca, e) ||
+	    !decision_put(s.object, sizeof s.object, "a key's digest", current->key_hex, e) ||
+	    !ceremony_order(cli, &s, draft->body, &rules, &outcome, e))
+		return false;
+	if (outcome != NULL) {
+		decision_print(cli, outcome);
+		say_next(cli, ca, current->limits.root);
+		ceremony_say_limits(
+		    cli, ca, current->limits.root ? NULL : "waiting", draft->sha256);
+	}
+	json_decref(outcome);
+	return true;
+}
+
+static bool
+renew(struct cli *cli, const char *ca, bool same_key, struct error *e)
+{
 	struct limits_current *current = NULL;
+	struct limits_draft *draft = NULL;
 	struct ca_certificate *old = NULL;
 	bool ok;
 
-	if (cli->options->value[OPTION_SAME_KEY] == NULL)
-		return error_set(e, ERROR_USAGE, "ca renew needs --same-key");
-	ok = ca_certificate_load(cli, ca, &old, e) && limits_current_load(cli, ca, &current, e) &&
-	     renew_same_key(cli, ca, current, old, e);
+	ok = ca_certificate_load(cli, ca, &old, e) &&
+	     limits_current_load(cli, ca, NULL, &current, e);
+	if (ok && same_key)
+		ok = renew_same_key(cli, ca, current, old, e);
+	else if (ok)
+		ok = limits_draft_rekey(cli, ca, current, &draft, e) &&
+		     renew_new_key(cli, ca, current, draft, old, e);
+	limits_draft_free(draft);
 	limits_current_free(current);
 	free(old);
 	return ok;
+}
+
+bool
+cmd_ca_renew(struct cli *cli, struct error *e)
+{
+	static const enum option of_new_keys[] = {OPTION_POLICY, OPTION_NOT_AFTER,
+	    OPTION_ADD_OPERATOR, OPTION_REMOVE_OPERATOR, OPTION_LIMITS_OPERATOR};
+	bool same_key = cli->options->value[OPTION_SAME_KEY] != NULL;
+
+	if (same_key == (cli->options->value[OPTION_NEW_KEY] != NULL))
+		return error_set(e, ERROR_USAGE,
+		    "ca renew needs to know with which key: --same-key or --new-key");
+	for (size_t i = 0; same_key && i < COUNT_OF(of_new_keys); i++)
+		if (cli->options->value[of_new_keys[i]] != NULL)
+			return error_set(e, ERROR_USAGE,
+			    "--%s says something of a new key's limits, and goes with --new-key",
+			    option_name(of_new_keys[i]));
+	return renew(cli, cli->words[0], same_key, e);
 }

@@ -177,11 +177,12 @@ sign(struct cli *cli, const struct shown_decision *d, struct error *e)
 		decision_print(cli, outcome);
 	if (outcome != NULL && d->fresh != NULL) {
 		const char *end = strstr(d->body, "\n---\n");
+		bool waits = d->statement.action == STATEMENT_CA_REKEY && !d->fresh->root;
 		uint8_t digest[32];
 
 		limits_sha256(d->body, (size_t)(end + 1 - d->body), digest);
 		hex_encode(digest, sizeof digest, sha256);
-		ceremony_say_limits(cli, d->fresh->ca, d->fresh->version, sha256);
+		ceremony_say_limits(cli, d->fresh->ca, waits ? "waiting" : NULL, sha256);
 	}
 	json_decref(outcome);
 	return true;

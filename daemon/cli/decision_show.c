@@ -83,10 +83,11 @@ check_key_id(struct cli *cli, const struct reseed_key *key, const struct limits_
 	const char *sha256;
 	bool ok;
 
+	hex_encode(key->id, key->id_len, id);
 	if (!cli_path(path, "/v1/cas/", key->ca, "/limits?version=1", e) ||
+	    !cli_path_add(path, "key", id, e) ||
 	    !cli_get_object(cli, path, "ca", key->ca, &first, e))
 		return false;
-	hex_encode(key->id, key->id_len, id);
 	sha256 = cli_member(first, "sha256", e);
 	ok = sha256 != NULL &&
 	     (strncmp(sha256, id, strlen(id)) == 0 ||
@@ -115,7 +116,10 @@ reseed_keys_load(
 	if (all == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating limits");
 	for (size_t i = 0; i < r->key_count; i++) {
-		if (!limits_current_load(cli, r->keys[i].ca, &all[i], e) ||
+		char id[2 * RESEED_KEY_ID_MAX + 1];
+
+		hex_encode(r->keys[i].id, r->keys[i].id_len, id);
+		if (!limits_current_load(cli, r->keys[i].ca, id, &all[i], e) ||
 		    !check_key_id(cli, &r->keys[i], all[i], e)) {
 			reseed_keys_free(all, r->key_count);
 			return false;
@@ -189,22 +193,32 @@ read_subject(struct cli *cli, struct shown_decision *d, struct error *e)
 		d->rules = CEREMONY_RULE(d->fresh);
 		return true;
 	case STATEMENT_CA_LIMITS:
-		if (!limits_current_load(cli, d->statement.ca, &d->current, e) ||
+		if (!limits_current_load(cli, d->statement.ca, NULL, &d->current, e) ||
 		    !read_limits(cli, d, e))
 			return false;
 		d->rules = CEREMONY_RULE(&d->current->limits);
 		return !open || limits_check_change(&d->current->limits, d->current->sha256,
 				    d->current->key, d->fresh, e);
 	case STATEMENT_CA_INSTALL:
-		if (!limits_current_load(cli, d->statement.ca, &d->current, e))
+		if (!limits_current_load(
+			cli, d->statement.ca, open ? "waiting" : NULL, &d->current, e))
 			return false;
 		d->rules = CEREMONY_RULE(&d->current->limits);
 		return true;
 	case STATEMENT_CA_RENEW:
-		if (!limits_current_load(cli, d->statement.ca, &d->current, e))
+		if (!limits_current_load(cli, d->statement.ca, NULL, &d->current, e))
 			return false;
 		d->rules = CEREMONY_RULE(&d->current->limits);
 		return read_renewal(cli, d, open, e);
+	case STATEMENT_CA_REKEY:
+		if (!limits_current_load(cli, d->statement.ca, NULL, &d->current, e) ||
+		    !read_limits(cli, d, e))
+			return false;
+		d->rules = (struct ceremony_rules){{d->fresh, &d->current->limits}, 2};
+		return !open || strcmp(d->statement.object, d->current->key_hex) == 0 ||
+		       error_set(e, ERROR_CONFLICT,
+			   "the new key is to replace another one than CA %s signs with now",
+			   d->statement.ca);
 	case STATEMENT_SIGNER_RESEED:
 		return read_reseed(cli, d, e);
 	default:

@@ -8,6 +8,7 @@
 #include "daemon/cli/limits_draft_int.h"
 #include "daemon/cli/output.h"
 #include "daemon/core/encode.h"
+#include "daemon/x509/capolicy_rekey.h"
 #include "daemon/x509/limits_policy.h"
 
 static bool
@@ -34,8 +35,8 @@ take_answer(const char *ca, struct limits_current *c, struct error *e)
 }
 
 bool
-limits_current_load(
-    struct cli *cli, const char *ca, struct limits_current **current, struct error *e)
+limits_current_load(struct cli *cli, const char *ca, const char *key,
+    struct limits_current **current, struct error *e)
 {
 	struct limits_current *c = calloc(1, sizeof *c);
 	char path[CLI_PATH_MAX];
@@ -43,6 +44,7 @@ limits_current_load(
 	if (c == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating limits");
 	if (cli_path(path, "/v1/cas/", ca, "/limits", e) &&
+	    (key == NULL || cli_path_add(path, "key", key, e)) &&
 	    cli_get_object(cli, path, "ca", ca, &c->answer, e) && take_answer(ca, c, e)) {
 		*current = c;
 		return true;
@@ -103,26 +105,30 @@ out:
 	return ok;
 }
 
-/* What a new policy says counts; what it does not say stays. */
 static bool
-apply_policy(struct cli *cli, struct limits *l, const struct limits *old,
-    const struct read_policy *own, struct read_policy *fresh, struct error *e)
+read_given(struct cli *cli, struct read_policy *p, struct error *e)
 {
 	const char *file = cli->options->value[OPTION_POLICY];
-	const struct capolicy_limits *said = &fresh->policy.limits;
 	size_t len;
 
-	if (!output_read_file(file, CAPOLICY_TEXT_MAX, &fresh->text, &len, e) ||
-	    !capolicy_parse(fresh->text, len, file, &fresh->policy, e) ||
-	    !limits_check_next_policy(&own->policy, &fresh->policy, e) ||
-	    !limits_from_policy(&fresh->policy, old->ca,
-		(struct bytes){(const uint8_t *)fresh->text, len}, (int64_t)time(NULL), l, e))
+	return output_read_file(file, CAPOLICY_TEXT_MAX, &p->text, &len, e) &&
+	       capolicy_parse(p->text, len, file, &p->policy, e);
+}
+
+/* What a policy says of the limits counts; what it does not say is as it was. */
+static bool
+put_policy(struct cli *cli, struct limits *l, const struct limits *old,
+    const struct read_policy *fresh, struct error *e)
+{
+	const struct capolicy_limits *said = &fresh->policy.limits;
+
+	if (!limits_from_policy(&fresh->policy, old->ca,
+		(struct bytes){(const uint8_t *)fresh->text, strlen(fresh->text)},
+		(int64_t)time(NULL), l, e))
 		return false;
-	if (said->not_after == 0 && said->life_s == 0)
-		l->not_after = old->not_after;
 	if (said->quorum == 0)
 		l->quorum = old->quorum;
-	if (said->signer_count == 0) {
+	if (said->signer_count == 0 && strcmp(l->token, old->token) == 0) {
 		memcpy(l->signer_ids, old->signer_ids, sizeof l->signer_ids);
 		l->signer_count = old->signer_count;
 	}
@@ -132,7 +138,22 @@ apply_policy(struct cli *cli, struct limits *l, const struct limits *old,
 	} else if (!limits_find_operators(cli, &fresh->policy, l, e)) {
 		return false;
 	}
-	return limits_find_templates(cli, &fresh->policy, l, e);
+	return limits_find_signers(cli, l, e) && limits_find_templates(cli, &fresh->policy, l, e);
+}
+
+static bool
+apply_policy(struct cli *cli, struct limits *l, const struct limits *old,
+    const struct read_policy *own, struct read_policy *fresh, struct error *e)
+{
+	const struct capolicy_limits *said = &fresh->policy.limits;
+
+	if (!read_given(cli, fresh, e) ||
+	    !limits_check_next_policy(&own->policy, &fresh->policy, e) ||
+	    !put_policy(cli, l, old, fresh, e))
+		return false;
+	if (said->not_after == 0 && said->life_s == 0)
+		l->not_after = old->not_after;
+	return true;
 }
 
 /* --template: one after the other, in their newest versions. */
@@ -341,6 +362,47 @@ limits_draft_change(struct cli *cli, const char *ca, const struct limits_current
 		error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
 	else if (d != NULL)
 		ok = load_policy(cli, ca, own, e) && change(cli, current, own, fresh, d, e);
+	if (own != NULL)
+		policy_clear(own);
+	if (fresh != NULL)
+		policy_clear(fresh);
+	free(own);
+	free(fresh);
+	if (ok)
+		*draft = d;
+	else
+		limits_draft_free(d);
+	return ok;
+}
+
+/* ------------------------------------------------------------------ new keys */
+
+static bool
+rekey(struct cli *cli, const struct limits_current *current, const struct read_policy *own,
+    const struct read_policy *fresh, struct limits_draft *d, struct error *e)
+{
+	struct limits *l = &d->limits;
+
+	return capolicy_check_rekey(&own->policy, &fresh->policy, e) &&
+	       put_policy(cli, l, &current->limits, fresh, e) && apply_people(cli, l, e) &&
+	       apply_end(cli, l, e) && limits_check_key_files(cli, l, e) &&
+	       limits_check_myself(cli, l, e) && limits_draft_finish(d, fresh->text, e) &&
+	       limits_check_policy(l, &fresh->policy, e);
+}
+
+bool
+limits_draft_rekey(struct cli *cli, const char *ca, const struct limits_current *current,
+    struct limits_draft **draft, struct error *e)
+{
+	struct read_policy *own = calloc(1, sizeof *own), *fresh = calloc(1, sizeof *fresh);
+	bool given = cli->options->value[OPTION_POLICY] != NULL, ok = false;
+	struct limits_draft *d = limits_draft_alloc(e);
+
+	if (own == NULL || fresh == NULL)
+		error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
+	else if (d != NULL)
+		ok = load_policy(cli, ca, own, e) && (!given || read_given(cli, fresh, e)) &&
+		     rekey(cli, current, own, given ? fresh : own, d, e);
 	if (own != NULL)
 		policy_clear(own);
 	if (fresh != NULL)

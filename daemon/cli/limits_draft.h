@@ -37,6 +37,11 @@ struct limits_current {
 bool limits_draft_new(struct cli *cli, const char *ca, const struct capolicy *policy,
     const char *policy_text, struct limits_draft **draft, struct error *e) MUST_CHECK;
 
+/* Of a new key for a CA that stands: from --policy, or from the policy that it has. What
+ * the policy does not say is as in the limits of the key that is replaced. */
+bool limits_draft_rekey(struct cli *cli, const char *ca, const struct limits_current *current,
+    struct limits_draft **draft, struct error *e) MUST_CHECK;
+
 /* The next version for a CA, changed as the options say (--policy, --template,
  * --add-operator, --remove-operator, --quorum). What a new policy does not say
  * stays as it is. */
@@ -49,8 +54,10 @@ void limits_draft_free(struct limits_draft *draft); /* NULL is legal */
  * who may sign. */
 bool limits_check_signer(const struct limits *l, struct bytes spki, struct error *e) MUST_CHECK;
 
-bool limits_current_load(
-    struct cli *cli, const char *ca, struct limits_current **current, struct error *e) MUST_CHECK;
+/* key: which of the CA's keys, by its CKA_ID in hex; "waiting": the one that waits for its
+ * certificate; NULL: the one that signs. */
+bool limits_current_load(struct cli *cli, const char *ca, const char *key,
+    struct limits_current **current, struct error *e) MUST_CHECK;
 void limits_current_free(struct limits_current *current); /* NULL is legal */
 
 #endif

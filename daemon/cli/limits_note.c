@@ -57,7 +57,7 @@ needs_widening(struct cli *cli, const char *ca, knows_fn *knows, const void *wha
 	struct error ignored = ERROR_INIT;
 	bool needs;
 
-	if (!limits_current_load(cli, ca, &current, &ignored))
+	if (!limits_current_load(cli, ca, NULL, &current, &ignored))
 		return false;
 	needs = !knows(&current->limits, what);
 	limits_current_free(current);

@@ -41,6 +41,7 @@ static const struct {
     [OPTION_LIMIT] = {"limit", "N", "at most so many rows, 1 to 1000"},
     [OPTION_LIMITS_OPERATOR] = {"limits-operator", "PERSON=FILE",
 	"that person's key for the limits, from a file; repeatable", true},
+    [OPTION_NEW_KEY] = {"new-key", NULL, "with a new key"},
     [OPTION_NOT_AFTER] = {"not-after", "TIME",
 	"when the limits end: 2046-11-22T12:00:00Z, or a time from now on such as 20y"},
     [OPTION_OUT] = {"out", "FILE", "write there instead of standard output"},

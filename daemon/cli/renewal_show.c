@@ -44,8 +44,8 @@ ca_certificate_tbs_sha256(const struct ca_certificate *c, uint8_t digest[32])
 	SHA256(c->c.tbs.p, c->c.tbs.len, digest);
 }
 
-static void
-put_in_force(FILE *out, const struct ca_certificate *in_force)
+void
+ca_certificate_show(FILE *out, const struct ca_certificate *in_force)
 {
 	char subject[NAME_TEXT_MAX], hex[65], from[CANON_TIME_SIZE], to[CANON_TIME_SIZE];
 	struct error ignored = ERROR_INIT;
@@ -66,7 +66,7 @@ void
 renewal_show(FILE *out, const char *text, const struct ca_certificate *in_force)
 {
 	if (in_force != NULL)
-		put_in_force(out, in_force);
+		ca_certificate_show(out, in_force);
 	(void)fprintf(out, "The renewal:\n");
 	limits_show(out, text, (int64_t)time(NULL));
 }

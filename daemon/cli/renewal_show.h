@@ -22,6 +22,9 @@ bool ca_certificate_load(
 
 void ca_certificate_tbs_sha256(const struct ca_certificate *c, uint8_t digest[32]);
 
+/* Subject, validity and digest of the one in force. */
+void ca_certificate_show(FILE *out, const struct ca_certificate *in_force);
+
 /* The document, line by line; in_force may be NULL. */
 void renewal_show(FILE *out, const char *text, const struct ca_certificate *in_force);
 

@@ -194,6 +194,7 @@ check_limits(struct call *call, const struct order *o)
 	bool ok;
 
 	if (o->body == NULL || (o->statement.action != STATEMENT_CA_CREATE &&
+				   o->statement.action != STATEMENT_CA_REKEY &&
 				   o->statement.action != STATEMENT_CA_LIMITS))
 		return true;
 	l = malloc(sizeof *l);

@@ -13,7 +13,7 @@ struct template_entry {
 struct ca_cache {
 	struct db *db;
 	struct issuing_ca **cas;
-	size_t ca_count;
+	size_t ca_count, current_count;	  /* those that are superseded stand last */
 	struct template_entry *templates; /* sorted by version_id */
 	size_t template_count, template_cap;
 	struct waiter *waiters; /* loads in flight */
@@ -161,7 +161,7 @@ compile_ca(struct ca_row *row, struct error *e)
 static struct issuing_ca *
 entry_for(struct ca_cache *c, struct ca_row *row)
 {
-	struct issuing_ca *old = ca_cache_find(c, row->ca_id), *ca;
+	struct issuing_ca *old = ca_cache_find_key(c, row->token_key_id), *ca;
 	struct error e = ERROR_INIT;
 
 	if (old != NULL && ca_row_equal(&old->row, row))
@@ -179,7 +179,7 @@ on_rows(struct ca_row *rows, size_t n, const struct error *err, void *arg)
 	struct ca_cache *c = w->cache;
 	struct error e = ERROR_INIT;
 	struct issuing_ca **cas;
-	size_t count = 0;
+	size_t count = 0, current = 0;
 
 	if (err == NULL) {
 		cas = calloc(n > 0 ? n : 1, sizeof *cas);
@@ -189,13 +189,17 @@ on_rows(struct ca_row *rows, size_t n, const struct error *err, void *arg)
 		} else {
 			for (size_t i = 0; i < n; i++) {
 				cas[count] = entry_for(c, &rows[i]);
-				count += cas[count] != NULL;
+				if (cas[count] == NULL)
+					continue;
+				current += !cas[count]->row.superseded;
+				count++;
 			}
 			for (size_t i = 0; i < c->ca_count; i++)
 				ca_release(c->cas[i]);
 			free(c->cas);
 			c->cas = cas;
 			c->ca_count = count;
+			c->current_count = current;
 		}
 	}
 	finish_waiter(w, err);
@@ -219,7 +223,7 @@ ca_cache_load(struct ca_cache *c, ca_cache_done_fn *done, void *arg, struct erro
 struct issuing_ca *
 ca_cache_find(const struct ca_cache *c, int64_t ca_id)
 {
-	for (size_t i = 0; i < c->ca_count; i++) {
+	for (size_t i = 0; i < c->current_count; i++) {
 		if (c->cas[i]->row.ca_id == ca_id)
 			return c->cas[i];
 	}
@@ -229,8 +233,18 @@ ca_cache_find(const struct ca_cache *c, int64_t ca_id)
 struct issuing_ca *
 ca_cache_find_name(const struct ca_cache *c, const char *name)
 {
-	for (size_t i = 0; i < c->ca_count; i++) {
+	for (size_t i = 0; i < c->current_count; i++) {
 		if (strcmp(c->cas[i]->row.name, name) == 0)
+			return c->cas[i];
+	}
+	return NULL;
+}
+
+struct issuing_ca *
+ca_cache_find_key(const struct ca_cache *c, int64_t token_key_id)
+{
+	for (size_t i = 0; i < c->ca_count; i++) {
+		if (c->cas[i]->row.token_key_id == token_key_id)
 			return c->cas[i];
 	}
 	return NULL;
@@ -239,7 +253,7 @@ ca_cache_find_name(const struct ca_cache *c, const char *name)
 struct issuing_ca *const *
 ca_cache_all(const struct ca_cache *c, size_t *count)
 {
-	*count = c->ca_count;
+	*count = c->current_count;
 	return c->cas;
 }
 

@@ -25,7 +25,8 @@
 struct issuing_ca {
 	struct ca_row row; /* ids, names and DER, owned */
 	struct capolicy policy;
-	struct ca_context *context; /* NULL until the CA has its certificate */
+	/* NULL until the CA has its certificate; of a superseded key for its CRLs. */
+	struct ca_context *context;
 	int references;
 };
 
@@ -48,9 +49,12 @@ bool ca_cache_load_templates(struct ca_cache *c, const int64_t *version_ids, siz
 /* Borrowed, valid until the loop's next turn; NULL when not in the cache. */
 struct issuing_ca *ca_cache_find(const struct ca_cache *c, int64_t ca_id);
 struct issuing_ca *ca_cache_find_name(const struct ca_cache *c, const char *name);
+/* The same with the generation that a key has, maybe a superseded one: the others here
+ * give none of those. */
+struct issuing_ca *ca_cache_find_key(const struct ca_cache *c, int64_t token_key_id);
 /* All of them, as an array. */
 struct issuing_ca *const *ca_cache_all(const struct ca_cache *c, size_t *count);
-/* All of them; NULL at the end. */
+/* All of them, and superseded ones behind; NULL at the end. */
 struct issuing_ca *ca_cache_first(const struct ca_cache *c);
 struct issuing_ca *ca_cache_next(const struct ca_cache *c, const struct issuing_ca *ca);
 /* Templates are immutable and stay as long as the cache. */

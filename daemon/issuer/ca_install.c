@@ -76,7 +76,7 @@ check_certificate(
 	const struct certificate *fresh = &o->chain->certs[0];
 	struct certificate old;
 
-	if (!capolicy_check_certificate(&ca->policy, spki, fresh, e))
+	if (!capolicy_check_certificate(&o->policy, spki, fresh, e))
 		return false;
 	return ca->context == NULL || (certificate_parse(ca->row.certificate, &old, e) &&
 					  check_renewed(o, &old, fresh, e));
@@ -112,6 +112,10 @@ install(struct ca_order *o, const struct ca_waiting *w, struct error *e)
 	if (o->chain == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating a chain");
 	o->generation_id = w->generation_id;
+	o->certificate_index = w->certificate_index;
+	o->key_index = w->key_index;
+	if (!capolicy_parse(w->policy, strlen(w->policy), o->name, &o->policy, e))
+		return false;
 	/* It is among what was handed over, and not one that the CA had before. */
 	return chain_pool_add_pem(&o->pool, o->body, e) &&
 	       chain_find_own(&o->pool, w->spki, &own, e) &&

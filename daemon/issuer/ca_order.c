@@ -121,12 +121,23 @@ on_activated(const struct error *err, void *arg)
 	ca_order_reload(o);
 }
 
+/* What the variables of its locations stand for. */
+static void
+names_of(const struct ca_order *o, struct location_names *names)
+{
+	capolicy_names(&o->policy, o->name, names);
+	names->certificate_index = o->certificate_index;
+	names->key_index = o->key_index;
+}
+
 /* chain: the CA's own certificate first, the root last. */
 bool
 ca_order_activate(struct ca_order *o, const struct chain *chain, bool own, struct error *e)
 {
 	struct bytes above[CHAIN_LENGTH_MAX];
 	const struct certificate *c = &chain->certs[0];
+	struct ca_targets *targets;
+	struct location_names names;
 	struct ca_activation activation = {
 	    .decision_id = o->key.id,
 	    .epoch = o->key.epoch,
@@ -138,14 +149,25 @@ ca_order_activate(struct ca_order *o, const struct chain *chain, bool own, struc
 	    .not_before = c->not_before,
 	    .not_after = c->not_after,
 	    .readable = o->readable,
+	    .templates = o->policy.templates,
+	    .template_count = o->policy.template_count,
 	};
+	bool ok;
 
 	for (size_t i = 1; i < chain->count; i++)
 		above[i - 1] = chain->certs[i].whole;
 	if (own)
 		activation.own_serial = (struct bytes){o->serial, sizeof o->serial};
-	return name_to_text(c->subject, o->readable, sizeof o->readable, e) &&
-	       ca_activate(o->env->db, &activation, on_activated, o, e) != NULL;
+	names_of(o, &names);
+	targets = ca_targets_new(&o->policy, &names, e);
+	if (targets == NULL)
+		return false;
+	activation.targets = targets->list;
+	activation.target_count = targets->count;
+	ok = name_to_text(c->subject, o->readable, sizeof o->readable, e) &&
+	     ca_activate(o->env->db, &activation, on_activated, o, e) != NULL;
+	free(targets);
+	return ok;
 }
 
 /* ------------------------------------------------ a root's own certificate */
@@ -168,6 +190,8 @@ bool
 ca_order_take_begun(struct ca_order *o, const struct ca_begun *begun, struct error *e)
 {
 	o->generation_id = begun->generation_id;
+	o->certificate_index = begun->certificate_index;
+	o->key_index = begun->key_index;
 	if (begun->serial.len != sizeof o->serial || begun->tbs.len == 0)
 		return error_set(e, ERROR_INTERNAL, "CA %s has no to-be-signed bytes", o->name);
 	memcpy(o->serial, begun->serial.p, sizeof o->serial);
@@ -254,6 +278,7 @@ on_subordinate_begun(const struct ca_begun *begun, const struct error *err, void
 		ca_order_reload(o);
 }
 
+/* A new CA with its first generation, or the next one of a CA that stands. */
 static bool
 make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes tbs,
     ca_begun_fn *begun, struct error *e)
@@ -278,10 +303,11 @@ make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes 
 	    .serial = serial,
 	    .tbs = tbs,
 	};
-
 	bool ok;
 
-	capolicy_names(p, o->name, &names);
+	if (o->rekey)
+		return ca_order_make_generation(o, csr, serial, tbs, begun, e);
+	names_of(o, &names);
 	targets = ca_targets_new(p, &names, e);
 	if (targets == NULL)
 		return false;
@@ -342,6 +368,12 @@ begin_subordinate(struct ca_order *o, struct error *e)
 	       ca_order_sign(o, SIGNPROTO_CSR_INFO, NULL, on_csr_signed, e);
 }
 
+bool
+ca_order_begin(struct ca_order *o, struct error *e)
+{
+	return o->policy.kind == CA_ROOT ? begin_root(o, e) : begin_subordinate(o, e);
+}
+
 /* ------------------------------------------------------------ ca-create: key */
 
 static bool
@@ -367,7 +399,7 @@ on_key_noted(const struct ca_key *key, const struct error *err, void *arg)
 		return;
 	}
 	o->token_key_id = key->token_key_id;
-	if (o->policy.kind == CA_ROOT ? !begin_root(o, &e) : !begin_subordinate(o, &e))
+	if (o->rekey ? !ca_order_find_next(o, &e) : !ca_order_begin(o, &e))
 		ca_order_end(o, &e);
 }
 
@@ -413,13 +445,11 @@ on_obstacle(const char *obstacle, const struct error *err, void *arg)
 		ca_order_end(o, err);
 		return;
 	}
-	if (obstacle != NULL) {
+	if (obstacle != NULL)
 		error_set(&e, ERROR_CONFLICT, "%s", obstacle);
-		ca_order_end(o, &e);
+	else if (ask_key(o, &e))
 		return;
-	}
-	if (!ask_key(o, &e))
-		ca_order_end(o, &e);
+	ca_order_end(o, &e);
 }
 
 static void
@@ -427,24 +457,39 @@ on_key_found(const struct ca_key *key, const struct error *err, void *arg)
 {
 	struct ca_order *o = arg;
 	struct error e = ERROR_INIT;
+	bool ok;
 
 	if (err != NULL) {
 		ca_order_end(o, err);
-	} else if (key->token_key_id != 0) {
-		/* An earlier attempt made it. */
-		if (take_key(o, key->cka_id, key->spki, &e))
-			on_key_noted(key, NULL, o);
-		else
-			ca_order_end(o, &e);
-	} else if (ca_find_obstacle(o->env->db, o->name, o->policy.subject, on_obstacle, o, &e) ==
-		   NULL) {
-		ca_order_end(o, &e);
+		return;
 	}
+	if (key->token_key_id != 0) {
+		/* An earlier attempt made it. */
+		ok = take_key(o, key->cka_id, key->spki, &e);
+		if (ok)
+			on_key_noted(key, NULL, o);
+	} else if (o->rekey) {
+		ok = ask_key(o, &e);
+	} else {
+		ok = ca_find_obstacle(o->env->db, o->name, o->policy.subject, on_obstacle, o, &e) !=
+		     NULL;
+	}
+	if (!ok)
+		ca_order_end(o, &e);
 }
 
-/* Limits and policy of the new CA, which must be of one and the same. */
-static bool
-take_body(struct ca_order *o, struct error *e)
+bool
+ca_order_find_key(struct ca_order *o, struct error *e)
+{
+	if (config_find_token(o->env->config, o->policy.token) == NULL)
+		return error_set(e, ERROR_INPUT,
+		    "the policy names token %s, which the configuration of this host does not have",
+		    o->policy.token);
+	return ca_find_key(o->env->db, o->key.id, on_key_found, o, e) != NULL;
+}
+
+bool
+ca_order_take_body(struct ca_order *o, struct error *e)
 {
 	struct limits_body parts;
 
@@ -477,15 +522,8 @@ ca_order_create(const struct ca_order_env *env, const struct decision_row *row,
 
 	if (o == NULL)
 		return false;
-	if (!take_body(o, e))
-		goto fail;
-	if (config_find_token(env->config, o->policy.token) == NULL)
-		error_set(e, ERROR_INPUT,
-		    "the policy names token %s, which the configuration of this host does not have",
-		    o->policy.token);
-	else if (ca_find_key(env->db, o->key.id, on_key_found, o, e) != NULL)
+	if (ca_order_take_body(o, e) && ca_order_find_key(o, e))
 		return true;
-fail:
 	ca_order_free(o);
 	return false;
 }

@@ -1,8 +1,8 @@
 #ifndef CHANCERY_ISSUER_CA_ORDER_INT_H
 #define CHANCERY_ISSUER_CA_ORDER_INT_H
 
-/* What ca_order.c (a new CA), ca_renew.c (the same CA again) and ca_install.c (its
- * certificate) share. */
+/* What ca_order.c (a new CA), ca_renew.c and ca_rekey.c (the same CA again) and
+ * ca_install.c (its certificate) share. */
 
 #include "daemon/issuer/ca_order.h"
 #include "daemon/issuer/chain.h"
@@ -20,12 +20,16 @@ struct ca_order {
 	ca_ordered_fn *done;
 	void *arg;
 	char name[STATEMENT_NAME_MAX + 1];
+	char object[STATEMENT_OBJECT_MAX + 1]; /* ca-rekey: the key that it replaces */
 	struct kept_order kept;
 	char *body;			 /* owned: limits and policy, or the chain */
 	struct limits *limits;		 /* ca-create, ca-renew; owned */
 	struct renewal renewal;		 /* ca-renew */
 	char *limits_text, *policy_text; /* the parts of the body; owned */
-	struct capolicy policy;		 /* ca-create */
+	struct capolicy policy;		 /* of the generation; owned */
+	int certificate_index, key_index;
+	bool rekey;    /* of a CA that stands ... */
+	int64_t ca_id; /* ... this one */
 	enum sig_alg sig_alg;
 	char token[CA_TOKEN_SIZE];
 	char readable[NAME_TEXT_MAX];
@@ -60,6 +64,17 @@ void ca_order_waits(const struct error *err, void *arg);
  * this order. */
 bool ca_order_activate(
     struct ca_order *o, const struct chain *chain, bool own, struct error *e) MUST_CHECK;
+
+/* The key of a decision is noted: the generation begins with it. */
+bool ca_order_begin(struct ca_order *o, struct error *e) MUST_CHECK;
+/* Has the token make the key, unless an earlier attempt did. */
+bool ca_order_find_key(struct ca_order *o, struct error *e) MUST_CHECK;
+/* Reads limits and policy of a new key, which must be of one and the same CA. */
+bool ca_order_take_body(struct ca_order *o, struct error *e) MUST_CHECK;
+/* A generation with the order's key, of a CA that stands; ca_rekey.c. */
+bool ca_order_make_generation(struct ca_order *o, struct bytes csr, struct bytes serial,
+    struct bytes tbs, ca_begun_fn *begun, struct error *e) MUST_CHECK;
+bool ca_order_find_next(struct ca_order *o, struct error *e) MUST_CHECK;
 
 /* Keeps what is to be signed; a copy. */
 bool ca_order_keep_tbs(struct ca_order *o, struct bytes tbs, struct error *e) MUST_CHECK;

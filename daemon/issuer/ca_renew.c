@@ -160,7 +160,8 @@ begin(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
 	o->cka_id = (struct bytes){o->cka_id_buf, ca->row.cka_id.len};
 	o->sig_alg = ca->policy.sig_alg;
 	memcpy(o->token, ca->row.token, sizeof o->token);
-	if (!check(o, ca, &old, e))
+	if (!check(o, ca, &old, e) ||
+	    !capolicy_parse(ca->row.policy, strlen(ca->row.policy), o->name, &o->policy, e))
 		return false;
 	return ca->row.root ? begin_root(o, ca, &old, e) : begin_subordinate(o, ca, e);
 }

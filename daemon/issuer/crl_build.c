@@ -71,6 +71,12 @@ crl_build_scope(const struct crl_build *b)
 	return b->job.scope_id;
 }
 
+struct issuing_ca *
+crl_build_ca(const struct crl_build *b)
+{
+	return b->ca;
+}
+
 const char *
 crl_build_token(const struct crl_build *b)
 {

@@ -53,6 +53,7 @@ struct crl_build *crl_build_start(const struct crl_build_env *env, struct issuin
     const struct crl_job *job, crl_built_fn *built, void *arg, struct error *e) MUST_CHECK;
 
 int64_t crl_build_scope(const struct crl_build *b);
+struct issuing_ca *crl_build_ca(const struct crl_build *b); /* borrowed */
 const char *crl_build_token(const struct crl_build *b);
 
 /* The signer's channel takes messages again, or the signer is back. */

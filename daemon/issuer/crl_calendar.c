@@ -136,9 +136,7 @@ start_build(struct crl_calendar *c, struct issuing_ca *ca, const struct crl_job 
 	struct error e = ERROR_INIT, unasked = ERROR_INIT;
 	struct crl_build *b = NULL;
 
-	if (ca == NULL)
-		error_set(&e, ERROR_INTERNAL, "its CA is no longer in the cache");
-	else if (c->build_count == CRL_BUILDS_MAX)
+	if (c->build_count == CRL_BUILDS_MAX)
 		error_set(&e, ERROR_LIMIT, "%d CRLs are being made already", CRL_BUILDS_MAX);
 	else
 		b = crl_build_start(&c->env, ca, job, on_built, c, &e);
@@ -155,6 +153,7 @@ start_build(struct crl_calendar *c, struct issuing_ca *ca, const struct crl_job 
 static void
 on_built(struct crl_build *b, const struct crl_job *together, const struct error *err, void *arg)
 {
+	struct issuing_ca *ca = ca_hold(crl_build_ca(b));
 	struct crl_calendar *c = arg;
 	size_t i = 0;
 
@@ -165,7 +164,8 @@ on_built(struct crl_build *b, const struct crl_job *together, const struct error
 	c->builds[i] = c->builds[--c->build_count];
 	crl_build_free(b);
 	if (together != NULL)
-		start_build(c, ca_cache_find(c->cache, together->ca_id), together);
+		start_build(c, ca, together);
+	ca_release(ca);
 }
 
 static bool
@@ -314,7 +314,7 @@ note_locked(struct crl_calendar *c, int64_t scope_id, const struct error *why)
 static void
 begin_due(struct crl_calendar *c, const struct crl_due *due)
 {
-	struct issuing_ca *ca = ca_cache_find(c->cache, due->ca_id);
+	struct issuing_ca *ca = ca_cache_find_key(c->cache, due->token_key_id);
 	struct error e = ERROR_INIT, unread = ERROR_INIT;
 
 	if (is_building(c, due->scope_id) || is_resting(c, due->scope_id) ||

@@ -12,6 +12,7 @@
 #include "daemon/issuer/reseed_order.h"
 #include "daemon/x509/crl.h"
 #include "daemon/x509/template.h"
+#include "db/ca.h"
 #include "db/decision.h"
 
 #define LEASE_S 30
@@ -293,6 +294,8 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 		return limits_order_change(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_CA_RENEW:
 		return ca_order_renew(&d->env.orders, row, s, on_applied, t, e);
+	case STATEMENT_CA_REKEY:
+		return ca_order_rekey(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_SIGNER_RESEED:
 		return reseed_order(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_PIN_UNLOCK:
@@ -405,14 +408,15 @@ on_expired(const struct error *err, void *arg)
 		    error_is_retryable(err) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "decision", err);
 }
 
-/* Ceremonies that nobody came to the end of. */
+/* Ceremonies that nobody came to the end of; and generations of CAs. */
 static void
 expire(struct decider *d)
 {
 	struct error e = ERROR_INIT;
 
 	if (!d->draining && db_is_up(d->env.db) &&
-	    decision_expire(d->env.db, on_expired, d, &e) == NULL)
+	    (decision_expire(d->env.db, on_expired, d, &e) == NULL ||
+		ca_retire(d->env.db, on_expired, d, &e) == NULL))
 		log_failure(LOG_LEVEL_DEBUG, "decision", &e);
 }
 

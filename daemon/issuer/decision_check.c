@@ -20,6 +20,7 @@ role_for(enum statement_action action)
 	case STATEMENT_CA_INSTALL:
 	case STATEMENT_CA_LIMITS:
 	case STATEMENT_CA_RENEW:
+	case STATEMENT_CA_REKEY:
 	case STATEMENT_SIGNER_RESEED:
 	case STATEMENT_TEMPLATE_APPLY:
 	case STATEMENT_OPERATOR_ADD:
@@ -155,6 +156,7 @@ check_object(const struct decision_row *row, const struct statement *s, struct e
 	case STATEMENT_CA_INSTALL:
 	case STATEMENT_CA_LIMITS:
 	case STATEMENT_CA_RENEW:
+	case STATEMENT_CA_REKEY:
 		return check_ca(row, s, e);
 	default:
 		return true;
@@ -222,9 +224,13 @@ check_documents(
 {
 	struct limits_body parts;
 
+	/* A new key's own; when it takes the place of another, those of that, too. */
+	if ((s->action == STATEMENT_CA_CREATE || s->action == STATEMENT_CA_REKEY) &&
+	    (!limits_body_parse(text_bytes(row->body), &parts, l, e) ||
+		!check_quorum(row, s, l, e)))
+		return false;
 	if (s->action == STATEMENT_CA_CREATE)
-		return limits_body_parse(text_bytes(row->body), &parts, l, e) &&
-		       check_quorum(row, s, l, e);
+		return true;
 	if (row->limits_count == 0)
 		return error_set(e, ERROR_CONFLICT,
 		    "there are no limits of a key that say who may order %s of %s",

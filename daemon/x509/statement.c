@@ -17,6 +17,7 @@
 enum object_kind {
 	OBJECT_REQUEST,
 	OBJECT_CERTIFICATE,
+	OBJECT_KEY,
 	OBJECT_CA,
 	OBJECT_CRL_KIND,
 	OBJECT_TEMPLATE,
@@ -78,6 +79,8 @@ static const struct rule {
     [STATEMENT_PIN_CLEAR] = {"pin-clear", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN, REASON_NONE,
 	false},
     [STATEMENT_CA_RENEW] = {"ca-renew", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE, true},
+    [STATEMENT_CA_REKEY] = {"ca-rekey", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_KEY, REASON_NONE,
+	true},
 };
 
 static const struct {
@@ -331,6 +334,11 @@ check_object(const struct rule *r, const struct statement *s, struct error *err)
 		return (strlen(s->object) == 64 && is_lower_hex(s->object, 64)) ||
 		       fail(err, r->name, "object",
 			   "must be a certificate's SHA-256 (64 lower-case hex digits)");
+	case OBJECT_KEY:
+		return (strlen(s->object) == 64 && is_lower_hex(s->object, 64)) ||
+		       fail(err, r->name, "object",
+			   "must be the SHA-256 of the key that is replaced (64 lower-case hex "
+			   "digits)");
 	case OBJECT_CA:
 		return strcmp(s->object, s->ca) == 0 ||
 		       fail(err, r->name, "object", "must be the CA's name, as in field 'ca'");

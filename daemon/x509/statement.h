@@ -44,12 +44,13 @@
  *	pin-lock        -     token's name      -    -         -              yes
  *	pin-clear       -     token's name      -    -         -              yes
  *	ca-renew        yes   = ca              -    -         -              yes
+ *	ca-rekey        yes   SHA-256 of a key  -    -         -              yes
  *
- * ca-create, ca-install, ca-limits, ca-renew and signer-reseed are ceremonies: several
+ * ca-create, ca-install, ca-limits, ca-renew, ca-rekey and signer-reseed are ceremonies: several
  * persons sign one and the same text, so it may live for days. Each can be
  * carried out once only, whenever that is (a CA is created once, limits follow
- * each other by number, a renewal names the certificate that it replaces, a reseed
- * answers a challenge).
+ * each other by number, a renewal names the certificate or, with a new key, the key
+ * that it replaces, a reseed answers a challenge).
  *
  * The pin-... are for a signer alone (pin_envelope.h): no decisions that the
  * issuer could carry out, and soon over.
@@ -97,8 +98,9 @@ enum statement_action {
 	STATEMENT_PIN_LOCK,
 	STATEMENT_PIN_CLEAR,
 	STATEMENT_CA_RENEW,
+	STATEMENT_CA_REKEY,
 };
-#define STATEMENT_ACTION_COUNT 17
+#define STATEMENT_ACTION_COUNT 18
 
 /* Absent text is the empty string. */
 struct statement {

@@ -1,4 +1,5 @@
-"""CAs renewed: with the same key, root and subordinate, and what is refused on the way."""
+"""CAs renewed: with the same key and with a new one, root and subordinate, and what is
+refused on the way."""
 
 import datetime
 
@@ -52,11 +53,15 @@ def fresh_crl(a, ca):
     return wait_until(lambda: (lambda der: der if der != before else None)(a.crl(ca)), what=f"a new CRL of {ca}")
 
 
+def openssl_verify_all(*args):
+    return clients.openssl_verify(*args, every=True)
+
+
 def check(a, leaf, good=True):
     """OpenSSL and GnuTLS, with the CRLs of issuing CA and root, under the chain of now."""
     issuing, root = chain_of(a, a.issuing)[0], chain_of(a, a.root)[0]
     crls = [a.crl(), a.crl(a.root)]
-    for verify in (clients.openssl_verify, clients.certtool_verify):
+    for verify in (openssl_verify_all, clients.certtool_verify):
         accepted, said = verify(a.files, leaf, issuing, root, crls)
         assert accepted is good, said
         assert good or "revoked" in said, said
@@ -191,3 +196,172 @@ def test_after_a_restart(a):
     a.leafs.append(a.certificate("restarted")[1])
     check(a, a.leafs[-1])
     fresh_crl(a, a.root)
+
+
+# ------------------------------------------------------------------- new keys
+
+
+def suffixed(url, variable):
+    """NAME(n).crl and the like."""
+    stem, dot, ending = url.rpartition(".")
+    return stem + variable + dot + ending
+
+
+def policy_with_suffixes(a, name, kind, **more):
+    """Its addresses have the variables that tell generations apart."""
+    crl, aia = suffixed(a.daemon.crl_url(name), "<CRLNameSuffix>"), suffixed(a.daemon.aia_url(name), "<CertificateName>")
+    where = {"cdp": [{"url": crl, "flags": ["in_certificates"]}], "aia": [{"url": aia, "flags": ["in_certificates"]}]}
+    if kind == "root":
+        return a.policy(name, "root", "p256", **{"templates": ["sub-ca"], "crl": {"period": "30d", "overlap": "3d"},
+                                                 "locations": where, **more})
+    return a.issuing_policy(name, deltas=False, **{"locations": where, **more})
+
+
+@pytest.fixture(scope="module")
+def b(shared_instance):
+    """A root and a CA below it whose addresses tell generations apart."""
+    a = shared_instance
+    a.root2, a.sub2 = "second-root", "second-issuing"
+    a.cli("ca", "create", a.root2, "--policy", policy_with_suffixes(a, a.root2, "root"))
+    a.cli("ca", "create", a.sub2, "--policy", policy_with_suffixes(a, a.sub2, "subordinate"))
+    install(a, a.sub2, a.root2)
+    a.generations = [(leaf_of(a, "g0"), chain_of(a, a.sub2)[0], chain_of(a, a.root2)[0])]
+    return a
+
+
+def install(a, ca, root):
+    csr = clients.write(a.files, f"{ca}.csr", a.cli("ca", "csr", ca))
+    request = a.submit(csr, ca=root, template="sub-ca")
+    a.approve(request)
+    return a.cli("ca", "install", ca, clients.write(a.files, f"{ca}.pem", a.issued(request)))
+
+
+def leaf_of(a, name, ca=None):
+    request = a.submit(clients.openssl_csr(a.files, name, dns=[f"{name}.example"]), ca=ca or a.sub2)
+    a.approve(request)
+    return clients.split_pem(a.issued(request))[0]
+
+
+def urls(pem):
+    """CDP and AIA of a certificate."""
+    extensions = x509.load_pem_x509_certificate(pem.encode()).extensions
+    return (extensions.get_extension_for_class(x509.CRLDistributionPoints).value[0].full_name[0].value,
+            extensions.get_extension_for_class(x509.AuthorityInformationAccess).value[0].access_location.value)
+
+
+def fetched(a, url):
+    answer = a.daemon.web.get("/" + url.split("/", 3)[3].replace("(", "%28").replace(")", "%29"))
+    assert answer.status == 200, (url, answer)
+    return answer.body
+
+
+def check_generation(a, leaf, issuing, root, good=True):
+    """By what its own certificate and its CA's name as their addresses, and nothing else."""
+    crls = [fetched(a, urls(leaf)[0]), fetched(a, urls(issuing)[0])]
+    at_aia = x509.load_der_x509_certificate(fetched(a, urls(leaf)[1]))
+    assert at_aia.public_key().public_numbers() == x509.load_pem_x509_certificate(issuing.encode()).public_key() \
+        .public_numbers()
+    for verify in (openssl_verify_all, clients.certtool_verify):
+        accepted, said = verify(a.files, leaf, issuing, root, crls)
+        assert accepted is good, said
+        assert good or "revoked" in said, said
+
+
+def test_fixed_addresses_are_refused(a):
+    said = a.cli.fails("ca", "renew", a.issuing, "--new-key")
+    assert "would be the address of the old key's CRL and of the new key's" in said and "<CRLNameSuffix>" in said
+    assert "--same-key or --new-key" in a.cli.fails("ca", "renew", a.issuing, status=2)
+    assert "goes with --new-key" in a.cli.fails("ca", "renew", a.issuing, "--same-key", "--not-after", "5y", status=2)
+
+
+@pytest.mark.smoke
+def test_subordinate_with_a_new_key(b):
+    a = b
+    before = shown(a, a.sub2)
+    said = a.cli.result("ca", "renew", a.sub2, "--new-key")
+    assert said.returncode == 0 and "waits for its renewed certificate" in said.stdout, said
+    assert f"object: {before['key']['spki_sha256']}" in said.stderr and "action: ca-rekey" in said.stderr
+    now = shown(a, a.sub2)
+    assert now["waiting"] == 1 and now["key"] == before["key"]
+    # Both keys are there; the old one signs.
+    meanwhile = leaf_of(a, "meanwhile0")
+    check_generation(a, meanwhile, *a.generations[0][1:])
+    assert f"CA {a.sub2} signs under its renewed certificate" in install(a, a.sub2, a.root2)
+
+    after = shown(a, a.sub2)
+    assert after["certificate"]["index"] == 1 and after["key"]["spki_sha256"] != before["key"]["spki_sha256"]
+    leaf = leaf_of(a, "g1")
+    a.generations.append((leaf, chain_of(a, a.sub2)[0], chain_of(a, a.root2)[0]))
+    assert key_of(a.generations[1][1]) != key_of(a.generations[0][1])
+    assert [urls(g[0]) for g in a.generations] == [
+        (a.daemon.crl_url(a.sub2 + s), a.daemon.aia_url(a.sub2 + s)) for s in ("", "(1)")]
+    wait_until(lambda: a.daemon.web.get(f"/crl/{a.sub2}%281%29.crl").status == 200 or None, what="the new key's first CRL")
+    for generation in a.generations:
+        check_generation(a, *generation)
+    check_generation(a, meanwhile, *a.generations[0][1:])
+
+
+@pytest.mark.smoke
+def test_both_keys_sign_crls(b):
+    """Each revocation is on the CRL of the key that signed the certificate."""
+    a = b
+    numbers = {}
+    for leaf, _, _ in a.generations:
+        old = fetched(a, urls(leaf)[0])
+        numbers[urls(leaf)[0]] = x509.load_der_x509_crl(old)
+        serial = x509.load_pem_x509_certificate(leaf.encode()).serial_number
+        a.cli("cert", "revoke", f"{serial:040x}", "--reason", "keyCompromise")
+    a.database.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() WHERE ca_id = (SELECT id FROM "
+                       "chancery_store.ca WHERE name = %s)", (a.sub2,))
+    for leaf, issuing, root in a.generations:
+        wait_until(lambda: len(x509.load_der_x509_crl(fetched(a, urls(leaf)[0]))) == 1 or None, what="the CRL of each key")
+        crl = x509.load_der_x509_crl(fetched(a, urls(leaf)[0]))
+        assert crl.is_signature_valid(x509.load_pem_x509_certificate(issuing.encode()).public_key())
+        check_generation(a, leaf, issuing, root, good=False)
+
+
+@pytest.mark.smoke
+def test_root_with_a_new_key(b):
+    a = b
+    old = chain_of(a, a.root2)[0]
+    said = a.cli("ca", "renew", a.root2, "--new-key")
+    assert f"CA {a.root2} signs under its renewed certificate" in said and "key SHA-256" in said
+    new = chain_of(a, a.root2)[0]
+    assert key_of(new) != key_of(old)
+    a.cli("ca", "create", "third-issuing", "--policy", policy_with_suffixes(a, "third-issuing", "subordinate"))
+    install(a, "third-issuing", a.root2)
+    below_new = (leaf_of(a, "below-new", "third-issuing"), chain_of(a, "third-issuing")[0], new)
+    below_old = (leaf_of(a, "below-old"), chain_of(a, a.sub2)[0], old)
+    wait_until(lambda: a.daemon.web.get(f"/crl/{a.root2}%281%29.crl").status == 200 or None, what="the new root's first CRL")
+    for generation in (below_new, below_old):
+        check_generation(a, *generation)
+
+
+def test_new_keys_after_a_restart(b):
+    a = b
+    a.daemon.stop()
+    a.daemon.start()
+    leaf = leaf_of(a, "restarted1")
+    check_generation(a, leaf, *a.generations[1][1:])
+    a.database.execute("UPDATE chancery_store.crl_scope SET next_full_at = now()")
+    wait_until(lambda: a.database.execute(
+        "SELECT count(*) FROM chancery_store.crl_scope WHERE next_full_at > now() + interval '1 h'")[0][0] == a.database.execute(
+        "SELECT count(*) FROM chancery_store.crl_scope")[0][0] or None, what="a CRL of every key")
+
+
+def test_retired(b):
+    """An old key ends when its last certificate has ended and a CRL was made after that."""
+    a = b
+    one = lambda query, *values: a.database.execute(query, values)[0][0]  # noqa: E731
+    ca = one("SELECT id FROM chancery_store.ca WHERE name = %s", a.sub2)
+    state = "SELECT state FROM chancery_store.generation WHERE ca_id = %s AND certificate_index = 0"
+    used = "SELECT used_until > now() FROM chancery_store.generation WHERE ca_id = %s AND certificate_index = 0"
+    wait_until(lambda: one(used, ca), what="a look at the old key's certificates")
+    assert one(state, ca) == "superseded"
+    a.database.execute("UPDATE chancery_store.certificate SET not_after = now() - interval '1 s' WHERE ca_id = %s", (ca,))
+    a.database.execute("UPDATE chancery_store.generation SET used_until = NULL WHERE ca_id = %s", (ca,))
+    assert one("SELECT bool_and(next_full_at IS NOT NULL) FROM chancery_store.crl_scope WHERE ca_id = %s", ca)
+    a.database.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() WHERE ca_id = %s", (ca,))
+    wait_until(lambda: one(state, ca) == "retired" or None, what="the old key's end")
+    assert one("SELECT count(*) FROM chancery_store.crl_scope WHERE ca_id = %s AND next_full_at IS NULL", ca) == 1
+    assert shown(a, a.sub2)["state"] == "active"

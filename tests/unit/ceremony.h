@@ -118,15 +118,15 @@ struct ceremony_order {
 /* An order with o->body as its body, issued at that time, signed by those in `who`,
  * which ends with PEOPLE. */
 UNUSED static void
-ceremony_sign(struct ceremony_order *o, enum statement_action action, const char *ca,
-    int64_t issued, const int *who)
+ceremony_sign_about(struct ceremony_order *o, enum statement_action action, const char *ca,
+    const char *object, int64_t issued, const int *who)
 {
 	struct statement s = {.action = action, .has_body = true};
 	struct error e = ERROR_INIT;
 	size_t len = 0, n = 0;
 
 	(void)snprintf(s.ca, sizeof s.ca, "%s", ca);
-	(void)snprintf(s.object, sizeof s.object, "%s", ca);
+	(void)snprintf(s.object, sizeof s.object, "%s", object);
 	s.issued = issued;
 	s.expires = issued + 600;
 	(void)SHA256((const unsigned char *)o->body, strlen(o->body), s.body_sha256);
@@ -146,6 +146,13 @@ ceremony_sign(struct ceremony_order *o, enum statement_action action, const char
 		    {p->spki, p->spki_len}, {o->signatures[n], sig_len}};
 	}
 	o->order.signature_count = n;
+}
+
+UNUSED static void
+ceremony_sign(struct ceremony_order *o, enum statement_action action, const char *ca,
+    int64_t issued, const int *who)
+{
+	ceremony_sign_about(o, action, ca, ca, issued, who);
 }
 
 #define CEREMONY_BY(...) ((const int[]){__VA_ARGS__, PEOPLE})

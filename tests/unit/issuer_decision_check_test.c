@@ -151,7 +151,8 @@ make(struct decided *d, enum statement_action action)
 	} else {
 		d->s.has_body = true;
 		d->row.body = body;
-		if (action == STATEMENT_CA_CREATE || action == STATEMENT_CA_LIMITS)
+		if (action == STATEMENT_CA_CREATE || action == STATEMENT_CA_LIMITS ||
+		    action == STATEMENT_CA_REKEY)
 			d->row.body = limits_text(1);
 		if (statement_is_ceremony(action) && action != STATEMENT_CA_CREATE)
 			d->row.limits[d->row.limits_count++] = limits_of(limits_text(1));
@@ -159,6 +160,7 @@ make(struct decided *d, enum statement_action action)
 		set(d->s.object, action == STATEMENT_OPERATOR_ADD     ? "bob"
 				 : action == STATEMENT_TEMPLATE_APPLY ? "tls-server"
 				 : action == STATEMENT_SIGNER_RESEED  ? "main"
+				 : action == STATEMENT_CA_REKEY	      ? HASH
 								      : d->s.ca);
 		if (action == STATEMENT_OPERATOR_ADD || action == STATEMENT_TEMPLATE_APPLY ||
 		    action == STATEMENT_SIGNER_RESEED) {
@@ -302,6 +304,7 @@ test_roles(void **state)
 	    [STATEMENT_CA_LIMITS] = true,
 	    [STATEMENT_SIGNER_RESEED] = true,
 	    [STATEMENT_CA_RENEW] = true,
+	    [STATEMENT_CA_REKEY] = true,
 	};
 
 	for (unsigned a = 0; a < STATEMENT_ACTION_COUNT; a++) {
@@ -437,7 +440,7 @@ make_for_two(struct decided *d, enum statement_action action)
 
 	make(d, action);
 	text = limits_text(2);
-	if (action == STATEMENT_CA_CREATE) {
+	if (action == STATEMENT_CA_CREATE || action == STATEMENT_CA_REKEY) {
 		d->row.body = text;
 		SHA256((const unsigned char *)text, strlen(text), d->s.body_sha256);
 	} else {
@@ -450,7 +453,7 @@ make_for_two(struct decided *d, enum statement_action action)
 }
 
 static const enum statement_action ceremonies[] = {STATEMENT_CA_CREATE, STATEMENT_CA_INSTALL,
-    STATEMENT_CA_LIMITS, STATEMENT_SIGNER_RESEED, STATEMENT_CA_RENEW};
+    STATEMENT_CA_LIMITS, STATEMENT_SIGNER_RESEED, STATEMENT_CA_RENEW, STATEMENT_CA_REKEY};
 
 static void
 test_quorum(void **state)
@@ -527,6 +530,35 @@ test_several_documents(void **state)
 	assert_ok(check(&d, &e), e);
 	d.row.limits[0].len--;
 	assert_refused(&d, ERROR_INPUT, "limits");
+	d.row.limits_count = 0;
+	assert_refused(&d, ERROR_CONFLICT, "there are no limits of a key");
+}
+
+/* A new key takes the quorum of its own limits and of those of the key before it. */
+static void
+test_both_keys(void **state)
+{
+	static char own[LIMITS_TEXT_MAX + 8], second[LIMITS_TEXT_MAX + 8];
+	struct decided d;
+	struct error e;
+
+	make(&d, STATEMENT_CA_REKEY);
+	assert_ok(check(&d, &e), e);
+	set(own, d.row.body);
+	d.row.body = own;
+	set(second, limits_text(2));
+	d.row.limits[0] = limits_of(second);
+	assert_refused(&d, ERROR_DENIED, "needs 2 of the operators");
+	sign_also(&d, shared_key("p256-bob"), NOON + 2);
+	assert_ok(check(&d, &e), e);
+
+	make(&d, STATEMENT_CA_REKEY);
+	d.row.limits[0] = limits_of(own);
+	d.row.body = limits_text(2);
+	SHA256((const unsigned char *)d.row.body, strlen(d.row.body), d.s.body_sha256);
+	sign(&d, "p256");
+	assert_refused(&d, ERROR_DENIED, "needs 2 of the operators");
+	make(&d, STATEMENT_CA_REKEY);
 	d.row.limits_count = 0;
 	assert_refused(&d, ERROR_CONFLICT, "there are no limits of a key");
 }
@@ -732,6 +764,7 @@ main(void)
 	    cmocka_unit_test(test_quorum),
 	    cmocka_unit_test(test_signatures_of_others),
 	    cmocka_unit_test(test_several_documents),
+	    cmocka_unit_test(test_both_keys),
 	    cmocka_unit_test(test_limits_that_are_none),
 	    cmocka_unit_test(test_times),
 	    cmocka_unit_test(test_no_statement),

@@ -288,6 +288,33 @@ a_key_needs_its_quorum_and_place(void **state)
 	assert_int_equal(count_keys(), keys);
 }
 
+/* The next key of a CA is made like its first, by an order that names the one before. */
+static void
+next_keys_are_made_by_their_order(void **state)
+{
+	static const char predecessor[] =
+	    "a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4";
+	CK_ULONG keys = count_keys();
+
+	ceremony_limits(&limits, "next", KEY_P256, subject);
+	ceremony_order(&order, &limits, CEREMONY_BY(ALICE));
+	ceremony_sign_about(
+	    &order, STATEMENT_CA_REKEY, "another", predecessor, env.now, CEREMONY_BY(ALICE));
+	REFUSED(make_key(&order, e), ERROR_DENIED, "limits of CA 'next'");
+	ceremony_sign_about(
+	    &order, STATEMENT_CA_REKEY, "next", predecessor, env.now, CEREMONY_BY(MALLORY));
+	REFUSED(make_key(&order, e), ERROR_DENIED, "could also sign: alice");
+	assert_int_equal(count_keys(), keys);
+	ceremony_sign_about(
+	    &order, STATEMENT_CA_REKEY, "next", predecessor, env.now, CEREMONY_BY(ALICE));
+	OK(make_key(&order, e));
+	assert_int_equal(count_keys(), keys + 1);
+	/* Read again from the disk, and found again. */
+	OK(in_force(e));
+	OK(make_key(&order, e));
+	assert_int_equal(count_keys(), keys + 1);
+}
+
 /* Everything on the disk is gone; the token remembers. */
 static void
 lost_limits_come_back_as_they_were(void **state)
@@ -894,6 +921,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_key_is_made_once),
 	    cmocka_unit_test(a_key_needs_its_quorum_and_place),
+	    cmocka_unit_test(next_keys_are_made_by_their_order),
 	    cmocka_unit_test(lost_limits_come_back_as_they_were),
 	    cmocka_unit_test(others_cannot_take_a_key_over),
 	    cmocka_unit_test(a_key_that_could_leave_is_not_used),

@@ -68,6 +68,10 @@ sample(enum statement_action action)
 		(void)snprintf(s.object, sizeof s.object, "%s", s.ca);
 		s.has_body = true;
 		break;
+	case STATEMENT_CA_REKEY:
+		(void)snprintf(s.object, sizeof s.object, "%s", HASH);
+		s.has_body = true;
+		break;
 	case STATEMENT_CRL_ISSUE:
 		(void)snprintf(s.object, sizeof s.object, "%s", "delta");
 		break;
@@ -373,6 +377,9 @@ static const struct change breaches[] = {
     {STATEMENT_CA_LIMITS, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_CA_LIMITS, NULL, NULL, "because", -1, -1, -1, "'reason': must be '-'"},
     {STATEMENT_CA_RENEW, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
+    {STATEMENT_CA_REKEY, NULL, "demo", NULL, -1, -1, -1, "must be the SHA-256 of the key"},
+    {STATEMENT_CA_REKEY, "", NULL, NULL, -1, -1, -1, "'ca': is missing"},
+    {STATEMENT_CA_REKEY, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_CA_RENEW, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_SIGNER_RESEED, "x", NULL, NULL, -1, -1, -1, "'ca': must be '-'"},
     {STATEMENT_SIGNER_RESEED, NULL, "../main", NULL, -1, -1, -1, "must be a token's name"},
@@ -470,6 +477,7 @@ test_life_of_each_action(void **state)
 	    [STATEMENT_CA_LIMITS] = true,
 	    [STATEMENT_SIGNER_RESEED] = true,
 	    [STATEMENT_CA_RENEW] = true,
+	    [STATEMENT_CA_REKEY] = true,
 	};
 
 	for (int a = 0; a < STATEMENT_ACTION_COUNT; a++) {

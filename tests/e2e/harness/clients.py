@@ -133,8 +133,9 @@ def openssl_text(path, what="x509", der=False):
                text=True).stdout
 
 
-def openssl_verify(directory, leaf, issuing, root, crls=(), deltas=()):
-    """`openssl verify`, revocation of the leaf checked when CRLs are given.
+def openssl_verify(directory, leaf, issuing, root, crls=(), deltas=(), every=False):
+    """`openssl verify`, revocation of the leaf checked when CRLs are given; every: of
+    all that is not the root.
 
     All certificates are PEM texts, CRLs DER bytes. Returns (accepted, output).
     """
@@ -146,7 +147,7 @@ def openssl_verify(directory, leaf, issuing, root, crls=(), deltas=()):
             run(["openssl", "crl", "-inform", "DER", "-outform", "PEM"], input=der).stdout
             for der in [*crls, *deltas]
         )
-        argv += ["-crl_check", "-CRLfile", write(directory, "v-crls.pem", pem)]
+        argv += ["-crl_check_all" if every else "-crl_check", "-CRLfile", write(directory, "v-crls.pem", pem)]
         if deltas:
             argv += ["-extended_crl", "-use_deltas"]
     result = run([*argv, write(directory, "v-leaf.pem", leaf)], check=False, text=True)
