@@ -11,6 +11,7 @@
 #define APPLICATION "chancery"
 /* Objects of one label: one, and what crashes and races left behind. */
 #define OBJECTS_MAX 64
+#define LOADS_MAX 5 /* when others replace the object meanwhile */
 /* As stored: magic, generation, value, and the first octets of the SHA-256 of
  * label and all before. */
 #define MAGIC "CHa1"
@@ -114,25 +115,41 @@ find(struct session *s, const char *label, struct objects *o, struct error *e)
 	return true;
 }
 
-/* False only when the token fails; an object that is gone, or is not one of
- * ours, has *len 0. */
+/* Whether it is as long as the token says when it does not fit. */
+static bool
+is_too_long(struct session *s, CK_OBJECT_HANDLE handle)
+{
+	CK_ATTRIBUTE a = {CKA_VALUE, NULL, 0};
+
+	return s->f->C_GetAttributeValue(s->handle, handle, &a, 1) == CKR_OK &&
+	       a.ulValueLen > STORED_MAX;
+}
+
+/* What tokens say of an object that is being removed by another process. */
+static bool
+is_gone(CK_RV rv)
+{
+	return rv == CKR_OBJECT_HANDLE_INVALID || rv == CKR_FUNCTION_FAILED ||
+	       rv == CKR_GENERAL_ERROR;
+}
+
+/* False only when the token fails; an object that is not one of ours has *len 0. */
 static bool
 read_stored(struct session *s, CK_OBJECT_HANDLE handle, const char *label,
-    uint8_t stored[STORED_MAX], size_t *len, struct error *e)
+    uint8_t stored[STORED_MAX], size_t *len, CK_RV *said, struct error *e)
 {
 	CK_ATTRIBUTE a = {CKA_VALUE, stored, STORED_MAX};
-	CK_RV rv = s->f->C_GetAttributeValue(s->handle, handle, &a, 1);
 
+	*said = s->f->C_GetAttributeValue(s->handle, handle, &a, 1);
 	*len = 0;
-	if (rv == CKR_OK && a.ulValueLen <= STORED_MAX)
+	if (*said == CKR_OK && a.ulValueLen <= STORED_MAX)
 		*len = a.ulValueLen;
-	if (rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL || rv == CKR_OBJECT_HANDLE_INVALID ||
-	    rv == CKR_ATTRIBUTE_TYPE_INVALID)
+	if (*said == CKR_OK || (*said == CKR_BUFFER_TOO_SMALL && is_too_long(s, handle)))
 		return true;
 	/* It may be the object alone, which another process is removing just now. */
-	if (rv == CKR_FUNCTION_FAILED || rv == CKR_GENERAL_ERROR)
-		return ckr_error(e, rv, "cannot read '%s' on the token", label);
-	return session_error(s, rv, e, "cannot read '%s' on the token", label);
+	if (is_gone(*said))
+		return ckr_error(e, *said, "cannot read '%s' on the token", label);
+	return session_error(s, *said, e, "cannot read '%s' on the token", label);
 }
 
 /* The same winner for every process: the highest generation, then the octets. */
@@ -148,20 +165,25 @@ is_newer(const struct objects *o, uint64_t generation, struct bytes value)
 	return order > 0 || (order == 0 && value.len > o->len);
 }
 
+/* *gone: an object was there, and another process was quicker and replaced it. */
 static bool
-load(struct session *s, const char *label, struct objects *o, struct error *e)
+load_once(struct session *s, const char *label, struct objects *o, bool *gone, struct error *e)
 {
 	uint8_t stored[STORED_MAX];
 	uint64_t generation;
 	struct bytes value;
+	CK_RV said = CKR_OK;
 	size_t len;
 
+	*gone = false;
 	*o = (struct objects){.count = 0};
 	if (!check_label(label, e) || !find(s, label, o, e))
 		return false;
 	for (CK_ULONG i = 0; i < o->count; i++) {
-		if (!read_stored(s, o->handles[i], label, stored, &len, e))
+		if (!read_stored(s, o->handles[i], label, stored, &len, &said, e)) {
+			*gone = is_gone(said);
 			return false;
+		}
 		if (!decode(label, (struct bytes){stored, len}, &generation, &value)) {
 			o->damaged++;
 		} else if (is_newer(o, generation, value)) {
@@ -171,6 +193,23 @@ load(struct session *s, const char *label, struct objects *o, struct error *e)
 		}
 	}
 	return true;
+}
+
+static bool
+load(struct session *s, const char *label, struct objects *o, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	bool gone;
+
+	for (unsigned int attempt = 1;; attempt++) {
+		error_clear(&why);
+		if (load_once(s, label, o, &gone, &why))
+			return true;
+		if (!gone || attempt == LOADS_MAX)
+			break;
+	}
+	*e = why;
+	return false;
 }
 
 bool
@@ -250,9 +289,10 @@ check_made(
     struct session *s, CK_OBJECT_HANDLE made, const char *label, struct bytes want, struct error *e)
 {
 	uint8_t stored[STORED_MAX];
+	CK_RV said;
 	size_t len;
 
-	if (!read_stored(s, made, label, stored, &len, e))
+	if (!read_stored(s, made, label, stored, &len, &said, e))
 		return false;
 	if (!bytes_equal(want, (struct bytes){stored, len}))
 		return error_set(e, ERROR_DENIED,

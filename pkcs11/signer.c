@@ -19,7 +19,8 @@
 
 /* What comes back by itself is looked for this often. */
 #define RETRY_TOKEN_MS 300
-#define RETRY_MODULE_MS 10000
+#define RETRY_MODULE_MS 2000
+#define RETRY_JOURNAL_MS 10000
 /* How long the issuer's first requests wait for the token to be opened. */
 #define PATIENCE_S 5
 /* The anchor on the token follows the journal this often. */
@@ -218,8 +219,9 @@ end_patience(struct signer *s)
 static void
 schedule_retry(struct signer *s)
 {
-	bool slowly = s->state == SIGNPROTO_MODULE_BROKEN || s->state == SIGNPROTO_CLOSED;
-	unsigned int ms = slowly ? RETRY_MODULE_MS : RETRY_TOKEN_MS;
+	unsigned int ms = s->state == SIGNPROTO_MODULE_BROKEN ? RETRY_MODULE_MS
+			  : s->state == SIGNPROTO_CLOSED      ? RETRY_JOURNAL_MS
+							      : RETRY_TOKEN_MS;
 	struct timeval after = {.tv_sec = ms / 1000, .tv_usec = (long)(ms % 1000) * 1000};
 
 	(void)event_add(s->retry, &after);

@@ -16,6 +16,10 @@ read_anchor(struct token *token, struct journal_options *options, struct error *
 	if (!session_open(token_functions(token), token_info(token)->slot, false, &s, e))
 		return false;
 	ok = journal_anchor_read(&s, options, e);
+	/* Who is not logged in does not see it. */
+	if (ok && options->anchor == JOURNAL_ANCHOR_ABSENT &&
+	    (token_info(token)->flags & CKF_LOGIN_REQUIRED) != 0)
+		ok = session_check_login(&s, e);
 	session_close(&s);
 	return ok;
 }

@@ -1,6 +1,8 @@
 """The token fails in every way that tests/faults/shim.c knows: what the signer makes of
 it, alone and with issuer and database."""
 
+import signal
+
 import pytest
 from harness.chanceryd import program
 from harness.process import wait_until
@@ -118,6 +120,31 @@ def test_a_new_session(world):
     world.token.fail("sign 0xb3 1")  # CKR_SESSION_HANDLE_INVALID
     world.issue()
     assert world.token.calls("open-session") == [["0x0"]] and world.token.calls("login") == []
+
+
+def test_a_new_pin_that_the_module_dies_of(world):
+    """It may have been counted: whoever comes next does not find that out by another try."""
+    world.signer.stop()
+    world.token.write_pin(world.token.pin)
+    world.token.forget()
+    world.token.fail("login crash once")
+    world.signer.start(ready=False)
+    assert world.signer.process.wait() == -signal.SIGSEGV
+    world.token.mend()
+    world.signer.start()
+    assert world.signer.status().state == "pin-wrong"
+    assert "did not come back from it, before" in world.signer.status().text
+    assert world.token.calls("login") == [["crash"]]
+    world.token.write_pin(world.token.pin)
+    wait_until(lambda: world.signer.status().state == "ready", what="the file was changed")
+    # What the token took before may be sent again.
+    world.signer.stop()
+    world.token.fail("login crash once")
+    world.signer.start(ready=False)
+    assert world.signer.process.wait() == -signal.SIGSEGV
+    world.token.mend()
+    world.signer.start()
+    world.issue()
 
 
 @pytest.mark.parametrize("fault, words", [

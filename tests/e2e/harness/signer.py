@@ -19,7 +19,6 @@ STATUS_OK, KEY_OK, SIGNED, FAILED = 0x8001, 0x8002, 0x8003, 0x8004
 CERTIFICATE, CRL, REQUEST = 1, 2, 3
 ECDSA_SHA256, ECDSA_SHA384, RSA_SHA256 = 33, 34, 1
 VERSION = 3
-STATES = (None, "ready", "no-pin", "pin-wrong", "token-away", "module-broken", "closed")
 
 CODES = ("none", "usage", "config", "input", "limit", "denied", "not-found", "conflict", "unavailable", "timeout",
          "locked", "elsewhere", "system", "internal")
@@ -186,20 +185,6 @@ class Signer:
 
     def ask(self, kind, payload):
         return self.answer(self.send(kind, payload))
-
-    def status(self):
-        """What it says of itself: state (its name) and text."""
-        request = self.send(STATUS, struct.pack(">H", VERSION))
-        payload = self.answer(request)
-        assert struct.unpack(">H", payload[:2]) == (VERSION,)
-        at, texts = 10, []
-        for _ in range(4):
-            size, = struct.unpack(">I", payload[at:at + 4])
-            texts.append(payload[at + 4:at + 4 + size].decode())
-            at += 4 + size
-        size, = struct.unpack(">I", payload[at + 1:at + 5])
-        text = payload[at + 5:at + 5 + size].decode()
-        return SimpleNamespace(state=STATES[payload[at]], text=text, label=texts[1], serial=texts[2])
 
     # ---- messages
 
