@@ -75,6 +75,22 @@ def place(request, postgres, migrated, new_dir):
     assert all(map(has_ended, pids))
 
 
+class TwoTokens(Authority):
+    """One token at hand and one behind a network, each with a module and a signer of its own."""
+
+    def start(self, far):
+        self.daemon.tokens["far"] = far
+        self.daemon.config["tokens"].append({
+            "name": "far", "module": far.module, "select": {"label": far.label}, "pin_file": far.pin_file,
+            "threads": 1, "environment": far.environment, "unix_sockets": True})
+        self.daemon.start()
+        self.add_first_operator("alice")
+        self.apply_templates()
+        for name, token in (("near-ca", "main"), ("far-ca", "far")):
+            self.create_root(name, templates=["tls-server"], token=token)
+        return self
+
+
 def judge(place, ca, leaf):
     """OpenSSL verifies the certificate, with the CA's CRL."""
     files = place.files
@@ -137,6 +153,28 @@ def other_token(new_dir):
     yield make
     for token in made:
         token.close()
+
+
+def test_a_token_that_hangs_holds_up_no_other(other_token, postgres, migrated, new_dir):
+    far = other_token(P11KitToken)
+    place = TwoTokens(new_dir("i"), postgres.database(migrated))
+    try:
+        place.start(far)
+        os.killpg(far.server.pid, signal.SIGSTOP)
+        try:
+            waiting = place.submit(clients.openssl_csr(place.files, "far", dns=["far.example"]), ca="far-ca")
+            place.approve(waiting)
+            place.wait_state(waiting, "approved", "claimed", "signing")
+            for name in ("a", "b", "c"):
+                request = place.submit(clients.openssl_csr(place.files, name, dns=["near.example"]), ca="near-ca")
+                place.approve(request)
+                place.issued(request)
+            assert place.api.wait_request(waiting, 0)["state"] in ("approved", "claimed", "signing")
+        finally:
+            os.killpg(far.server.pid, signal.SIGCONT)
+        place.issued(waiting)
+    finally:
+        place.close()
 
 
 def test_probe(other_token, work_dir):
