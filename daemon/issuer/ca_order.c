@@ -485,6 +485,8 @@ ca_order_find_key(struct ca_order *o, struct error *e)
 		return error_set(e, ERROR_INPUT,
 		    "the policy names token %s, which the configuration of this host does not have",
 		    o->policy.token);
+	if (!token_access_check_mixed(o->env->access, o->policy.token, e))
+		return false;
 	return ca_find_key(o->env->db, o->key.id, on_key_found, o, e) != NULL;
 }
 

@@ -16,6 +16,7 @@ struct token {
 	const char *name; /* of the configuration */
 	const struct config_token *config;
 	enum signproto_access access;
+	char serial[SIGNPROTO_NAME_SIZE], model[SIGNPROTO_NAME_SIZE]; /* "": not known */
 	bool locked;
 	char words[ERROR_TEXT_MAX]; /* why */
 	char instance[TOKEN_INSTANCE_SIZE];
@@ -112,6 +113,10 @@ token_access_note(
 		return false;
 	was_locked = t->locked;
 	t->access = status->access;
+	if (status->serial[0] != '\0') {
+		memcpy(t->serial, status->serial, sizeof t->serial);
+		memcpy(t->model, status->model, sizeof t->model);
+	}
 	t->locked = status->access == SIGNPROTO_ACCESS_SESSION && waits_for_people(status->state);
 	take_words(t, status);
 	read_instance(t, status->start);
@@ -122,9 +127,34 @@ void
 token_access_forget(struct token_access *a, const char *token)
 {
 	struct token *t = find(a, token);
+	struct token fresh;
 
-	if (t != NULL)
-		*t = (struct token){.name = t->name, .config = t->config, .access = t->access};
+	if (t == NULL)
+		return;
+	fresh = (struct token){.name = t->name, .config = t->config, .access = t->access};
+	memcpy(fresh.serial, t->serial, sizeof fresh.serial);
+	memcpy(fresh.model, t->model, sizeof fresh.model);
+	*t = fresh;
+}
+
+bool
+token_access_check_mixed(const struct token_access *a, const char *token, struct error *e)
+{
+	const struct token *t = find(a, token);
+
+	for (size_t i = 0; t != NULL && t->serial[0] != '\0' && i < a->count; i++) {
+		const struct token *o = &a->tokens[i];
+
+		if (o != t && o->access != t->access && strcmp(o->serial, t->serial) == 0 &&
+		    strcmp(o->model, t->model) == 0)
+			return error_set(e, ERROR_CONFLICT,
+			    "the tokens %s (access: %s) and %s (access: %s) of the configuration "
+			    "are one and the same, serial %s: all CAs on it share one way of "
+			    "access",
+			    t->name, signer_access_name((enum signer_access)t->access), o->name,
+			    signer_access_name((enum signer_access)o->access), t->serial);
+	}
+	return true;
 }
 
 bool

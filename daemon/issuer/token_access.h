@@ -30,6 +30,12 @@ bool token_access_note(
 /* The signer is gone, or another one has come: nothing is known. */
 void token_access_forget(struct token_access *a, const char *token);
 
+/* Refuses (ERROR_CONFLICT) a token that another item of the configuration turned out to be
+ * as well, by its serial number, with another access: the looser one would undo the
+ * other. What is away cannot be told apart. */
+bool token_access_check_mixed(
+    const struct token_access *a, const char *token, struct error *e) MUST_CHECK;
+
 /* True when each signature needs an entry that lists it (access: operation). */
 bool token_access_by_operation(const struct token_access *a, const char *token);
 

@@ -120,12 +120,44 @@ test_instance(void **state)
 	assert_null(token_access_instance(known, "main"));
 }
 
+static void
+note_serial(const char *token, enum signproto_access access, const char *serial)
+{
+	struct signproto_status_ok s = {.access = access, .state = SIGNPROTO_READY};
+
+	(void)snprintf(s.serial, sizeof s.serial, "%s", serial);
+	(void)token_access_note(known, token, &s);
+}
+
+static void
+test_mixed(void **state)
+{
+	struct error e = ERROR_INIT;
+
+	assert_ok(token_access_check_mixed(known, "main", &e), e);
+	note_serial("main", SIGNPROTO_ACCESS_OPERATION, "17");
+	note_serial("other", SIGNPROTO_ACCESS_AUTO, "18");
+	assert_ok(token_access_check_mixed(known, "main", &e), e);
+	note_serial("other", SIGNPROTO_ACCESS_OPERATION, "17");
+	assert_ok(token_access_check_mixed(known, "main", &e), e);
+	note_serial("other", SIGNPROTO_ACCESS_AUTO, "17");
+	assert_false(token_access_check_mixed(known, "main", &e));
+	assert_int_equal(e.code, ERROR_CONFLICT);
+	assert_error(e, "main (access: operation) and other (access: auto)");
+	/* The same when one of them is away just then. */
+	note_serial("other", SIGNPROTO_ACCESS_AUTO, "");
+	token_access_forget(known, "main");
+	assert_false(token_access_check_mixed(known, "main", &e));
+	assert_false(token_access_check_mixed(known, "other", &e));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_locked, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_listed, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_mixed, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_instance, set_up, tear_down),
 	};
 
