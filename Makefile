@@ -288,7 +288,7 @@ install: all                    ## install below DESTDIR and PREFIX (/usr/local)
 	install -m 755 $(BUILD)/chancery-signer $(libexecdir)/
 	install -m 644 $(wildcard migrations/*.sql) $(datadir)/migrations/
 	install -m 644 $(wildcard daemon/templates/*.yaml) $(datadir)/templates/
-	for f in $(wildcard daemon/front/openapi.yaml); do install -m 644 $$f $(datadir)/; done
+	for f in daemon/front/openapi.yaml daemon/front/alerts.yaml; do install -m 644 $$f $(datadir)/; done
 	for f in $(wildcard daemon/man/*.[1-8]); do \
 	 install -d $(mandir)/man$${f##*.} && install -m 644 $$f $(mandir)/man$${f##*.}/; done
 	for f in $(wildcard scripts/*.service); do \

@@ -14,6 +14,7 @@
 
 #define CLOCK_WARNING_S 5
 #define CLOCK_CRITICAL_S 60
+#define TLS_WARNING_S (14 * 86400)
 #define CRLS_LOOKED_AT 50 /* newest ones, among which the last complete and delta CRL are */
 
 /* A CA and what the service says of it. */
@@ -96,6 +97,27 @@ judge_clock(struct doctor *d, json_t *clock)
 		    text_of(clock, "apart"));
 }
 
+static void
+judge_listeners(struct doctor *d, json_t *listeners)
+{
+	char span[DOCTOR_SPAN_MAX];
+	json_t *l;
+	size_t i;
+
+	json_array_foreach(listeners, i, l)
+	{
+		int64_t left = time_of(l, "not_after") - d->now;
+
+		(void)doctor_span(left, span);
+		doctor_note(d,
+		    left <= 0		   ? FINDING_CRITICAL
+		    : left < TLS_WARNING_S ? FINDING_WARNING
+					   : FINDING_OK,
+		    "service", "tls", "the certificate of %s %s %s", text_of(l, "listen"),
+		    left <= 0 ? "ended before" : "is good for", span);
+	}
+}
+
 static bool
 look_at_service(struct doctor *d, struct error *e)
 {
@@ -113,6 +135,7 @@ look_at_service(struct doctor *d, struct error *e)
 	    "service", "clock", "the database's clock and this host's are %lld s apart",
 	    (long long)apart);
 	judge_clock(d, json_object_get(status, "clock"));
+	judge_listeners(d, json_object_get(status, "tls"));
 	json_decref(status);
 	return true;
 }

@@ -104,6 +104,7 @@ read_address(struct reader *r, const struct yaml_node *node, struct config_addre
 		return yaml_fail(node, r->err, "%s", why.text);
 	for (size_t i = 0; i < f->http_count; i++)
 		twice |= out != &f->http[i] && is_address(&f->http[i], text);
+	twice |= out != &f->metrics && is_address(&f->metrics, text);
 	for (size_t i = 0; i < f->https_count; i++)
 		twice |= out != &f->https[i].listen && is_address(&f->https[i].listen, text);
 	port = strrchr(text, ':');
@@ -169,6 +170,7 @@ static void
 read_front(struct reader *r, struct yaml_map *root)
 {
 	struct config_front *f = &r->cfg->front;
+	const struct yaml_node *node;
 	struct yaml_map map;
 
 	f->unix_mode = DEFAULT_UNIX_MODE;
@@ -178,6 +180,8 @@ read_front(struct reader *r, struct yaml_map *root)
 	read_unix(r, &map);
 	read_http(r, &map);
 	read_https(r, &map);
+	if (yaml_get_node(&map, "metrics", YAML_OPTIONAL, &node, r->err))
+		(void)read_address(r, node, &f->metrics);
 	if (yaml_map_end(&map, r->err) && f->unix_path == NULL &&
 	    f->http_count + f->https_count == 0)
 		(void)yaml_fail_key(root, "front", r->err,
@@ -403,6 +407,7 @@ config_free(struct config *cfg)
 		free(cfg->front.https[i].key);
 	}
 	free(cfg->front.https);
+	free(cfg->front.metrics.text);
 	free(cfg->front.unix_path);
 	free(cfg->front.unix_group);
 	free(cfg->issuer.credentials_dir);

@@ -109,6 +109,7 @@ struct config_front {
 	size_t http_count;
 	struct config_https *https;
 	size_t https_count;
+	struct config_address metrics; /* text NULL: none */
 };
 
 struct config_issuer {

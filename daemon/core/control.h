@@ -29,7 +29,7 @@ struct event_base;
 enum control_type {
 	/* supervisor to child */
 	CONTROL_SIGNER_CHANNEL = 1, /* text: token's name; fd: its end of a fresh socket pair */
-	CONTROL_LISTENER, /* text: "unix", "http" or "https"; index; fd: listening socket */
+	CONTROL_LISTENER, /* text: "unix", "http", "https" or "metrics"; index; fd: listening socket */
 	CONTROL_RELOAD,	  /* read the configuration file again */
 	CONTROL_DRAIN,	  /* finish what is in flight, then exit 0 */
 	/* child to supervisor */

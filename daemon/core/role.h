@@ -33,7 +33,7 @@ struct role_callbacks {
 	/* A fresh channel between the signer of this token and the issuer; what
 	 * was handed out for the same token before is dead. */
 	void (*on_signer_channel)(const char *token, int fd, void *arg);
-	/* A bound and listening socket: kind "unix", "http" or "https", and its
+	/* A bound and listening socket: kind "unix", "http", "https" or "metrics", and its
 	 * place in the configuration's list of that kind. They are on their way
 	 * already when the process starts; a role need not wait for them before
 	 * role_ready. A reload that changes listeners restarts the front. */

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/crypto.h>
 
@@ -38,13 +39,31 @@ api_post(struct call *call)
 	api_ask(call);
 }
 
+/* The certificates of this front's listeners. */
+static json_t *
+tls_json(const struct front *f)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < f->tls_count; i++) {
+		time_t end = (time_t)f->tls[i].not_after;
+		char text[32] = "";
+		struct tm tm;
+
+		(void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&end, &tm));
+		(void)json_array_append_new(
+		    list, json_pack("{s:s, s:s}", "listen", f->tls[i].listen, "not_after", text));
+	}
+	return list;
+}
+
 void
 api_add_processes(struct call *call, const char *json)
 {
 	json_t *status = json_loads(json, 0, NULL);
 	char *text = NULL;
 
-	if (status != NULL &&
+	if (status != NULL && json_object_set_new(status, "tls", tls_json(call->front)) == 0 &&
 	    json_object_set_new(status, "processes", processes_json(&call->front->processes)) == 0)
 		text = json_dumps(status, JSON_COMPACT);
 	if (text != NULL)

@@ -80,7 +80,8 @@ on_head(struct http_exchange *x, void *arg)
 		http_reply_error(x, 403, NULL, "A web page of another site sends this.");
 		return 0;
 	}
-	if (!is_distribution(call->route) && peer->identity[0] == '\0') {
+	if (!is_distribution(call->route) && peer->door != HTTP_DOOR_METRICS &&
+	    peer->identity[0] == '\0') {
 		http_reply_error(x, 401, NULL, "A client certificate is needed here.");
 		return 0;
 	}
@@ -123,13 +124,30 @@ static void
 on_listener(const char *kind, unsigned index, int fd, void *arg)
 {
 	struct main_front *m = arg;
-	enum http_door door = strcmp(kind, "unix") == 0	  ? HTTP_DOOR_UNIX
-			      : strcmp(kind, "http") == 0 ? HTTP_DOOR_HTTP
-							  : HTTP_DOOR_HTTPS;
+	enum http_door door = strcmp(kind, "unix") == 0	     ? HTTP_DOOR_UNIX
+			      : strcmp(kind, "http") == 0    ? HTTP_DOOR_HTTP
+			      : strcmp(kind, "metrics") == 0 ? HTTP_DOOR_METRICS
+							     : HTTP_DOOR_HTTPS;
 	struct error err = ERROR_INIT;
 
 	if (!http_server_listen(m->f.server, door, door == HTTP_DOOR_HTTPS ? index : 0, fd, &err))
 		log_failure(LOG_LEVEL_ERROR, kind, &err);
+}
+
+/* Until when it is good, for who watches. */
+static void
+note_certificate(struct front *f, size_t i, const char *listen, SSL_CTX *ctx)
+{
+	const X509 *certificate = SSL_CTX_get0_certificate(ctx);
+	struct tm tm = {0};
+
+	if (i >= COUNT_OF(f->tls) || certificate == NULL ||
+	    ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) != 1)
+		return;
+	(void)snprintf(f->tls[i].listen, sizeof f->tls[i].listen, "%s", listen);
+	f->tls[i].not_after = (int64_t)timegm(&tm);
+	if (f->tls_count <= i)
+		f->tls_count = i + 1;
 }
 
 /* A pair of files that cannot be used leaves the one that was loaded before. */
@@ -142,6 +160,7 @@ load_tls(struct main_front *m, const struct config *config)
 		SSL_CTX *ctx = tls_context_new(h->certificate, h->key, &err);
 
 		if (ctx != NULL) {
+			note_certificate(&m->f, i, h->listen.text, ctx);
 			http_server_set_tls(m->f.server, (unsigned)i, ctx);
 		} else {
 			log_failure(LOG_LEVEL_ERROR, h->listen.text, &err);

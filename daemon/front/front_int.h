@@ -28,6 +28,12 @@ struct front {
 	struct distribution *distribution;
 	struct waiting *waiting;
 	struct processes processes;
+	/* The certificates of the HTTPS listeners. */
+	struct {
+		char listen[64];
+		int64_t not_after; /* Unix seconds */
+	} tls[CONFIG_LISTENERS_MAX];
+	size_t tls_count;
 };
 
 /* The database of the distribution, or, as long as that one is not there, the API's. */
@@ -97,6 +103,10 @@ void api_submit(struct call *call);
 void api_openapi(struct call *call);
 /* The database's answer about the service, with this host's processes. */
 void api_add_processes(struct call *call, const char *json);
+
+/* ------------------------------------------------------------- metrics.c */
+
+void metrics_scrape(struct call *call);
 
 /* -------------------------------------------------------------- decide.c */
 

@@ -17,13 +17,22 @@ const struct http_limits http_limits_default = {
     .answer_ms = 180 * 1000,
     .linger_ms = 2 * 1000,
     /* Of its own for each door: crowds at a public one keep no operator out. */
-    .connections = {256, 1024, 512},
+    .connections = {256, 1024, 512, 16},
 };
 
 unsigned
 door_index(enum http_door door)
 {
-	return door == HTTP_DOOR_UNIX ? 0 : door == HTTP_DOOR_HTTP ? 1 : 2;
+	switch (door) {
+	case HTTP_DOOR_UNIX:
+		return 0;
+	case HTTP_DOOR_HTTP:
+		return 1;
+	case HTTP_DOOR_HTTPS:
+		return 2;
+	default:
+		return 3;
+	}
 }
 
 static void

@@ -38,8 +38,9 @@ enum http_door {
 	HTTP_DOOR_UNIX = 1,
 	HTTP_DOOR_HTTP = 2,
 	HTTP_DOOR_HTTPS = 4,
+	HTTP_DOOR_METRICS = 8, /* HTTP for a monitoring system alone */
 };
-#define HTTP_DOORS 3
+#define HTTP_DOORS 4
 
 struct http_peer {
 	enum http_door door;
@@ -55,7 +56,7 @@ struct http_limits {
 	unsigned idle_ms;   /* between requests */
 	unsigned answer_ms; /* the handler's time */
 	unsigned linger_ms; /* reading on after a refusal, so that the reply arrives */
-	unsigned connections[HTTP_DOORS]; /* at once: unix, http, https */
+	unsigned connections[HTTP_DOORS]; /* at once: unix, http, https, metrics */
 };
 extern const struct http_limits http_limits_default;
 

@@ -22,6 +22,8 @@ const struct route routes[] = {
 	"application/pkcs7-mime; smime-type=certs-only", 0, {{"ca", PARAM_TEXT}}},
     {"GET", "/", DOORS_ALL, distribution_index, 0, 200, "text/html; charset=utf-8", 0, {{0}}},
 
+    {"GET", "/metrics", DOORS_API | HTTP_DOOR_METRICS, metrics_scrape, FRONT_METRICS, 200,
+	"text/plain; version=0.0.4; charset=utf-8", 0, {{0}}},
     {"GET", "/v1/status", DOORS_API, api_ask, FRONT_STATUS, 200, JSON, 0, {{0}}},
     {"GET", "/v1/tokens", DOORS_API, api_ask, FRONT_TOKENS, 200, JSON, 0, {{0}}},
     {"GET", "/v1/tokens/{token}/reseed", DOORS_API, api_ask, FRONT_RESEED, 200, JSON, 0,

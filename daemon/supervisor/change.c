@@ -83,7 +83,8 @@ change_of_front(const struct config *a, const struct config *b)
 	const struct config_front *f = &a->front, *g = &b->front;
 
 	if (differ(a->database_front, b->database_front) || differ(f->unix_path, g->unix_path) ||
-	    f->http_count != g->http_count || f->https_count != g->https_count)
+	    differ(f->metrics.text, g->metrics.text) || f->http_count != g->http_count ||
+	    f->https_count != g->https_count)
 		return true;
 	for (size_t i = 0; i < f->http_count; i++) {
 		if (differ(f->http[i].text, g->http[i].text))

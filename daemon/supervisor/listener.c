@@ -255,6 +255,11 @@ open_all(const struct config_front *f, const struct listeners *old, struct liste
 		if (!share(old, out, l) && !open_address(&f->https[i].listen, l, err))
 			return false;
 	}
+	if (f->metrics.text != NULL) {
+		l = add(out, "metrics", 0, f->metrics.text);
+		if (!share(old, out, l) && !open_address(&f->metrics, l, err))
+			return false;
+	}
 	/* Last, because a shared socket gets its new mode at once. */
 	if (f->unix_path == NULL)
 		return true;
@@ -271,7 +276,7 @@ listeners_open(
 	struct listeners got = {0};
 
 	*out = (struct listeners){0};
-	got.items = calloc(1 + cfg->front.http_count + cfg->front.https_count, sizeof *got.items);
+	got.items = calloc(2 + cfg->front.http_count + cfg->front.https_count, sizeof *got.items);
 	if (got.items == NULL)
 		return error_set(err, ERROR_SYSTEM, "out of memory for listeners");
 	if (cfg->separation == CONFIG_SEPARATION_USERS && cfg->front.unix_path != NULL &&

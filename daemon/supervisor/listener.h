@@ -18,7 +18,7 @@
 #define LISTENER_BACKLOG 1024
 
 struct listener {
-	const char *kind; /* "unix", "http", "https" */
+	const char *kind; /* "unix", "http", "https", "metrics" */
 	unsigned index;	  /* in the configuration's list of that kind */
 	int fd;
 	char configured[LISTENER_ADDRESS_MAX]; /* as the configuration has it */
