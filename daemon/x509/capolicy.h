@@ -31,7 +31,7 @@
 #define CAPOLICY_ON_REVOCATION_MAX_S 86400
 #define CAPOLICY_PERIOD_MAX_S (2LL * 365 * 86400)
 #define CAPOLICY_VALIDITY_MAX_S (50LL * 365 * 86400)
-#define CAPOLICY_QUORUM_MAX 16 /* as many signatures go with an order to the signer */
+#define CAPOLICY_QUORUM_MAX LIMITS_QUORUM_MAX
 
 enum ca_kind {
 	CA_ROOT,

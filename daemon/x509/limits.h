@@ -75,6 +75,7 @@
 #define LIMITS_NAME_MAX 320	 /* bytes of one */
 #define LIMITS_RESPONDER_MAX 16
 #define LIMITS_OPERATOR_MAX 32
+#define LIMITS_QUORUM_MAX 16 /* as many signatures go with an order to the signer */
 #define LIMITS_TEMPLATE_MAX 32
 #define LIMITS_PURPOSE_MAX 16	  /* extended key usages of one template */
 #define LIMITS_PURPOSE_OID_MAX 32 /* octets of one */

@@ -212,8 +212,8 @@ take_quorum(struct canon_reader *r, struct limits *l, struct error *err)
 
 	if (!canon_take(r, "quorum", &value, err))
 		return false;
-	if (!canon_number(value, LIMITS_OPERATOR_MAX, &quorum))
-		return limits_fail(err, "quorum", "must be a number from 1 to 32");
+	if (!canon_number(value, LIMITS_QUORUM_MAX, &quorum))
+		return limits_fail(err, "quorum", "must be a number from 1 to 16");
 	l->quorum = (unsigned)quorum;
 	return true;
 }

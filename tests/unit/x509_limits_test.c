@@ -164,6 +164,7 @@ static const struct {
     {"responders: 00", "responders: 0", "'responders'"},
     {"quorum: 2", "quorum: 3", "'quorum'"},
     {"quorum: 2", "quorum: 0", "'quorum'"},
+    {"quorum: 2", "quorum: 17", "from 1 to 16"},
     {"operator: alice limits,decide", "operator: alice decide,limits", "'operator'"},
     {"operator: alice limits,decide", "operator: alice  limits,decide", "'operator'"},
     {"operator: alice limits,decide", "operator: zoe limits,decide", "order of persons"},
