@@ -10,9 +10,9 @@
 #define TEMPLATE_LOAD_MAX 256
 
 static const struct db_statement stmt_load = {"ca_load",
-    "SELECT ca_id, issuer_name_id, generation_id, token_key_id, scope_id, key_index, "
+    "SELECT ca_id, issuer_name_id, generation_id, token_key_id, scope_ids[1], key_index, "
     "kind = 'root', state = 'active', name, token, policy, subject, certificate, chain, cka_id, "
-    "spki, idp, certificate_index, superseded FROM load_cas()",
+    "spki, certificate_index, scope_ids, scope_kinds, scope_labels, superseded FROM load_cas()",
     0};
 static const struct db_statement stmt_templates = {"template_load",
     "SELECT v.id, t.name, v.body, v.version FROM template_version v "
@@ -25,16 +25,16 @@ static const struct db_statement stmt_note_key = {
     "ca_note_key", "SELECT ca_note_key($1, $2, $3, $6, $4, $5, $7), $6::bytea, $7::bytea", 7};
 static const struct db_statement stmt_begin = {"ca_begin",
     "SELECT ca_id, generation_id, serial, tbs, certificate_index, key_index "
-    "FROM ca_begin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-    15};
+    "FROM ca_begin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+    16};
 static const struct db_statement stmt_renew = {"ca_renew",
     "SELECT ca_id, generation_id, serial, tbs, certificate_index, key_index "
     "FROM ca_renew($1, $2, $3, $4, $5)",
     5};
 static const struct db_statement stmt_rekey = {"ca_rekey",
     "SELECT ca_id, generation_id, serial, tbs, certificate_index, key_index "
-    "FROM ca_rekey($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    10};
+    "FROM ca_rekey($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    11};
 static const struct db_statement stmt_next = {
     "ca_next", "SELECT certificate_index, key_index FROM ca_next($1)", 1};
 static const struct db_statement stmt_retire = {"ca_retire", "SELECT retire_generations()", 0};
@@ -87,8 +87,12 @@ ca_row_equal(const struct ca_row *a, const struct ca_row *b)
 	    a->scope_id != b->scope_id || a->active != b->active ||
 	    a->superseded != b->superseded || a->chain_len != b->chain_len ||
 	    strcmp(a->policy, b->policy) != 0 || !same(a->certificate, b->certificate) ||
-	    !same(a->idp, b->idp))
+	    a->scope_count != b->scope_count)
 		return false;
+	for (size_t i = 0; i < a->scope_count; i++) {
+		if (a->scopes[i].id != b->scopes[i].id)
+			return false;
+	}
 	for (size_t i = 0; i < a->chain_len; i++) {
 		if (!same(a->chain[i], b->chain[i]))
 			return false;
@@ -106,7 +110,7 @@ ca_row_free(struct ca_row *row)
 		free((void *)row->chain[i].p);
 	free((void *)row->cka_id.p);
 	free((void *)row->spki.p);
-	free((void *)row->idp.p);
+	free(row->scopes);
 	*row = (struct ca_row){0};
 }
 
@@ -128,6 +132,42 @@ read_chain(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 }
 
 static bool
+copy_word(struct bytes from, char *to, size_t size)
+{
+	if (from.len >= size)
+		return false;
+	if (from.len > 0)
+		memcpy(to, from.p, from.len);
+	to[from.len] = '\0';
+	return true;
+}
+
+static bool
+read_scopes(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
+{
+	struct db_array ids = db_get_array(r, i, 17), kinds = db_get_array(r, i, 18),
+			labels = db_get_array(r, i, 19);
+	struct bytes kind, label;
+
+	row->scopes = calloc(ids.count > 0 ? ids.count : 1, sizeof *row->scopes);
+	if (row->scopes == NULL)
+		return error_set_errno(err, ERROR_SYSTEM, "reading CA %s", row->name);
+	while (db_array_next_int64(&ids, &row->scopes[row->scope_count].id)) {
+		struct ca_scope *s = &row->scopes[row->scope_count++];
+
+		if (!db_array_next(&kinds, &kind) || !db_array_next(&labels, &label) ||
+		    !copy_word(kind, s->kind, sizeof s->kind) ||
+		    !copy_word(label, s->label, sizeof s->label))
+			return error_set(err, ERROR_INTERNAL,
+			    "CA %s: a CRL scope's kind or label is missing or too long", row->name);
+		if (row->scope_count == ids.count)
+			break;
+	}
+	return row->scope_count > 0 ||
+	       error_set(err, ERROR_INTERNAL, "CA %s has no CRL", row->name);
+}
+
+static bool
 read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 {
 	const char *policy = db_get_text(r, i, 10);
@@ -138,9 +178,9 @@ read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 	row->token_key_id = db_get_int64(r, i, 3);
 	row->scope_id = db_get_int64(r, i, 4);
 	row->key_index = (int)db_get_int64(r, i, 5);
-	row->certificate_index = (int)db_get_int64(r, i, 17);
+	row->certificate_index = (int)db_get_int64(r, i, 16);
 	row->root = db_get_bool(r, i, 6);
-	row->superseded = db_get_bool(r, i, 18);
+	row->superseded = db_get_bool(r, i, 20);
 	row->active = db_get_bool(r, i, 7);
 	if (!copy_name(db_get_text(r, i, 8), row->name, sizeof row->name) ||
 	    !copy_name(db_get_text(r, i, 9), row->token, sizeof row->token))
@@ -150,10 +190,9 @@ read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 	if (row->policy == NULL || !copy_bytes(db_get_bytes(r, i, 11), &row->subject) ||
 	    !copy_bytes(db_get_bytes(r, i, 12), &row->certificate) ||
 	    !copy_bytes(db_get_bytes(r, i, 14), &row->cka_id) ||
-	    !copy_bytes(db_get_bytes(r, i, 15), &row->spki) ||
-	    !copy_bytes(db_get_bytes(r, i, 16), &row->idp))
+	    !copy_bytes(db_get_bytes(r, i, 15), &row->spki))
 		return error_set_errno(err, ERROR_SYSTEM, "reading CA %s", row->name);
-	return read_chain(r, i, row, err) && db_result_ok(r, err);
+	return read_scopes(r, i, row, err) && read_chain(r, i, row, err) && db_result_ok(r, err);
 }
 
 static void
@@ -288,43 +327,6 @@ ca_note_key(struct db *db, int64_t decision_id, int epoch, const char *token, co
 	return db_call(db, &stmt_note_key, &p, on_key, (db_call_fn *)answer, arg, err);
 }
 
-static json_t *
-target_json(const struct ca_target *t)
-{
-	/* An option that is NULL is left out. */
-	json_t *options = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}",
-	    "credential", t->credential, "bind_dn", t->bind_dn, "tls", t->tls, "auth", t->auth,
-	    "region", t->region, "certificate", t->certificate, "user", t->user, "host_key",
-	    t->host_key, "schema", t->schema);
-
-	if (options != NULL && t->webdav &&
-	    json_object_set_new(options, "webdav", json_true()) != 0) {
-		json_decref(options);
-		options = NULL;
-	}
-	/* Takes options over, also when it fails. */
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "name", t->name, "kind", t->kind,
-	    "artifact", t->artifact, "write", t->write, "read", t->read, "options", options);
-}
-
-/* The targets as the JSON array that ca_begin reads; NULL without memory, or
- * when a text is no UTF-8. */
-static char *
-targets_json(const struct ca_target *targets, size_t n)
-{
-	json_t *array = json_array();
-	char *text = NULL;
-
-	for (size_t i = 0; i < n && array != NULL; i++) {
-		if (json_array_append_new(array, target_json(&targets[i])) != 0)
-			goto out;
-	}
-	text = array != NULL ? json_dumps(array, JSON_COMPACT) : NULL;
-out:
-	json_decref(array);
-	return text;
-}
-
 static void
 on_begun(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
@@ -354,13 +356,7 @@ ca_make(
     struct db *db, const struct ca_begin *begin, ca_begun_fn *answer, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	char *targets = targets_json(begin->targets, begin->target_count);
-	struct db_pending *pending;
 
-	if (targets == NULL) {
-		error_set(err, ERROR_SYSTEM, "writing down the targets of CA %s", begin->name);
-		return NULL;
-	}
 	db_param_int64(&p, begin->decision_id);
 	db_param_int64(&p, begin->epoch);
 	db_param_text(&p, begin->name);
@@ -370,18 +366,22 @@ ca_make(
 	db_param_text(&p, begin->readable);
 	db_param_int64(&p, begin->token_key_id);
 	param_optional(&p, begin->csr);
-	param_optional(&p, begin->idp);
+	if (!ca_places_scopes_param(begin->places, &p, err))
+		goto fail;
+	db_param_bool(&p, begin->keep_expired);
 	db_array_begin(&p, DB_TEXT);
 	for (size_t i = 0; i < begin->template_count; i++)
 		db_element_text(&p, begin->templates[i]);
 	db_array_end(&p);
-	db_param_text(&p, targets);
+	if (!ca_places_targets_param(begin->places, &p, err))
+		goto fail;
 	param_optional(&p, begin->serial);
 	param_optional(&p, begin->tbs);
 	db_param_text(&p, begin->limits);
-	pending = db_call(db, &stmt_begin, &p, on_begun, (db_call_fn *)answer, arg, err);
-	free(targets);
-	return pending;
+	return db_call(db, &stmt_begin, &p, on_begun, (db_call_fn *)answer, arg, err);
+fail:
+	db_params_free(&p);
+	return NULL;
 }
 
 struct db_pending *
@@ -410,7 +410,11 @@ ca_rekey(struct db *db, const struct ca_rekeying *rekeying, ca_begun_fn *answer,
 	db_param_int64(&p, rekeying->token_key_id);
 	db_param_int64(&p, rekeying->key_index);
 	param_optional(&p, rekeying->csr);
-	param_optional(&p, rekeying->idp);
+	if (!ca_places_scopes_param(rekeying->places, &p, err)) {
+		db_params_free(&p);
+		return NULL;
+	}
+	db_param_bool(&p, rekeying->keep_expired);
 	param_optional(&p, rekeying->serial);
 	param_optional(&p, rekeying->tbs);
 	db_param_text(&p, rekeying->limits);
@@ -505,13 +509,7 @@ ca_activate(struct db *db, const struct ca_activation *activation, ca_done_fn *a
     struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
-	char *targets = targets_json(activation->targets, activation->target_count);
-	struct db_pending *pending;
 
-	if (targets == NULL) {
-		error_set(err, ERROR_SYSTEM, "writing down the targets of a CA");
-		return NULL;
-	}
 	db_param_int64(&p, activation->decision_id);
 	db_param_int64(&p, activation->epoch);
 	db_param_int64(&p, activation->generation_id);
@@ -529,10 +527,11 @@ ca_activate(struct db *db, const struct ca_activation *activation, ca_done_fn *a
 	for (size_t i = 0; i < activation->template_count; i++)
 		db_element_text(&p, activation->templates[i]);
 	db_array_end(&p);
-	db_param_text(&p, targets);
-	pending = db_call(db, &stmt_activate, &p, on_done, (db_call_fn *)answer, arg, err);
-	free(targets);
-	return pending;
+	if (!ca_places_targets_param(activation->places, &p, err)) {
+		db_params_free(&p);
+		return NULL;
+	}
+	return db_call(db, &stmt_activate, &p, on_done, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *

@@ -13,16 +13,27 @@
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
 #include "daemon/core/wire.h"
+#include "db/ca_places.h"
 #include "db/db.h"
 
 #define CA_NAME_SIZE 65
 #define CA_TOKEN_SIZE 65
 #define CA_CHAIN_MAX 16
 
+#define CA_LABEL_SIZE 48
+
+/* One of a CA's CRLs. */
+struct ca_scope {
+	int64_t id;
+	char kind[8]; /* "all", "user", "ca" */
+	char label[CA_LABEL_SIZE];
+};
+
 /* A CA with one of its generations: the one that signs, or waits; or of a superseded
  * key the newest, which signs CRLs. Slices and policy are owned by the row. */
 struct ca_row {
-	int64_t ca_id, issuer_name_id, generation_id, token_key_id, scope_id;
+	int64_t ca_id, issuer_name_id, generation_id, token_key_id;
+	int64_t scope_id; /* the first of scopes */
 	int certificate_index, key_index;
 	bool root, active, superseded;
 	char name[CA_NAME_SIZE];
@@ -33,7 +44,8 @@ struct ca_row {
 	struct bytes chain[CA_CHAIN_MAX]; /* its issuers, nearest first */
 	size_t chain_len;
 	struct bytes cka_id, spki;
-	struct bytes idp; /* value of the scope's IssuingDistributionPoint; empty: none */
+	struct ca_scope *scopes; /* that new certificates are divided among; at least one */
+	size_t scope_count;
 };
 
 /* True when both came from the same state of the database. */
@@ -76,13 +88,6 @@ struct db_pending *ca_note_key(struct db *db, int64_t decision_id, int epoch, co
     const char *label, const char *algorithm, struct bytes cka_id, struct bytes spki,
     ca_key_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
-struct ca_target {
-	const char *name, *kind, *artifact, *write, *read;
-	const char *credential, *bind_dn, *tls, *auth; /* options: names, no secrets; or NULL */
-	const char *region, *certificate, *user, *host_key, *schema;
-	bool webdav;
-};
-
 struct ca_begin {
 	int64_t decision_id;
 	int epoch;
@@ -92,11 +97,10 @@ struct ca_begin {
 	struct bytes subject;
 	int64_t token_key_id;
 	struct bytes csr; /* subordinate */
-	struct bytes idp; /* may be empty */
 	const char *const *templates;
 	size_t template_count;
-	const struct ca_target *targets;
-	size_t target_count;
+	const struct ca_places *places;
+	bool keep_expired;	  /* entries of CRLs stay when certificates expire */
 	struct bytes serial, tbs; /* root: of its own certificate */
 };
 /* What stands now; serial and tbs are those that count (an earlier attempt's
@@ -127,8 +131,9 @@ struct ca_rekeying {
 	const char *policy, *limits; /* of the new key */
 	int64_t token_key_id;
 	int key_index;
-	struct bytes csr; /* subordinate */
-	struct bytes idp; /* may be empty */
+	struct bytes csr;		/* subordinate */
+	const struct ca_places *places; /* of which only the scopes count */
+	bool keep_expired;		/* entries of CRLs stay when certificates expire */
 	struct bytes serial, tbs;
 };
 struct db_pending *ca_rekey(struct db *db, const struct ca_rekeying *rekeying, ca_begun_fn *answer,
@@ -175,8 +180,7 @@ struct ca_activation {
 	const char *readable;
 	const char *const *templates; /* of the policy */
 	size_t template_count;
-	const struct ca_target *targets; /* with this generation's addresses */
-	size_t target_count;
+	const struct ca_places *places; /* of which only the targets count */
 };
 struct db_pending *ca_activate(struct db *db, const struct ca_activation *activation,
     ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;

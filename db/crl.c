@@ -9,7 +9,7 @@
 	"crl_id, epoch, artifact_id, scope_id, ca_id, delta, resume, number, base_number, "  \
 	"this_update, next_update, upto_seq, base_seq, drop_expired_before, drop_upto_seq, " \
 	"ca_name, "                                                                          \
-	"tbs_sha256, decision_id"
+	"tbs_sha256, decision_id, idp, freshest, published, expired_since"
 
 static const struct db_statement stmt_due = {
     "crl_due", "SELECT scope_id, token_key_id, delta FROM due_scopes($1, $2)", 2};
@@ -74,6 +74,28 @@ copy_octets(struct bytes from, uint8_t *to, size_t *len, size_t max)
 		memcpy(to, from.p, *len);
 }
 
+/* The scope's values, one behind the other. */
+static bool
+copy_values(struct db_result *r, size_t row, struct crl_job *job, struct error *err)
+{
+	struct crl_slice *const slices[] = {&job->idp, &job->freshest, &job->published};
+	size_t used = 0;
+
+	for (size_t i = 0; i < COUNT_OF(slices); i++) {
+		struct bytes value = db_get_bytes(r, row, 18 + i);
+
+		if (value.len > sizeof job->extensions - used)
+			return error_set(err, ERROR_LIMIT,
+			    "the extensions of CRLs of CA %s take more than %d octets",
+			    job->ca_name, CRL_VALUES_MAX);
+		if (value.len > 0)
+			memcpy(job->extensions + used, value.p, value.len);
+		*slices[i] = (struct crl_slice){used, value.len};
+		used += value.len;
+	}
+	return true;
+}
+
 static bool
 read_job(struct db_result *r, size_t row, struct crl_job *job, struct error *err)
 {
@@ -95,6 +117,7 @@ read_job(struct db_result *r, size_t row, struct crl_job *job, struct error *err
 	    .drop_expired_before = db_get_unixtime(r, row, 13),
 	    .drop_upto_seq = db_is_null(r, row, 14) ? -1 : db_get_int64(r, row, 14),
 	    .decision_id = db_is_null(r, row, 17) ? 0 : db_get_int64(r, row, 17),
+	    .expired_since = db_is_null(r, row, 21) ? -1 : db_get_unixtime(r, row, 21),
 	};
 	copy_octets(db_get_bytes(r, row, 7), job->number, &job->number_len, sizeof job->number);
 	copy_octets(db_get_bytes(r, row, 8), job->base_number, &job->base_number_len,
@@ -102,7 +125,7 @@ read_job(struct db_result *r, size_t row, struct crl_job *job, struct error *err
 	copy_octets(db_get_bytes(r, row, 16), job->tbs_sha256, &digest_len, sizeof job->tbs_sha256);
 	for (size_t i = 0; name != NULL && name[i] != '\0' && i + 1 < sizeof job->ca_name; i++)
 		job->ca_name[i] = name[i];
-	return db_result_ok(r, err);
+	return copy_values(r, row, job, err) && db_result_ok(r, err);
 }
 
 static void

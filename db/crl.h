@@ -22,6 +22,7 @@
 #include "db/stream.h"
 
 #define CRL_NUMBER_OCTETS_MAX 20   /* RFC 5280 5.2.3 */
+#define CRL_VALUES_MAX 8192	   /* octets of a scope's extension values */
 #define CRL_CHUNK_MAX (256 * 1024) /* octets of an artifact's chunk as we write them */
 
 /* What has to be done; all copied, nothing borrowed. */
@@ -41,8 +42,21 @@ struct crl_job {
 	 * 0 and -1 where none does. */
 	int64_t drop_expired_before, drop_upto_seq;
 	uint8_t tbs_sha256[32]; /* of a resumed CRL: what it may be signed with */
-	char ca_name[65];
+	char ca_name[65 + 47];	/* with the label of the scope: for people */
+	/* Values of extensions, as the scope has them; empty: absent. */
+	uint8_t extensions[CRL_VALUES_MAX];
+	struct crl_slice {
+		size_t at, len;
+	} idp, freshest, published;
+	int64_t expired_since; /* of expiredCertsOnCRL; -1: absent */
 };
+
+/* One of the values. */
+static inline struct bytes
+crl_job_value(const struct crl_job *job, struct crl_slice slice)
+{
+	return (struct bytes){job->extensions + slice.at, slice.len};
+}
 
 struct crl_due {
 	int64_t scope_id, token_key_id;

@@ -159,7 +159,13 @@ CREATE TABLE crl_scope (
     kind           text NOT NULL DEFAULT 'all' CHECK (kind IN ('all', 'user', 'ca', 'attribute')),
     shard          int NOT NULL DEFAULT 0,
     shards         int NOT NULL DEFAULT 1,
-    idp            bytea,                -- IssuingDistributionPoint, DER, or absent
+    label          text NOT NULL DEFAULT '' CHECK (label ~ '^(~[a-z0-9]{1,16}){0,3}$'), -- in addresses, behind the CA's name
+    current        boolean NOT NULL DEFAULT true, -- new certificates get it
+    -- Values of extensions of its CRLs, DER, or absent.
+    idp            bytea,                -- issuingDistributionPoint
+    freshest       bytea,                -- freshestCRL of complete CRLs
+    published      bytea,                -- 1.3.6.1.4.1.311.21.14
+    expired_since  timestamptz,          -- expiredCertsOnCRL: who expires later stays
     last_number    numeric(49) NOT NULL DEFAULT 0,  -- CRL numbers take 20 octets
     next_full_at   timestamptz,
     next_delta_at  timestamptz,
@@ -170,6 +176,7 @@ CREATE TABLE crl_scope (
     CHECK (shard >= 0 AND shard < shards)
 );
 CREATE UNIQUE INDEX ON crl_scope (token_key_id, kind, shard, shards, coalesce(sha256(idp), ''));
+CREATE UNIQUE INDEX ON crl_scope (token_key_id, label);
 CREATE INDEX ON crl_scope (ca_id);
 CREATE INDEX ON crl_scope (next_full_at);
 CREATE INDEX ON crl_scope (next_delta_at);
@@ -604,6 +611,7 @@ CREATE INDEX crl_newest ON crl (scope_id, delta, number DESC) WHERE state = 'iss
 CREATE TABLE target (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     ca_id       bigint NOT NULL REFERENCES ca,
+    scope_id    bigint REFERENCES crl_scope, -- only CRLs of this one; NULL: all of the CA's
     name        text NOT NULL,
     kind        text NOT NULL CHECK (kind IN ('file', 'http', 'ldap', 'sftp', 'command')),
     artifact    text NOT NULL CHECK (artifact IN ('ca-certificate', 'crl', 'delta-crl')),

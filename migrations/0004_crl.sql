@@ -118,14 +118,16 @@ CREATE TYPE crl_job AS (
     upto_seq bigint,        -- given: of a resumed CRL, and of a delta that goes with a complete CRL
     base_seq bigint,        -- delta: events after this one
     drop_expired_before timestamptz, drop_upto_seq bigint,  -- complete: entries that may leave (RFC 5280 3.3)
-    entries bigint, tbs_sha256 bytea, ca_name text, decision_id bigint);
+    entries bigint, tbs_sha256 bytea, ca_name text, decision_id bigint, -- ca_name: with the label
+    idp bytea, freshest bytea, published bytea, expired_since timestamptz); -- of the scope
 
 -- Volatile, so that it sees the row that the caller has just written.
 CREATE FUNCTION crl_job_of(p_crl bigint) RETURNS crl_job
 LANGUAGE sql VOLATILE AS $$
     SELECT ROW(c.id, c.epoch, c.artifact_id, c.scope_id, s.ca_id, c.delta, c.state = 'signing',
         number_octets(c.number), number_octets(b.number), c.this_update, c.next_update, c.upto_seq, b.upto_seq,
-        k.this_update, k.upto_seq, c.entries, c.tbs_sha256, a.name, c.decision_id)::crl_job
+        least(k.this_update, s.expired_since), k.upto_seq, c.entries, c.tbs_sha256, a.name || s.label, c.decision_id,
+        s.idp, s.freshest, s.published, s.expired_since)::crl_job
     FROM crl c
     JOIN crl_scope s ON s.id = c.scope_id
     JOIN ca a ON a.id = s.ca_id
@@ -234,6 +236,35 @@ CREATE FUNCTION crl_is_displaced(c crl, p_decision bigint, p_delta boolean) RETU
         AND EXISTS (SELECT FROM revocation_event e WHERE e.scope_id = c.scope_id AND e.seq > c.upto_seq)
 $$;
 
+-- What an order for CRLs of a CA begins next: of its CRLs that are still made, the one
+-- behind that which it made last; p_scope where it is no order, or the first.
+CREATE FUNCTION ordered_scope(p_scope bigint, p_decision bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT coalesce((
+        SELECT min(n.id) FROM decision d, crl_scope s JOIN crl_scope n ON n.token_key_id = s.token_key_id
+        WHERE d.id = p_decision AND s.id = (d.result->>'scope')::bigint AND n.id > s.id AND n.next_full_at IS NOT NULL),
+        p_scope)
+$$;
+
+-- The order's CRL of this scope is made: the next one's turn, or it is done.
+CREATE FUNCTION close_crl_order(d decision, c crl, p_ca text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_made int := coalesce((d.result->>'made')::int, 0) + 1;
+BEGIN
+    IF EXISTS (SELECT FROM crl_scope s JOIN crl_scope n ON n.token_key_id = s.token_key_id AND n.id > s.id
+            WHERE s.id = c.scope_id AND n.next_full_at IS NOT NULL) THEN
+        UPDATE decision SET state = 'queued', lease_until = NULL, retry_at = clock_timestamp(),
+            result = jsonb_build_object('scope', c.scope_id, 'made', v_made)
+        WHERE id = d.id;
+        NOTIFY chancery_work;
+    ELSIF v_made > 1 THEN
+        PERFORM close_decision(d, 'applied', format('%s CRLs of %s are issued', v_made, p_ca),
+            jsonb_build_object('made', v_made));
+    ELSE
+        PERFORM close_decision(d, 'applied', format('CRL number %s of %s is issued with %s entries',
+            c.number, p_ca, c.entries), jsonb_build_object('number', c.number, 'entries', c.entries));
+    END IF;
+END $$;
+
 -- Begins a CRL, or takes over one that was left behind. Returns no row when
 -- another issuer works on the scope, when the calendar is not due and no CRL
 -- wanted (any more), or when the scope has a CRL of this very second: CRLs that a client must take as
@@ -252,6 +283,7 @@ DECLARE
     v_number numeric;
     v_due boolean;  -- by the calendar
 BEGIN
+    p_scope := ordered_scope(p_scope, p_decision);
     SELECT * INTO s FROM crl_scope WHERE id = p_scope FOR NO KEY UPDATE;
     -- A CRL of a wrong time outlives it: it waits until an operator confirms the clock.
     IF clock_doubt() IS NOT NULL THEN
@@ -383,8 +415,7 @@ BEGIN
     ELSIF c.decision_id IS NOT NULL THEN
         SELECT * INTO d FROM decision WHERE id = c.decision_id AND state IN ('queued', 'working') FOR UPDATE;
         IF d.id IS NOT NULL THEN
-            PERFORM close_decision(d, 'applied', format('CRL number %s of %s is issued with %s entries',
-                c.number, v_ca.name, c.entries), jsonb_build_object('number', c.number, 'entries', c.entries));
+            PERFORM close_crl_order(d, c, v_ca.name);
         END IF;
     END IF;
     NOTIFY chancery_done;
@@ -403,6 +434,8 @@ GRANT EXECUTE ON FUNCTION
     crl_job_of,
     ca_ends,
     open_crl,
+    ordered_scope,
+    close_crl_order,
     hold_crl,
     crl_give_up,
     burn_crl,

@@ -33,21 +33,24 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
 $$;
 
 -- The targets of a generation, with its addresses: those that stand are its own, too,
--- and the others are made. p_targets: [{name, artifact, kind, write, read, options}]
+-- and the others are made. p_targets: [{name, artifact, kind, write, read, options, label}],
+-- where a label means only the CRLs of that scope of the generation's key.
 CREATE FUNCTION map_targets(p_generation bigint, p_targets jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     g generation;
     t jsonb;
     v_target bigint;
+    v_scope bigint;
 BEGIN
     SELECT * INTO g FROM generation WHERE id = p_generation;
     FOR t IN SELECT * FROM jsonb_array_elements(p_targets) LOOP
+        v_scope := (SELECT s.id FROM crl_scope s WHERE s.token_key_id = g.token_key_id AND s.label = t->>'label');
         SELECT id INTO v_target FROM target o WHERE o.ca_id = g.ca_id AND o.artifact = t->>'artifact' AND o.kind = t->>'kind'
-            AND o.write_url = t->>'write' AND o.read_url = t->>'read';
+            AND o.write_url = t->>'write' AND o.read_url = t->>'read' AND o.scope_id IS NOT DISTINCT FROM v_scope;
         IF v_target IS NULL THEN
-            INSERT INTO target (ca_id, name, kind, artifact, write_url, read_url, options)
-            VALUES (g.ca_id, (t->>'name') || CASE WHEN g.certificate_index = 0 THEN '' ELSE format('(%s)', g.certificate_index) END,
+            INSERT INTO target (ca_id, scope_id, name, kind, artifact, write_url, read_url, options)
+            VALUES (g.ca_id, v_scope, (t->>'name') || CASE WHEN g.certificate_index = 0 THEN '' ELSE format('(%s)', g.certificate_index) END,
                 t->>'kind', t->>'artifact', t->>'write', t->>'read', coalesce(t->'options', '{}'))
             RETURNING id INTO v_target;
         END IF;
@@ -67,6 +70,7 @@ BEGIN
     INSERT INTO publication AS p (target_id, scope_id, artifact_id, rank)
     SELECT t.id, a.scope_id, a.id, a.rank
     FROM artifact a JOIN target t ON t.ca_id = a.ca_id AND t.artifact = a.kind
+        AND (t.scope_id IS NULL OR t.scope_id = a.scope_id)
     WHERE a.id = p_artifact AND a.complete AND target_takes(t.id, a.generation_id, a.scope_id)
     ORDER BY t.id
     ON CONFLICT (target_id, coalesce(scope_id, 0)) DO UPDATE

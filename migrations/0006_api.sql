@@ -119,7 +119,7 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     SELECT jsonb_build_object('name', a.name, 'id', a.public_id, 'kind', a.kind, 'state', a.state,
         'subject', n.readable, 'created_at', api_time(a.created_at),
         'key', jsonb_build_object('algorithm', k.algorithm, 'token', k.token, 'label', k.label,
-            'spki_sha256', encode(k.spki_sha256, 'hex')),
+            'spki_sha256', encode(k.spki_sha256, 'hex'), 'index', g.key_index),
         'certificate', CASE WHEN g.sha256 IS NOT NULL THEN jsonb_build_object(
             'sha256', encode(g.sha256, 'hex'), 'ski', encode(g.ski, 'hex'), 'index', g.certificate_index,
             'not_before', api_time(g.not_before), 'not_after', api_time(g.not_after)) END,
@@ -128,7 +128,8 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
         'templates', (SELECT coalesce(jsonb_agg(c.template ORDER BY c.template), '[]') FROM ca_template c WHERE c.ca_id = a.id))
         || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
             'policy', a.policy,
-            'crls', (SELECT coalesce(jsonb_agg(jsonb_build_object('last_number', s.last_number::text,
+            'crls', (SELECT coalesce(jsonb_agg(jsonb_build_object('label', s.label, 'current', s.current,
+                'last_number', s.last_number::text,
                 'next_full_at', api_time(s.next_full_at), 'next_delta_at', api_time(s.next_delta_at),
                 'alarm', s.alarm, 'alarm_since', api_time(s.alarm_since)) ORDER BY s.id), '[]')
                 FROM crl_scope s WHERE s.ca_id = a.id)) END
@@ -213,12 +214,13 @@ DECLARE
     v_rows jsonb;
 BEGIN
     PERFORM api_caller(p_identity);
-    SELECT coalesce(jsonb_agg(jsonb_build_object('id', c.id::text, 'number', c.number::text, 'delta', c.delta,
+    SELECT coalesce(jsonb_agg(jsonb_build_object('id', c.id::text, 'label', c.label, 'number', c.number::text,
+            'delta', c.delta,
             'base_number', b.number::text, 'state', c.state, 'scheduled', c.scheduled, 'entries', c.entries,
             'this_update', api_time(c.this_update), 'next_update', api_time(c.next_update),
             'issued_at', api_time(c.issued_at), 'size', f.size, 'sha256', encode(f.sha256, 'hex')) ORDER BY c.id DESC), '[]')
         INTO v_rows
-    FROM (SELECT c.* FROM crl_scope s CROSS JOIN LATERAL (
+    FROM (SELECT c.*, s.label FROM crl_scope s CROSS JOIN LATERAL (
               SELECT * FROM crl WHERE crl.scope_id = s.id AND (p_after IS NULL OR crl.id < p_after)
               ORDER BY crl.id DESC LIMIT v_limit) c
           WHERE s.ca_id = a.id ORDER BY c.id DESC LIMIT v_limit) c
@@ -840,10 +842,13 @@ CREATE FUNCTION chancery.api_public_cas(p_ca text) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object('name', a.name, 'subject', n.readable,
             'sha256', encode(g.sha256, 'hex'), 'not_after', api_time(g.not_after),
-            'crl', (SELECT jsonb_build_object('number', c.number::text, 'next_update', api_time(c.next_update))
-                FROM crl c WHERE c.scope_id = s.id AND NOT c.delta AND c.state = 'issued' ORDER BY c.number DESC LIMIT 1),
-            'delta', (SELECT jsonb_build_object('number', c.number::text, 'next_update', api_time(c.next_update))
-                FROM crl c WHERE c.scope_id = s.id AND c.delta AND c.state = 'issued' ORDER BY c.number DESC LIMIT 1),
+            'crls', (SELECT coalesce(jsonb_agg(jsonb_build_object('label', s.label,
+                    'crl', (SELECT jsonb_build_object('number', c.number::text, 'next_update', api_time(c.next_update))
+                        FROM crl c WHERE c.scope_id = s.id AND NOT c.delta AND c.state = 'issued' ORDER BY c.number DESC LIMIT 1),
+                    'delta', (SELECT jsonb_build_object('number', c.number::text, 'next_update', api_time(c.next_update))
+                        FROM crl c WHERE c.scope_id = s.id AND c.delta AND c.state = 'issued' ORDER BY c.number DESC LIMIT 1))
+                    ORDER BY s.id), '[]')
+                FROM crl_scope s WHERE s.token_key_id = g.token_key_id AND s.current),
             'chain', CASE WHEN p_ca IS NOT NULL THEN (
                 SELECT jsonb_agg(translate(encode(d.der, 'base64'), E'\n', '') ORDER BY d.i)
                 FROM unnest(g.certificate || g.chain) WITH ORDINALITY d (der, i)) END)
@@ -852,20 +857,20 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp A
     JOIN issuer_name n ON n.id = a.issuer_name_id
     CROSS JOIN LATERAL (SELECT * FROM generation x WHERE x.ca_id = a.id AND x.certificate IS NOT NULL
         ORDER BY x.certificate_index DESC LIMIT 1) g
-    LEFT JOIN LATERAL (SELECT x.id FROM crl_scope x WHERE x.token_key_id = g.token_key_id AND x.kind = 'all' AND x.shard = 0
-        ORDER BY x.id DESC LIMIT 1) s ON true
     WHERE p_ca IS NULL OR a.name = p_ca
 $$;
 
 -- The newest complete artifact of one of a CA's keys: the p_index-th for CRLs, the one of
 -- the p_index-th certificate for certificates, of which any of the same key serves. NULL:
--- the first, whose addresses have no suffix. No row: there is none.
+-- the first, whose addresses have no suffix. Where a key has several CRLs, the label of
+-- one of them stands behind the CA's name. No row: there is none.
 CREATE FUNCTION chancery.api_artifact(p_ca text, p_kind text, p_index int)
 RETURNS TABLE (id bigint, size bigint, sha256 bytea, not_before timestamptz, not_after timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    v_ca bigint := (SELECT a.id FROM ca a WHERE a.name = p_ca);
+    v_ca bigint := (SELECT a.id FROM ca a
+        WHERE a.name = CASE WHEN p_kind = 'ca-certificate' THEN p_ca ELSE split_part(p_ca, '~', 1) END);
     v_key int := CASE WHEN p_kind <> 'ca-certificate' THEN coalesce(p_index, 0)
         ELSE (SELECT g.key_index FROM generation g WHERE g.ca_id = v_ca AND g.certificate_index = coalesce(p_index, 0)) END;
 BEGIN
@@ -878,7 +883,8 @@ BEGIN
         RETURN QUERY SELECT f.id, f.size, f.sha256, f.not_before, f.not_after FROM artifact f
             WHERE f.scope_id = (
                     SELECT s.id FROM generation g
-                    JOIN crl_scope s ON s.token_key_id = g.token_key_id AND s.kind = 'all' AND s.shard = 0
+                    JOIN crl_scope s ON s.token_key_id = g.token_key_id
+                        AND s.label = substr(p_ca, length(split_part(p_ca, '~', 1)) + 1)
                     WHERE g.ca_id = v_ca AND g.key_index = v_key
                     ORDER BY g.certificate_index DESC, s.id DESC LIMIT 1)
                 AND f.kind = p_kind AND f.complete

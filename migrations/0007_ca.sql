@@ -12,11 +12,11 @@ RETURNS TABLE (
     issuer_name_id bigint, subject bytea,
     generation_id bigint, key_index int, certificate bytea, chain bytea[], csr bytea,
     token_key_id bigint, token text, cka_id bytea, spki bytea, algorithm text,
-    scope_id bigint, idp bytea, certificate_index int, superseded boolean)
+    certificate_index int, scope_ids bigint[], scope_kinds text[], scope_labels text[], superseded boolean)
 LANGUAGE sql STABLE AS $$
     SELECT a.id, a.name, a.kind, a.state, CASE WHEN o.old THEN coalesce(g.policy, a.policy) ELSE a.policy END,
         a.issuer_name_id, n.der, g.id, g.key_index, g.certificate, g.chain, g.csr,
-        k.id, k.token, k.cka_id, k.spki, k.algorithm, s.id, s.idp, g.certificate_index, o.old
+        k.id, k.token, k.cka_id, k.spki, k.algorithm, g.certificate_index, s.ids, s.kinds, s.labels, o.old
     FROM ca a
     JOIN issuer_name n ON n.id = a.issuer_name_id
     CROSS JOIN LATERAL (
@@ -28,8 +28,11 @@ LANGUAGE sql STABLE AS $$
          ORDER BY x.key_index, x.certificate_index DESC)) o (id, old)
     JOIN generation g ON g.id = o.id
     JOIN token_key k ON k.id = g.token_key_id
-    JOIN LATERAL (SELECT * FROM crl_scope s WHERE s.token_key_id = k.id AND s.kind = 'all'
-                  ORDER BY s.id DESC LIMIT 1) s ON true
+    -- In the order in which certificates are divided among them.
+    CROSS JOIN LATERAL (
+        SELECT array_agg(s.id ORDER BY s.id) AS ids, array_agg(s.kind ORDER BY s.id) AS kinds,
+            array_agg(s.label ORDER BY s.id) AS labels
+        FROM crl_scope s WHERE s.token_key_id = k.id AND s.current) s
     ORDER BY o.old, a.id, g.key_index
 $$;
 
@@ -72,6 +75,23 @@ LANGUAGE sql STABLE AS $$
     WHERE d.id = p_decision
 $$;
 
+-- The CRLs of a key, as its policy says. p_scopes: [{kind, shard, shards, label, idp,
+-- freshest, published}], DER in hexadecimal.
+CREATE FUNCTION ca_open_scopes(p_ca bigint, p_token_key bigint, p_scopes jsonb, p_keep_expired boolean) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO crl_scope (ca_id, token_key_id, kind, shard, shards, label, idp, freshest, published, expired_since)
+    SELECT p_ca, p_token_key, s->>'kind', (s->>'shard')::int, (s->>'shards')::int, s->>'label', decode(s->>'idp', 'hex'),
+        decode(s->>'freshest', 'hex'), decode(s->>'published', 'hex'),
+        CASE WHEN p_keep_expired THEN date_trunc('second', clock_timestamp()) END
+    FROM jsonb_array_elements(p_scopes) WITH ORDINALITY AS o (s, i) ORDER BY i
+$$;
+
+-- The scope of a CA's own certificate that it signed itself.
+CREATE FUNCTION ca_own_scope(p_token_key bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT id FROM crl_scope WHERE token_key_id = p_token_key AND current AND kind <> 'user'
+    ORDER BY kind = 'ca' DESC, id LIMIT 1
+$$;
+
 -- Commits serial and to-be-signed bytes of a root's own certificate; NULL: it is none.
 CREATE FUNCTION ca_intend(p_issuer_name bigint, p_generation bigint, p_scope bigint, p_serial bytea, p_tbs bytea)
 RETURNS void LANGUAGE sql AS $$
@@ -96,9 +116,9 @@ $$;
 -- root brings serial and to-be-signed bytes of its own certificate, which are
 -- thereby committed before the token is asked; a subordinate brings its CSR and
 -- then waits for its certificate. Repeating it for the same decision is legal.
--- p_targets: [{name, artifact, kind, write, read, options}]
+-- p_scopes: see ca_open_scopes; p_targets: see map_targets.
 CREATE FUNCTION ca_begin(p_decision bigint, p_epoch int, p_name text, p_kind text, p_policy text,
-    p_subject bytea, p_readable text, p_token_key bigint, p_csr bytea, p_idp bytea,
+    p_subject bytea, p_readable text, p_token_key bigint, p_csr bytea, p_scopes jsonb, p_keep_expired boolean,
     p_templates text[], p_targets jsonb, p_serial bytea, p_tbs bytea, p_limits text)
 RETURNS SETOF ca_begun LANGUAGE plpgsql AS $$
 DECLARE
@@ -106,7 +126,6 @@ DECLARE
     v_name_id bigint;
     v_ca bigint;
     v_generation bigint;
-    v_scope bigint;
     v_obstacle text;
 BEGIN
     LOCK TABLE ca IN SHARE ROW EXCLUSIVE MODE; -- one at a time
@@ -123,14 +142,12 @@ BEGIN
         VALUES (p_name, v_name_id, p_kind, 'awaiting-certificate', p_policy) RETURNING id INTO v_ca;
         INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, csr, decision_id)
         VALUES (v_ca, 0, 0, p_token_key, 'awaiting-certificate', p_csr, d.id) RETURNING id INTO v_generation;
-        INSERT INTO crl_scope (ca_id, token_key_id, idp) VALUES (v_ca, p_token_key, p_idp) RETURNING id INTO v_scope;
+        PERFORM ca_open_scopes(v_ca, p_token_key, p_scopes, p_keep_expired);
         INSERT INTO ca_limits (ca_id, version, document, sha256, decision_id)
         VALUES (v_ca, 1, p_limits, sha256(convert_to(p_limits, 'UTF8')), d.id);
         INSERT INTO ca_template (ca_id, template) SELECT v_ca, unnest(p_templates);
-        INSERT INTO target (ca_id, name, kind, artifact, write_url, read_url, options)
-            SELECT v_ca, t->>'name', t->>'kind', t->>'artifact', t->>'write', t->>'read', coalesce(t->'options', '{}')
-            FROM jsonb_array_elements(p_targets) t;
-        PERFORM ca_intend(v_name_id, v_generation, v_scope, p_serial, p_tbs);
+        PERFORM map_targets(v_generation, p_targets);
+        PERFORM ca_intend(v_name_id, v_generation, ca_own_scope(p_token_key), p_serial, p_tbs);
         INSERT INTO audit (actor, action, object, detail)
         VALUES (decision_actor(d), 'ca.created', p_name, jsonb_build_object('decision', d.public_id, 'kind', p_kind));
         IF p_csr IS NOT NULL THEN
@@ -195,8 +212,7 @@ BEGIN
             'awaiting-certificate', p_csr, d.id)
         RETURNING id INTO v_generation;
         PERFORM ca_intend((SELECT issuer_name_id FROM ca WHERE id = g.ca_id), v_generation,
-            (SELECT id FROM crl_scope WHERE token_key_id = g.token_key_id AND kind = 'all' ORDER BY id DESC LIMIT 1),
-            p_serial, p_tbs);
+            ca_own_scope(g.token_key_id), p_serial, p_tbs);
         PERFORM ca_generation_begun(d, v_generation, p_csr);
     END IF;
     RETURN NEXT ca_begun_of(v_generation);
@@ -209,16 +225,15 @@ $$;
 
 -- The same with a new key, which ca_note_key has noted: with limits and a CRL scope of its
 -- own. p_policy: of the CA from when its certificate is there. p_key_index: the one that
--- the addresses in p_idp are of.
+-- the addresses in p_scopes are of.
 CREATE FUNCTION ca_rekey(p_decision bigint, p_epoch int, p_policy text, p_token_key bigint, p_key_index int, p_csr bytea,
-    p_idp bytea, p_serial bytea, p_tbs bytea, p_limits text)
+    p_scopes jsonb, p_keep_expired boolean, p_serial bytea, p_tbs bytea, p_limits text)
 RETURNS SETOF ca_begun LANGUAGE plpgsql AS $$
 DECLARE
     d decision := hold_decision(p_decision, p_epoch);
     g generation;
     n record;
     v_generation bigint := (SELECT id FROM generation WHERE ca_id = d.ca_id AND decision_id = d.id);
-    v_scope bigint;
 BEGIN
     IF v_generation IS NULL THEN
         g := ca_make_way(d);
@@ -229,10 +244,10 @@ BEGIN
         INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, csr, decision_id, policy)
         VALUES (g.ca_id, n.certificate_index, n.key_index, p_token_key, 'awaiting-certificate', p_csr, d.id, p_policy)
         RETURNING id INTO v_generation;
-        INSERT INTO crl_scope (ca_id, token_key_id, idp) VALUES (g.ca_id, p_token_key, p_idp) RETURNING id INTO v_scope;
+        PERFORM ca_open_scopes(g.ca_id, p_token_key, p_scopes, p_keep_expired);
         INSERT INTO ca_limits (ca_id, key_index, version, document, sha256, decision_id)
         VALUES (g.ca_id, n.key_index, 1, p_limits, sha256(convert_to(p_limits, 'UTF8')), d.id);
-        PERFORM ca_intend((SELECT issuer_name_id FROM ca WHERE id = g.ca_id), v_generation, v_scope, p_serial, p_tbs);
+        PERFORM ca_intend((SELECT issuer_name_id FROM ca WHERE id = g.ca_id), v_generation, ca_own_scope(p_token_key), p_serial, p_tbs);
         PERFORM ca_generation_begun(d, v_generation, p_csr);
     END IF;
     RETURN NEXT ca_begun_of(v_generation);
@@ -265,7 +280,6 @@ DECLARE
     d decision := hold_decision(p_decision, p_epoch);
     g generation;
     a ca;
-    v_scope bigint;
     v_artifact bigint;
     v_spki_sha256 bytea;
 BEGIN
@@ -290,13 +304,12 @@ BEGIN
         PERFORM set_templates(a.id, p_templates);
     END IF;
     PERFORM map_targets(g.id, p_targets);
-    UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE token_key_id = g.token_key_id
-        RETURNING id INTO v_scope;
+    UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE token_key_id = g.token_key_id;
     IF p_own_serial IS NOT NULL THEN
         SELECT spki_sha256 INTO v_spki_sha256 FROM token_key WHERE id = g.token_key_id;
         INSERT INTO certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, subject, not_before,
             not_after, spki_sha256, sha256, der)
-        VALUES (a.issuer_name_id, p_own_serial, a.id, g.id, v_scope, p_readable, p_not_before, p_not_after,
+        VALUES (a.issuer_name_id, p_own_serial, a.id, g.id, ca_own_scope(g.token_key_id), p_readable, p_not_before, p_not_after,
             v_spki_sha256, sha256(p_certificate), p_certificate);
         DELETE FROM intent_tbs
         WHERE issuer_name_id = a.issuer_name_id AND serial = p_own_serial AND request_id IS NULL;
@@ -439,6 +452,8 @@ END $$;
 GRANT EXECUTE ON FUNCTION
     load_cas,
     ca_obstacle,
+    ca_open_scopes,
+    ca_own_scope,
     ca_note_key,
     ca_noted_key,
     ca_intend,

@@ -29,6 +29,8 @@ const struct cli_command cli_commands[] = {
 	OWN(OPTION_POLICY, OPTION_TEMPLATE, OPTION_ADD_OPERATOR, OPTION_REMOVE_OPERATOR,
 	    OPTION_LIMITS_OPERATOR, OPTION_QUORUM, OPTION_NOT_AFTER, OPTION_ALSO_SIGN),
 	cmd_ca_limits_change},
+    {"ca", "locations", "[CA]", 0, 1, "the address of each artifact, and what is wrong with it",
+	OWN(OPTION_POLICY, OPTION_SIMULATE, OPTION_IMPORT_ADCS), cmd_ca_locations},
     {"decision", "list", "", 0, 0, "decisions, newest first",
 	OWN(OPTION_STATE, OPTION_LIMIT, OPTION_AFTER), cmd_decision_list},
     {"decision", "show", "ID", 1, 1, "one decision: what it says, who signed, who is missing",

@@ -17,7 +17,8 @@ cmd_crl_show(struct cli *cli, struct error *e)
 {
 	static const struct table_column columns[] = {{"NUMBER", "number"}, {"DELTA", "delta"},
 	    {"BASE", "base_number"}, {"STATE", "state"}, {"ENTRIES", "entries"},
-	    {"THIS UPDATE", "this_update"}, {"NEXT UPDATE", "next_update"}, {"SIZE", "size"}};
+	    {"THIS UPDATE", "this_update"}, {"NEXT UPDATE", "next_update"}, {"SIZE", "size"},
+	    {"CRL", "label"}};
 	char path[CLI_PATH_MAX];
 	const struct cli_list list = {.path = path,
 	    .key = "crls",

@@ -276,7 +276,7 @@ read_view(struct doctor *d, const char *name, struct ca_view *v, struct error *e
 }
 
 static json_t *
-last_crl(const struct ca_view *v, bool delta)
+last_crl(const struct ca_view *v, const char *label, bool delta)
 {
 	json_t *row;
 	size_t i;
@@ -284,6 +284,7 @@ last_crl(const struct ca_view *v, bool delta)
 	json_array_foreach(json_object_get(v->crls, "crls"), i, row)
 	{
 		if (json_is_true(json_object_get(row, "delta")) == delta &&
+		    strcmp(text_of(row, "label"), label) == 0 &&
 		    strcmp(text_of(row, "state"), "issued") == 0)
 			return row;
 	}
@@ -379,7 +380,7 @@ judge_pair(struct doctor *d, const struct ca_view *v, const char *full, const ch
 /* The places that a location of the policy with this flag stands for. */
 static void
 look_at_locations(struct doctor *d, const struct ca_view *v, struct doctor_place *place,
-    enum location_flag flag, char number[DOCTOR_NUMBER_MAX])
+    const char *label, enum location_flag flag, char number[DOCTOR_NUMBER_MAX])
 {
 	struct error why = ERROR_INIT;
 	struct location_names names;
@@ -387,6 +388,7 @@ look_at_locations(struct doctor *d, const struct ca_view *v, struct doctor_place
 	bool ok;
 
 	capolicy_names(v->policy, v->name, &names);
+	names.partition = label;
 	ok = place->kind == ARTIFACT_CA_CERTIFICATE
 		 ? capolicy_aia_urls(v->policy, flag, &names, &urls, &why)
 		 : capolicy_cdp_urls(v->policy, flag, &names, &urls, &why);
@@ -401,27 +403,40 @@ look_at_locations(struct doctor *d, const struct ca_view *v, struct doctor_place
 	}
 }
 
+/* The places of one of the CA's CRLs. */
 static void
-look_at_own_places(struct doctor *d, const struct ca_view *v)
+look_at_crl(struct doctor *d, const struct ca_view *v, const char *label)
 {
 	const struct capolicy *p = v->policy;
-	json_t *full = last_crl(v, false), *delta = last_crl(v, true);
+	json_t *full = last_crl(v, label, false), *delta = last_crl(v, label, true);
 	char number[DOCTOR_NUMBER_MAX] = "", base[DOCTOR_NUMBER_MAX] = "";
 	struct doctor_place place = {.object = v->name, .issuer = &v->chain[0]};
 
-	place.kind = ARTIFACT_CA_CERTIFICATE;
-	look_at_locations(d, v, &place, LOCATION_IN_CERTIFICATES, NULL);
 	place.kind = ARTIFACT_CRL;
 	place.number = full != NULL ? text_of(full, "number") : NULL;
 	place.sha256 = full != NULL ? text_of(full, "sha256") : "";
 	place.overlap_s = p->crl_overlap_s;
-	look_at_locations(d, v, &place, LOCATION_IN_CERTIFICATES, number);
+	look_at_locations(d, v, &place, label, LOCATION_IN_CERTIFICATES, number);
 	place.kind = ARTIFACT_DELTA_CRL;
 	place.number = delta != NULL ? text_of(delta, "number") : NULL;
 	place.sha256 = delta != NULL ? text_of(delta, "sha256") : "";
 	place.overlap_s = p->delta_overlap_s;
-	look_at_locations(d, v, &place, LOCATION_IN_FRESHEST, base);
+	look_at_locations(d, v, &place, label, LOCATION_IN_FRESHEST, base);
 	judge_pair(d, v, number, base);
+}
+
+static void
+look_at_own_places(struct doctor *d, const struct ca_view *v)
+{
+	struct doctor_place place = {
+	    .object = v->name, .issuer = &v->chain[0], .kind = ARTIFACT_CA_CERTIFICATE};
+	struct capolicy_scope scope;
+
+	look_at_locations(d, v, &place, "", LOCATION_IN_CERTIFICATES, NULL);
+	for (size_t i = 0; i < capolicy_scope_count(v->policy); i++) {
+		capolicy_scope(v->policy, i, &scope);
+		look_at_crl(d, v, scope.label);
+	}
 }
 
 struct chain_look {

@@ -12,7 +12,7 @@
 #define CACHE_TOTAL_MAX (32 * 1024 * 1024)   /* octets */
 #define CACHE_SLOTS_MAX 256
 #define LOOKUPS_MAX 128 /* slots at once: the others keep their content, whatever is asked for */
-#define CA_NAME_MAX 64
+#define CA_NAME_MAX (64 + 47) /* of a CA, and the label of one of its CRLs: "demo~2of8" */
 
 /*
  * Public distribution. A slot is what an address stands for: the newest CRL,
@@ -322,7 +322,8 @@ on_gone(enum http_gone how, void *arg)
 	free(a);
 }
 
-/* "demo" or "demo(2)", the form that a CA's later generations have. */
+/* "demo" or "demo(2)", the form that a CA's later generations have; "demo~2of8" is one
+ * of several CRLs. */
 static bool
 name_split(const char *text, char ca[CA_NAME_MAX + 1], int *index)
 {

@@ -88,10 +88,23 @@ put_crl(struct page *p, const char *name, json_t *crl, const char *after, const 
 	(void)BIO_puts(p->out, "</td></tr>\n");
 }
 
+/* One of the CA's CRLs: its label stands behind the CA's name. */
+static void
+put_scope(struct page *p, const char *ca, json_t *scope)
+{
+	char name[ROUTE_VALUE_SIZE];
+
+	(void)snprintf(name, sizeof name, "%s%s", ca, text_of(scope, "label"));
+	put_crl(p, name, json_object_get(scope, "crl"), ".crl", "CRL");
+	put_crl(p, name, json_object_get(scope, "delta"), "-delta.crl", "delta CRL");
+}
+
 static void
 put_ca(struct page *p, json_t *ca)
 {
 	const char *name = text_of(ca, "name");
+	json_t *scope;
+	size_t i;
 
 	(void)BIO_puts(p->out, "<h2>");
 	put_text(p, name);
@@ -104,8 +117,10 @@ put_ca(struct page *p, json_t *ca)
 	put_link(p, name, "aia/", ".pem", "PEM, with its chain");
 	put_link(p, name, "aia/", ".p7c", "CMS, with its chain");
 	(void)BIO_puts(p->out, "</td></tr>\n");
-	put_crl(p, name, json_object_get(ca, "crl"), ".crl", "CRL");
-	put_crl(p, name, json_object_get(ca, "delta"), "-delta.crl", "delta CRL");
+	json_array_foreach(json_object_get(ca, "crls"), i, scope)
+	{
+		put_scope(p, name, scope);
+	}
 	(void)BIO_puts(p->out, "</table>\n");
 }
 

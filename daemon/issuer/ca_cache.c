@@ -43,6 +43,10 @@ ca_cache_new(struct db *db, struct error *e)
 static void
 issuing_ca_free(struct issuing_ca *ca)
 {
+	if (ca->contexts != NULL)
+		for (size_t i = 1; i < ca->row.scope_count; i++)
+			ca_context_free(ca->contexts[i]);
+	free(ca->contexts);
 	ca_context_free(ca->context);
 	capolicy_free(&ca->policy);
 	ca_row_free(&ca->row);
@@ -129,12 +133,53 @@ ca_location_names(const struct issuing_ca *ca, struct location_names *names)
 	names->key_index = ca->row.key_index;
 }
 
+const struct ca_context *
+ca_choose_scope(
+    const struct issuing_ca *ca, bool ca_certificate, struct bytes serial, int64_t *scope_id)
+{
+	enum capolicy_scope_kind first;
+	size_t i;
+
+	*scope_id = ca->row.scope_id;
+	if (ca->contexts == NULL)
+		return ca->context;
+	first = strcmp(ca->row.scopes[0].kind, "user") == 0 ? SCOPE_USER : SCOPE_ALL;
+	i = capolicy_scope_choose(first, ca->row.scope_count, ca_certificate, serial);
+	*scope_id = ca->row.scopes[i].id;
+	return ca->contexts[i];
+}
+
+/* The contexts of ca->row, whose certificate it has. */
+static bool
+make_contexts(struct issuing_ca *ca, struct error *e)
+{
+	struct location_names names;
+
+	ca_location_names(ca, &names);
+	if (ca->row.scope_count > 0)
+		names.partition = ca->row.scopes[0].label;
+	if (!capolicy_context(&ca->policy, &names, ca->row.certificate, &ca->context, e))
+		return false;
+	if (ca->row.scope_count <= 1)
+		return true;
+	ca->contexts = calloc(ca->row.scope_count, sizeof(struct ca_context *));
+	if (ca->contexts == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating CA %s", ca->row.name);
+	ca->contexts[0] = ca->context;
+	for (size_t i = 1; i < ca->row.scope_count; i++) {
+		names.partition = ca->row.scopes[i].label;
+		if (!capolicy_context(
+			&ca->policy, &names, ca->row.certificate, &ca->contexts[i], e))
+			return false;
+	}
+	return true;
+}
+
 /* Moves row into a compiled entry; NULL when it cannot be compiled. */
 static struct issuing_ca *
 compile_ca(struct ca_row *row, struct error *e)
 {
 	struct issuing_ca *ca = calloc(1, sizeof *ca);
-	struct location_names names;
 
 	if (ca == NULL) {
 		error_set_errno(e, ERROR_SYSTEM, "allocating CA %s", row->name);
@@ -146,15 +191,11 @@ compile_ca(struct ca_row *row, struct error *e)
 		return NULL;
 	}
 	ca->row = *row;
-	ca_location_names(ca, &names);
-	if (row->active &&
-	    !capolicy_context(&ca->policy, &names, row->certificate, &ca->context, e)) {
-		ca->row = (struct ca_row){0};
-		ca_release(ca);
-		return NULL;
-	}
 	*row = (struct ca_row){0};
-	return ca;
+	if (!ca->row.active || make_contexts(ca, e))
+		return ca;
+	ca_release(ca);
+	return NULL;
 }
 
 /* The entry for this row: the old one if nothing changed. */
@@ -162,13 +203,15 @@ static struct issuing_ca *
 entry_for(struct ca_cache *c, struct ca_row *row)
 {
 	struct issuing_ca *old = ca_cache_find_key(c, row->token_key_id), *ca;
+	char name[CA_NAME_SIZE];
 	struct error e = ERROR_INIT;
 
 	if (old != NULL && ca_row_equal(&old->row, row))
 		return ca_hold(old);
+	memcpy(name, row->name, sizeof name);
 	ca = compile_ca(row, &e);
 	if (ca == NULL)
-		log_failure(LOG_LEVEL_ERROR, row->name, &e);
+		log_failure(LOG_LEVEL_ERROR, name, &e);
 	return ca;
 }
 

@@ -27,6 +27,9 @@ struct issuing_ca {
 	struct capolicy policy;
 	/* NULL until the CA has its certificate; of a superseded key for its CRLs. */
 	struct ca_context *context;
+	/* With the locations of each of row.scopes, where there are several: the
+	 * first of them is context. NULL where there is one. */
+	struct ca_context **contexts;
 	int references;
 };
 
@@ -62,6 +65,11 @@ const struct template *ca_cache_template(const struct ca_cache *c, int64_t versi
 
 /* What the variables of its locations stand for, now; borrowed from the CA. */
 void ca_location_names(const struct issuing_ca *ca, struct location_names *names);
+
+/* Which of the CA's CRLs a new certificate goes to, and the context with its
+ * locations. ca_certificate: it is one. */
+const struct ca_context *ca_choose_scope(
+    const struct issuing_ca *ca, bool ca_certificate, struct bytes serial, int64_t *scope_id);
 
 struct issuing_ca *ca_hold(struct issuing_ca *ca);
 void ca_release(struct issuing_ca *ca); /* NULL is legal */

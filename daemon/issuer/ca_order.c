@@ -8,13 +8,12 @@
 #include <openssl/rand.h>
 
 #include "daemon/core/log.h"
-#include "daemon/issuer/ca_targets.h"
+#include "daemon/issuer/policy_places.h"
 #include "daemon/x509/csr.h"
 #include "daemon/x509/limits_policy.h"
 #include "db/ca.h"
 
 #define SIGN_DEADLINE_MS 30000
-#define IDP_MAX 16384
 
 /* ---------------------------------------------------------------- the end */
 
@@ -136,7 +135,7 @@ ca_order_activate(struct ca_order *o, const struct chain *chain, bool own, struc
 {
 	struct bytes above[CHAIN_LENGTH_MAX];
 	const struct certificate *c = &chain->certs[0];
-	struct ca_targets *targets;
+	struct ca_places *places;
 	struct location_names names;
 	struct ca_activation activation = {
 	    .decision_id = o->key.id,
@@ -159,14 +158,11 @@ ca_order_activate(struct ca_order *o, const struct chain *chain, bool own, struc
 	if (own)
 		activation.own_serial = (struct bytes){o->serial, sizeof o->serial};
 	names_of(o, &names);
-	targets = ca_targets_new(&o->policy, &names, e);
-	if (targets == NULL)
-		return false;
-	activation.targets = targets->list;
-	activation.target_count = targets->count;
-	ok = name_to_text(c->subject, o->readable, sizeof o->readable, e) &&
+	places = policy_places(&o->policy, &names, e);
+	activation.places = places;
+	ok = places != NULL && name_to_text(c->subject, o->readable, sizeof o->readable, e) &&
 	     ca_activate(o->env->db, &activation, on_activated, o, e) != NULL;
-	free(targets);
+	ca_places_free(places);
 	return ok;
 }
 
@@ -284,9 +280,8 @@ make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes 
     ca_begun_fn *begun, struct error *e)
 {
 	const struct capolicy *p = &o->policy;
-	struct ca_targets *targets = NULL;
+	struct ca_places *places;
 	struct location_names names;
-	uint8_t idp_buf[IDP_MAX];
 	struct ca_begin begin = {
 	    .decision_id = o->key.id,
 	    .epoch = o->key.epoch,
@@ -298,6 +293,7 @@ make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes 
 	    .subject = p->subject,
 	    .token_key_id = o->token_key_id,
 	    .csr = csr,
+	    .keep_expired = p->expired_certificates,
 	    .templates = p->templates,
 	    .template_count = p->template_count,
 	    .serial = serial,
@@ -308,15 +304,11 @@ make_ca(struct ca_order *o, struct bytes csr, struct bytes serial, struct bytes 
 	if (o->rekey)
 		return ca_order_make_generation(o, csr, serial, tbs, begun, e);
 	names_of(o, &names);
-	targets = ca_targets_new(p, &names, e);
-	if (targets == NULL)
-		return false;
-	begin.targets = targets->list;
-	begin.target_count = targets->count;
-	ok = capolicy_idp(p, &names, idp_buf, sizeof idp_buf, &begin.idp, e) &&
-	     name_to_text(p->subject, o->readable, sizeof o->readable, e) &&
+	places = policy_places(p, &names, e);
+	begin.places = places;
+	ok = places != NULL && name_to_text(p->subject, o->readable, sizeof o->readable, e) &&
 	     ca_make(o->env->db, &begin, begun, o, e) != NULL;
-	free(targets);
+	ca_places_free(places);
 	return ok;
 }
 

@@ -8,9 +8,8 @@
 
 #include "daemon/core/encode.h"
 #include "daemon/issuer/ca_order_int.h"
+#include "daemon/issuer/policy_places.h"
 #include "daemon/x509/capolicy_rekey.h"
-
-#define IDP_MAX 16384
 
 bool
 ca_order_make_generation(struct ca_order *o, struct bytes csr, struct bytes serial,
@@ -24,17 +23,22 @@ ca_order_make_generation(struct ca_order *o, struct bytes csr, struct bytes seri
 	    .token_key_id = o->token_key_id,
 	    .key_index = o->key_index,
 	    .csr = csr,
+	    .keep_expired = o->policy.expired_certificates,
 	    .serial = serial,
 	    .tbs = tbs,
 	};
 	struct location_names names;
-	uint8_t idp_buf[IDP_MAX];
+	struct ca_places *places;
+	bool ok;
 
 	capolicy_names(&o->policy, o->name, &names);
 	names.certificate_index = o->certificate_index;
 	names.key_index = o->key_index;
-	return capolicy_idp(&o->policy, &names, idp_buf, sizeof idp_buf, &rekeying.idp, e) &&
-	       ca_rekey(o->env->db, &rekeying, begun, o, e) != NULL;
+	places = policy_places(&o->policy, &names, e);
+	rekeying.places = places;
+	ok = places != NULL && ca_rekey(o->env->db, &rekeying, begun, o, e) != NULL;
+	ca_places_free(places);
+	return ok;
 }
 
 static void

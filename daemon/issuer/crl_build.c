@@ -230,31 +230,34 @@ fail_now(struct crl_build *b, struct error *e)
 
 /* ------------------------------------------------------------- extensions */
 
+static void
+add_value(struct crl_build *b, struct extensions *x, struct bytes oid, bool critical,
+    struct crl_slice value)
+{
+	if (value.len > 0)
+		extensions_add(x, oid, critical, crl_job_value(&b->job, value));
+}
+
 static bool
 build_extensions(struct crl_build *b, struct error *e)
 {
-	const struct issuing_ca *ca = b->ca;
-	struct location_names names;
-	struct capolicy_urls freshest, published;
+	const struct crl_job *job = &b->job;
 	struct extensions x;
 	struct bytes done;
 
-	ca_location_names(ca, &names);
-	if (!capolicy_cdp_urls(&ca->policy, LOCATION_IN_FRESHEST, &names, &freshest, e) ||
-	    !capolicy_cdp_urls(&ca->policy, LOCATION_IN_CRL_PUBLISHED, &names, &published, e))
-		return false;
 	extensions_init(&x, b->extensions, sizeof b->extensions);
-	extensions_add_authority_key_identifier(&x, ca->context->key_id);
-	extensions_add_crl_number(&x, (struct bytes){b->job.number, b->job.number_len});
-	if (b->job.delta)
+	extensions_add_authority_key_identifier(&x, b->ca->context->key_id);
+	extensions_add_crl_number(&x, (struct bytes){job->number, job->number_len});
+	if (job->delta)
 		extensions_add_delta_crl_indicator(
-		    &x, (struct bytes){b->job.base_number, b->job.base_number_len});
-	if (ca->row.idp.len > 0)
-		extensions_add(&x, oid_issuing_distribution_point, true, ca->row.idp);
+		    &x, (struct bytes){job->base_number, job->base_number_len});
+	add_value(b, &x, oid_issuing_distribution_point, true, job->idp);
 	/* RFC 5280 5.2.6: never in a delta CRL. */
-	if (!b->job.delta && freshest.count > 0)
-		extensions_add_freshest_crl(&x, freshest.urls, freshest.count);
-	extensions_add_crl_published_locations(&x, published.urls, published.count);
+	if (!job->delta)
+		add_value(b, &x, oid_freshest_crl, false, job->freshest);
+	add_value(b, &x, oid_crl_published_locations, false, job->published);
+	if (job->expired_since >= 0)
+		extensions_add_expired_certs_on_crl(&x, job->expired_since);
 	if (!extensions_ok(&x))
 		return error_set(
 		    e, ERROR_LIMIT, "the CRL's extensions are longer than %d octets", CRL_HEAD_MAX);

@@ -89,10 +89,12 @@ check_facts(const struct crl_gate *g, const struct crl_summary *s, struct error 
 		return closed(g, e, "it has another number or base than was committed");
 	if (s->this_update != job->this_update || s->next_update != job->next_update)
 		return closed(g, e, "it has other times than were committed");
-	if (!bytes_equal(s->idp, g->ca->row.idp))
+	if (!bytes_equal(s->idp, crl_job_value(job, job->idp)))
 		return closed(g, e,
 		    "its issuingDistributionPoint is not that of its certificates (RFC 5280 "
 		    "5.2.5)");
+	if (s->expired_since != (job->expired_since < 0 ? 0 : job->expired_since))
+		return closed(g, e, "its expiredCertsOnCRL is not what was committed");
 	if (s->this_update > now + SKEW_MAX_S)
 		return closed(g, e, "its thisUpdate lies ahead of this host's clock");
 	if (s->next_update <= now)

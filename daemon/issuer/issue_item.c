@@ -158,7 +158,6 @@ build(struct issue_item *item, uint16_t signer_id, int64_t now, struct error *e)
 	struct template_order order = {
 	    .t = item->template,
 	    .csr = &item->csr,
-	    .ca = item->ca->context,
 	    .serial = {intent->serial, sizeof intent->serial},
 	    .now = now,
 	};
@@ -167,6 +166,8 @@ build(struct issue_item *item, uint16_t signer_id, int64_t now, struct error *e)
 	if (RAND_bytes(random, sizeof random) != 1)
 		return error_set_openssl(e, ERROR_SYSTEM, "no random octets for a serial");
 	serial_build(intent->serial, signer_id, now, random);
+	order.ca = ca_choose_scope(
+	    item->ca, template_makes_ca(item->template), order.serial, &intent->scope_id);
 	if (!template_build(&order, buf, sizeof buf, &built, e))
 		return false;
 	item->tbs = malloc(built.tbs.len);
@@ -176,7 +177,6 @@ build(struct issue_item *item, uint16_t signer_id, int64_t now, struct error *e)
 	intent->tbs = (struct bytes){item->tbs, built.tbs.len};
 	intent->issuer_name_id = item->ca->row.issuer_name_id;
 	intent->generation_id = item->ca->row.generation_id;
-	intent->scope_id = item->ca->row.scope_id;
 	return true;
 }
 

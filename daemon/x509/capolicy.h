@@ -25,6 +25,9 @@
 #define CAPOLICY_URL_MAX 8 /* URLs in one list */
 #define CAPOLICY_TARGET_MAX 32
 #define CAPOLICY_TARGET_NAME_MAX 16 /* bytes of the name of a target that `publish` makes */
+#define CAPOLICY_SHARD_MAX 64
+#define CAPOLICY_SCOPE_MAX (CAPOLICY_SHARD_MAX + 1) /* CRLs of one key */
+#define CAPOLICY_SCOPE_VALUE_MAX 6144 /* octets of the extensions of CRLs with URLs, together */
 #define CAPOLICY_PATH_LENGTH_MAX 16
 #define CAPOLICY_PATH_MAX 1023 /* bytes of a file's path */
 #define CAPOLICY_PERIOD_MIN_S 2
@@ -105,6 +108,10 @@ struct capolicy {
 	/* A CRL is made at most so long after a revocation; -1: it waits for the
 	 * calendar. The second is for keyCompromise and cACompromise. */
 	int64_t on_revocation_s, on_compromise_s;
+	/* Several CRLs, see capolicy_scope. */
+	bool crl_by_kind;
+	int crl_shards;		   /* 1: not split */
+	bool expired_certificates; /* an entry stays when its certificate has expired */
 
 	/* Locations, with variables, in the order in which clients are to try them. */
 	struct location cdp[CAPOLICY_URL_MAX], aia[CAPOLICY_URL_MAX];
@@ -149,11 +156,49 @@ bool capolicy_cdp_urls(const struct capolicy *policy, enum location_flag flag,
 bool capolicy_aia_urls(const struct capolicy *policy, enum location_flag flag,
     const struct location_names *names, struct capolicy_urls *urls, struct error *err) MUST_CHECK;
 
-/* The value of the IssuingDistributionPoint for its CRLs (RFC 5280 5.2.5: names that
- * stand in certificates' distribution points, byte for byte), for keeping with a CRL
- * scope; empty when no location says `in_idp`. Points to the end of buf. */
-bool capolicy_idp(const struct capolicy *policy, const struct location_names *names, void *buf,
-    size_t size, struct bytes *value, struct error *err) MUST_CHECK;
+/* Which certificates one of the CA's CRLs is about (RFC 5280 5: its scope). */
+enum capolicy_scope_kind {
+	SCOPE_ALL,
+	SCOPE_USER, /* those that are of no CA */
+	SCOPE_CA,
+};
+
+/* One of the CRLs of a key. The label stands for <CRLPartitionIndex> and behind the
+ * CA's name in this service's addresses: "", "~user", "~ca", "~2of8", "~user~2of8".
+ * No CA's name has a '~'. */
+struct capolicy_scope {
+	enum capolicy_scope_kind kind;
+	int shard, shards; /* from 0 */
+	char label[LOCATION_PARTITION_MAX];
+};
+
+/* "all", "user", "ca", as the database has them. */
+const char *capolicy_scope_kind_name(enum capolicy_scope_kind kind);
+/* The CRLs that new certificates are divided among, at most CAPOLICY_SCOPE_MAX: the
+ * shards in their order, and last, with `by_kind`, that of CA certificates. */
+size_t capolicy_scope_count(const struct capolicy *policy);
+void capolicy_scope(const struct capolicy *policy, size_t i, struct capolicy_scope *scope);
+/* Which of them a new certificate goes to; count as above, kind that of the first.
+ * The serial's last octets are random, so that the shards fill evenly. */
+size_t capolicy_scope_choose(
+    enum capolicy_scope_kind first, size_t count, bool ca, struct bytes serial);
+
+/* What the extensions of a scope's CRLs hold, for keeping with the scope: values that
+ * stay what they are while certificates refer to them. */
+struct capolicy_scope_values {
+	/* Critical; RFC 5280 5.2.5: names that stand in certificates' distribution
+	 * points, byte for byte, and what kind of certificates. Empty where the one
+	 * CRL is for all certificates and no location says `in_idp`. */
+	struct bytes idp;
+	struct bytes freshest;	/* freshestCRL of complete CRLs, or empty */
+	struct bytes published; /* 1.3.6.1.4.1.311.21.14, or empty */
+	uint8_t memory[3][CAPOLICY_SCOPE_VALUE_MAX];
+};
+
+/* names->partition is set to the scope's label. *values must stay where it is. */
+bool capolicy_scope_values(const struct capolicy *policy, const struct capolicy_scope *scope,
+    struct location_names *names, struct capolicy_scope_values *values,
+    struct error *err) MUST_CHECK;
 
 /* The to-be-signed bytes of a root's own certificate: basicConstraints critical
  * (RFC 5280 4.2.1.9), keyUsage keyCertSign and cRLSign critical (4.2.1.3),

@@ -127,20 +127,6 @@ capolicy_check_certificate(const struct capolicy *policy, struct bytes spki,
 }
 
 bool
-capolicy_idp(const struct capolicy *policy, const struct location_names *names, void *buf,
-    size_t size, struct bytes *value, struct error *err)
-{
-	struct capolicy_urls urls;
-	struct idp idp;
-
-	*value = (struct bytes){0};
-	if (!capolicy_cdp_urls(policy, LOCATION_IN_IDP, names, &urls, err))
-		return false;
-	idp = (struct idp){.urls = urls.urls, .url_count = urls.count};
-	return urls.count == 0 || idp_encode(&idp, buf, size, value, err);
-}
-
-bool
 capolicy_context(const struct capolicy *policy, const struct location_names *names,
     struct bytes certificate, struct ca_context **out, struct error *err)
 {

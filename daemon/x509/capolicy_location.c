@@ -32,6 +32,8 @@ void
 capolicy_sample_names(const struct capolicy *policy, struct location_names *names)
 {
 	capolicy_names(policy, "ca", names);
+	if (capolicy_scope_count(policy) > 1)
+		names->partition = "~ca";
 }
 
 /* ---- one address */
@@ -98,6 +100,19 @@ expand(const struct capolicy *p, const struct yaml_node *item, const struct loca
 	       yaml_fail(item, err, "'%.200s' %s", l->url, detail.text);
 }
 
+/* Each CRL has an address of its own. */
+static bool
+check_partition(const struct capolicy *p, const struct yaml_node *item, const struct location *l,
+    struct error *err)
+{
+	return capolicy_scope_count(p) == 1 ||
+	       (location_variables(l->url) & 1u << LOCATION_CRL_PARTITION_INDEX) != 0 ||
+	       yaml_fail(item, err,
+		   "'%.200s' would be the address of all %zu CRLs that 'crl' asks for: it needs %s",
+		   l->url, capolicy_scope_count(p),
+		   location_variable_name(LOCATION_CRL_PARTITION_INDEX));
+}
+
 static bool
 check_location(const struct capolicy *p, const struct list *list, const struct yaml_node *item,
     const struct location *l, struct error *err)
@@ -116,6 +131,8 @@ check_location(const struct capolicy *p, const struct list *list, const struct y
 		return false;
 	if ((l->flags & LOCATION_DELTA_FLAGS & ~placed) != 0 &&
 	    !check_address(item, delta, false, "deltaRevocationList;binary", err))
+		return false;
+	if (cdp && !check_partition(p, item, l, err))
 		return false;
 	if (base[0] != '\0' && strcmp(base, delta) == 0)
 		return yaml_fail(item, err,
@@ -286,6 +303,20 @@ read_values(struct capolicy *p, struct yaml_map *map, struct error *err)
 	return !error_is_set(err);
 }
 
+/* A CRL of some certificates says so, and a shard has nothing but its name. */
+static bool
+check_shards(const struct capolicy *p, struct yaml_map *map, struct error *err)
+{
+	for (size_t i = 0; i < p->cdp_count; i++)
+		if ((p->cdp[i].flags & LOCATION_IN_IDP) != 0)
+			return true;
+	return p->crl_shards == 1 ||
+	       yaml_fail_key(map, "locations", err,
+		   "has no location with in_idp, but 'crl.shards' splits the CRL: without its name "
+		   "in issuingDistributionPoint one shard would pass for the whole list (RFC 5280 "
+		   "5.2.5)");
+}
+
 bool
 capolicy_read_locations(struct capolicy *p, struct yaml_map *map, struct error *err)
 {
@@ -297,13 +328,13 @@ capolicy_read_locations(struct capolicy *p, struct yaml_map *map, struct error *
 
 	p->delta_suffix = DELTA_SUFFIX;
 	if (!yaml_get_map(map, "locations", YAML_OPTIONAL, &child, err))
-		return !error_is_set(err);
+		return !error_is_set(err) && check_shards(p, map, err);
 	if (!read_values(p, &child, err))
 		return false;
 	for (size_t i = 0; i < COUNT_OF(lists); i++)
 		if (!read_list(p, &lists[i], &child, err))
 			return false;
-	return yaml_map_end(&child, err);
+	return yaml_map_end(&child, err) && check_shards(p, map, err);
 }
 
 /* ---- the addresses */

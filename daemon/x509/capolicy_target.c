@@ -368,7 +368,8 @@ static bool
 check_role(const struct capolicy *policy, struct yaml_map *map, const char *key,
     const struct capolicy_target *t, size_t artifact, struct error *err)
 {
-	unsigned other = artifact == DELTA ? LOCATION_BASE_FLAGS : LOCATION_DELTA_FLAGS;
+	unsigned other = artifact == DELTA ? LOCATION_BASE_FLAGS : LOCATION_DELTA_FLAGS,
+		 variables = location_variables(t->read);
 	char text[LOCATION_URL_MAX + 1];
 	bool found;
 
@@ -377,6 +378,16 @@ check_role(const struct capolicy *policy, struct yaml_map *map, const char *key,
 		    "is delta-crl, but 'crl' has no 'delta_period', so there are none");
 	if (artifact == CERTIFICATE)
 		return true;
+	/* A program is told what it publishes. */
+	if (strcmp(t->kind, kind_words[PLACE_COMMAND]) != 0)
+		variables &= location_variables(t->write);
+	if (capolicy_scope_count(policy) > 1 &&
+	    (variables & 1u << LOCATION_CRL_PARTITION_INDEX) == 0)
+		return yaml_fail_key(map, key, err,
+		    "would be the address of all %zu CRLs that 'crl' asks for: it needs %s, and "
+		    "where the CA writes does, too",
+		    capolicy_scope_count(policy),
+		    location_variable_name(LOCATION_CRL_PARTITION_INDEX));
 	if (!expand(policy, map, key, t->read, artifact == DELTA, text, err) ||
 	    !is_place_of(policy, other, text, &found, err))
 		return false;

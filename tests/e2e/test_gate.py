@@ -19,31 +19,35 @@ HOUR = 3600
 
 
 class Model:
-    """What a CA's CRLs have to say, from RFC 5280 3.3, 5.2.4 and 5.3.1 alone."""
+    """What a CA's CRLs have to say, from RFC 5280 3.3, 5.2.4, 5.2.5 and 5.3.1 alone. Of
+    each of its scopes: the numbers of events run through all of them."""
 
-    def __init__(self):
+    def __init__(self, scopes):
         self.now = 0
         self.events = []     # (serial, reason), REMOVE for a release
         self.ends = {}       # serial: end of its certificate
-        self.complete = []   # (number, upto, entries)
-        self.regular = None  # (time, upto) of the last regularly scheduled one
+        self.scope = {}      # serial: of which CRL it is for ever
+        self.complete = {s: [] for s in scopes}    # (number, upto, entries)
+        self.regular = {s: None for s in scopes}   # (time, upto) of the last regularly scheduled one
 
-    def state(self, upto):
+    def state(self, scope, upto):
         now = {}
         for seq, (serial, reason) in enumerate(self.events[:upto], 1):
-            now[serial] = (reason, seq)
+            if self.scope[serial] == scope:
+                now[serial] = (reason, seq)
         return {serial: value for serial, value in now.items() if value[0] != REMOVE}
 
-    def may_leave(self, serial, seq):
-        return self.regular is not None and self.ends[serial] < self.regular[0] and seq <= self.regular[1]
+    def may_leave(self, scope, serial, seq):
+        regular = self.regular[scope]
+        return regular is not None and self.ends[serial] < regular[0] and seq <= regular[1]
 
-    def full(self):
-        return {serial: reason for serial, (reason, seq) in self.state(len(self.events)).items()
-                if not self.may_leave(serial, seq)}
+    def full(self, scope):
+        return {serial: reason for serial, (reason, seq) in self.state(scope, len(self.events)).items()
+                if not self.may_leave(scope, serial, seq)}
 
     def revoke(self, serial, reason):
         """Whether it is legal."""
-        before = self.state(len(self.events)).get(serial)
+        before = self.state(self.scope[serial], len(self.events)).get(serial)
         legal = before is None if reason == HOLD else \
             before is not None and before[0] == HOLD if reason == REMOVE else \
             before is None or before[0] == HOLD
@@ -86,18 +90,40 @@ class QuickStore(Store):
         self._run(query, args)
 
 
+# Kinds and shards that a CA's CRLs are divided into; the last one after a renewal of
+# its key, whose CRLs go on beside those of the old one.
+DIVISIONS = [
+    [("all", 0, 1)],
+    [("all", 0, 2), ("all", 1, 2)],
+    [("user", 0, 1), ("ca", 0, 1)],
+    [("user", 0, 3), ("user", 1, 3), ("user", 2, 3), ("ca", 0, 1)],
+    [("all", 0, 1), "renewed", ("all", 0, 2), ("all", 1, 2)],
+]
+
+
 class History:
-    def __init__(self, store, issuer, seed):
+    def __init__(self, store, issuers, seed):
         self.choice = random.Random(seed)
-        self.store, self.issuer = store, issuer
-        self.ca = store.ca(f"history-{seed}")
-        self.model = Model()
+        self.store, self.issuers = store, issuers
+        self.ca = store.ca(f"history-{seed}", self.choice.choice(DIVISIONS))
+        self.model = Model(self.ca.scopes)
+        # Numbers of up to 20 octets (RFC 5280 5.2.3).
+        for scope in self.ca.scopes:
+            store.execute("UPDATE crl_scope SET last_number = %s WHERE id = %s",
+                          self.choice.choice([0, 254, 2**63, 2**159 - 1000]), scope)
         self.certificates = []
         for _ in range(self.choice.randint(2, 6)):
             end = self.choice.choice([1, 2, 5, 1000])
-            certificate = store.certificate(self.ca, f"{end - 0.5} hours")  # never on the hour
+            scope = self.choice.choice(self.ca.scopes)
+            certificate = store.certificate(self.ca, f"{end - 0.5} hours", scope)  # never on the hour
             self.model.ends[certificate.serial] = (end - 0.5) * HOUR
+            self.model.scope[certificate.serial] = scope
             self.certificates.append(certificate)
+
+    @property
+    def issuer(self):
+        """Any of them, at each step another."""
+        return self.choice.choice(self.issuers)
 
     def act(self):
         certificate = self.choice.choice(self.certificates)
@@ -112,47 +138,60 @@ class History:
         self.store.age(self.ca, f"{hours} hours")
         self.model.now += hours * HOUR
 
+    def decision(self, scope):
+        """An order whose turn this scope is."""
+        decision = self.store.decision("crl-issue", ca=self.ca)
+        before = [s for s in self.store.key_scopes(scope) if s < scope]
+        if before:
+            self.store.execute("UPDATE decision SET result = jsonb_build_object('scope', %s) WHERE id = %s",
+                               before[-1], decision)
+        return decision
+
     def crl(self, scheduled):
         """A complete one; base and delta of any age give the same list."""
-        m = self.model
+        m, scope = self.model, self.choice.choice(self.ca.scopes)
         if scheduled:
-            self.store.execute("UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE id = %s", self.ca.scope)
-        decision = None if scheduled else self.store.decision("crl-issue", ca=self.ca)
-        job = self.issuer.begin(self.ca.scope, False, decision)
+            self.store.execute("UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE id = %s", scope)
+        job = self.issuer.begin(scope, False, None if scheduled else self.decision(scope))
+        assert job.scope_id == scope
         entries, together = self.issuer.build(job)
-        assert entries == m.full()
-        m.complete.append((int.from_bytes(job.number, "big"), len(m.events), entries))
-        self.check_delta(self.issuer.build(together)[0], together)
+        assert entries == m.full(scope)
+        assert (together.number, together.this_update, together.upto_seq) == (job.number, job.this_update, len(m.events))
+        m.complete[scope].append((int.from_bytes(job.number, "big"), len(m.events), entries))
+        self.check_delta(scope, self.issuer.build(together)[0], together)
         if scheduled:
-            m.regular = (m.now, len(m.events))
+            m.regular[scope] = (m.now, len(m.events))
         self.store.age(self.ca, "2 seconds")
 
     def delta(self):
-        if not self.model.complete:
+        scope = self.choice.choice(self.ca.scopes)
+        if not self.model.complete[scope]:
             return
-        job = self.issuer.begin(self.ca.scope, True, self.store.decision("crl-issue", ca=self.ca))
-        self.check_delta(self.issuer.build(job)[0], job)
+        job = self.issuer.begin(scope, True, self.decision(scope))
+        self.check_delta(scope, self.issuer.build(job)[0], job)
         self.store.age(self.ca, "2 seconds")
 
-    def check_delta(self, entries, job):
+    def check_delta(self, scope, entries, job):
         """RFC 5280 5.2.4: with any complete CRL from its base on it gives the list
         as it is now, but for what has expired: that may stay or not."""
         m = self.model
         base = int.from_bytes(job.base_number, "big")
-        now = {serial: reason for serial, (reason, _) in m.state(len(m.events)).items()}
-        for number, _, complete in m.complete:
+        now = {serial: reason for serial, (reason, _) in m.state(scope, len(m.events)).items()}
+        for number, _, complete in m.complete[scope]:
             if base <= number <= int.from_bytes(job.number, "big"):
                 got = apply_delta(complete, entries)
                 assert {s: r for s, r in got.items() if m.ends[s] >= m.now} == \
                     {s: r for s, r in now.items() if m.ends[s] >= m.now}
                 assert all(now[s] == r for s, r in got.items())
-        since = {serial for serial, _ in m.events[next(u for n, u, _ in m.complete if n == base):]}
+        since = {serial for serial, _ in m.events[next(u for n, u, _ in m.complete[scope] if n == base):]
+                 if m.scope[serial] == scope}
         assert set(entries) == since
 
     def burn(self):
         """One that came to nothing releases nothing."""
-        self.store.execute("UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE id = %s", self.ca.scope)
-        job = self.issuer.begin(self.ca.scope)
+        scope = self.choice.choice(self.ca.scopes)
+        self.store.execute("UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE id = %s", scope)
+        job = self.issuer.begin(scope)
         self.issuer.burn(job)
 
     def run(self, steps):
@@ -160,27 +199,35 @@ class History:
             self.choice.choices(
                 [self.act, self.pass_time, lambda: self.crl(True), lambda: self.crl(False), self.delta, self.burn],
                 [10, 3, 3, 1, 3, 1])[0]()
+        # Whatever it went through, the list of each scope in the end.
+        for scope in self.ca.scopes:
+            for number, upto, entries in self.model.complete[scope][-1:]:
+                assert set(entries) <= {s for s, home in self.model.scope.items() if home == scope}
+                assert number < 2**159 and upto <= len(self.model.events)
 
 
 def test_random_histories(database):
     store = QuickStore(database)
-    issuer = SqlIssuer(store)
-    issuer.call("SET synchronous_commit = off")
+    issuers = [SqlIssuer(store) for _ in range(3)]
+    for issuer in issuers:
+        issuer.call("SET synchronous_commit = off")
     first = random.randrange(1 << 30)
     print(f"histories from seed {first}")
-    kinds = set()
+    kinds, divisions = set(), set()
     try:
         for seed in range(first, first + HISTORIES):
-            history = History(store, issuer, seed)
+            history = History(store, issuers, seed)
             try:
                 history.run(20)
             except AssertionError as e:
                 raise AssertionError(f"history of seed {seed}") from e
             kinds |= {reason for _, reason in history.model.events}
+            divisions.add(len(history.ca.scopes))
     finally:
-        issuer.close()
+        for issuer in issuers:
+            issuer.close()
         store.connection.close()
-    assert {HOLD, REMOVE, 1} <= kinds
+    assert {HOLD, REMOVE, 1} <= kinds and len(divisions) > 1
 
 
 # ------------------------------------------------------- the daemon at the gate

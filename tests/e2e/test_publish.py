@@ -459,7 +459,7 @@ def test_one_claim_for_each_target(outbox):
     """Two slots of a target (two keys of a CA) are not worked on together."""
     outbox.target("put", "http", "crl", "http://127.0.0.1:1/x")
     outbox.publish(outbox.artifact("crl", 1, b"1"))
-    outbox.scope = outbox.one("INSERT INTO crl_scope (ca_id, token_key_id, shard, shards) VALUES (%s, %s, 1, 2) "
+    outbox.scope = outbox.one("INSERT INTO crl_scope (ca_id, token_key_id, shard, shards, label) VALUES (%s, %s, 1, 2, '~2of2') "
                               "RETURNING id", (outbox.ca, outbox.key_id))
     outbox.publish(outbox.artifact("crl", 1, b"2"))
     first, = claim(outbox)

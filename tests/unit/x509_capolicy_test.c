@@ -568,11 +568,10 @@ test_root_certificate(void **state)
 static void
 test_request_of_subordinate(void **state)
 {
-	uint8_t buf[4096], out[4096], sig[SIG_MAX], idp[1024];
+	uint8_t buf[4096], out[4096], sig[SIG_MAX];
 	struct key k = key_new(true);
 	struct error err = ERROR_INIT;
-	struct location_names names;
-	struct bytes info, der, value;
+	struct bytes info, der;
 	struct capolicy p;
 	struct csr csr;
 
@@ -593,11 +592,125 @@ test_request_of_subordinate(void **state)
 	assert_non_null(strstr(err.text, "only a root signs its own certificate"));
 
 	err = ERROR_INIT;
-	capolicy_names(&p, "demo", &names);
-	assert_true(capolicy_idp(&p, &names, idp, sizeof idp, &value, &err));
-	assert_true(value.len > 0);
 	capolicy_free(&p);
 	key_free(&k);
+}
+
+/* ---- several CRLs */
+
+static const char several[] =
+    "subject: CN=S\nkind: root\ntoken: t\nkey: p256\nvalidity: 1y\n"
+    "crl: {period: 7d, overlap: 1d, delta_period: 1d, delta_overlap: 1h, by_kind: true, "
+    "shards: 2}\n"
+    "locations:\n"
+    "  delta_suffix: \"-delta\"\n"
+    "  cdp: [{url: \"http://h/%3<CRLPartitionIndex>%8%9.crl\", flags: [in_certificates, in_idp, "
+    "in_freshest, in_crl_published_location]}]\n"
+    "targets: [{name: t, artifact: crl, kind: file, write: /s/<CRLPartitionIndex>, "
+    "read: /s/<CRLPartitionIndex>}]\n";
+
+/* Everything that may stand in an issuingDistributionPoint, from OpenSSL. */
+static void
+check_idp(struct bytes value, const char *url, bool user, bool ca)
+{
+	const uint8_t *at = value.p;
+	ISSUING_DIST_POINT *idp = d2i_ISSUING_DIST_POINT(NULL, &at, (long)value.len);
+	const GENERAL_NAME *name;
+
+	assert_non_null(idp);
+	assert_ptr_equal(at, value.p + value.len);
+	assert_int_equal(idp->onlyuser != 0, user);
+	assert_int_equal(idp->onlyCA != 0, ca);
+	assert_int_equal(idp->onlyattr | idp->indirectCRL, 0);
+	assert_null(idp->onlysomereasons);
+	assert_int_equal(sk_GENERAL_NAME_num(idp->distpoint->name.fullname), 1);
+	name = sk_GENERAL_NAME_value(idp->distpoint->name.fullname, 0);
+	assert_int_equal(ASN1_STRING_length(name->d.ia5), strlen(url));
+	assert_memory_equal(ASN1_STRING_get0_data(name->d.ia5), url, strlen(url));
+	ISSUING_DIST_POINT_free(idp);
+}
+
+static void
+test_several_crls(void **state)
+{
+	static const struct {
+		const char *label, *url;
+		bool ca;
+	} scopes[] = {
+	    {"~user~1of2", "http://h/demo~user~1of2(1).crl", false},
+	    {"~user~2of2", "http://h/demo~user~2of2(1).crl", false},
+	    {"~ca", "http://h/demo~ca(1).crl", true},
+	};
+	struct capolicy_scope_values *values = malloc(sizeof *values);
+	struct location_names names;
+	struct capolicy_scope scope;
+	struct error err = ERROR_INIT;
+	struct capolicy p;
+
+	assert_non_null(values);
+	if (!capolicy_parse(several, strlen(several), "p", &p, &err))
+		fail_msg("%s", err.text);
+	capolicy_names(&p, "demo", &names);
+	names.key_index = 1;
+	assert_int_equal(capolicy_scope_count(&p), COUNT_OF(scopes));
+	for (size_t i = 0; i < COUNT_OF(scopes); i++) {
+		capolicy_scope(&p, i, &scope);
+		assert_string_equal(scope.label, scopes[i].label);
+		assert_int_equal(scope.kind == SCOPE_CA, scopes[i].ca);
+		assert_true(capolicy_scope_values(&p, &scope, &names, values, &err));
+		check_idp(values->idp, scopes[i].url, !scopes[i].ca, scopes[i].ca);
+		assert_true(extension_check_distribution_points(values->freshest, &err));
+		assert_true(extension_check_distribution_points(values->published, &err));
+	}
+	capolicy_free(&p);
+	free(values);
+}
+
+static void
+test_shards_are_chosen_by_serial(void **state)
+{
+	uint8_t serial[20] = {0x41};
+	const struct bytes s = {serial, sizeof serial};
+
+	for (unsigned i = 0; i < 512; i++) {
+		serial[18] = (uint8_t)(i >> 8);
+		serial[19] = (uint8_t)i;
+		assert_int_equal(capolicy_scope_choose(SCOPE_ALL, 1, i % 2, s), 0);
+		assert_int_equal(capolicy_scope_choose(SCOPE_ALL, 5, i % 2, s), i % 5);
+		assert_int_equal(capolicy_scope_choose(SCOPE_USER, 2, i % 2, s), i % 2);
+		assert_int_equal(capolicy_scope_choose(SCOPE_USER, 4, i % 2, s), i % 2 ? 3 : i % 3);
+	}
+}
+
+static void
+test_crls_that_would_share_a_place(void **state)
+{
+	static const struct {
+		const char *from, *to, *words;
+	} cases[] = {
+	    {"%3<CRLPartitionIndex>%8%9.crl", "%3%8%9.crl",
+		"key 'locations.cdp[0]': 'http://h/%3%8%9.crl' would be the address of all 3 CRLs "
+		"that 'crl' asks for: it needs <CRLPartitionIndex>"},
+	    {"in_idp, ", "", "key 'locations': has no location with in_idp, but 'crl.shards'"},
+	    {"write: /s/<CRLPartitionIndex>", "write: /s/x", "key 'targets[0].read': would be the"},
+	    {"read: /s/<CRLPartitionIndex>", "read: /s/x", "key 'targets[0].read': would be the"},
+	    {"shards: 2", "shards: 65", "key 'crl.shards': '65' is not allowed"},
+	    {"shards: 2", "shards: 0", "key 'crl.shards': '0' is not allowed"},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		const char *at = strstr(several, cases[i].from);
+		struct error err = ERROR_INIT;
+		struct capolicy p;
+		char text[2048];
+
+		assert_non_null(at);
+		(void)snprintf(text, sizeof text, "%.*s%s%s", (int)(at - several), several,
+		    cases[i].to, at + strlen(cases[i].from));
+		assert_false(capolicy_parse(text, strlen(text), "p", &p, &err));
+		if (strstr(err.text, cases[i].words) == NULL)
+			fail_msg("%s", err.text);
+	}
 }
 
 /* ---- the manual */
@@ -690,6 +803,9 @@ main(void)
 	    cmocka_unit_test(test_every_prefix),
 	    cmocka_unit_test(test_root_certificate),
 	    cmocka_unit_test(test_request_of_subordinate),
+	    cmocka_unit_test(test_several_crls),
+	    cmocka_unit_test(test_shards_are_chosen_by_serial),
+	    cmocka_unit_test(test_crls_that_would_share_a_place),
 	    cmocka_unit_test(test_every_key_is_in_the_manual),
 	    cmocka_unit_test(test_example_of_the_manual),
 	};

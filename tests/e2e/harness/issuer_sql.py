@@ -35,32 +35,57 @@ class Store:
     def execute(self, sql, *args):
         self.database.execute("SET search_path = chancery_store; " + sql, args)
 
-    def ca(self, name="sql-ca"):
+    def ca(self, name="sql-ca", division=(("all", 0, 1),)):
+        """division: (kind, shard, shards) of its CRLs; "renewed": what follows is of
+        another key. ca.scope is the first one, ca.scopes are all."""
         subject, spki, der = (os.urandom(40) for _ in range(3))
         issuer = self.one("INSERT INTO issuer_name (der, der_sha256, readable) VALUES (%s, sha256(%s), %s) RETURNING id",
                           subject, subject, f"CN={name}")
         ca = self.one("INSERT INTO ca (name, issuer_name_id, kind, state, policy) VALUES (%s, %s, 'root', 'active', '') "
                       "RETURNING id", name, issuer)
-        key = self.one("INSERT INTO token_key (token, cka_id, label, purpose, algorithm, spki, spki_sha256) "
-                       "VALUES ('main', %s, %s, 'ca', 'p256', %s, sha256(%s)) RETURNING id",
-                       os.urandom(8), name, spki, spki)
+        key = self._key(name, spki)
         generation = self.one(
             "INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, certificate, sha256) "
             "VALUES (%s, 0, 0, %s, 'active', %s, sha256(%s)) RETURNING id", ca, key, der, der)
-        scope = self.one("INSERT INTO crl_scope (ca_id, token_key_id, next_full_at) VALUES (%s, %s, clock_timestamp()) "
-                         "RETURNING id", ca, key)
-        return SimpleNamespace(id=ca, name=name, issuer=issuer, generation=generation, scope=scope)
+        scopes = []
+        for part in division:
+            if part == "renewed":
+                key = self._key(name, os.urandom(40))
+                self.execute("UPDATE generation SET state = 'superseded' WHERE ca_id = %s", ca)
+                der = os.urandom(40)
+                self.execute(
+                    "INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, certificate, sha256) "
+                    "VALUES (%s, 1, 1, %s, 'active', %s, sha256(%s))", ca, key, der, der)
+                continue
+            kind, shard, shards = part
+            label = ("" if kind == "all" else f"~{kind}") + ("" if shards == 1 else f"~{shard + 1}of{shards}")
+            scopes.append(self.one(
+                "INSERT INTO crl_scope (ca_id, token_key_id, next_full_at, kind, shard, shards, label, idp) VALUES (%s, %s, "
+                "clock_timestamp(), %s, %s, %s, %s, nullif(convert_to(%s, 'UTF8'), '')) RETURNING id",
+                ca, key, kind, shard, shards, label, label))
+        return SimpleNamespace(id=ca, name=name, issuer=issuer, generation=generation, scope=scopes[0], scopes=scopes)
 
-    def certificate(self, ca, not_after="1 year"):
+    def _key(self, label, spki):
+        return self.one("INSERT INTO token_key (token, cka_id, label, purpose, algorithm, spki, spki_sha256) "
+                        "VALUES ('main', %s, %s, 'ca', 'p256', %s, sha256(%s)) RETURNING id",
+                        os.urandom(8), label, spki, spki)
+
+    def key_scopes(self, scope):
+        """All scopes of this one's key, in their order."""
+        return [s for s, in self.rows("SELECT o.id FROM crl_scope s JOIN crl_scope o ON o.token_key_id = s.token_key_id "
+                                      "WHERE s.id = %s ORDER BY o.id", scope)]
+
+    def certificate(self, ca, not_after="1 year", scope=None):
         """Its internal id; not_after from now on, as an interval."""
+        scope = scope or ca.scope
         serial = bytes([1]) + next(self._serials).to_bytes(19, "big")
         self.execute("INSERT INTO serial_intent (issuer_name_id, serial, generation_id, scope_id, epoch, tbs_sha256) "
-                     "VALUES (%s, %s, %s, %s, 1, %s)", ca.issuer, serial, ca.generation, ca.scope, os.urandom(32))
+                     "VALUES (%s, %s, %s, %s, 1, %s)", ca.issuer, serial, ca.generation, scope, os.urandom(32))
         certificate = self.one(
             "INSERT INTO certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, subject, not_before, "
             "not_after, spki_sha256, sha256, der) VALUES (%s, %s, %s, %s, %s, 'CN=x', now() - interval '10 y', "
             "date_trunc('second', clock_timestamp()) + %s::interval, %s, %s, '\\x30') RETURNING id",
-            ca.issuer, serial, ca.id, ca.generation, ca.scope, not_after, os.urandom(32), os.urandom(32))
+            ca.issuer, serial, ca.id, ca.generation, scope, not_after, os.urandom(32), os.urandom(32))
         return SimpleNamespace(id=certificate, serial=serial)
 
     def decision(self, action, certificate=None, ca=None, state="working", epoch=1, one=None):
@@ -76,11 +101,11 @@ class Store:
     def age(self, ca, interval):
         """Lets time pass for a CA: all its times move into the past."""
         self.execute("UPDATE crl SET this_update = this_update - %s::interval, next_update = next_update - %s::interval, "
-                     "lease_until = lease_until - %s::interval WHERE scope_id = %s", interval, interval, interval, ca.scope)
+                     "lease_until = lease_until - %s::interval WHERE scope_id = ANY (%s)", interval, interval, interval, ca.scopes)
         self.execute("UPDATE crl_scope SET next_full_at = next_full_at - %s::interval, "
-                     "next_delta_at = next_delta_at - %s::interval WHERE id = %s", interval, interval, ca.scope)
-        self.execute("UPDATE certificate SET not_after = not_after - %s::interval WHERE scope_id = %s", interval, ca.scope)
-        self.execute("UPDATE revocation SET not_after = not_after - %s::interval WHERE scope_id = %s", interval, ca.scope)
+                     "next_delta_at = next_delta_at - %s::interval WHERE id = ANY (%s)", interval, interval, ca.scopes)
+        self.execute("UPDATE certificate SET not_after = not_after - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
+        self.execute("UPDATE revocation SET not_after = not_after - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
 
     def decision_state(self, decision):
         return self.rows("SELECT state, outcome FROM decision WHERE id = %s", decision)[0]

@@ -1,0 +1,212 @@
+/* Where the artifacts of a CA are to be found, and locations from AD CS. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/cli/cli.h"
+#include "daemon/cli/locations_import.h"
+#include "daemon/cli/output.h"
+#include "daemon/x509/capolicy_report.h"
+
+#define IMPORT_FILE_MAX 65536
+#define GENERATIONS_MAX 1000
+
+/* ---- lines and sentences */
+
+struct listing {
+	json_t *lines, *findings; /* arrays */
+	bool failed;
+};
+
+static void
+put_flags(unsigned flags, char out[256])
+{
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (unsigned flag = 1; flag <= LOCATION_IN_CERTIFICATE_FRESHEST; flag <<= 1) {
+		if ((flags & flag) != 0 && location_flag_name(flag) != NULL)
+			len += (size_t)snprintf(out + len, 256 - len, "%s%s", len > 0 ? ", " : "",
+			    location_flag_name(flag));
+	}
+}
+
+static void
+on_line(const struct location_line *line, void *arg)
+{
+	struct listing *l = arg;
+	char flags[256];
+
+	put_flags(line->flags, flags);
+	if (json_array_append_new(l->lines,
+		json_pack("{s:s, s:s, s:i, s:s, s:s}", "artifact",
+		    location_artifact_name(line->artifact), "crl", line->label, "generation",
+		    line->generation, "flags", flags, "url", line->url)) != 0)
+		l->failed = true;
+}
+
+static void
+on_finding(const char *sentence, void *arg)
+{
+	struct listing *l = arg;
+
+	if (json_array_append_new(l->findings, json_string(sentence)) != 0)
+		l->failed = true;
+}
+
+static const char *
+text_of(json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text != NULL ? text : "";
+}
+
+static bool
+show(struct cli *cli, struct listing *l, struct error *e)
+{
+	json_t *line, *finding, *all;
+	size_t i;
+
+	if (cli->json) {
+		all = json_pack("{s:O, s:O}", "locations", l->lines, "findings", l->findings);
+		if (all != NULL)
+			cli_print_json(all);
+		json_decref(all);
+		return all != NULL || error_set(e, ERROR_SYSTEM, "no memory for the answer");
+	}
+	if (json_array_size(l->lines) == 0)
+		cli_say(cli, "The policy has no locations.");
+	/* Not in columns: an address is of use whole. */
+	json_array_foreach(l->lines, i, line)
+	{
+		int generation = (int)json_integer_value(json_object_get(line, "generation"));
+
+		cli_say(cli, "%s", text_of(line, "url"));
+		cli_say(cli, "    %s%s%s, generation %d: %s", text_of(line, "artifact"),
+		    *text_of(line, "crl") != '\0' ? " " : "", text_of(line, "crl"), generation,
+		    text_of(line, "flags"));
+	}
+	json_array_foreach(l->findings, i, finding)
+	{
+		cli_note("warning: %s", json_string_value(finding));
+	}
+	return true;
+}
+
+/* ---- the CA */
+
+struct subject {
+	char *text;
+	struct capolicy *policy;
+	int certificates, keys;
+};
+
+static int
+index_in(json_t *answer, const char *object)
+{
+	json_int_t i = json_integer_value(
+	    json_object_get(json_object_get(answer, object), "index"));
+
+	return i > 0 && i < GENERATIONS_MAX ? (int)i : 0;
+}
+
+/* What the service has of the CA. */
+static bool
+ask_service(struct cli *cli, const char *ca, struct subject *s, struct error *e)
+{
+	char path[CLI_PATH_MAX];
+	json_t *answer = NULL;
+	const char *text;
+	bool ok = false;
+
+	if (!cli_path(path, "/v1/cas/", ca, "", e) ||
+	    !cli_get_object(cli, path, "name", ca, &answer, e))
+		return false;
+	s->certificates = index_in(answer, "certificate") + 1;
+	s->keys = index_in(answer, "key") + 1;
+	text = s->text == NULL ? cli_member(answer, "policy", e) : NULL;
+	if (text != NULL)
+		s->text = strdup(text);
+	if (s->text != NULL)
+		ok = true;
+	else if (!error_is_set(e))
+		error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
+	json_decref(answer);
+	return ok;
+}
+
+/* A draft counts for a CA that need not exist. */
+static bool
+load(struct cli *cli, const char *ca, struct subject *s, struct error *e)
+{
+	const char *file = cli->options->value[OPTION_POLICY];
+	size_t len;
+
+	s->certificates = s->keys = 1;
+	if (file != NULL && !output_read_file(file, CAPOLICY_TEXT_MAX, &s->text, &len, e))
+		return false;
+	if (file == NULL && !ask_service(cli, ca, s, e))
+		return false;
+	s->policy = calloc(1, sizeof *s->policy);
+	if (s->policy == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
+	return capolicy_parse(s->text, strlen(s->text), file != NULL ? file : ca, s->policy, e);
+}
+
+static bool
+report(struct cli *cli, const char *ca, const struct subject *s, struct error *e)
+{
+	struct listing l = {json_array(), json_array(), false};
+	const struct location_report to = {on_line, on_finding, &l};
+	/* One renewal with the same key, and one with a new one. */
+	int more = cli->options->value[OPTION_SIMULATE] != NULL;
+	bool ok = l.lines != NULL && l.findings != NULL;
+
+	if (!ok)
+		error_set(e, ERROR_SYSTEM, "no memory for the answer");
+	ok = ok &&
+	     capolicy_report(s->policy, ca, s->certificates + 2 * more, s->keys + more, &to, e);
+	if (ok && l.failed)
+		ok = error_set(e, ERROR_SYSTEM, "no memory for the answer");
+	ok = ok && show(cli, &l, e);
+	json_decref(l.lines);
+	json_decref(l.findings);
+	return ok;
+}
+
+/* ---- AD CS */
+
+static bool
+import(struct cli *cli, const char *file, struct error *e)
+{
+	char *text = NULL, *yaml = NULL;
+	size_t len;
+	bool ok = output_read_file(file, IMPORT_FILE_MAX, &text, &len, e) &&
+		  locations_import(text, &yaml, e) && output_write(cli, yaml, strlen(yaml), e);
+
+	free(text);
+	free(yaml);
+	return ok;
+}
+
+bool
+cmd_ca_locations(struct cli *cli, struct error *e)
+{
+	const char *adcs = cli->options->value[OPTION_IMPORT_ADCS];
+	struct subject s = {0};
+	bool ok;
+
+	if (adcs != NULL && cli->word_count == 0)
+		return import(cli, adcs, e);
+	if (adcs != NULL || cli->word_count == 0)
+		return error_set(e, ERROR_USAGE,
+		    "ca locations needs the name of a CA, or --import-adcs FILE and no name");
+	ok = load(cli, cli->words[0], &s, e) && report(cli, cli->words[0], &s, e);
+	if (s.policy != NULL)
+		capolicy_free(s.policy);
+	free(s.policy);
+	free(s.text);
+	return ok;
+}

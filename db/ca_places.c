@@ -1,0 +1,123 @@
+#include "db/ca_places.h"
+
+#include <stdlib.h>
+
+#include <jansson.h>
+
+#include "daemon/core/encode.h"
+
+struct ca_places {
+	json_t *scopes, *targets; /* arrays */
+};
+
+struct ca_places *
+ca_places_new(struct error *err)
+{
+	struct ca_places *places = calloc(1, sizeof *places);
+
+	if (places != NULL) {
+		places->scopes = json_array();
+		places->targets = json_array();
+		if (places->scopes != NULL && places->targets != NULL)
+			return places;
+	}
+	error_set(err, ERROR_SYSTEM, "no memory for the places of a CA");
+	ca_places_free(places);
+	return NULL;
+}
+
+void
+ca_places_free(struct ca_places *places)
+{
+	if (places == NULL)
+		return;
+	json_decref(places->scopes);
+	json_decref(places->targets);
+	free(places);
+}
+
+/* Takes the object over. */
+static bool
+append(json_t *array, json_t *object, struct error *err)
+{
+	return json_array_append_new(array, object) == 0 ||
+	       error_set(err, ERROR_SYSTEM, "writing down the places of a CA");
+}
+
+static bool
+put_octets(json_t *object, const char *key, struct bytes octets)
+{
+	char *hex;
+	bool ok;
+
+	if (octets.len == 0)
+		return true;
+	hex = malloc(2 * octets.len + 1);
+	if (hex == NULL)
+		return false;
+	hex_encode(octets.p, octets.len, hex);
+	ok = json_object_set_new(object, key, json_string(hex)) == 0;
+	free(hex);
+	return ok;
+}
+
+bool
+ca_places_add_scope(struct ca_places *places, const struct ca_new_scope *scope, struct error *err)
+{
+	json_t *object = json_pack("{s:s, s:s, s:i, s:i}", "kind", scope->kind, "label",
+	    scope->label, "shard", scope->shard, "shards", scope->shards);
+
+	if (object != NULL && (!put_octets(object, "idp", scope->idp) ||
+				  !put_octets(object, "freshest", scope->freshest) ||
+				  !put_octets(object, "published", scope->published))) {
+		json_decref(object);
+		object = NULL;
+	}
+	return append(places->scopes, object, err);
+}
+
+bool
+ca_places_add_target(struct ca_places *places, const struct ca_target *t, struct error *err)
+{
+	/* An option that is NULL is left out. */
+	json_t *options = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}",
+	    "credential", t->credential, "bind_dn", t->bind_dn, "tls", t->tls, "auth", t->auth,
+	    "region", t->region, "certificate", t->certificate, "user", t->user, "host_key",
+	    t->host_key, "schema", t->schema);
+
+	if (options != NULL && t->webdav &&
+	    json_object_set_new(options, "webdav", json_true()) != 0) {
+		json_decref(options);
+		options = NULL;
+	}
+	/* Takes options over, also when it fails. */
+	return append(places->targets,
+	    json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*, s:o}", "name", t->name, "kind", t->kind,
+		"artifact", t->artifact, "write", t->write, "read", t->read, "label", t->label,
+		"options", options),
+	    err);
+}
+
+static bool
+param(json_t *array, struct db_params *p, struct error *err)
+{
+	char *text = json_dumps(array, JSON_COMPACT);
+
+	if (text == NULL)
+		return error_set(err, ERROR_SYSTEM, "writing down the places of a CA");
+	db_param_text(p, text);
+	free(text);
+	return true;
+}
+
+bool
+ca_places_scopes_param(const struct ca_places *places, struct db_params *p, struct error *err)
+{
+	return param(places->scopes, p, err);
+}
+
+bool
+ca_places_targets_param(const struct ca_places *places, struct db_params *p, struct error *err)
+{
+	return param(places->targets, p, err);
+}

@@ -1,0 +1,123 @@
+"""chancery ca locations: what becomes of the locations of a policy, warnings, and the
+import from AD CS."""
+
+import json
+
+import pytest
+
+from harness.chanceryd import write_yaml
+from harness import clients
+
+GETREG = r"""
+  CRLPublicationURLs REG_MULTI_SZ =
+    0: 65:C:\Windows\system32\CertSrv\CertEnroll\%3%8%9.crl
+    CSURL_SERVERPUBLISH -- 1
+    CSURL_SERVERPUBLISHDELTA -- 40 (64)
+
+    1: 14:ldap://ds/CN=%7%8,CN=Public Key Services,CN=Services,%6%10
+    2: 134:http://%1/CertEnroll/%3%8%9.crl
+    3: 0:file://%1/CertEnroll/%3%8%9.crl
+CertUtil: -getreg command completed successfully.
+  CACertPublicationURLs REG_MULTI_SZ =
+    0: 2:http://%1/CertEnroll/%1_%3%4.crt
+    1: 32:http://ocsp.corp.example/ocsp
+"""
+
+POLICY = {"subject": "CN=Draft", "kind": "root", "token": "main", "key": "p256", "validity": "1y"}
+CRL = {"period": "7d", "overlap": "1d", "delta_period": "1d", "delta_overlap": "1h"}
+
+
+@pytest.fixture
+def locations(shared_instance, work_dir):
+    """locations(section, crl, *arguments): lines and findings for a draft of CA "draft"."""
+
+    def show(section, crl=None, *arguments):
+        path = write_yaml(f"{work_dir}/draft.yaml", {**POLICY, "crl": {**CRL, **(crl or {})}, "locations": section})
+        said = shared_instance.cli.json("ca", "locations", "draft", "--policy", path, *arguments)
+        return [(line["artifact"], line["crl"], line["generation"], line["url"]) for line in said["locations"]], \
+            said["findings"]
+
+    return show
+
+
+def test_addresses_of_a_running_ca(shared_instance):
+    a = shared_instance
+    said = a.cli.json("ca", "locations", a.issuing)
+    assert [(line["artifact"], line["generation"], line["flags"], line["url"]) for line in said["locations"]] == [
+        ("CRL", 0, "in_certificates", a.daemon.crl_url(a.issuing)),
+        ("delta CRL", 0, "in_freshest", a.daemon.crl_url(a.issuing, delta=True)),
+        ("certificate", 0, "in_certificates", a.daemon.aia_url(a.issuing))]
+    assert said["findings"] == []
+    words = a.cli("ca", "locations", a.issuing, "--simulate")
+    assert a.daemon.crl_url(a.issuing) in words and "CRL, generation 1" in words
+    simulated = a.cli.json("ca", "locations", a.issuing, "--simulate")["findings"]
+    assert len(simulated) == 3 and sum("it needs <CRLNameSuffix>" in f for f in simulated) == 2
+    assert sum("it needs <CertificateName>" in f for f in simulated) == 1
+
+
+def test_every_generation_and_partition(locations):
+    name = "http://h/<CaName><CRLPartitionIndex><CRLNameSuffix><DeltaCRLAllowed>.crl"
+    lines, findings = locations(
+        {"delta_suffix": "-d", "cdp": [{"url": name, "flags": ["in_certificates", "in_idp", "in_freshest"]}],
+         "aia": [{"url": "http://h/%3%4.cer", "flags": ["in_certificates"]}]},
+        {"shards": 2, "by_kind": True}, "--simulate")
+    assert [line for line in lines if line[2] == 1] == [
+        *((kind, label, 1, f"http://h/draft{label}(1){suffix}.crl") for label in ("~user~1of2", "~user~2of2", "~ca")
+          for kind, suffix in (("CRL", ""), ("delta CRL", "-d"))),
+        ("certificate", "", 1, "http://h/draft(1).cer")]
+    assert findings == ["a root has delta CRLs: there is little to gain where few certificates are revoked, and none while "
+                        "it is offline"]
+
+
+@pytest.mark.parametrize("section, words", [
+    ({"cdp": [{"url": "http://h/%3%9.crl", "flags": ["in_certificates", "in_freshest"]}]}, "has a '+' in its path"),
+    ({"cdp": [{"url": "ldap:///CN=%3,O=x%10", "flags": ["in_certificates", "in_freshest"]}]}, "names no server"),
+    ({"cdp": [{"url": "ldap://h/CN=%3,O=x%10", "flags": ["in_certificates", "in_freshest"]}]}, "in a directory only"),
+    ({"cdp": [{"url": "http://h/x.crl", "flags": ["in_certificates"]}]}, "no location has the flag in_freshest"),
+    ({"cdp": [{"url": "http://h/x.crl", "flags": ["in_freshest"]}]}, "no location of CRLs has the flag in_certificates"),
+    ({"cdp": [{"url": "http://h/x", "flags": ["in_certificates"]}],
+      "aia": [{"url": "http://h/x", "flags": ["in_certificates"]}]}, "is the address of two artifacts, a CRL and a certificate"),
+])
+def test_what_is_questionable(locations, section, words):
+    _, findings = locations(section)
+    assert sum(words in finding for finding in findings) == 1, findings
+
+
+@pytest.mark.parametrize("url, words", [
+    ("https://h/x.crl", "has the scheme https"),
+    ("http://h/\u00e4.crl", "non-ASCII"),
+    ("ldap://h/nonsense%10", "DN that does not parse"),
+    ("http://%1/x.crl", "'locations.server' does not say"),
+    ("http://h/<CaNam>.crl", "'<CaNam>', which does not exist"),
+])
+def test_what_no_policy_may_have(shared_instance, work_dir, url, words):
+    path = write_yaml(f"{work_dir}/draft.yaml", {**POLICY, "crl": CRL, "locations": {
+        "cdp": [{"url": url, "flags": ["in_certificates"]}]}})
+    assert words in shared_instance.cli.fails("ca", "locations", "draft", "--policy", path)
+
+
+def test_import(shared_instance, work_dir, locations):
+    """What certutil printed becomes a section that a policy can have."""
+    import yaml
+    a = shared_instance
+    text = a.cli("ca", "locations", "--import-adcs", clients.write(work_dir, "getreg.txt", GETREG))
+    assert "# C:\\Windows\\system32" in text and "has no flags, so it is for nothing" in text
+    section = yaml.safe_load(text)["locations"]
+    assert section == {
+        "cdp": [{"url": "ldap://ds/CN=<CATruncatedName><CRLNameSuffix>,CN=Public%20Key%20Services,CN=Services,"
+                        "<ConfigurationContainer><CDPObjectClass>",
+                 "flags": ["in_certificates", "in_freshest", "in_crl_published_location"]},
+                {"url": "http://<ServerDNSName>/CertEnroll/<CaName><CRLNameSuffix><DeltaCRLAllowed>.crl",
+                 "flags": ["in_certificates", "in_freshest", "in_idp"]}],
+        "aia": [{"url": "http://<ServerDNSName>/CertEnroll/<ServerDNSName>_<CaName><CertificateName>.crt",
+                 "flags": ["in_certificates"]},
+                {"url": "http://ocsp.corp.example/ocsp", "flags": ["as_ocsp"]}]}
+    section.update(server="ca1.corp.example", config_dn="CN=Configuration,DC=corp,DC=example")
+    lines, _ = locations(section)
+    assert ("delta CRL", "", 0, "http://ca1.corp.example/CertEnroll/draft+.crl") in lines
+    assert ("certificate", "", 0, "http://ca1.corp.example/CertEnroll/ca1.corp.example_draft.crt") in lines
+    assert "is no location of AD CS" in a.cli.fails(
+        "ca", "locations", "--import-adcs", clients.write(work_dir, "junk.txt", "65:http://a/\nhello\n"))
+    assert "there is no location" in a.cli.fails(
+        "ca", "locations", "--import-adcs", clients.write(work_dir, "none.txt", "# nothing\n"))
+    assert json.loads(a.cli("--json", "ca", "locations", a.root))["findings"] == []

@@ -1,0 +1,230 @@
+"""Several CRLs of one CA: by shard and by kind, each with its own numbers, deltas,
+addresses and targets; and what relying parties make of them."""
+
+import os
+
+import pytest
+from cryptography import x509
+
+from harness import clients
+from harness.process import PATIENCE_S, run, wait_until
+from test_crl import Read, certificate, one, serial_of, sql
+
+SHARDS = 3
+FLAGS = ["in_certificates", "in_idp", "in_freshest"]
+NAME = "<CaName><CRLPartitionIndex><CRLNameSuffix><DeltaCRLAllowed>.crl"
+
+
+def locations(a, *more):
+    return {"delta_suffix": "-delta",
+            "cdp": [{"url": f"http://127.0.0.1:{a.daemon.http_port}/crl/{NAME}", "flags": FLAGS}, *more],
+            "aia": [{"url": f"http://127.0.0.1:{a.daemon.http_port}/aia/<CaName>.cer", "flags": ["in_certificates"]}]}
+
+
+def label_of(pem):
+    """The partition that the certificate names, by its one CDP."""
+    names = [n.value for p in x509.load_pem_x509_certificate(pem.encode()).extensions.get_extension_for_class(
+        x509.CRLDistributionPoints).value for n in p.full_name]
+    assert len(names) == 1
+    return names[0].rsplit("/", 1)[1][:-len(".crl")].partition("~")[2]
+
+
+def at_rest(a, ca):
+    wait_until(lambda: one(
+        a, "SELECT bool_and(next_full_at > now() + interval '1 h' AND NOT EXISTS (SELECT FROM crl WHERE scope_id = s.id "
+        "AND state IN ('building', 'signing'))) FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = %s", ca),
+        what="CRLs at rest")
+
+
+@pytest.fixture(scope="module")
+def parts(shared_instance):
+    """A CA with three shards, published to a folder, and a certificate in each."""
+    a = shared_instance
+    a.public = os.path.join(a.daemon.config["issuer"]["publish_dirs"][0], "parts") \
+        if a.daemon.config["issuer"].get("publish_dirs") else os.path.join(a.directory, "parts")
+    os.makedirs(a.public, exist_ok=True)
+    a.create_issuing(
+        "parts", locations=locations(a, {"url": f"file://{a.public}/{NAME}", "flags": ["publish", "publish_delta"]}),
+        crl={"period": "7d", "overlap": "12h", "delta_period": "1d", "delta_overlap": "1h", "shards": SHARDS})
+    at_rest(a, "parts")
+    a.held = {}
+    for i in range(40):
+        _, pem = certificate(a, "parts", f"part-{i}")
+        a.held.setdefault(label_of(pem), []).append(pem)
+        if len(a.held) == SHARDS and all(len(v) >= 2 for v in a.held.values()):
+            break
+    assert set(a.held) == {f"{i}of{SHARDS}" for i in range(1, SHARDS + 1)}
+    return a
+
+
+def read(a, ca, label, directory, delta=False):
+    return Read(a.crl(f"{ca}~{label}", delta), a.ca_pem(ca), directory)
+
+
+def url(a, ca, label, delta=False):
+    return a.daemon.crl_url(f"{ca}~{label}", delta)
+
+
+def test_each_shard_has_its_own_certificates(parts, work_dir):
+    a = parts
+    label, (victim, *_) = sorted(a.held.items())[1]
+    serial = serial_of(victim)
+    a.cli("cert", "revoke", f"{serial:040x}", "--reason", "superseded")
+    a.issue_crl("parts")
+    at_rest(a, "parts")
+    numbers = {}
+    for other in a.held:
+        crl = read(a, "parts", other, work_dir)
+        numbers[other] = crl.number
+        assert set(crl.revoked) == ({serial} if other == label else set())
+        point = crl.extension(x509.IssuingDistributionPoint)
+        assert point.critical and [n.value for n in point.value.full_name] == [url(a, "parts", other)]
+        assert not point.value.only_contains_user_certs and not point.value.only_contains_ca_certs
+        assert [n.value for p in crl.value(x509.FreshestCRL) for n in p.full_name] == [url(a, "parts", other, True)]
+        delta = read(a, "parts", other, work_dir, delta=True)
+        assert delta.number == crl.number and delta.value(x509.IssuingDistributionPoint) == point.value
+    assert len(set(numbers.values())) == 1  # the order made one of each
+    assert a.daemon.web.get("/crl/parts.crl").status == 404  # no CRL stands for all
+
+    # A delta of one shard changes no other.
+    second = serial_of(a.held[label][1])
+    a.cli("cert", "hold", f"{second:040x}")
+    a.issue_crl("parts", delta=True)
+    assert set(read(a, "parts", label, work_dir, delta=True).revoked) == {second}
+    assert all(set(read(a, "parts", o, work_dir, delta=True).revoked) == set() for o in a.held if o != label)
+    page = a.daemon.web.get("/").body.decode()
+    assert all(f'href="crl/parts~{o}.crl"' in page and f'href="crl/parts~{o}-delta.crl"' in page for o in a.held)
+
+
+def test_names_in_crls_and_certificates_are_the_same_octets(parts):
+    a = parts
+    for label, (pem, *_) in a.held.items():
+        der = x509.load_pem_x509_certificate(pem.encode()).extensions.get_extension_for_class(
+            x509.CRLDistributionPoints).value.public_bytes()
+        name = url(a, "parts", label).encode()
+        whole = b"\x86" + bytes([len(name)]) + name  # [6] uniformResourceIdentifier
+        idp = bytes(one(a, "SELECT idp FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = 'parts' AND label = %s",
+                        "~" + label))
+        assert whole in der and whole in idp and idp in a.crl(f"parts~{label}")
+        assert one(a, "SELECT s.label FROM certificate c JOIN crl_scope s ON s.id = c.scope_id WHERE c.serial = %s",
+                   serial_of(pem).to_bytes(20, "big")) == "~" + label
+
+
+def test_each_is_published_to_its_own_place(parts):
+    a = parts
+
+    def there():
+        rows = sql(a, "SELECT t.write_url, r.id, p.published_id = p.artifact_id FROM publication p JOIN target t ON "
+                   "t.id = p.target_id JOIN crl_scope s ON s.id = p.scope_id JOIN ca a ON a.id = s.ca_id JOIN artifact r "
+                   "ON r.id = p.artifact_id WHERE a.name = 'parts'")
+        return rows if len(rows) == 2 * SHARDS and all(done for *_, done in rows) else None
+
+    rows = wait_until(there, what="the folder")
+    assert len({path for path, *_ in rows}) == 2 * SHARDS
+    for label in a.held:
+        for delta in (False, True):
+            with open(f"{a.public}/parts~{label}{'-delta' if delta else ''}.crl", "rb") as f:
+                assert f.read() == a.crl(f"parts~{label}", delta)
+
+
+# ------------------------------------------------------------ relying parties
+
+
+def chain(a, ca="parts"):
+    return a.ca_pem(ca), a.ca_pem(a.root)
+
+
+def openssl(a, directory, pem, labels, deltas=True):
+    """Words of openssl verify with the CRLs of these shards."""
+    issuing, root = chain(a)
+    crls = []
+    for label in labels:
+        for delta in (False, True) if deltas else (False,):
+            der = clients.write(directory, f"{label}-{delta}.crl", a.crl(f"parts~{label}", delta))
+            crls.append(clients.write(directory, f"{label}-{delta}.pem",
+                                      run(["openssl", "crl", "-inform", "DER", "-in", der], text=True).stdout))
+    result = run(["openssl", "verify", "-crl_check", "-extended_crl", *(["-use_deltas"] if deltas else []),
+                  "-CAfile", clients.write(directory, "root.pem", root),
+                  "-untrusted", clients.write(directory, "issuing.pem", issuing),
+                  *[w for c in crls for w in ("-CRLfile", c)], clients.write(directory, "leaf.pem", pem)],
+                 check=False, text=True)
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def judged(parts):
+    """One revoked in the complete CRL, one only in the delta behind it, one good."""
+    a = parts
+    label = f"1of{SHARDS}"
+    while len(a.held[label]) < 3:
+        _, pem = certificate(a, "parts", f"more-{sum(map(len, a.held.values()))}")
+        a.held[label_of(pem)].append(pem)
+    revoked, late, good = a.held[label][:3]
+    a.cli("cert", "revoke", f"{serial_of(revoked):040x}", "--reason", "superseded")
+    a.issue_crl("parts")
+    a.cli("cert", "revoke", f"{serial_of(late):040x}", "--reason", "superseded")
+    a.issue_crl("parts", delta=True)
+    return label, revoked, late, good
+
+
+def test_openssl_takes_the_right_shard(parts, judged, work_dir):
+    a = parts
+    label, revoked, late, good = judged
+    others = [o for o in a.held if o != label]
+    assert "certificate revoked" in openssl(a, work_dir, revoked, [label])
+    assert "certificate revoked" in openssl(a, work_dir, late, [label])
+    assert "certificate revoked" not in openssl(a, work_dir, late, [label], deltas=False)
+    assert ": OK" in openssl(a, work_dir, good, [label, *others])
+    # The lists of the other shards say nothing of this one's certificates.
+    words = openssl(a, work_dir, revoked, others)
+    assert ": OK" not in words and "certificate revoked" not in words
+
+
+# -------------------------------------------------------------------- by kind
+
+
+def test_user_and_ca_certificates(shared_instance, work_dir):
+    a = shared_instance
+    a.create_root("kinds", templates=["sub-ca", "tls-server"], locations={
+        "cdp": [{"url": f"http://127.0.0.1:{a.daemon.http_port}/crl/<CaName><CRLPartitionIndex>.crl",
+                 "flags": ["in_certificates", "in_idp"]}]},
+        crl={"period": "30d", "overlap": "3d", "by_kind": True, "expired_certificates": True})
+    a.create_issuing("kind-sub", root="kinds")
+    at_rest(a, "kinds")
+    _, user = certificate(a, "kinds", "kind-user")
+    assert (label_of(a.ca_pem("kind-sub")), label_of(user)) == ("ca", "user")
+    for pem in (user, a.ca_pem("kind-sub")):
+        a.cli("cert", "revoke", f"{serial_of(pem):040x}", "--reason", "superseded")
+    a.issue_crl("kinds")
+    for label, pem in (("user", user), ("ca", a.ca_pem("kind-sub"))):
+        crl = read(a, "kinds", label, work_dir)
+        assert set(crl.revoked) == {serial_of(pem)}
+        point = crl.value(x509.IssuingDistributionPoint)
+        assert (point.only_contains_user_certs, point.only_contains_ca_certs) == (label == "user", label == "ca")
+        assert [n.value for n in point.full_name] == [url(a, "kinds", label)]
+        expired = [e for e in crl.crl.extensions if e.oid.dotted_string == "2.5.29.60"]
+        assert len(expired) == 1 and not expired[0].critical and expired[0].value.value[:2] == b"\x18\x0f"
+    # A root's own certificate is a CA's.
+    assert one(a, "SELECT s.kind FROM certificate c JOIN crl_scope s ON s.id = c.scope_id JOIN ca a ON a.id = c.ca_id "
+               "WHERE a.name = 'kinds' AND c.request_id IS NULL") == "ca"
+
+
+def test_expired_entries_stay_where_the_policy_says_so(shared_instance, work_dir):
+    a = shared_instance
+    served = {}
+    for name, keeps in (("keeps", True), ("drops", False)):
+        a.create_issuing(name, deltas=False, crl={"period": "7d", "overlap": "12h", "expired_certificates": keeps})
+        at_rest(a, name)
+        _, pem = certificate(a, name, "gone")
+        a.cli("cert", "revoke", f"{serial_of(pem):040x}", "--reason", "superseded")
+        for _ in range(2):  # the second finds it expired, and on a regular CRL before
+            number = Read(a.crl(name), a.ca_pem(name), work_dir).number
+            sql(a, "UPDATE crl_scope SET next_full_at = now() WHERE ca_id = (SELECT id FROM ca WHERE name = %s)", name)
+            wait_until(lambda n=number: Read(a.crl(name), a.ca_pem(name), work_dir).number > n, PATIENCE_S, what="a CRL")
+            at_rest(a, name)
+            sql(a, "UPDATE revocation SET not_after = CASE WHEN %s THEN (SELECT expired_since FROM crl_scope s JOIN ca a ON "
+                "a.id = s.ca_id WHERE a.name = 'keeps') ELSE now() - interval '1 h' END WHERE serial = %s", keeps,
+                serial_of(pem).to_bytes(20, "big"))
+        served[name] = set(Read(a.crl(name), a.ca_pem(name), work_dir).revoked)
+        expected = {serial_of(pem)} if keeps else set()
+        assert served[name] == expected, name
