@@ -91,9 +91,11 @@ $$;
 CREATE FUNCTION due_scopes(p_limit int, p_not bigint[])
 RETURNS TABLE (scope_id bigint, token_key_id bigint, delta boolean)
 LANGUAGE sql AS $$
-    -- A CRL that is only wanted is a delta, where the CA has them.
-    SELECT s.id, s.token_key_id, (s.next_full_at IS NULL OR s.next_full_at > clock_timestamp())
-        AND (s.next_delta_at IS NOT NULL OR (s.wanted_at <= clock_timestamp()) IS NOT TRUE)
+    -- What was left behind, or has become stale, is followed by one of its kind; a CRL that
+    -- is only wanted is a delta, where the CA has them.
+    SELECT s.id, s.token_key_id, (s.next_full_at <= clock_timestamp()) IS NOT TRUE
+        AND coalesce((SELECT c.delta FROM crl c WHERE c.scope_id = s.id AND c.state IN ('building', 'signing', 'awaiting-pin')),
+            s.next_delta_at IS NOT NULL OR (s.wanted_at <= clock_timestamp()) IS NOT TRUE)
     FROM crl_scope s
     WHERE s.id IN (
             SELECT id FROM crl_scope WHERE next_full_at <= clock_timestamp()

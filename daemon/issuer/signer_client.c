@@ -190,6 +190,13 @@ decode_answer(uint16_t type, struct bytes payload, struct signer_answer *answer,
 	}
 }
 
+/* That somebody mistyped a PIN is no fault of what was to be signed with it: that waits. */
+static bool
+is_about_pin(const struct error *e)
+{
+	return e->source == ERROR_PKCS11 && strncmp(e->foreign, "CKR_PIN_", 8) == 0;
+}
+
 static void
 on_frame(struct channel *ch, uint16_t type, uint64_t id, struct bytes payload, void *arg)
 {
@@ -211,6 +218,8 @@ on_frame(struct channel *ch, uint16_t type, uint64_t id, struct bytes payload, v
 	} else if (!decode_answer(type, payload, &answer, &status, &e)) {
 		failure = e;
 	}
+	if (is_about_pin(&failure))
+		failure.code = ERROR_LOCKED;
 	if (error_is_set(&failure))
 		answer_call(c, call, NULL, &failure);
 	else

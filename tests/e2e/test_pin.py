@@ -1,9 +1,11 @@
 """The whole job with a token whose PIN persons enter."""
 
+import threading
+
 import pytest
 from harness import clients
 from harness.persons import Persons
-from harness.process import PATIENCE_S, wait_until
+from harness.process import wait_until
 
 
 @pytest.fixture
@@ -56,3 +58,180 @@ def test_main_job_by_session(new_persons):
     assert a.state(request) == "approved"
     a.unlock()
     a.wait_state(request, "issued")
+
+
+# -------------------------------------------------------- what an entry lets through
+
+
+@pytest.fixture(scope="module")
+def desk(postgres, migrated, new_dir):
+    """access: operation, root and issuing CA without deltas."""
+    one = Persons(new_dir("d"), postgres.database(migrated), "operation")
+    try:
+        one.create(deltas=False)
+        one.enter_until(lambda: not one.waiting() and crls(one), "nothing more to sign")
+        yield one
+    finally:
+        one.close()
+
+
+def submit(a, *names):
+    """Approved requests, all at once."""
+    ids = [a.api.submit(a.issuing, "tls-server", clients.openssl_csr(a.files, n, dns=[f"{n}.example"]).pem) for n in names]
+    for request in ids:
+        a.wait_state(request, "pending")
+    a.cli("request", "approve", *ids, "--reason", "test")
+    for request in ids:
+        a.wait_state(request, "awaiting-pin")
+    return ids
+
+
+def operation_of(a, request):
+    row, = (r for r in a.waiting() if r["object"] == request)
+    return row
+
+
+def audited(a, action):
+    """Outcomes on record, oldest first."""
+    return [o for o, in a.database.execute(
+        "SELECT detail->>'outcome' FROM chancery_store.audit WHERE action = %s ORDER BY id", (action,))]
+
+
+def test_twenty_with_one_pin_and_none_besides(desk):
+    first = submit(desk, *(f"many{i}" for i in range(20)))
+    listed = [operation_of(desk, r)["id"] for r in first]
+    late, = submit(desk, "late")
+    serials = {r["id"]: r["sha256"] for r in desk.waiting()}
+    assert "20 operations" in desk.entered("pin", "enter", *listed).stderr
+    for request in first:
+        desk.wait_state(request, "issued")
+    assert desk.state(late) == "awaiting-pin"
+    operation = operation_of(desk, late)
+    assert operation["sha256"] == serials[operation["id"]]
+    desk.entered("pin", "enter", operation["id"])
+    desk.wait_state(late, "issued")
+
+
+@pytest.fixture
+def meddled(desk):
+    """A function: what the database's owner does to the next entry (SQL on NEW)."""
+    made = []
+
+    def meddle(statement):
+        made.append(1)
+        desk.database.execute(
+            "CREATE FUNCTION public.meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN " + statement +
+            " RETURN NEW; END $$; CREATE TRIGGER meddle BEFORE INSERT ON chancery_store.pin_entry FOR EACH ROW"
+            " EXECUTE FUNCTION public.meddle(); GRANT EXECUTE ON FUNCTION public.meddle() TO PUBLIC")
+
+    yield meddle
+    if made:
+        desk.database.execute("DROP FUNCTION public.meddle() CASCADE; DROP TABLE IF EXISTS public.captured")
+
+
+def test_what_the_database_owner_alters_is_refused(desk, meddled):
+    """Another operation slipped in: the operator's signature is over what was sent."""
+    mine, = submit(desk, "mine")
+    other, = submit(desk, "other")
+    wanted, slipped = operation_of(desk, mine), operation_of(desk, other)
+    meddled(f"NEW.body := replace(NEW.body, '{wanted['sha256']}', '{slipped['sha256']}');")
+    said = desk.with_pin("pin", "enter", wanted["id"])
+    assert said.returncode == 1 and "refused" in said.stderr, said
+    assert (desk.state(mine), desk.state(other)) == ("awaiting-pin", "awaiting-pin")
+    assert "not the one that the operator signed" in audited(desk, "pin.refused")[-1]
+
+
+def test_a_replay_is_refused(desk, meddled):
+    request, = submit(desk, "replayed")
+    desk.database.execute("CREATE TABLE public.captured AS SELECT * FROM chancery_store.pin_entry LIMIT 0;"
+                          " GRANT INSERT ON public.captured TO PUBLIC")
+    meddled("INSERT INTO public.captured SELECT NEW.*;")
+    desk.entered("pin", "enter", operation_of(desk, request)["id"])
+    desk.wait_state(request, "issued")
+    waiting, = submit(desk, "waiting")
+    desk.database.execute("DROP TRIGGER meddle ON chancery_store.pin_entry")
+    before = len(audited(desk, "pin.refused"))
+    desk.database.execute(
+        "INSERT INTO chancery_store.pin_entry (token, signer_id, instance, action, operations, spki_sha256, nonce, statement,"
+        " body, spki, signature, expires_at, received_via, state) SELECT token, signer_id, instance, action, operations,"
+        " spki_sha256, substr(sha256('x'), 1, 16), statement, body, spki, signature, expires_at, received_via, 'queued'"
+        " FROM public.captured")
+    refused = wait_until(lambda: audited(desk, "pin.refused")[before:], what="the replay to be refused")
+    assert "before" in refused[0] or "already" in refused[0] or "used" in refused[0], refused
+    assert desk.state(waiting) == "awaiting-pin"
+
+
+def test_an_entry_for_another_start_is_refused(desk, meddled):
+    """The signer starts anew between the list and the entry, which is no hindrance; an entry for
+    its former start is none any more, also when it is handed to the new one."""
+    request, = submit(desk, "restarted")
+    operation = operation_of(desk, request)
+    old = desk.token_row()["start"]
+    desk.daemon.kill_role("signer")
+    wait_until(lambda: desk.token_row()["start"] not in (None, old), what="the signer's next start")
+    desk.entered("pin", "enter", operation["id"])
+    desk.wait_state(request, "issued")
+    request, = submit(desk, "redirected")
+    old = desk.token_row()["start"]
+    # What is handed in waits, as if there were no issuer, until the signer has started anew.
+    meddled("NEW.state := 'delivered';")
+    entering = threading.Thread(target=lambda: seen.append(desk.with_pin("pin", "enter", operation_of(desk, request)["id"])))
+    seen = []
+    entering.start()
+    entry = wait_until(lambda: desk.database.one(
+        "SELECT max(id) FROM chancery_store.pin_entry WHERE state = 'delivered' AND body IS NOT NULL"), what="the entry")
+    # Nobody takes one that was delivered; the front is told so when the signer is another one.
+    desk.database.execute("UPDATE chancery_store.pin_entry SET instance = 'elsewhere', signer_id = 99 WHERE id = %s", (entry,))
+    desk.daemon.kill_role("signer")
+    start = wait_until(lambda: desk.token_row()["start"] if desk.token_row()["start"] not in (None, old) else None,
+                       what="the signer's next start")
+    instance, = (line.split()[1] for line in start.splitlines() if line.startswith("instance: "))
+    desk.database.execute("UPDATE chancery_store.pin_entry SET state = 'queued', instance = %s, signer_id = 1 WHERE id = %s",
+                          (instance, entry))
+    entering.join()
+    assert seen[0].returncode == 1 and "another start" in seen[0].stderr, seen[0]
+    assert "another start" in audited(desk, "pin.refused")[-1]
+    assert desk.state(request) == "awaiting-pin"
+
+
+def test_a_wrong_pin_blocks_until_an_operator_clears_it(desk):
+    request, = submit(desk, "wrong")
+    desk.with_pin("pin", "enter", operation_of(desk, request)["id"], pin="000000")
+    row = wait_until(lambda: desk.token_row() if desk.token_row()["state"] == "blocked" else None, what="the block")
+    assert "clear" in row["sentence"] and "alice" in row["sentence"], row
+    assert "blocked" in desk.cli("token", "list")
+    wait_until(lambda: desk.state(request) == "awaiting-pin", what="the request to wait again")
+    said = desk.with_pin("pin", "enter", operation_of(desk, request)["id"])
+    assert said.returncode == 1 and "token clear main" in said.stderr, said
+    desk.cli("token", "clear", "main")
+    wait_until(lambda: desk.token_row()["state"] == "locked", what="the block to be lifted")
+    desk.entered("pin", "enter", operation_of(desk, request)["id"])
+    desk.wait_state(request, "issued")
+
+
+def test_what_waited_too_long_gets_a_new_serial(desk):
+    request, = submit(desk, "stale")
+    old = operation_of(desk, request)
+    desk.database.execute("UPDATE chancery_store.pin_operation SET expires_at = now()")
+    new = wait_until(lambda: next((r for r in desk.waiting() if r["object"] == request and r["id"] != old["id"]), None),
+                     what="a new serial")
+    assert new["sha256"] != old["sha256"]
+    desk.entered("pin", "enter", new["id"])
+    desk.wait_state(request, "issued")
+
+
+def test_a_waiting_crl_is_made_anew_for_a_compromise(desk):
+    victim, = submit(desk, "victim")
+    desk.entered("pin", "enter", operation_of(desk, victim)["id"])
+    desk.wait_state(victim, "issued")
+    desk.enter_until(lambda: not desk.waiting("crl"), "no CRL to wait")
+    assert "waits for a PIN" in desk.cli("crl", "issue", desk.issuing)
+    old, = desk.waiting("crl")
+    sentence = desk.api.get(f"/v1/cas/{desk.issuing}").json()["crls"][0]["alarm"]
+    assert "waits for a PIN" in sentence and "ends at" in sentence
+    desk.cli("cert", "revoke", victim, "--reason", "keyCompromise")
+    new = wait_until(lambda: next((r for r in desk.waiting("crl") if r["id"] != old["id"]), None), what="another CRL")
+    assert int(new["object"]) > int(old["object"])
+    assert "revoked      1" in desk.entered("pin", "enter", new["id"]).stderr
+    wait_until(lambda: int(new["object"]) in [n for n, _ in crls(desk)], what="the CRL")
+    assert desk.api.get(f"/v1/cas/{desk.issuing}").json()["crls"][0]["alarm"] is None

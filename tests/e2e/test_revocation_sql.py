@@ -655,8 +655,8 @@ def test_an_order_survives_the_death_of_its_issuer(store, issuer, ca):
     issuer.begin(ca.scope, False, decision)
     store.age(ca, "2 min")
     store.execute("UPDATE crl_scope SET next_full_at = NULL")
-    assert issuer.due() == [(ca.scope, True)]
-    assert issuer.begin(ca.scope, delta=True) is None  # what the calendar asks: only the number is burnt
+    assert issuer.due() == [(ca.scope, False)]
+    assert issuer.begin(ca.scope, delta=False) is None  # what the calendar asks: only the number is burnt
     assert store.decision_state(decision)[0] == "queued"
     wait_until(lambda: issuer.call("SELECT id FROM claim_decisions(8, 60)") == [(decision,)], what="the order's return")
 
