@@ -37,8 +37,8 @@ struct cli_command {
 	const char *group, *verb; /* one or more words; NULL: the group is the whole command */
 	const char *words;	  /* "NAME FILE"; "" for none */
 	size_t words_min, words_max;
-	const char *help;	/* one phrase */
-	enum option options[8]; /* its own */
+	const char *help;	 /* one phrase */
+	enum option options[16]; /* its own */
 	size_t option_count;
 	cli_handler *run;
 };

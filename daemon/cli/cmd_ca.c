@@ -8,6 +8,7 @@
 #include "daemon/cli/limits_draft.h"
 #include "daemon/cli/limits_show.h"
 #include "daemon/cli/output.h"
+#include "daemon/cli/parent.h"
 #include "daemon/x509/capolicy.h"
 #include "daemon/x509/pem.h"
 
@@ -65,10 +66,12 @@ put_ca(struct statement *s, const char *name, struct error *e)
 }
 
 static bool
-create(struct cli *cli, const char *ca, struct limits_draft *draft, struct error *e)
+create(
+    struct cli *cli, const char *ca, struct limits_draft *draft, bool from_parent, struct error *e)
 {
 	struct statement s = {.action = STATEMENT_CA_CREATE};
 	json_t *outcome = NULL;
+	bool made;
 
 	cli_note("The limits of the key of CA %s, version 1, SHA-256 %s:", ca, draft->sha256);
 	limits_show(stderr, draft->text, (int64_t)time(NULL));
@@ -79,8 +82,9 @@ create(struct cli *cli, const char *ca, struct limits_draft *draft, struct error
 		decision_print(cli, outcome);
 		ceremony_say_limits(cli, ca, NULL, draft->sha256);
 	}
+	made = outcome != NULL;
 	json_decref(outcome);
-	return true;
+	return !made || !from_parent || parent_install(cli, ca, e);
 }
 
 bool
@@ -90,19 +94,21 @@ cmd_ca_create(struct cli *cli, struct error *e)
 	struct capolicy *policy = calloc(1, sizeof *policy);
 	struct limits_draft *draft = NULL;
 	char *text = NULL;
+	bool from_parent, ok = false;
 	size_t len;
-	bool ok = false;
 
 	if (policy == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating a CA's policy");
 	if (file == NULL)
 		error_set(
 		    e, ERROR_USAGE, "ca create needs --policy FILE; see chancery-ca-policy(5)");
-	else
+	else if (parent_is_given(cli, &from_parent, e))
 		ok = output_read_file(file, CAPOLICY_TEXT_MAX, &text, &len, e) &&
 		     capolicy_parse(text, len, file, policy, e) &&
+		     (!from_parent || policy->kind == CA_SUBORDINATE ||
+			 error_set(e, ERROR_USAGE, "a root has no parent")) &&
 		     limits_draft_new(cli, ca, policy, text, &draft, e) &&
-		     create(cli, ca, draft, e);
+		     create(cli, ca, draft, from_parent, e);
 	limits_draft_free(draft);
 	capolicy_free(policy);
 	free(policy);
@@ -110,8 +116,8 @@ cmd_ca_create(struct cli *cli, struct error *e)
 	return ok;
 }
 
-static bool
-install(struct cli *cli, const char *ca, const char *chain, struct error *e)
+bool
+ca_install_pem(struct cli *cli, const char *ca, const char *chain, struct error *e)
 {
 	struct statement s = {.action = STATEMENT_CA_INSTALL};
 	struct limits_current *current = NULL;
@@ -130,11 +136,18 @@ install(struct cli *cli, const char *ca, const char *chain, struct error *e)
 bool
 cmd_ca_install(struct cli *cli, struct error *e)
 {
+	bool from_parent, ok;
 	char *pem = NULL;
-	bool ok;
 
+	if (!parent_is_given(cli, &from_parent, e))
+		return false;
+	if (from_parent != (cli->word_count == 1))
+		return error_set(e, ERROR_USAGE,
+		    "ca install takes files with the certificates, or --parent to fetch them");
+	if (from_parent)
+		return parent_install(cli, cli->words[0], e);
 	ok = chain_files_read(cli->words + 1, cli->word_count - 1, &pem, e) &&
-	     install(cli, cli->words[0], pem, e);
+	     ca_install_pem(cli, cli->words[0], pem, e);
 	free(pem);
 	return ok;
 }

@@ -7,6 +7,7 @@
 #include "daemon/cli/ceremony.h"
 #include "daemon/cli/limits_draft.h"
 #include "daemon/cli/limits_show.h"
+#include "daemon/cli/parent.h"
 #include "daemon/cli/renewal_show.h"
 #include "daemon/x509/capolicy.h"
 
@@ -81,10 +82,20 @@ compose(struct cli *cli, const char *ca, const struct limits_current *current,
 static void
 say_next(struct cli *cli, const char *ca, bool root)
 {
-	if (root)
+	if (root || cli->options->value[OPTION_PARENT] != NULL)
 		return;
 	cli_say(cli, "  chancery ca csr %s --out FILE", ca);
 	cli_say(cli, "  chancery ca install %s CERTIFICATE", ca);
+}
+
+/* The order is carried out; where others have to sign it, they end it. */
+static bool
+go_on(struct cli *cli, const char *ca, json_t *outcome, struct error *e)
+{
+	bool done = outcome != NULL;
+
+	json_decref(outcome);
+	return !done || cli->options->value[OPTION_PARENT] == NULL || parent_install(cli, ca, e);
 }
 
 static bool
@@ -106,8 +117,7 @@ renew_same_key(struct cli *cli, const char *ca, const struct limits_current *cur
 		decision_print(cli, outcome);
 		say_next(cli, ca, current->limits.root);
 	}
-	json_decref(outcome);
-	return true;
+	return go_on(cli, ca, outcome, e);
 }
 
 static bool
@@ -134,8 +144,7 @@ renew_new_key(struct cli *cli, const char *ca, const struct limits_current *curr
 		ceremony_say_limits(
 		    cli, ca, current->limits.root ? NULL : "waiting", draft->sha256);
 	}
-	json_decref(outcome);
-	return true;
+	return go_on(cli, ca, outcome, e);
 }
 
 static bool
@@ -147,7 +156,9 @@ renew(struct cli *cli, const char *ca, bool same_key, struct error *e)
 	bool ok;
 
 	ok = ca_certificate_load(cli, ca, &old, e) &&
-	     limits_current_load(cli, ca, NULL, &current, e);
+	     limits_current_load(cli, ca, NULL, &current, e) &&
+	     (!current->limits.root || cli->options->value[OPTION_PARENT] == NULL ||
+		 error_set(e, ERROR_USAGE, "CA %s is a root and has no parent", ca));
 	if (ok && same_key)
 		ok = renew_same_key(cli, ca, current, old, e);
 	else if (ok)
@@ -164,7 +175,7 @@ cmd_ca_renew(struct cli *cli, struct error *e)
 {
 	static const enum option of_new_keys[] = {OPTION_POLICY, OPTION_NOT_AFTER,
 	    OPTION_ADD_OPERATOR, OPTION_REMOVE_OPERATOR, OPTION_LIMITS_OPERATOR};
-	bool same_key = cli->options->value[OPTION_SAME_KEY] != NULL;
+	bool same_key = cli->options->value[OPTION_SAME_KEY] != NULL, from_parent;
 
 	if (same_key == (cli->options->value[OPTION_NEW_KEY] != NULL))
 		return error_set(e, ERROR_USAGE,
@@ -174,5 +185,5 @@ cmd_ca_renew(struct cli *cli, struct error *e)
 			return error_set(e, ERROR_USAGE,
 			    "--%s says something of a new key's limits, and goes with --new-key",
 			    option_name(of_new_keys[i]));
-	return renew(cli, cli->words[0], same_key, e);
+	return parent_is_given(cli, &from_parent, e) && renew(cli, cli->words[0], same_key, e);
 }

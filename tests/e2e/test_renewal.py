@@ -2,6 +2,7 @@
 refused on the way."""
 
 import datetime
+import threading
 
 import pytest
 from cryptography import x509
@@ -347,6 +348,60 @@ def test_new_keys_after_a_restart(b):
     wait_until(lambda: a.database.execute(
         "SELECT count(*) FROM chancery_store.crl_scope WHERE next_full_at > now() + interval '1 h'")[0][0] == a.database.execute(
         "SELECT count(*) FROM chancery_store.crl_scope")[0][0] or None, what="a CRL of every key")
+
+
+class Approver(threading.Thread):
+    """The parent's operator, who approves the first request that waits there."""
+
+    def __init__(self, a):
+        super().__init__()
+        self.a, self.request = a, None
+        self.start()
+
+    def run(self):
+        def waiting():
+            rows = self.a.api.get("/v1/requests", state="pending").json()["requests"]
+            return rows[0]["id"] if rows else None
+
+        self.request = wait_until(waiting, what="a request at the parent")
+        self.a.cli("request", "approve", self.request, "--reason", "test")
+
+
+def test_parent_online(b):
+    """Made and renewed by the service of the CA above, which here is one of its own."""
+    a = b
+    parent = ["--parent", a.daemon.socket_path, "--parent-ca", a.root2]
+    policy = policy_with_suffixes(a, "online", "subordinate")
+    assert "--parent-ca" in a.cli.fails("ca", "create", "online", "--policy", policy, *parent[:2], status=2)
+    assert "needs --parent" in a.cli.fails("ca", "create", "online", "--policy", policy, *parent[2:], status=2)
+    approver = Approver(a)
+    said = a.cli.result("ca", "create", "online", "--policy", policy, *parent)
+    approver.join()
+    assert said.returncode == 0 and "CA online is active" in said.stdout, said
+    assert f"Request {approver.request} waits at the parent for an operator's approval." in said.stderr
+    first = leaf_of(a, "online0", "online")
+
+    # What nobody knows there ends here, and is fetched later.
+    said = a.cli.fails("ca", "renew", "online", "--same-key", *parent[:3], "nonesuch")
+    assert "the parent at" in said and "nonesuch" in said and shown(a, "online")["waiting"] == 1
+    approver = Approver(a)
+    said = a.cli("ca", "install", "online", *parent)
+    approver.join()
+    assert "CA online signs under its renewed certificate" in said
+    approver = Approver(a)
+    said = a.cli("ca", "renew", "online", "--new-key", *parent)
+    approver.join()
+    assert "CA online signs under its renewed certificate" in said and "ca install" not in said
+    assert shown(a, "online")["certificate"]["index"] == 2
+    check_generation(a, first, certificate_of(a, "online", 0), chain_of(a, a.root2)[0])
+    assert "a root" in a.cli.fails("ca", "renew", a.root2, "--new-key", *parent, status=2)
+    assert "or --parent to fetch them" in a.cli.fails("ca", "install", "online", status=2)
+
+
+def certificate_of(a, ca, index):
+    row = a.database.execute("SELECT g.certificate FROM chancery_store.generation g JOIN chancery_store.ca a ON a.id = g.ca_id "
+                             "WHERE a.name = %s AND g.certificate_index = %s", (ca, index))[0][0]
+    return x509.load_der_x509_certificate(bytes(row)).public_bytes(Encoding.PEM).decode()
 
 
 def test_retired(b):
