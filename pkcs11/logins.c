@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,7 +57,8 @@ apply(struct logins *l, enum logins_event event, const char *person, int64_t tim
 		break;
 	case LOGINS_OK:
 		l->unfinished = 0;
-		l->in = true;
+		l->wrong = false;
+		l->in = strcmp(person, "-") != 0; /* who has no PIN to enter loses nothing */
 		l->was_in = false;
 		l->since = time;
 		(void)snprintf(l->person, sizeof l->person, "%s", person);
@@ -183,6 +185,9 @@ open_file(struct logins *l, struct error *e)
 	l->fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (l->fd < 0)
 		return error_set_errno(e, ERROR_SYSTEM, "cannot open %s", path);
+	/* The signer, and somebody at its console. */
+	if (flock(l->fd, LOCK_EX | LOCK_NB) != 0)
+		return error_set_errno(e, ERROR_UNAVAILABLE, "another process has %s", path);
 	return sync_dir(l, e);
 }
 

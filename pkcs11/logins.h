@@ -2,7 +2,7 @@
 #define CHANCERY_PKCS11_LOGINS_H
 
 /*
- * What the signer remembers of logins with persons' PINs, so that no fault and no
+ * What the signer remembers of logins, so that no fault and no
  * restart makes it use up the tries that a token allows: a line is on the disk
  * before C_Login is called, and another one says how it ended. Nothing in it is
  * derived from the PIN.
@@ -15,7 +15,7 @@
  * chain so far and the line before it; "-" for what does not apply. A last line
  * without its end was not on the disk when the power went, and counts for nothing.
  *
- * A wrong PIN blocks at once; so do two logins in a row whose end nobody knows
+ * With persons' PINs a wrong one blocks at once; so do two logins in a row whose end nobody knows
  * (the process died inside of them, or the token's answer may mean anything), and
  * a file that is damaged. Only LOGINS_CLEAR ends that. For auditors,
  * to whom a file that can be put back tells little, the same lines go to the journal
@@ -50,7 +50,8 @@ struct logins_who {
 
 struct logins;
 
-/* ERROR_SYSTEM when the disk does not answer; a file that is damaged is no error
+/* ERROR_SYSTEM when the disk does not answer, ERROR_UNAVAILABLE while another process has
+ * it; a file that is damaged is no error
  * here. */
 bool logins_open(const char *state_dir, struct logins **logins, struct error *e) MUST_CHECK;
 void logins_close(struct logins *l); /* NULL is legal */

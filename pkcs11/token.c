@@ -7,6 +7,7 @@
 
 #include "daemon/core/log.h"
 #include "pkcs11/ckr.h"
+#include "pkcs11/logins.h"
 #include "pkcs11/pin.h"
 
 /*
@@ -280,6 +281,44 @@ mark_unproven(const struct pin *pin, const struct opening *o, struct error *e)
 	return pin_is_proven(pin, o->state_dir) || pin_mark_wrong(pin, o->state_dir, e);
 }
 
+/* For auditors, and should the PIN become a person's one day. What decides about a PIN
+ * that is kept in a file are its marks (pin.h). */
+static void
+note_login(const struct token *t, struct logins *l, enum logins_event event, const char *detail)
+{
+	struct error why = ERROR_INIT;
+
+	if (l != NULL && !logins_write(l, event, NULL, detail, (int64_t)time(NULL), &why))
+		log_failure(LOG_LEVEL_WARNING, t->info.label, &why);
+}
+
+static enum logins_event
+event_of(const struct opening *o, bool ok)
+{
+	if (ok)
+		return LOGINS_OK;
+	if (o->blamed && ckr_class(o->said) == CKR_CLASS_PIN)
+		return LOGINS_WRONG;
+	return o->blamed ? LOGINS_UNCLEAR : LOGINS_FAILED;
+}
+
+static bool
+login_on_record(struct token *t, const struct pin *pin, struct opening *o, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	struct logins *l = NULL;
+	char buf[CKR_NAME_MAX];
+	bool ok;
+
+	if (!logins_open(o->state_dir, &l, &why))
+		log_failure(LOG_LEVEL_WARNING, t->info.label, &why);
+	note_login(t, l, LOGINS_OPEN, NULL);
+	ok = login(t, pin, o, e);
+	note_login(t, l, event_of(o, ok), o->pin_sent ? ckr_name(o->said, buf) : "not-sent");
+	logins_close(l);
+	return ok;
+}
+
 /* Reads the PIN only now that there is somebody to tell it to. */
 static bool
 read_pin_and_login(struct token *t, struct opening *o, struct error *e)
@@ -299,7 +338,8 @@ read_pin_and_login(struct token *t, struct opening *o, struct error *e)
 		    "tried again until the file changes, or %s/%s is removed",
 		    t->info.label, pin.source, o->state_dir, PIN_MARK_FILE);
 	}
-	ok = check_pin_length(t, &pin, e) && mark_unproven(&pin, o, e) && login(t, &pin, o, e);
+	ok = check_pin_length(t, &pin, e) && mark_unproven(&pin, o, e) &&
+	     login_on_record(t, &pin, o, e);
 	pin_clear(&pin);
 	if (ok ? !pin_mark_good(&pin, o->state_dir, &why)
 	       : !o->blamed && !pin_mark_clear(o->state_dir, &why))

@@ -61,7 +61,8 @@ fresh(void)
 static void
 ends_are_remembered(void **state)
 {
-	struct logins *l = fresh();
+	struct logins *l = fresh(), *other;
+	struct error e = ERROR_INIT;
 
 	blocked(l, NULL);
 	note(l, LOGINS_OPEN);
@@ -82,6 +83,8 @@ ends_are_remembered(void **state)
 	blocked(l, NULL);
 	l = reopen(l);
 	blocked(l, NULL);
+	assert_false(logins_open(dir, &other, &e));
+	assert_int_equal(e.code, ERROR_UNAVAILABLE);
 	logins_close(l);
 }
 
