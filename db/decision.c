@@ -27,6 +27,8 @@ static const struct db_statement stmt_operator = {
     "decision_apply_operator", "SELECT apply_operator($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_reseed = {
     "decision_apply_reseed", "SELECT apply_reseed($1, $2, $3, $4)", 4};
+static const struct db_statement stmt_attest = {
+    "decision_apply_attest", "SELECT apply_attest($1, $2, $3)", 3};
 static const struct db_statement stmt_template = {
     "decision_apply_template", "SELECT apply_template($1, $2, $3, $4)", 4};
 
@@ -259,6 +261,17 @@ decision_apply_reseed(struct db *db, struct decision_key key, const char *token,
 	db_param_text(&p, token);
 	db_param_int64(&p, signer_id);
 	return ask(db, &stmt_reseed, &p, answer, arg, err);
+}
+
+struct db_pending *
+decision_apply_attest(struct db *db, struct decision_key key, const char *outcome,
+    decision_done_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p;
+
+	begin_params(&p, key);
+	db_param_text(&p, outcome);
+	return ask(db, &stmt_attest, &p, answer, arg, err);
 }
 
 struct db_pending *

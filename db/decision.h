@@ -100,6 +100,9 @@ struct db_pending *decision_apply_operator(struct db *db, struct decision_key ke
 /* The signer has taken it. */
 struct db_pending *decision_apply_reseed(struct db *db, struct decision_key key, const char *token,
     int signer_id, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+/* outcome: at most 1,000 characters. */
+struct db_pending *decision_apply_attest(struct db *db, struct decision_key key,
+    const char *outcome, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 struct db_pending *decision_apply_template(struct db *db, struct decision_key key, const char *name,
     bool automatic, decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 

@@ -349,7 +349,7 @@ CREATE TABLE decision (
     public_id     uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     action        text NOT NULL CHECK (action IN ('approve', 'deny', 'revoke', 'hold', 'release',
                       'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add',
-                      'ca-limits', 'ca-renew', 'ca-rekey', 'signer-reseed')),
+                      'ca-limits', 'ca-renew', 'ca-rekey', 'signer-reseed', 'key-attest')),
     request_id    bigint REFERENCES request_record, -- approve, deny
     certificate_id bigint,                       -- revoke, hold, release
     ca_id         bigint REFERENCES ca,

@@ -157,7 +157,7 @@ LANGUAGE sql STABLE AS $$
         WHEN d.action = 'ca-install' THEN (
             SELECT k.token FROM generation g JOIN token_key k ON k.id = g.token_key_id
             WHERE g.ca_id = d.ca_id AND g.state = 'awaiting-certificate' ORDER BY g.certificate_index DESC LIMIT 1)
-        WHEN d.action IN ('ca-limits', 'ca-renew', 'crl-issue') THEN (
+        WHEN d.action IN ('ca-limits', 'ca-renew', 'crl-issue', 'key-attest') THEN (
             SELECT k.token FROM current_generation(d.ca_id) g JOIN token_key k ON k.id = g.token_key_id)
     END
 $$;
@@ -448,6 +448,17 @@ BEGIN
     NOTIFY chancery_work;
 END $$;
 
+-- The key of a CA has signed what only the statement's nonce could have asked for;
+-- the outcome is its signature.
+CREATE FUNCTION apply_attest(p_id bigint, p_epoch int, p_outcome text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_id, p_epoch);
+BEGIN
+    INSERT INTO audit (actor, action, object, detail)
+    SELECT decision_actor(d), 'key.attested', name, jsonb_build_object('decision', d.public_id) FROM ca WHERE id = d.ca_id;
+    PERFORM close_decision(d, 'applied', p_outcome, NULL);
+END $$;
+
 -- A new version of a template; the same text again changes nothing.
 CREATE FUNCTION apply_template(p_id bigint, p_epoch int, p_name text, p_automatic boolean)
 RETURNS void LANGUAGE plpgsql AS $$
@@ -491,6 +502,7 @@ GRANT EXECUTE ON FUNCTION
     apply_operator,
     apply_template,
     apply_reseed,
+    apply_attest,
     expire_decisions
     TO chancery_issuer;
 

@@ -602,8 +602,8 @@ BEGIN
     RETURN r.id;
 END $$;
 
--- The CA that ca-create, ca-install, ca-limits, ca-renew, ca-rekey and crl-issue are
--- about; NULL for ca-create.
+-- The CA that ca-create, ca-install, ca-limits, ca-renew, ca-rekey, crl-issue and
+-- key-attest are about; NULL for ca-create.
 CREATE FUNCTION decide_on_ca(s api_statement) RETURNS bigint
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
@@ -733,7 +733,7 @@ BEGIN
             v_request := decide_on_request(s);
         WHEN s.action IN ('revoke', 'hold', 'release') THEN
             v_certificate := decide_on_certificate(s);
-        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'crl-issue') THEN
+        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'crl-issue', 'key-attest') THEN
             v_ca := decide_on_ca(s);
         ELSE
             NULL; -- template-apply, operator-add, signer-reseed: the issuer reads the body

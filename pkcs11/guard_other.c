@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "daemon/x509/attestation.h"
 #include "daemon/x509/name.h"
 #include "pkcs11/guard_int.h"
 
@@ -86,11 +87,13 @@ check_own_subject(struct guard_case *g, struct error *why)
 	       guard_no(why, "the subject in it is not the key's own");
 }
 
-/* extensionRequest is the one attribute that we write. */
+/* extensionRequest is the one attribute that we write, but for the proof that the key is
+ * on its token. */
 static bool
 check_own_attributes(struct guard_case *g, struct error *why)
 {
 	return g->csr.attribute_count == (g->csr.extensions.len > 0 ? 1 : 0) ||
+	       attestation_is(g->r->tbs, &g->csr) ||
 	       guard_no(why, "it has an attribute that is not extensionRequest");
 }
 

@@ -98,6 +98,8 @@ const struct cli_command cli_commands[] = {
     {"token", "clear", "TOKEN", 1, 1, "allow PINs again after one was wrong", OWN(OPTION_SIGNER),
 	cmd_token_clear},
     {"token", "status", "", 0, 0, "the tokens that CAs sign with", NO_OWN, cmd_token_status},
+    {"key", "attest", "CA [CERTIFICATE]", 1, 2, "proof that a CA's key is on its token", NO_OWN,
+	cmd_key_attest},
     {"signer", "reseed", "TOKEN", 1, 1, "say where a signer goes on whose journal is closed",
 	OWN(OPTION_SIGNER, OPTION_CA, OPTION_ALSO_SIGN), cmd_signer_reseed},
     {"status", NULL, "", 0, 0, "the service at a glance", NO_OWN, cmd_status},

@@ -23,6 +23,7 @@ struct ca_order {
 	char object[STATEMENT_OBJECT_MAX + 1]; /* ca-rekey: the key that it replaces */
 	struct kept_order kept;
 	char *body;			 /* owned: limits and policy, or the chain */
+	uint8_t nonce[16];		 /* key-attest: the statement's */
 	struct limits *limits;		 /* ca-create, ca-renew; owned */
 	struct renewal renewal;		 /* ca-renew */
 	char *limits_text, *policy_text; /* the parts of the body; owned */

@@ -157,6 +157,7 @@ check_object(const struct decision_row *row, const struct statement *s, struct e
 	case STATEMENT_CA_LIMITS:
 	case STATEMENT_CA_RENEW:
 	case STATEMENT_CA_REKEY:
+	case STATEMENT_KEY_ATTEST:
 		return check_ca(row, s, e);
 	default:
 		return true;

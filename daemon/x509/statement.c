@@ -81,6 +81,8 @@ static const struct rule {
     [STATEMENT_CA_RENEW] = {"ca-renew", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE, true},
     [STATEMENT_CA_REKEY] = {"ca-rekey", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_KEY, REASON_NONE,
 	true},
+    [STATEMENT_KEY_ATTEST] = {"key-attest", ALWAYS, NEVER, NEVER, NEVER, OBJECT_CA, REASON_NONE,
+	false},
 };
 
 static const struct {

@@ -44,6 +44,7 @@
  *	pin-lock        -     token's name      -    -         -              yes
  *	pin-clear       -     token's name      -    -         -              yes
  *	ca-renew        yes   = ca              -    -         -              yes
+ *	key-attest      yes   = ca              -    -         -              -
  *	ca-rekey        yes   SHA-256 of a key  -    -         -              yes
  *
  * ca-create, ca-install, ca-limits, ca-renew, ca-rekey and signer-reseed are ceremonies: several
@@ -99,8 +100,9 @@ enum statement_action {
 	STATEMENT_PIN_CLEAR,
 	STATEMENT_CA_RENEW,
 	STATEMENT_CA_REKEY,
+	STATEMENT_KEY_ATTEST,
 };
-#define STATEMENT_ACTION_COUNT 18
+#define STATEMENT_ACTION_COUNT 19
 
 /* Absent text is the empty string. */
 struct statement {

@@ -201,3 +201,20 @@ def test_nobody_takes_a_key_over_alone(new_dir):
             signer.generate(wish)
     finally:
         signer.stop()
+
+
+def test_attest(instance):
+    """The key of a certificate answers, and that of no other certificate does."""
+    for ca in (instance.root, instance.issuing):
+        said = instance.cli("key", "attest", ca)
+        assert "signed just now" in said
+        certificate = clients.write(instance.files, f"{ca}.pem", instance.ca_pem(ca))
+        assert instance.cli("key", "attest", ca, certificate) == said
+    other = openssl_ca(instance.files, "impostor")
+    refused = instance.cli.fails("key", "attest", instance.issuing, other + ".pem")
+    assert "did not sign what it was asked for" in refused
+    refused = instance.cli.fails("key", "attest", instance.issuing, os.path.join(instance.files, f"{instance.root}.pem"))
+    assert "did not sign what it was asked for" in refused
+    assert "not known" in instance.cli.fails("key", "attest", "nobody", other + ".pem")
+    shown = instance.cli.json("key", "attest", instance.issuing)
+    assert shown["action"] == "key-attest" and shown["outcome"].startswith("the key signed: ecdsa-sha256 ")

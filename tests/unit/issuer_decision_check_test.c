@@ -148,6 +148,8 @@ make(struct decided *d, enum statement_action action)
 			    action == STATEMENT_HOLD ? "certificateHold" : "keyCompromise");
 	} else if (action == STATEMENT_CRL_ISSUE) {
 		set(d->s.object, "full");
+	} else if (action == STATEMENT_KEY_ATTEST) {
+		set(d->s.object, d->s.ca);
 	} else {
 		d->s.has_body = true;
 		d->row.body = body;
@@ -364,6 +366,9 @@ test_row_against_statement(void **state)
 	d.row.ca_name = "other";
 	assert_refused(&d, ERROR_INPUT, "and not about other");
 	make(&d, STATEMENT_CRL_ISSUE);
+	d.row.ca_name = "other";
+	assert_refused(&d, ERROR_INPUT, "and not about other");
+	make(&d, STATEMENT_KEY_ATTEST);
 	d.row.ca_name = "other";
 	assert_refused(&d, ERROR_INPUT, "and not about other");
 	make(&d, STATEMENT_CA_INSTALL);

@@ -72,6 +72,9 @@ sample(enum statement_action action)
 		(void)snprintf(s.object, sizeof s.object, "%s", HASH);
 		s.has_body = true;
 		break;
+	case STATEMENT_KEY_ATTEST:
+		(void)snprintf(s.object, sizeof s.object, "%s", s.ca);
+		break;
 	case STATEMENT_CRL_ISSUE:
 		(void)snprintf(s.object, sizeof s.object, "%s", "delta");
 		break;
@@ -376,6 +379,7 @@ static const struct change breaches[] = {
     {STATEMENT_CA_LIMITS, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
     {STATEMENT_CA_LIMITS, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_CA_LIMITS, NULL, NULL, "because", -1, -1, -1, "'reason': must be '-'"},
+    {STATEMENT_KEY_ATTEST, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
     {STATEMENT_CA_RENEW, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
     {STATEMENT_CA_REKEY, NULL, "demo", NULL, -1, -1, -1, "must be the SHA-256 of the key"},
     {STATEMENT_CA_REKEY, "", NULL, NULL, -1, -1, -1, "'ca': is missing"},
