@@ -15,18 +15,24 @@ from harness.decisions import Key, timestamp
 from harness.envelope import (
     Envelope, OperatedSigner, PinSigner, UnlockedSigner, announcement, listed, listed_order, operation, session)  # fmt: skip
 from harness.process import run, wait_until
-from harness.signer import CERTIFICATE, CRL, KEY_FIND, PIN, REQUEST, RESEED, Refused, Signer, string
+from harness.signer import CERTIFICATE, CRL, ECDSA_SHA256, KEY_FIND, PIN, REQUEST, RESEED, RSA_SHA256, Refused, Signer, string
 from harness.softhsm import RecordedToken
+from harness.tokens import OpencryptokiToken, P11KitToken, TpmToken, Unavailable
 from harness.world import World
 
+TOKEN_LOST = 3  # daemon/core/role.h
 ALICE, BOB, MALLORY = Key(), Key(), Key()
+
+
+def entered_by(signer, pin):
+    """Its PIN is Alice's."""
+    return type(signer.__name__, (signer,), {"operator": ALICE, "pin": pin})
 
 
 def new_world(new_dir, signer, options, prefix, **token):
     token = RecordedToken(new_dir("token"), program("faults/shim.so"), **token).create()
     os.unlink(token.pin_file)
-    signer.operator, signer.pin = ALICE, token.pin
-    world = World(new_dir(prefix), token, signer, **options)
+    world = World(new_dir(prefix), token, entered_by(signer, token.pin), **options)
     world.token = token
     world.pin = PinSigner(world.signer, token.pin)
     try:
@@ -229,6 +235,79 @@ def test_two_logins_that_did_not_end_block(unlocked):
     unlocked.pin.clear(BOB)
     unlocked.pin.unlock(ALICE)
     unlocked.issue()
+
+
+def restart(world):
+    """As the supervisor does with one that has ended by itself."""
+    assert world.signer.process.wait() == TOKEN_LOST
+    world.token.fail()
+    Signer.start(world.signer)
+
+
+def at_rest(signer):
+    """"ended", or the state that it stays in."""
+    if not signer.process.alive():
+        return "ended"
+    try:
+        state = signer.status().state
+    except OSError:
+        return None
+    return state if state in ("locked", "blocked") else None
+
+
+# Code, the event on record, and how often the token was asked with that one entry.
+ANSWERS = [
+    ("0x30", "unclear", 1),  # CKR_DEVICE_ERROR
+    ("0x5", "unclear", 1),  # CKR_GENERAL_ERROR
+    ("0x6", "unclear", 1),  # CKR_FUNCTION_FAILED
+    ("0x80000001", "unclear", 1),  # a vendor's
+    ("0xe0", "failed", 1),  # CKR_TOKEN_NOT_PRESENT
+    ("0xb3", "failed", 1),  # CKR_SESSION_HANDLE_INVALID
+    ("0xe1", "failed", 3),  # CKR_TOKEN_NOT_RECOGNIZED: half written
+    ("0xa0", "wrong", 1),  # CKR_PIN_INCORRECT
+    ("0xa3", "wrong", 1),  # CKR_PIN_EXPIRED
+    ("0xa4", "wrong", 1),  # CKR_PIN_LOCKED
+]
+
+
+@pytest.mark.parametrize("code, event, calls", ANSWERS)
+def test_what_the_token_answers_to_a_pin(unlocked, code, event, calls):
+    unlocked.pin.lock(BOB)
+    unlocked.token.forget()
+    unlocked.token.fail(f"login {code}")
+    with pytest.raises(Refused):
+        unlocked.pin.unlock(ALICE)
+    assert unlocked.token.calls("login") == [[code]] * calls
+    assert [line[2] for line in logins(unlocked)[-2:]] == ["open", event]
+    # Whatever it was, the process goes on, or the next one does, and nothing more is tried by itself.
+    unlocked.token.fail()
+    if wait_until(lambda: at_rest(unlocked.signer), what="it comes to rest") == "ended":
+        restart(unlocked)
+    assert unlocked.signer.status().state == ("blocked" if event == "wrong" else "locked")
+    assert len(unlocked.token.calls("login")) == calls
+    if event == "wrong":
+        unlocked.pin.clear(BOB)
+    unlocked.pin.unlock(ALICE)
+    unlocked.issue()
+
+
+def test_a_login_that_is_lost_ends_locked_with_an_alarm(unlocked):
+    unlocked.token.fail("sign-init logout 1")
+    with pytest.raises(Refused) as e:
+        unlocked.issue()
+    assert e.value.code in ("unavailable", "locked")
+    restart(unlocked)
+    status = unlocked.signer.status()
+    assert status.state == "locked" and "unlocked by alice" in status.text and "ended the login" in status.text
+    assert "ended the login" in unlocked.signer.process.log()
+    assert len(unlocked.token.calls("login")) == 0
+
+
+def test_a_logout_that_fails_ends_the_process(unlocked):
+    unlocked.token.fail("logout 0x30")
+    unlocked.pin.lock(BOB)
+    restart(unlocked)
+    assert unlocked.signer.status().state == "locked"
 
 
 # ---------------------------------------------------------------- what is no envelope
@@ -519,3 +598,39 @@ def test_a_vendors_user(new_dir):
     refused("internal", "CKR_USER_TYPE_INVALID", PinSigner(signer, token.pin).unlock, ALICE)
     assert token.calls("login") == [["0x103", "0x80000001"]]
     signer.stop()
+
+
+# ---------------------------------------------------------------- other tokens
+
+WANTS, IGNORES = "the token wants the PIN for each signature", "the token signs with its key without the PIN"
+OTHERS = {
+    "tpm": (TpmToken, 1, "p256", WANTS),
+    "opencryptoki": (OpencryptokiToken, 2, "rsa2048", IGNORES),
+    "p11-kit": (P11KitToken, 2, "p256", WANTS),
+}
+
+
+@pytest.mark.parametrize("kind", list(OTHERS))
+def test_operations_on_other_tokens(new_dir, kind):
+    made, threads, algorithm, words = OTHERS[kind]
+    name, alg = ("rsa-sha256", RSA_SHA256) if algorithm == "rsa2048" else ("ecdsa-sha256", ECDSA_SHA256)
+    token = made(new_dir("token"), pin="12345678")
+    try:
+        token.create()
+        os.unlink(token.pin_file)
+        options = {**operation(alice=ALICE), "threads": threads, "unix_sockets": token.unix_sockets}
+        world = World(new_dir("other"), token, entered_by(OperatedSigner, token.pin), **options)
+        world.signer.start()
+        key = world.make_key("other", "Other CA", kind="subordinate", algorithm=algorithm, signatures=name)
+        for _ in range(2):
+            info = der.request_info(key.name, key.spki)
+            assert world.signer.sign(key, REQUEST, info, alg=alg)
+        assert world.signer.status().state == "locked"
+        world.signer.enters = False
+        refused("locked", "waits for an operator", world.signer.sign, key, REQUEST, info, alg=alg)
+        assert words in world.signer.process.log()
+        world.signer.stop()
+    except Unavailable as why:
+        pytest.skip(str(why))
+    finally:
+        token.close()

@@ -83,7 +83,7 @@ class Signer:
         }, 0o600)
 
     def start(self, ready=True):
-        argv = [program("chancery-signer"), "--config", self.config, "--token", "main"]
+        argv = [*getattr(self.token, "prefix", []), program("chancery-signer"), "--config", self.config, "--token", "main"]
         self.process = Child("signer", argv, os.path.join(self.directory, "signer.log"),
                              self.environment()).start()
         self.give_channel()
