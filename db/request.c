@@ -449,6 +449,27 @@ request_abandon_intents(struct db *db, const struct request_key *keys, size_t co
 	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
 }
 
+struct db_pending *
+request_refuse_intents(struct db *db, const struct request_key *keys, const char *const *reasons,
+    size_t count, request_ids_fn *answer, void *arg, struct error *err)
+{
+	static const struct db_statement statement = {
+	    .name = "request_refuse_intents",
+	    .sql = "SELECT chancery_store.refuse_intents($1, $2, $3)",
+	    .nparams = 3,
+	};
+	struct db_params p = DB_PARAMS_INIT;
+
+	if (!check_count(count, &p, err))
+		return NULL;
+	param_keys(&p, keys, count);
+	db_array_begin(&p, DB_TEXT);
+	for (size_t i = 0; i < count; i++)
+		db_element_text(&p, reasons[i]);
+	db_array_end(&p);
+	return db_call(db, &statement, &p, answer_ids, (db_call_fn *)answer, arg, err);
+}
+
 static void
 param_certificates(
     struct db_params *p, const struct request_certificate *c, size_t count, struct error *err)

@@ -150,6 +150,13 @@ struct db_pending *request_begin_signing(struct db *db, const struct request_key
 struct db_pending *request_abandon_intents(struct db *db, const struct request_key *keys,
     size_t count, request_ids_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
+/* The signer does not take the serials of requests that are being signed: likewise, and
+ * they wait, longer each time; the 20th time they have failed. reasons: of each, NULL
+ * for none. */
+struct db_pending *request_refuse_intents(struct db *db, const struct request_key *keys,
+    const char *const *reasons, size_t count, request_ids_fn *answer, void *arg,
+    struct error *err) MUST_CHECK;
+
 /* An issued certificate; borrowed for the call. Serial, CA, generation, scope
  * and template come from the request's intent. */
 struct request_certificate {

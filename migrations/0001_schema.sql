@@ -258,6 +258,7 @@ CREATE TABLE request_queue (
     public_id           uuid NOT NULL,
     epoch               int NOT NULL DEFAULT 0,     -- raised by each claim
     cleared             boolean NOT NULL DEFAULT false, -- a verified decision, or an automatic template
+    refusals            smallint NOT NULL DEFAULT 0,    -- serials that the signer did not take (refuse_intents)
     state               text NOT NULL DEFAULT 'submitted', -- request_check_move holds it to request_move
     reason              text                        -- why it waits
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
@@ -749,7 +750,8 @@ REVOKE INSERT ON role, request_state, request_move, request_record, request_queu
     FROM chancery_issuer;
 -- Number, time and writer of an entry are the server's to say.
 GRANT INSERT (actor, action, object, detail) ON audit TO chancery_api, chancery_issuer;
-GRANT UPDATE (state, cleared, epoch, lease_until, retry_at, reason, changed_at) ON request_queue TO chancery_issuer;
+GRANT UPDATE (state, cleared, epoch, lease_until, retry_at, reason, refusals, changed_at) ON request_queue
+    TO chancery_issuer;
 GRANT DELETE ON request_queue TO chancery_issuer; -- by the triggers
 GRANT UPDATE (request_id, certificate_id, ca_id, state, epoch, lease_until, retry_at, outcome, result, applied_at)
     ON decision TO chancery_issuer;

@@ -612,8 +612,7 @@ BEGIN
 END $$;
 
 -- Gives the live intents of requests up, because they can no longer be signed
--- (their key was retired, their time has passed, the signer cannot tell whether
--- their serial was used). Serial and bytes stay on record; the request may then
+-- (their key was retired, their time has passed). Serial and bytes stay on record; the request may then
 -- begin with a new serial.
 CREATE FUNCTION abandon_intents(p_ids bigint[], p_epochs int[]) RETURNS SETOF bigint
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
@@ -636,6 +635,45 @@ BEGIN
         FROM held h
     )
     SELECT h.id FROM held h;
+END $$;
+
+-- The signer could not tell whether the serials of these were used. Each is given up as
+-- above, and the request waits longer each time before it gets the next one: from a
+-- second to an hour. The 20th time, hours later, it has failed, with the signer's
+-- sentence: who gives serials away for ever fills the table of them.
+CREATE FUNCTION refuse_intents(p_ids bigint[], p_epochs int[], p_reasons text[]) RETURNS SETOF bigint
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET enable_material = off SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    WITH held AS MATERIALIZED (
+        SELECT u.id, u.reason, q.public_id, q.place AS queued, q.refusals + 1 AS refusals, b.place, b.serial
+        FROM (SELECT * FROM unnest(p_ids, p_epochs, p_reasons) u (id, epoch, reason) ORDER BY id) u
+        CROSS JOIN LATERAL (SELECT q.ctid AS place, q.public_id, q.epoch, q.state, q.refusals FROM request_queue q
+            WHERE q.request_id = u.id OFFSET 0 FOR UPDATE) q
+        CROSS JOIN LATERAL (SELECT b.ctid AS place, b.serial FROM intent_tbs b WHERE b.request_id = u.id OFFSET 0) b
+        WHERE q.epoch = u.epoch AND q.state = 'signing'
+    ), freed AS (
+        UPDATE intent_tbs b SET request_id = NULL WHERE b.ctid = ANY (ARRAY(SELECT h.place FROM held h))
+    ), later AS (
+        UPDATE request_queue q SET state = 'approved', reason = h.reason, lease_until = NULL, refusals = h.refusals,
+            changed_at = clock_timestamp(),
+            retry_at = clock_timestamp() + make_interval(secs => least(3600, 0.5 * 2 ^ h.refusals))
+        FROM held h WHERE q.ctid = h.queued AND h.refusals < 20
+    ), ended AS (
+        INSERT INTO request_end (request_id, state, reason)
+        SELECT h.id, 'failed', h.reason FROM held h WHERE h.refusals >= 20
+    ), audited AS (
+        INSERT INTO audit (actor, action, object, detail)
+        SELECT 'issuer', 'serial.abandoned', h.public_id::text,
+            jsonb_build_object('serial', encode(h.serial, 'hex'), 'reason', h.reason)
+        FROM held h
+        UNION ALL
+        SELECT 'issuer', 'request.failed', h.public_id::text, jsonb_build_object('reason', h.reason)
+        FROM held h WHERE h.refusals >= 20
+    )
+    SELECT h.id FROM held h;
+    NOTIFY chancery_done;
 END $$;
 
 -- Stores the certificates of requests that were being signed, and answers with
@@ -798,6 +836,6 @@ GRANT EXECUTE ON FUNCTION chancery.submit_request(text, text, bytea, jsonb, text
     TO chancery_submitter;
 GRANT EXECUTE ON FUNCTION chancery.front_submit_request, chancery.front_withdraw_request, chancery.request_status
     TO chancery_front;
-GRANT EXECUTE ON FUNCTION claim_requests, finish_checks, begin_signing, abandon_intents, complete_requests,
+GRANT EXECUTE ON FUNCTION claim_requests, finish_checks, begin_signing, abandon_intents, refuse_intents, complete_requests,
     release_requests, extend_leases, sweep_leases, expire_requests
     TO chancery_issuer;

@@ -171,6 +171,38 @@ fail_refused(struct batch *b, struct error *e)
 	return n == 0 || p != NULL;
 }
 
+/* Serials that the signer does not take: the database says how long each request waits. */
+static bool
+void_serials(struct batch *b, struct error *e)
+{
+	struct request_key *keys = batch_array(b, sizeof *keys);
+	const char **reasons = batch_array(b, sizeof *reasons);
+	struct db_pending *p = NULL;
+	size_t n = 0;
+	bool ok = false;
+
+	if (keys == NULL || reasons == NULL) {
+		error_set_errno(e, ERROR_SYSTEM, "allocating a batch of requests");
+		goto out;
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->items[i].step != ITEM_VOID)
+			continue;
+		reasons[n] = b->items[i].failure.text;
+		keys[n++] = b->items[i].claim->key;
+	}
+	if (n > 0) {
+		log_warning("-", "%zu requests need new serials: %s", n, reasons[0]);
+		p = request_refuse_intents(b->s->env.db, keys, reasons, n, on_closed, b, e);
+		b->holds += p != NULL;
+	}
+	ok = n == 0 || p != NULL;
+out:
+	free(keys);
+	free((void *)reasons);
+	return ok;
+}
+
 static void
 on_abandoned(const int64_t *ids, size_t count, const struct error *err, void *arg)
 {
@@ -203,7 +235,7 @@ batch_close(struct batch *b)
 
 	event_del(b->deadline);
 	if (!complete_signed(b, &e) || !batch_abandon_stale(b, &e) || !release_later(b, &e) ||
-	    !await_pins(b, &e) || !fail_refused(b, &e))
+	    !void_serials(b, &e) || !await_pins(b, &e) || !fail_refused(b, &e))
 		log_failure(LOG_LEVEL_WARNING, "-", &e);
 	batch_let_go(b);
 }

@@ -144,8 +144,7 @@ void
 item_refused_as_stale(struct issue_item *item, const struct error *failure)
 {
 	item->failure = *failure;
-	item->stale = true;
-	item->step = ITEM_LATER;
+	item->step = ITEM_VOID;
 }
 
 /* ------------------------------------------------------------------- build */

@@ -26,6 +26,7 @@ enum item_step {
 	ITEM_SIGNED, /* has its certificate */
 	ITEM_LATER,  /* failure says what is away; back into the queue */
 	ITEM_PIN,    /* waits for a person's PIN; failure says why it does so again */
+	ITEM_VOID,   /* the signer does not take its serial; failure says why */
 	ITEM_GONE,   /* nothing more to do here */
 };
 
@@ -69,7 +70,7 @@ void item_check(struct issue_item *item, struct verifier *verifier);
  * is another signer's or too old. */
 void item_resume(struct issue_item *item, uint16_t signer_id, int64_t now);
 
-/* The signer cannot tell any more whether the serial was used: LATER and stale. */
+/* The signer cannot tell any more whether the serial was used: VOID. */
 void item_refused_as_stale(struct issue_item *item, const struct error *failure);
 
 /* Gives the item a serial and its to-be-signed bytes: BUILT, or REFUSED. */

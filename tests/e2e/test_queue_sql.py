@@ -532,6 +532,32 @@ def test_intent_is_given_up_while_signing(queue, issuer):
     assert queue.one("SELECT count(*) FROM chancery_store.serial_intent WHERE request_id IS NOT NULL") == 2
 
 
+def test_serials_that_the_signer_does_not_take(queue, issuer):
+    """Each waits longer for the next one, and it does not go on for ever."""
+    request, = submit(queue)
+    claims = issuer.claim()
+    issuer.finish(claims)
+    issuer.release(claims)
+    waits = []
+    for turn in range(20):
+        queue.execute("UPDATE chancery_store.request_queue SET retry_at = now()")
+        claims = issuer.claim()
+        assert claims[0]["serial"] is None
+        issuer.begin(claims, [serial()], [b"%d" % turn])
+        ids, epochs = issuer.keys(claims)
+        refuse = "refuse_intents(%s::bigint[], %s::int[], %s::text[])"
+        assert issuer.ids(refuse, ids, [epoch + 1 for epoch in epochs], ["stale"]) == []
+        assert issuer.ids(refuse, ids, epochs, ["too old"]) == ids
+        assert issuer.ids(refuse, ids, epochs, ["too old"]) == []
+        waits += [float(row[0]) for row in queue.execute(
+            "SELECT extract(epoch FROM retry_at - changed_at) FROM chancery_store.request_queue "
+            "WHERE state = 'approved' AND reason = 'too old'")]
+    assert [round(w) for w in waits] == [min(3600, 2 ** n) for n in range(19)]
+    assert queue.execute("SELECT state, reason FROM chancery_store.request_end") == [("failed", "too old")]
+    assert queue.one("SELECT count(*) FROM chancery_store.serial_intent") == 20
+    assert audit(queue, request).count("serial.abandoned") == 20 and "request.failed" in audit(queue, request)
+
+
 def test_serial_is_given_away_once(queue, issuer):
     submit(queue, count=2)
     claims = issuer.claim()

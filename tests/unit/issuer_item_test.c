@@ -441,8 +441,8 @@ test_refused_as_stale(void **state)
 	item_resume(&l.f.item, SIGNER_ID, NOW);
 	(void)error_set(&why, ERROR_CONFLICT, "too old for the window");
 	item_refused_as_stale(&l.f.item, &why);
-	assert_step(&l.f.item, ITEM_LATER);
-	assert_true(l.f.item.stale);
+	assert_step(&l.f.item, ITEM_VOID);
+	assert_false(l.f.item.stale);
 	assert_string_equal(l.f.item.failure.text, "too old for the window");
 	end(&l);
 }
