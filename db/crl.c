@@ -28,7 +28,8 @@ static const struct db_statement stmt_spooled = {
 static const struct db_statement stmt_keep_lease = {
     "crl_keep_lease", "SELECT coalesce(crl_keep_lease($1, $2, $3), false)", 3};
 static const struct db_statement stmt_complete = {"crl_complete",
-    "SELECT " COLUMNS_OF_JOB " FROM crl_issued($1, $2, $3, $4, $5, $6, $7, $8, $9)", 9};
+    "SELECT " COLUMNS_OF_JOB " FROM crl_issued($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    12};
 static const struct db_statement stmt_await_pin = {
     "crl_await_pin", "SELECT await_pin_crl($1, $2, $3, $4)", 4};
 static const struct db_statement stmt_claim_pins = {
@@ -294,6 +295,12 @@ crl_complete(struct db *db, const struct crl_job *job, const struct crl_completi
 		db_param_null(&p);
 	}
 	db_param_int64(&p, lease_s);
+	if (completion->align_unit_s > 0)
+		db_param_int64(&p, completion->align_unit_s);
+	else
+		db_param_null(&p);
+	db_param_int64(&p, completion->align_offset_s);
+	db_param_int64(&p, completion->jitter_s);
 	return db_call(db, &stmt_complete, &p, on_job, (db_call_fn *)fn, arg, err);
 }
 

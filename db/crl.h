@@ -106,6 +106,8 @@ struct crl_completion {
 	size_t head_len, tail_len;
 	uint8_t sha256[32]; /* of the whole CRL */
 	int64_t period_s, delta_period_s, delta_life_s;
+	int64_t align_unit_s, align_offset_s; /* ticks at the wall clock; unit 0: none */
+	int64_t jitter_s;
 };
 struct db_pending *crl_complete(struct db *db, const struct crl_job *job,
     const struct crl_completion *completion, int lease_s, crl_job_fn *fn, void *arg,

@@ -56,6 +56,7 @@ enum front_query {
 	FRONT_PUBLICATIONS, /* identity, ca, limit, after: number */
 	FRONT_PUBLICATION_RETRY, /* identity, number */
 	FRONT_CLOCK_CONFIRM,	 /* identity */
+	FRONT_FORECAST,		 /* identity, CA */
 	FRONT_METRICS,		 /* identity or NULL */
 	FRONT_QUERY_COUNT,
 };

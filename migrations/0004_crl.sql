@@ -362,8 +362,21 @@ $$;
 -- together with this complete CRL (same number, thisUpdate and events; RFC 5280
 -- 5.2.3), against the complete CRL before it, which clients may still hold. A
 -- repeat (the connection was lost after the commit) gets the same answer.
+-- The tick after the one that a CRL of this time was made for. p_unit_s: ticks stand
+-- at the wall clock (UTC), p_offset_s into each unit (a day, or a week from a Thursday
+-- on); NULL: the next is a period from now. Ticks that were missed are caught up by
+-- one CRL. p_jitter_s: up to so much later, so that CAs do not all come together.
+CREATE FUNCTION next_tick(p_this timestamptz, p_period_s int, p_unit_s int, p_offset_s int, p_jitter_s int)
+RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+    SELECT CASE WHEN p_unit_s IS NULL THEN p_this
+        ELSE to_timestamp(floor((extract(epoch FROM p_this) - p_offset_s) / least(p_unit_s, p_period_s))
+            * least(p_unit_s, p_period_s) + p_offset_s) END
+        + make_interval(secs => p_period_s + floor(random() * p_jitter_s))
+$$;
+
 CREATE FUNCTION crl_issued(p_crl bigint, p_epoch int, p_head bytea, p_tail bytea, p_sha256 bytea,
-    p_period_s int, p_delta_period_s int, p_delta_life_s int, p_lease_s int) RETURNS SETOF crl_job
+    p_period_s int, p_delta_period_s int, p_delta_life_s int, p_lease_s int, p_unit_s int DEFAULT NULL,
+    p_offset_s int DEFAULT 0, p_jitter_s int DEFAULT 0) RETURNS SETOF crl_job
 LANGUAGE plpgsql AS $$
 DECLARE
     c crl := hold_crl(p_crl, p_epoch, ARRAY['signing', 'issued']);
@@ -402,9 +415,9 @@ BEGIN
     -- A missed tick is caught up once: the next is counted from this one.
     UPDATE crl_scope SET
         next_full_at = CASE WHEN c.delta OR NOT c.scheduled THEN next_full_at
-            ELSE c.this_update + make_interval(secs => p_period_s) END,
+            ELSE next_tick(c.this_update, p_period_s, p_unit_s, p_offset_s, p_jitter_s) END,
         next_delta_at = CASE WHEN p_delta_period_s IS NULL THEN NULL
-            WHEN c.scheduled OR next_delta_at IS NULL THEN c.this_update + make_interval(secs => p_delta_period_s)
+            WHEN c.scheduled OR next_delta_at IS NULL THEN next_tick(c.this_update, p_delta_period_s, p_unit_s, p_offset_s, p_jitter_s)
             ELSE next_delta_at END,
         wanted_at = CASE WHEN c.upto_seq < wanted_seq THEN wanted_at END,
         alarm = NULL, alarm_since = NULL
@@ -444,5 +457,6 @@ GRANT EXECUTE ON FUNCTION
     begin_crl,
     crl_spooled,
     crl_keep_lease,
+    next_tick,
     crl_issued
     TO chancery_issuer;

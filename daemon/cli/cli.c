@@ -78,6 +78,8 @@ const struct cli_command cli_commands[] = {
     {"crl", "issue", "CA", 1, 1, "issue a CRL now", OWN(OPTION_DELTA), cmd_crl_issue},
     {"crl", "show", "CA", 1, 1, "the CRLs of a CA, newest first", OWN(OPTION_LIMIT, OPTION_AFTER),
 	cmd_crl_show},
+    {"crl", "forecast", "[CA]", 0, 1, "the next CRLs, when and how large", NO_OWN,
+	cmd_crl_forecast},
     {"clock", "confirm", "", 0, 0, "the clock is right: sign again after it jumped", NO_OWN,
 	cmd_clock_confirm},
     {"publish", "status", "[CA]", 0, 1, "what is published where", OWN(OPTION_LIMIT, OPTION_AFTER),

@@ -30,3 +30,21 @@ cmd_crl_show(struct cli *cli, struct error *e)
 	return cli_path(path, "/v1/cas/", cli->words[0], "/crls", e) &&
 	       cli_show_list(cli, &list, e);
 }
+
+bool
+cmd_crl_forecast(struct cli *cli, struct error *e)
+{
+	static const struct table_column columns[] = {{"DUE", "due_at"}, {"CA", "ca"},
+	    {"KIND", "kind"}, {"BECAUSE", "because"}, {"ENTRIES", "entries"}, {"SIZE", "size"},
+	    {"NEEDS A PIN", "pin"}};
+	char path[CLI_PATH_MAX] = "/v1/forecast";
+	const struct cli_list list = {.path = path,
+	    .key = "crls",
+	    .nothing = "No CRL is in the calendar.",
+	    .columns = columns,
+	    .count = COUNT_OF(columns)};
+
+	if (cli->word_count > 0 && !cli_path_add(path, "ca", cli->words[0], e))
+		return false;
+	return cli_show_list(cli, &list, e);
+}

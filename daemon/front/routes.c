@@ -50,6 +50,8 @@ const struct route routes[] = {
     {"GET", "/v1/cas/{name}/limits", DOORS_API, api_ask, FRONT_CA_LIMITS, 200, JSON, 0,
 	{{"name", PARAM_TEXT}, {"version", PARAM_INT}, {"key", PARAM_TEXT}}},
 
+    {"GET", "/v1/forecast", DOORS_API, api_ask, FRONT_FORECAST, 200, JSON, 0, {{"ca", PARAM_TEXT}}},
+
     {"GET", "/v1/templates", DOORS_API, api_ask, FRONT_TEMPLATES, 200, JSON, 0,
 	{{"limit", PARAM_LIMIT}, {"after", PARAM_TEXT}}},
     {"GET", "/v1/templates/{name}", DOORS_API, api_ask, FRONT_TEMPLATE, 200, JSON, 0,

@@ -211,7 +211,7 @@ fail(struct crl_build *b, const struct error *why)
 	if (e.code == ERROR_ELSEWHERE)
 		give_back(b, &e);
 	else if (retryable && b->stage == SIGNING &&
-	    token_access_by_operation(b->env->access, b->ca->row.token))
+		 token_access_by_operation(b->env->access, b->ca->row.token))
 		wait_for_pin(b, &e);
 	else if (retryable && b->stage >= SIGNING)
 		wait_for_better(b, &e);
@@ -836,6 +836,9 @@ ask_completion(struct crl_build *b)
 	    .period_s = policy->crl_period_s,
 	    .delta_period_s = policy->delta_period_s,
 	    .delta_life_s = life_of_delta(b),
+	    .align_unit_s = policy->align_unit_s,
+	    .align_offset_s = policy->align_offset_s,
+	    .jitter_s = policy->crl_jitter_s,
 	};
 	struct error e = ERROR_INIT;
 

@@ -180,6 +180,68 @@ read_on_revocation(struct capolicy *p, struct yaml_map *crl, struct error *err)
 	       yaml_fail_key(crl, "on_compromise", err, "is longer than 'on_revocation'");
 }
 
+/* "02:00", or with a day of the week before it: "sunday 02:00". */
+static bool
+parse_align(const char *text, int64_t *unit_s, int64_t *offset_s)
+{
+	static const char *const days[] = {
+	    "thursday", "friday", "saturday", "sunday", "monday", "tuesday", "wednesday"};
+	const int64_t day_s = 86400;
+	int64_t day = 0, hour, minute;
+	const char *space = strchr(text, ' ');
+
+	*unit_s = day_s;
+	if (space != NULL) {
+		size_t len = (size_t)(space - text);
+
+		/* 1970 began on a Thursday. */
+		while (day < (int64_t)COUNT_OF(days) &&
+		       (strlen(days[day]) != len || strncmp(days[day], text, len) != 0))
+			day++;
+		if (day == (int64_t)COUNT_OF(days))
+			return false;
+		*unit_s = 7 * day_s;
+		text = space + 1;
+	}
+	if (strlen(text) != 5 || text[2] != ':' || strspn(text, "0123456789") != 2 ||
+	    strspn(text + 3, "0123456789") != 2)
+		return false;
+	hour = (text[0] - '0') * 10 + (text[1] - '0');
+	minute = (text[3] - '0') * 10 + (text[4] - '0');
+	*offset_s = day * day_s + hour * 3600 + minute * 60;
+	return hour <= 23 && minute <= 59;
+}
+
+static bool
+read_align(struct capolicy *p, struct yaml_map *crl, struct error *err)
+{
+	const char *text;
+
+	if (!yaml_get_string(crl, "align", YAML_OPTIONAL, &text, err))
+		return !error_is_set(err);
+	if (!parse_align(text, &p->align_unit_s, &p->align_offset_s))
+		return yaml_fail_key(crl, "align", err,
+		    "'%.80s' is no time; allowed: \"HH:MM\" (UTC), or with a day of the week "
+		    "before it, as in \"sunday 02:00\"",
+		    text);
+	return p->crl_period_s % p->align_unit_s == 0 || p->align_unit_s % p->crl_period_s == 0 ||
+	       yaml_fail_key(crl, "align", err,
+		   "does not go with 'period', which must be whole %s or divide one",
+		   p->align_unit_s > 86400 ? "weeks" : "days");
+}
+
+/* It must leave time to bring the next one to the clients. */
+static bool
+check_jitter(const struct capolicy *p, struct yaml_map *crl, struct error *err)
+{
+	int64_t overlap_s = p->crl_overlap_s;
+
+	if (p->delta_period_s > 0 && p->delta_overlap_s < overlap_s)
+		overlap_s = p->delta_overlap_s;
+	return p->crl_jitter_s <= overlap_s / 2 ||
+	       yaml_fail_key(crl, "jitter", err, "is longer than half of the shortest overlap");
+}
+
 static bool
 read_crl(struct capolicy *p, struct yaml_map *map, struct error *err)
 {
@@ -201,7 +263,9 @@ read_crl(struct capolicy *p, struct yaml_map *map, struct error *err)
 	(void)yaml_get_duration(&crl, "delta_overlap", delta ? YAML_REQUIRED : YAML_OPTIONAL, 1,
 	    max, &p->delta_overlap_s, err);
 	p->crl_shards = (int)shards;
-	if (!read_on_revocation(p, &crl, err) || !yaml_map_end(&crl, err))
+	(void)yaml_get_duration(&crl, "jitter", YAML_OPTIONAL, 0, max, &p->crl_jitter_s, err);
+	if (!read_on_revocation(p, &crl, err) || !read_align(p, &crl, err) ||
+	    !yaml_map_end(&crl, err) || !check_jitter(p, &crl, err))
 		return false;
 	if (p->crl_overlap_s >= p->crl_period_s)
 		return yaml_fail_key(&crl, "overlap", err, "is not shorter than 'period'");

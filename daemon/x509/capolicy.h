@@ -105,6 +105,10 @@ struct capolicy {
 	int64_t crl_overlap_s;	/* ... and lives this much longer */
 	int64_t delta_period_s; /* 0: no delta CRLs */
 	int64_t delta_overlap_s;
+	/* Ticks of the calendar at a time of the day or week, UTC: so far into each
+	 * unit from 1970 on; unit 0: a period after the last one. */
+	int64_t align_unit_s, align_offset_s;
+	int64_t crl_jitter_s; /* each tick is up to so much later */
 	/* A CRL is made at most so long after a revocation; -1: it waits for the
 	 * calendar. The second is for keyCompromise and cACompromise. */
 	int64_t on_revocation_s, on_compromise_s;

@@ -190,11 +190,11 @@ same_targets(const struct capolicy *a, const struct capolicy *b)
 static bool
 same_crl(const struct capolicy *a, const struct capolicy *b)
 {
-	return a->crl_period_s == b->crl_period_s && a->crl_overlap_s == b->crl_overlap_s &&
-	       a->delta_period_s == b->delta_period_s &&
+	return a->align_unit_s == b->align_unit_s && a->align_offset_s == b->align_offset_s &&
+	       a->crl_jitter_s == b->crl_jitter_s && a->crl_period_s == b->crl_period_s &&
+	       a->crl_overlap_s == b->crl_overlap_s && a->delta_period_s == b->delta_period_s &&
 	       a->delta_overlap_s == b->delta_overlap_s && a->crl_by_kind == b->crl_by_kind &&
-	       a->crl_shards == b->crl_shards &&
-	       a->expired_certificates == b->expired_certificates;
+	       a->crl_shards == b->crl_shards && a->expired_certificates == b->expired_certificates;
 }
 
 static bool

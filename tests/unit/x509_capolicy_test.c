@@ -354,6 +354,14 @@ static const struct {
     {", tls: starttls", "", "key 'targets[2].credential': would cross the network unencrypted"},
     {"bind_dn: \"cn=w,o=x\", ", "", "'bind_dn' and 'credential' belong together"},
     {"bind_dn: \"cn=w,o=x\"", "bind_dn: writer", "key 'targets[2].bind_dn': 'writer' is no"},
+    {"delta_overlap: 1h", "delta_overlap: 1h, align: \"2:00\"", "'2:00' is no time"},
+    {"delta_overlap: 1h", "delta_overlap: 1h, align: \"24:00\"", "is no time"},
+    {"delta_overlap: 1h", "delta_overlap: 1h, align: \"02:60\"", "is no time"},
+    {"delta_overlap: 1h", "delta_overlap: 1h, align: \"sunday  2:00\"", "is no time"},
+    {"delta_overlap: 1h", "delta_overlap: 1h, align: \"someday 02:00\"", "is no time"},
+    {"period: 7d", "align: \"02:00\", period: 36h", "must be whole days or divide one"},
+    {"period: 7d", "align: \"monday 02:00\", period: 10d", "must be whole weeks"},
+    {"delta_overlap: 1h", "delta_overlap: 1h, jitter: 31m", "'crl.jitter': is longer than half"},
     {"auth: bearer, ", "auth: aws-sigv4, ", "'auth: aws-sigv4' and 'region' belong together"},
     {"auth: bearer, webdav: true", "auth: bearer, region: eu", "belong together"},
     {"auth: bearer, ", "auth: aws-sigv4, region: eu, ", "is nothing that an S3 server does"},
@@ -419,6 +427,8 @@ static const struct {
 } fine[] = {
     {"key: rsa2048\nsignature: sha256\npss: false", "key: rsa4096\nsignature: sha512\npss: true"},
     {"validity: 10y\n", ""},
+    {"delta_overlap: 1h", "delta_overlap: 1h, align: \"sunday 02:00\", jitter: 30m"},
+    {"period: 7d", "align: \"23:59\", period: 3d"},
     {"write: \"http://127.0.0.1:9000/demo.crl\"", "write: \"https://web.example/demo.crl\""},
     {"read: \"http://127.0.0.1/d.crl\"", "read: /srv/pki/d.crl"},
     {"?certificateRevocationList;binary?base", "?certificateRevocationList;binary"},
@@ -433,6 +443,39 @@ test_variants(void **state)
 	for (size_t i = 0; i < COUNT_OF(fine); i++)
 		if (!parse_altered(fine[i].from, fine[i].to, &err))
 			fail_msg("'%s' -> '%s': %s", fine[i].from, fine[i].to, err.text);
+}
+
+/* Times of the week count from the first Thursday of 1970. */
+static void
+test_times_of_the_calendar(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t unit, offset;
+	} cases[] = {
+	    {"00:00", 86400, 0},
+	    {"02:30", 86400, 9000},
+	    {"thursday 00:00", 604800, 0},
+	    {"sunday 02:00", 604800, 3 * 86400 + 7200},
+	    {"wednesday 23:59", 604800, 6 * 86400 + 86340},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		const char *from = "delta_overlap: 1h", *at = strstr(good, from);
+		struct error err = ERROR_INIT;
+		struct capolicy p;
+		char text[8192];
+		int len = snprintf(text, sizeof text, "%.*s%s, align: \"%s\"%s", (int)(at - good),
+		    good, from, cases[i].text, at + strlen(from));
+
+		assert_in_range(len, 1, sizeof text - 1);
+		if (!capolicy_parse(text, (size_t)len, "p.yaml", &p, &err))
+			fail_msg("%s", err.text);
+		assert_int_equal(p.align_unit_s, cases[i].unit);
+		assert_int_equal(p.align_offset_s, cases[i].offset);
+		capolicy_free(&p);
+	}
 }
 
 static void
@@ -800,6 +843,7 @@ main(void)
 	    cmocka_unit_test(test_least_policy),
 	    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_variants),
+	    cmocka_unit_test(test_times_of_the_calendar),
 	    cmocka_unit_test(test_every_prefix),
 	    cmocka_unit_test(test_root_certificate),
 	    cmocka_unit_test(test_request_of_subordinate),

@@ -235,6 +235,8 @@ test_one_policy_after_another(void **state)
 	    {"delta_period: 1d", "delta_period: 2d", "crl"},
 	    {"delta_overlap: 1h", "delta_overlap: 2h", "crl"},
 	    {"delta_overlap: 1h", "delta_overlap: 1h, expired_certificates: true", "crl"},
+	    {"delta_overlap: 1h", "delta_overlap: 1h, jitter: 1m", "crl"},
+	    {"delta_overlap: 1h", "delta_overlap: 1h, align: \"02:00\"", "crl"},
 	    {"h/b.crl\", flags: [in_certificates]", "h/b.crl\", flags: [in_certificates, in_idp]",
 		"locations"},
 	    {"[in_freshest]", "[in_freshest, in_certificate_freshest]", "locations"},
