@@ -249,6 +249,20 @@ gate_leave(struct gate *g, const struct gate_job *job, bool signed_, bool wrong)
 
 /* ---- orders */
 
+/* A clock that is set back must not make one valid again that is forgotten: for
+ * envelopes it stands still then. */
+static int64_t
+time_for_envelopes(struct gate *g)
+{
+	int64_t now = gate_clock_now().wall_s;
+
+	(void)pthread_mutex_lock(&g->lock);
+	if (now < g->latest_s)
+		now = g->latest_s;
+	(void)pthread_mutex_unlock(&g->lock);
+	return now;
+}
+
 /* Statements are short-lived, and so is the memory of them. */
 static bool
 take_nonce(struct gate *g, const struct access_entry *entry, int64_t now, struct error *e)
@@ -261,8 +275,7 @@ take_nonce(struct gate *g, const struct access_entry *entry, int64_t now, struct
 		const struct gate_nonce *n = &g->nonces[i];
 
 		seen |= memcmp(n->nonce, entry->nonce, sizeof n->nonce) == 0;
-		/* A clock that is set back must not make one young again. */
-		if (n->expires + STATEMENT_LIFE_PIN_S > now)
+		if (n->expires > now)
 			g->nonces[kept++] = *n;
 	}
 	g->nonce_count = kept;
@@ -270,6 +283,7 @@ take_nonce(struct gate *g, const struct access_entry *entry, int64_t now, struct
 		memcpy(g->nonces[kept].nonce, entry->nonce, sizeof entry->nonce);
 		g->nonces[kept].expires = entry->expires;
 		g->nonce_count++;
+		g->latest_s = now;
 	}
 	(void)pthread_mutex_unlock(&g->lock);
 	if (seen)
@@ -443,7 +457,7 @@ bool
 gate_order(struct gate *g, const struct signproto_order *order, struct error *e)
 {
 	struct access_entry *entry = malloc(sizeof *entry);
-	int64_t now = gate_clock_now().wall_s;
+	int64_t now = time_for_envelopes(g);
 	bool ok = false;
 
 	if (entry == NULL)

@@ -33,6 +33,7 @@ struct gate {
 	pthread_mutex_t lock; /* for everything below; never held over a call to the token */
 	struct gate_nonce nonces[GATE_NONCES_MAX];
 	size_t nonce_count;
+	int64_t latest_s; /* of the wall clock, when an envelope was last taken */
 	struct journal *journal;
 	/* Lines that the journal, which needs a login, has not got yet; the newest. */
 	char missed[GATE_MISSED_MAX][LOGINS_LINE_SIZE];
