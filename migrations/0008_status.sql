@@ -31,7 +31,7 @@ CREATE TABLE token_status (
 GRANT SELECT ON token_status TO chancery_api, chancery_issuer;
 GRANT INSERT, UPDATE ON token_status TO chancery_issuer;
 
--- A signer that is not there cannot say since when.
+-- An outage goes on while signer and token come and go: it is as old as its first report.
 CREATE FUNCTION report_token(p_signer_id int, p_token text, p_state text, p_sentence text, p_label text,
     p_serial text, p_model text, p_threads int, p_signatures bigint, p_since timestamptz, p_journal text DEFAULT NULL,
     p_challenge text DEFAULT NULL, p_access text DEFAULT NULL, p_instance text DEFAULT NULL, p_announced text DEFAULT NULL,
@@ -48,7 +48,7 @@ LANGUAGE sql AS $$
         challenge = p_challenge, access = p_access, instance = p_instance, announced = p_announced,
         announced_signature = p_announced_signature, identity = p_identity, unlocked_by = p_unlocked_by,
         unlocked_until = p_unlocked_until, signatures_left = p_signatures_left,
-        since = CASE WHEN token_status.state = p_state AND p_state = 'no-signer' THEN token_status.since
+        since = CASE WHEN token_status.state <> 'ready' AND p_state <> 'ready' THEN token_status.since
             ELSE p_since END,
         reported_at = clock_timestamp()
 $$;

@@ -253,7 +253,8 @@ crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
 	if (!signer_client_is_up(c->env.signers, ca->row.token))
 		return error_set(
 		    e, ERROR_UNAVAILABLE, "token %s has no signer running", ca->row.token);
-	if (token_access_is_locked(c->env.access, ca->row.token, e))
+	if (token_access_is_away(c->env.access, ca->row.token, e) ||
+	    token_access_is_locked(c->env.access, ca->row.token, e))
 		return false;
 	if (c->build_count + c->beginning >= CRL_BUILDS_MAX || is_building(c, ca->row.scope_id)) {
 		begun(false, NULL, arg);
@@ -300,9 +301,10 @@ on_cas_loaded(const struct error *err, void *arg)
 }
 
 /* Nothing is begun that could only wait, so that what is begun is fresh; but people are
- * told, since a CRL that nobody unlocks the token for is one that will be missing. */
+ * told, since a CRL that nobody unlocks the token for, or brings it back, is one that will
+ * be missing. */
 static void
-note_locked(struct crl_calendar *c, int64_t scope_id, const struct error *why)
+note_waiting(struct crl_calendar *c, int64_t scope_id, const struct error *why)
 {
 	struct error e = ERROR_INIT;
 
@@ -331,8 +333,9 @@ begin_due(struct crl_calendar *c, const struct crl_due *due)
 	if (!signer_client_is_up(c->env.signers, ca->row.token)) {
 		error_set(&e, ERROR_UNAVAILABLE, "its signer is not running");
 		note_outcome(c, due->scope_id, &e);
-	} else if (token_access_is_locked(c->env.access, ca->row.token, &e)) {
-		note_locked(c, due->scope_id, &e);
+	} else if (token_access_is_away(c->env.access, ca->row.token, &e) ||
+		   token_access_is_locked(c->env.access, ca->row.token, &e)) {
+		note_waiting(c, due->scope_id, &e);
 	} else if (!begin_crl(c, ca, due->scope_id, due->delta, NULL, NULL, NULL, &e)) {
 		log_failure(LOG_LEVEL_WARNING, ca->row.name, &e);
 		note_outcome(c, due->scope_id, &e);

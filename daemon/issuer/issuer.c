@@ -32,6 +32,8 @@
 /* What other issuers changed on CAs is read again after a hint, and this often. */
 #define CAS_S 30
 #define STATUS_S 5
+/* A token that is away is asked for this often, so that work goes on at once. */
+#define AWAY_MS 250
 #define EXPIRE_S 600
 #define LAST_WORDS_S 2
 /* A request that nobody decided on for so long is closed. */
@@ -52,7 +54,7 @@ struct issuer {
 	struct pin_courier *courier;
 	struct outbox *outbox;
 	struct clock_watch *clock;
-	struct event *look, *status, *expire;
+	struct event *look, *status, *expire, *away;
 	int cas_age_s; /* of the cache; CAS_S or more: to be read again */
 	bool outbox_drained;
 };
@@ -195,6 +197,7 @@ on_expire(evutil_socket_t fd, short what, void *arg)
 struct asked_status {
 	struct issuer *issuer;
 	const char *token;
+	bool between; /* the reports: only that it is back is news */
 };
 
 static void
@@ -219,6 +222,15 @@ report_absent(struct issuer *i, const char *token, const char *why)
 	    .since = (int64_t)time(NULL)};
 
 	report(i, &r);
+}
+
+static void
+ask_soon(struct issuer *i)
+{
+	const struct timeval soon = {0, AWAY_MS * 1000};
+
+	if (!event_pending(i->away, EV_TIMEOUT, NULL))
+		(void)event_add(i->away, &soon);
 }
 
 /* The token can sign again: what waited for that goes on. */
@@ -273,7 +285,10 @@ on_status_answer(const struct signer_answer *answer, const struct error *failure
 		    .journal = s->journal[0] != '\0' ? s->journal : NULL,
 		    .challenge = s->challenge[0] != '\0' ? s->challenge : NULL};
 		report_access(asked->issuer, asked->token, s, &r);
-		report(asked->issuer, &r);
+		if (unlocked || !asked->between)
+			report(asked->issuer, &r);
+		if (token_access_is_away(asked->issuer->access, asked->token, NULL))
+			ask_soon(asked->issuer);
 		if (unlocked)
 			on_unlocked(asked->issuer, asked->token);
 		pin_courier_poke(asked->issuer->courier);
@@ -282,7 +297,7 @@ on_status_answer(const struct signer_answer *answer, const struct error *failure
 }
 
 static void
-ask_status(struct issuer *i, const char *token)
+ask_status(struct issuer *i, const char *token, bool between)
 {
 	struct asked_status *asked = malloc(sizeof *asked);
 	struct error e = ERROR_INIT;
@@ -290,10 +305,21 @@ ask_status(struct issuer *i, const char *token)
 
 	if (asked == NULL)
 		return;
-	*asked = (struct asked_status){i, token};
+	*asked = (struct asked_status){i, token, between};
 	if (!signer_ask_status(i->signers, token, on_status_answer, asked, &id, &e)) {
 		free(asked);
 		report_absent(i, token, e.text);
+	}
+}
+
+static void
+on_away(evutil_socket_t fd, short what, void *arg)
+{
+	struct issuer *i = arg;
+
+	for (size_t t = 0; t < i->config->token_count; t++) {
+		if (token_access_is_away(i->access, i->config->tokens[t].name, NULL))
+			ask_status(i, i->config->tokens[t].name, true);
 	}
 }
 
@@ -312,7 +338,7 @@ on_status(evutil_socket_t fd, short what, void *arg)
 	struct error e = ERROR_INIT;
 
 	for (size_t t = 0; t < i->config->token_count; t++)
-		ask_status(i, i->config->tokens[t].name);
+		ask_status(i, i->config->tokens[t].name, false);
 	order_replay_look(i->replay);
 	if (db_is_up(i->db) && pin_expire(i->db, on_pins_expired, i, &e) == NULL)
 		log_failure(LOG_LEVEL_DEBUG, "-", &e);
@@ -322,7 +348,7 @@ on_status(evutil_socket_t fd, short what, void *arg)
 static void
 on_pin_taken(const char *token, void *arg)
 {
-	ask_status(arg, token);
+	ask_status(arg, token, false);
 }
 
 static void
@@ -384,7 +410,7 @@ on_signer_attached(const char *token, void *arg)
 	token_access_forget(i->access, token);
 	for (size_t t = 0; t < i->config->token_count; t++) {
 		if (strcmp(i->config->tokens[t].name, token) == 0)
-			ask_status(i, i->config->tokens[t].name);
+			ask_status(i, i->config->tokens[t].name, false);
 	}
 	order_replay_signer(i->replay, token);
 }
@@ -511,7 +537,8 @@ set_up(struct issuer *i, int control_fd, struct error *e)
 	i->look = add_timer(i, LOOK_S, on_look);
 	i->status = add_timer(i, STATUS_S, on_status);
 	i->expire = add_timer(i, EXPIRE_S, on_expire);
-	if (i->look == NULL || i->status == NULL || i->expire == NULL)
+	i->away = evtimer_new(role_base(i->role), on_away, i);
+	if (i->look == NULL || i->status == NULL || i->expire == NULL || i->away == NULL)
 		return error_set(e, ERROR_SYSTEM, "setting timers");
 	return true;
 }
@@ -551,6 +578,7 @@ tear_down(struct issuer *i)
 	free_event(i->look);
 	free_event(i->status);
 	free_event(i->expire);
+	free_event(i->away);
 	outbox_stop(i->outbox);
 	if (i->issuance != NULL)
 		issuance_drain(i->issuance);

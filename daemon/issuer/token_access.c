@@ -17,7 +17,7 @@ struct token {
 	const struct config_token *config;
 	enum signproto_access access;
 	char serial[SIGNPROTO_NAME_SIZE], model[SIGNPROTO_NAME_SIZE]; /* "": not known */
-	bool locked;
+	bool locked, away;
 	char words[ERROR_TEXT_MAX]; /* why */
 	char instance[TOKEN_INSTANCE_SIZE];
 	uint8_t listed[PIN_ENVELOPE_OPERATIONS_MAX][PIN_DIGEST_LEN];
@@ -107,20 +107,21 @@ token_access_note(
     struct token_access *a, const char *token, const struct signproto_status_ok *status)
 {
 	struct token *t = find(a, token);
-	bool was_locked;
+	bool waited;
 
 	if (t == NULL)
 		return false;
-	was_locked = t->locked;
+	waited = t->locked || t->away;
 	t->access = status->access;
 	if (status->serial[0] != '\0') {
 		memcpy(t->serial, status->serial, sizeof t->serial);
 		memcpy(t->model, status->model, sizeof t->model);
 	}
 	t->locked = status->access == SIGNPROTO_ACCESS_SESSION && waits_for_people(status->state);
+	t->away = status->state != SIGNPROTO_READY && !waits_for_people(status->state);
 	take_words(t, status);
 	read_instance(t, status->start);
-	return was_locked && !t->locked;
+	return waited && !t->locked && !t->away;
 }
 
 void
@@ -173,6 +174,17 @@ token_access_is_locked(const struct token_access *a, const char *token, struct e
 	if (t == NULL || !t->locked)
 		return false;
 	error_set(e, ERROR_LOCKED, "token %s: %s", token, t->words);
+	return true;
+}
+
+bool
+token_access_is_away(const struct token_access *a, const char *token, struct error *e)
+{
+	const struct token *t = find(a, token);
+
+	if (t == NULL || !t->away)
+		return false;
+	error_set(e, ERROR_UNAVAILABLE, "token %s: %s", token, t->words);
 	return true;
 }
 

@@ -2,8 +2,8 @@
 #define CHANCERY_ISSUER_TOKEN_ACCESS_H
 
 /*
- * How people let each token sign, as its signer last said: what has to wait for
- * them, and the orders that an entry has just listed. It spares the signer
+ * Whether each token signs now, as its signer last said: whether it is there, what has
+ * to wait for people, and the orders that an entry has just listed. It spares the signer
  * questions that it would refuse; nothing is safe because of it.
  */
 
@@ -42,6 +42,9 @@ bool token_access_by_operation(const struct token_access *a, const char *token);
 /* True, with ERROR_LOCKED and the signer's own sentence in e (may be NULL), while nothing
  * is signed until an operator comes (access: session). */
 bool token_access_is_locked(const struct token_access *a, const char *token, struct error *e);
+/* True, with ERROR_UNAVAILABLE and the signer's own sentence in e (may be NULL), while the
+ * token is away, or its signer cannot use it for any other reason that no PIN ends. */
+bool token_access_is_away(const struct token_access *a, const char *token, struct error *e);
 /* How the token is, as its signer last said; while it waits for people, with their names. */
 const char *token_access_words(const struct token_access *a, const char *token);
 /* The signer has just refused something with ERROR_LOCKED. */

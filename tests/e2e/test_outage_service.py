@@ -1,0 +1,145 @@
+"""An authority whose token is behind p11-kit's server, as behind a network: cut off, stopped
+and back again while requests come. Nothing is lost or made twice, people see what is
+wrong and since when, and signing goes on by itself, soon."""
+
+import os
+import signal
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from harness import clients
+from harness.authority import Authority
+from harness.process import wait_until
+from harness.tokens import P11KitToken
+
+AUTOMATIC = """\
+name: many
+approval: automatic
+validity: 30d
+key: {types: [ec], curves: [p256]}
+subject: {from: request, required: [CN], allowed: [CN]}
+san: {allowed: [dns], required: true, max: 4}
+key_usage: [digitalSignature]
+extended_key_usage: [serverAuth]
+exceed_issuer: cut
+"""
+STORE = "SET search_path = chancery_store; "
+CALL_TIMEOUT_S = 2
+OPEN = "SELECT count(*) FROM chancery_store.request_queue"
+ISSUED = "SELECT count(*) FROM chancery_store.certificate"
+
+
+class Service:
+    def __init__(self, a):
+        self.a, self.database, self.token = a, a.database, a.token
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.requests = []
+
+    def submit(self, count):
+        for _ in range(count):
+            name = f"h{len(self.requests)}.example"
+            builder = x509.CertificateSigningRequestBuilder().subject_name(
+                x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+            ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            der = builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
+            self.requests.append(self.database.one(
+                "SELECT chancery.submit_request('many', 'many', %s::bytea)", (der,), "service_one"))
+
+    def issued(self):
+        return self.database.one(ISSUED)
+
+    def status(self):
+        row, = self.a.api.get("/v1/tokens").json()["tokens"]
+        return row
+
+    def wait_away(self, words):
+        wait_until(lambda: self.status()["state"] != "ready" and words in self.status()["sentence"],
+                   what=f"a status that says {words!r}")
+        return self.status()
+
+    def first_signature(self):
+        """Seconds until there is one more certificate."""
+        begun, before = time.monotonic(), self.issued()
+        wait_until(lambda: self.issued() > before, interval=0.005, what="a signature")
+        return time.monotonic() - begun
+
+    def check(self):
+        """Each request has its certificate, and one."""
+        wait_until(lambda: self.database.one(OPEN) == 0, what="an end of the queue")
+        rows = self.database.execute(
+            STORE + "SELECT r.public_id::text, c.serial FROM certificate c JOIN request r ON r.id = c.request_id "
+            "WHERE r.public_id = ANY (%s::uuid[])", (self.requests,))
+        assert sorted(row[0] for row in rows) == sorted(map(str, self.requests))
+        assert len({bytes(row[1]) for row in rows}) == len(self.requests)
+
+    # ---- the network
+
+    def signal(self, number):
+        os.killpg(self.token.server.pid, number)  # with its child, which has the module
+
+
+@pytest.fixture(scope="module")
+def service(postgres, migrated, new_dir):
+    token = P11KitToken(new_dir("network")).create()
+    a = Authority(new_dir("i"), postgres.database(migrated), token)
+    try:
+        a.create(settings=lambda d: d.config["tokens"][0].update(call_timeout=f"{CALL_TIMEOUT_S}s"))
+        a.cli("template", "apply", clients.write(a.files, "many.yaml", AUTOMATIC))
+        a.create_issuing("many", templates=["many", "tls-server"])
+        yield Service(a)
+    finally:
+        a.close()
+        token.close()
+
+
+def test_cut_off_and_back(service, record_property):
+    service.submit(40)
+    wait_until(lambda: service.issued() > 10, what="some certificates", interval=0.005)
+    service.signal(signal.SIGKILL)
+    service.submit(20)
+    said = service.wait_away("")
+    # The queue takes what comes, and says what it waits for.
+    service.submit(5)
+    wait_until(lambda: (service.database.one(
+        "SELECT reason FROM chancery.request_status(%s)", (service.requests[-1],), "service_one") or "").startswith(
+            'token "main"'), what="a reason")
+    # A CRL that is due raises an alarm that names the token.
+    service.database.execute(STORE + "UPDATE crl_scope SET next_full_at = now() WHERE ca_id = "
+                             "(SELECT id FROM ca WHERE name = 'many')")
+    wait_until(lambda: "token main" in (service.database.one(
+        STORE + "SELECT max(alarm) FROM crl_scope") or ""), what="an alarm")
+    assert service.status()["since"] == said["since"]
+    service.token.start_server()
+    seconds = service.first_signature()
+    service.check()
+    assert service.status()["state"] == "ready" and service.status()["since"] > said["since"]
+    wait_until(lambda: service.database.one(STORE + "SELECT max(alarm) FROM crl_scope") is None, what="the CRL")
+    record_property("figures", f"a token that was cut off signs {seconds:.2f} s after it is back")
+
+
+def test_stopped_and_back(service, record_property):
+    """Every call hangs: the deadline ends the signer, again and again."""
+    service.submit(30)
+    service.signal(signal.SIGSTOP)
+    service.submit(10)
+    service.wait_away("")
+    wait_until(lambda: service.a.daemon.process.log().count("the module hangs") >= 2, what="a second process that hangs")
+    service.signal(signal.SIGCONT)
+    seconds = service.first_signature()
+    service.check()
+    record_property("figures", f"a token that was stopped signs {seconds:.2f} s after it goes on")
+
+
+def test_stopped_for_a_moment(service):
+    """Shorter than the deadline: the calls come back, and nobody is the wiser."""
+    ended = service.a.daemon.process.log().count("the module hangs")
+    service.submit(30)
+    service.signal(signal.SIGSTOP)
+    service.submit(10)
+    service.signal(signal.SIGCONT)
+    service.check()
+    assert service.a.daemon.process.log().count("the module hangs") == ended
