@@ -221,7 +221,7 @@ mutate:                         ## take each rule out of the guard: which tests 
 # Measuring. ONLY=issue.p256 takes the series whose names begin so; BENCH_SECONDS,
 # BENCH_ROUNDS and BENCH_LARGE=1 make it longer (tests/bench/bench.py --help).
 ONLY ?=
-BENCH_PROGRAMS := csign load post queue crl_stream crl_openssl
+BENCH_PROGRAMS := csign load post queue journal crl_stream crl_openssl
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(BENCH_LIBS) -lpthread -ldl
@@ -230,6 +230,8 @@ $(BUILD)/bench/load: BENCH_LIBS := -lpq
 $(BUILD)/bench/crl_openssl: BENCH_LIBS := -lpq -lcrypto
 $(BUILD)/bench/queue $(BUILD)/bench/crl_stream: BENCH_LIBS = $(shell pkg-config --libs $(call pkgs,db x509 core))
 $(BUILD)/bench/queue $(BUILD)/bench/crl_stream: $(foreach l,db x509 core,$(BUILD)/lib$(l).a)
+$(BUILD)/bench/journal: BENCH_LIBS = $(shell pkg-config --libs $(call pkgs,pkcs11 x509 core))
+$(BUILD)/bench/journal: $(foreach l,pkcs11 x509 core,$(BUILD)/lib$(l).a)
 
 .PHONY: bench bench-build profile
 bench-build: all $(BENCH_PROGRAMS:%=$(BUILD)/bench/%) $(BUILD)/faults/shim.so

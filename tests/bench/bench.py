@@ -28,6 +28,7 @@ import time
 BENCH = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [BENCH, os.path.join(BENCH, "..", "e2e")]
 
+import costs  # noqa: E402
 import crls  # noqa: E402
 import issue  # noqa: E402
 import machines  # noqa: E402
@@ -41,8 +42,8 @@ from world import World  # noqa: E402
 
 # The daemon runs in the first ones and rests in the last.
 SERIES = [issue.raw, issue.issue, issue.shapes, issue.latency, peers.peers, crls.crl, scale.scale]
-AT_REST = [machines.queue, machines.signers, machines.machines]
-KINDS = ["raw", "issue", "backlog", "shape", "latency", "peers", "crl", "scale", "queue", "signers", "machines"]
+AT_REST = [costs.journal, machines.queue, machines.signers, machines.machines]
+KINDS = ["raw", "issue", "backlog", "shape", "latency", "peers", "crl", "scale", "journal", "queue", "signers", "machines"]
 
 TINY_COUNT = 12
 
