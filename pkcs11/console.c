@@ -19,6 +19,7 @@
 #include "pkcs11/key_adopt.h"
 #include "pkcs11/key_import.h"
 #include "pkcs11/key_list.h"
+#include "pkcs11/key_remove.h"
 #include "pkcs11/probe.h"
 #include "pkcs11/store.h"
 #include "pkcs11/token.h"
@@ -236,6 +237,47 @@ adopt(struct console *c, struct error *e)
 	return true;
 }
 
+/* ---- destroy */
+
+/* Whoever means this key knows its label. */
+static bool
+confirm(const struct console_task *task, const struct key_remains *key, struct error *e)
+{
+	char line[KEY_LABEL_MAX + 2] = "";
+
+	if (task->label == NULL) {
+		(void)fprintf(stderr, "The key's label, to destroy it for good: ");
+		if (fgets(line, sizeof line, stdin) == NULL)
+			return error_set(e, ERROR_INPUT, "no label was given");
+		line[strcspn(line, "\n")] = '\0';
+	}
+	return strcmp(task->label != NULL ? task->label : line, key->label) == 0 ||
+	       error_set(e, ERROR_DENIED, "this is not the key's label; nothing was destroyed");
+}
+
+static bool
+destroy_key(struct console *c, struct session *s, void *arg, struct error *e)
+{
+	struct key_remains key;
+
+	if (!key_find_unowned(s, c->state_dir, arg, &key, e) || !confirm(c->task, &key, e) ||
+	    !key_remove(s, &key, e))
+		return false;
+	(void)printf("The key is destroyed. Copies in the HSM's backups are not.\n");
+	return true;
+}
+
+static bool
+destroy(struct console *c, struct error *e)
+{
+	uint8_t digest[32];
+
+	if (strlen(c->task->key) != 64 || !hex_decode(c->task->key, sizeof digest, digest))
+		return error_set(e, ERROR_USAGE,
+		    "--destroy-key takes the SHA-256 of a public key, 64 hex digits (--keys)");
+	return enter(c, e) && with_token(c, destroy_key, digest, e);
+}
+
 /* ---- */
 
 static bool
@@ -250,6 +292,8 @@ work(struct console *c, struct error *e)
 		return import(c, e);
 	case CONSOLE_ADOPT:
 		return adopt(c, e);
+	case CONSOLE_DESTROY:
+		return destroy(c, e);
 	case CONSOLE_NONE:
 		break;
 	}

@@ -11,10 +11,11 @@
 
 enum console_work {
 	CONSOLE_NONE,
-	CONSOLE_PROBE,	/* probe.h */
-	CONSOLE_KEYS,	/* key_list.h */
-	CONSOLE_IMPORT, /* key_import.h */
-	CONSOLE_ADOPT,	/* key_adopt.h; takes no token */
+	CONSOLE_PROBE,	 /* probe.h */
+	CONSOLE_KEYS,	 /* key_list.h */
+	CONSOLE_IMPORT,	 /* key_import.h */
+	CONSOLE_ADOPT,	 /* key_adopt.h; takes no token */
+	CONSOLE_DESTROY, /* key_remove.h */
 };
 
 struct console_task {
@@ -24,9 +25,11 @@ struct console_task {
 	unsigned soak_s;	     /* probe */
 	const char *file;	     /* import: PKCS#12 */
 	const char *passphrase_file; /* import: NULL asks at the terminal */
-	const char *label;	     /* import: CKA_LABEL, or NULL */
+	const char *label;	     /* import: CKA_LABEL, or NULL. destroy: its CKA_LABEL, or
+				      * NULL asks at the terminal */
 	bool wipe;		     /* import: the file, when the key is on the token */
 	const char *document;	     /* adopt: SHA-256 of the limits, hex */
+	const char *key;	     /* destroy: SHA-256 of the public key, hex */
 };
 
 /* Does it, writing to standard output and error. The exit status. */

@@ -96,8 +96,9 @@ key_is_there(struct session *s, const uint8_t wanted[32], bool *there, struct er
 	return true;
 }
 
-static bool
-find_public(struct session *s, const uint8_t wanted[32], struct found *f, struct error *e)
+bool
+key_find_public(
+    struct session *s, const uint8_t wanted[32], CK_OBJECT_HANDLE *handle, struct error *e)
 {
 	CK_OBJECT_HANDLE all[KEY_OBJECTS_MAX];
 	CK_ULONG count;
@@ -108,16 +109,16 @@ find_public(struct session *s, const uint8_t wanted[32], struct found *f, struct
 	for (CK_ULONG i = 0; i < count; i++) {
 		if (!is_wanted(s, all[i], wanted))
 			continue;
-		f->public_key = all[i];
+		*handle = all[i];
 		n++;
 	}
 	if (n == 0)
 		return error_set(e, ERROR_NOT_FOUND,
-		    "the token has no public key with the SHA-256 that the limits name; where only "
-		    "the private one is there, the vendor's tools make the public one");
+		    "the token has no public key with the SHA-256 that was named; where only the "
+		    "private one is there, the vendor's tools make the public one");
 	if (n > 1)
 		return error_set(e, ERROR_CONFLICT, "the token has that public key %u times", n);
-	return key_read_id(s, f->public_key, f->id, &f->id_len, e);
+	return true;
 }
 
 /* The private half has the id of the public one; or the new one, when it got that
@@ -154,7 +155,8 @@ key_adopt(struct session *s, const uint8_t digest[32], const struct key_wanted *
 	struct found f = {.public_key = CK_INVALID_HANDLE, .private_key = CK_INVALID_HANDLE};
 
 	*key = (struct key){0};
-	if (!find_public(s, digest, &f, e) || !find_private(s, w, &f, e))
+	if (!key_find_public(s, digest, &f.public_key, e) ||
+	    !key_read_id(s, f.public_key, f.id, &f.id_len, e) || !find_private(s, w, &f, e))
 		return false;
 	key->private_key = f.private_key;
 	if (!key_read_public(s, f.public_key, key, e) || !key_check_adopted(s, key, e))

@@ -18,6 +18,11 @@ bool key_read_public(
 bool key_list_objects(struct session *s, CK_OBJECT_CLASS class,
     CK_OBJECT_HANDLE found[KEY_OBJECTS_MAX], CK_ULONG *count, struct error *e) MUST_CHECK;
 
+/* The one public key whose SubjectPublicKeyInfo has this SHA-256. ERROR_NOT_FOUND;
+ * ERROR_CONFLICT when there are several. */
+bool key_find_public(struct session *s, const uint8_t spki_sha256[32], CK_OBJECT_HANDLE *handle,
+    struct error *e) MUST_CHECK;
+
 /* The private key with this CKA_ID; CK_INVALID_HANDLE when there is none. */
 bool key_find_private(
     struct session *s, struct bytes id, CK_OBJECT_HANDLE *handle, struct error *e) MUST_CHECK;

@@ -36,6 +36,7 @@ static const char usage[] =
     "       chancery-signer --config PATH --token NAME --import-key FILE [--wipe]\n"
     "           [--label TEXT] [--passphrase-file FILE]\n"
     "       chancery-signer --config PATH --token NAME --adopt SHA256\n"
+    "       chancery-signer --config PATH --token NAME --destroy-key SHA256 [--label TEXT]\n"
     "       chancery-signer --rules\n"
     "Started by chanceryd with its control channel at descriptor 3.\n"
     "--show-limits prints what operators signed about each key of the token, as this\n"
@@ -51,6 +52,7 @@ static const char usage[] =
     "cannot be taken again; --wipe overwrites and removes the file afterwards.\n"
     "--adopt agrees that the limits with this SHA-256, which operators signed for a new\n"
     "CA, take over the key that they name.\n"
+    "--destroy-key destroys a key that no CA here has, and asks for its label.\n"
     "--rules prints what the guard checks before anything is signed: on what, by which\n"
     "name, and the section that asks for it.\n";
 
@@ -185,7 +187,9 @@ options_fit(const struct console_task *task, const struct shown *what)
 	if (what->json && !what->journal && task->work != CONSOLE_PROBE &&
 	    task->work != CONSOLE_KEYS)
 		return false;
-	if (!importing && (task->wipe || task->label != NULL || task->passphrase_file != NULL))
+	if (!importing && (task->wipe || task->passphrase_file != NULL))
+		return false;
+	if (!importing && task->label != NULL && task->work != CONSOLE_DESTROY)
 		return false;
 	return task->soak_s == 0 || task->work == CONSOLE_PROBE;
 }
@@ -208,6 +212,7 @@ main(int argc, char **argv)
 	    {"label", required_argument, NULL, 'l'},
 	    {"wipe", no_argument, NULL, 'w'},
 	    {"adopt", required_argument, NULL, 'A'},
+	    {"destroy-key", required_argument, NULL, 'D'},
 	    {"rules", no_argument, NULL, 'R'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
@@ -254,6 +259,11 @@ main(int argc, char **argv)
 		case 'A':
 			task.work = CONSOLE_ADOPT;
 			task.document = optarg;
+			works++;
+			break;
+		case 'D':
+			task.work = CONSOLE_DESTROY;
+			task.key = optarg;
 			works++;
 			break;
 		case 'F':

@@ -122,7 +122,8 @@ cli_handler cmd_crl_issue, cmd_crl_show, cmd_crl_forecast;
 cli_handler cmd_publish_status, cmd_publish_retry, cmd_clock_confirm;
 cli_handler cmd_template_list, cmd_template_apply, cmd_template_show;
 cli_handler cmd_signer_reseed;
-cli_handler cmd_key_attest;
+cli_handler cmd_key_attest, cmd_key_list, cmd_key_import, cmd_key_adopt, cmd_key_destroy,
+    cmd_token_probe;
 cli_handler cmd_operator_pin_signer;
 cli_handler cmd_token_list, cmd_token_unlock, cmd_token_lock, cmd_token_clear;
 cli_handler cmd_pin_list, cmd_pin_enter;

@@ -31,6 +31,7 @@ static const struct {
 	"send no PIN: the token asks for it at its own device"},
     [OPTION_CA] = {"ca", "CA", "the CA's name"},
     [OPTION_CHAIN] = {"chain", NULL, "with the CA certificates above it"},
+    [OPTION_CONFIG] = {"config", "FILE", "the configuration of this host, chanceryd.conf(5)"},
     [OPTION_DELTA] = {"delta", NULL, "a delta CRL"},
     [OPTION_DER] = {"der", NULL, "DER instead of PEM"},
     [OPTION_FOR] = {"for", "TIME", "how long, such as 4h (4h)"},
@@ -40,6 +41,7 @@ static const struct {
     [OPTION_IMPORT_ADCS] = {"import-adcs", "FILE",
 	"locations from AD CS, as certutil or PowerShell has them (\"-\": standard input)"},
     [OPTION_KEY] = {"key", "FILE", "public key, PEM (default: your own operator key's)"},
+    [OPTION_LABEL] = {"label", "TEXT", "the key's label on the token"},
     [OPTION_LIMIT] = {"limit", "N", "at most so many rows, 1 to 1000"},
     [OPTION_LIMITS_OPERATOR] = {"limits-operator", "PERSON=FILE",
 	"that person's key for the limits, from a file; repeatable", true},
@@ -66,10 +68,12 @@ static const struct {
     [OPTION_SIGNATURES] = {"signatures", "N", "locked again after so many signatures"},
     [OPTION_SIGNER] = {"signer", "N", "the signer's id, where several have the token"},
     [OPTION_SIMULATE] = {"simulate", NULL, "also for a renewal, with the same and with a new key"},
+    [OPTION_SOAK] = {"soak", "SECONDS", "go on signing for so long, through outages"},
     [OPTION_STATE] = {"state", "STATE", "only those in that state"},
     [OPTION_TEMPLATE] = {"template", "NAME", "the template's name"},
     [OPTION_TLS] = {"tls", NULL, "the key is of a TLS client certificate, not an operator's"},
     [OPTION_TOKEN] = {"token", "TOKEN", "only that token"},
+    [OPTION_WIPE] = {"wipe", NULL, "overwrite and remove the file when the key is on the token"},
 };
 
 const char *

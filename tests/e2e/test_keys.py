@@ -148,6 +148,21 @@ def test_a_ca_moves_here(office):
     run(["openssl", "verify", "-CAfile", root + ".pem", "-untrusted", old + ".pem", "-CRLfile", crl,
          "-crl_check", leaf])
 
+    # By the command's own names; what a CA has is not destroyed by hand, what nobody has is.
+    here = ["--config", office.daemon.config_path]
+    owned, = office.keys()
+    assert office.cli.json("key", "list", "main", *here) == owned
+    refused = office.cli.fails("key", "destroy", "main", owned["key"], "--label", owned["label"], *here)
+    assert "there are limits for this key" in refused
+    stray = openssl_ca(office.files, "stray", key="ec")
+    office.console("--import-key", export(stray), "--passphrase-file", office.password_file, "--label", "stray one")
+    left, = (k for k in office.keys() if k["label"] == "stray one")
+    refused = office.cli.fails("key", "destroy", "main", left["key"], "--label", "stray", *here)
+    assert "this is not the key's label" in refused and left in office.keys()
+    office.cli("key", "destroy", "main", left["key"], *here, input="stray one\n")
+    assert office.keys() == [owned]
+    assert "no public key" in office.cli.fails("key", "destroy", "main", left["key"], "--label", "stray one", *here)
+
 
 def console(signer, *args):
     return run([program("chancery-signer"), "--config", signer.config, "--token", "main", *args], text=True).stdout

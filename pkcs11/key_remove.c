@@ -1,0 +1,72 @@
+#include "pkcs11/key_remove.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkcs11/key_int.h"
+#include "pkcs11/limits.h"
+
+/* By the key itself, and by the id that limits gave it. */
+static bool
+check_unowned(const char *state_dir, struct bytes id, const uint8_t digest[32], struct error *e)
+{
+	uint8_t(*digests)[32] = NULL;
+	size_t count = 0;
+	bool ok;
+
+	if (id.len == KEY_ID_LEN && key_limits_is_known(state_dir, id.p))
+		return error_set(e, ERROR_DENIED,
+		    "there are limits for this key: it is its CA's, and is not destroyed by hand");
+	ok = key_limits_list_keys(state_dir, &digests, &count, e);
+	for (size_t i = 0; i < count && ok; i++)
+		ok = memcmp(digests[i], digest, 32) != 0 ||
+		     error_set(e, ERROR_DENIED,
+			 "there are limits for this key: it is its CA's, and is not destroyed by "
+			 "hand");
+	free(digests);
+	return ok;
+}
+
+static bool
+read_label(struct session *s, struct key_remains *key, struct error *e)
+{
+	CK_ATTRIBUTE a = {CKA_LABEL, key->label, KEY_LABEL_MAX};
+	CK_RV rv = s->f->C_GetAttributeValue(s->handle,
+	    key->private_key != CK_INVALID_HANDLE ? key->private_key : key->public_key, &a, 1);
+
+	if (rv != CKR_OK || a.ulValueLen > KEY_LABEL_MAX)
+		return error_set(e, ERROR_INPUT, "the key has no label that could be compared");
+	key->label[a.ulValueLen] = '\0';
+	return true;
+}
+
+bool
+key_find_unowned(struct session *s, const char *state_dir, const uint8_t digest[32],
+    struct key_remains *key, struct error *e)
+{
+	uint8_t id[SIGNPROTO_ID_MAX];
+	size_t len;
+
+	*key = (struct key_remains){CK_INVALID_HANDLE, CK_INVALID_HANDLE, ""};
+	return key_find_public(s, digest, &key->public_key, e) &&
+	       key_read_id(s, key->public_key, id, &len, e) &&
+	       check_unowned(state_dir, (struct bytes){id, len}, digest, e) &&
+	       (len == 0 || key_find_private(s, (struct bytes){id, len}, &key->private_key, e)) &&
+	       read_label(s, key, e);
+}
+
+bool
+key_remove(struct session *s, const struct key_remains *key, struct error *e)
+{
+	const CK_OBJECT_HANDLE halves[] = {key->private_key, key->public_key};
+
+	for (size_t i = 0; i < COUNT_OF(halves); i++) {
+		CK_RV rv = CKR_OK;
+
+		if (halves[i] != CK_INVALID_HANDLE)
+			rv = s->f->C_DestroyObject(s->handle, halves[i]);
+		if (rv != CKR_OK)
+			return session_error(s, rv, e, "the token does not destroy the key");
+	}
+	return true;
+}
