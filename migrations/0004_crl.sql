@@ -231,11 +231,10 @@ BEGIN
     FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE s.id = c.scope_id;
 END $$;
 
--- An order displaces what the calendar made and nobody signed, if it is of the same
--- kind and has more to show.
-CREATE FUNCTION crl_is_displaced(c crl, p_decision bigint, p_delta boolean) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT p_decision IS NOT NULL AND c.decision_id IS NULL AND c.delta = p_delta
-        AND EXISTS (SELECT FROM revocation_event e WHERE e.scope_id = c.scope_id AND e.seq > c.upto_seq)
+-- An order displaces what the calendar made and nobody has signed, but no complete CRL
+-- for a delta.
+CREATE FUNCTION crl_is_displaced(c crl, p_decision bigint, p_delta boolean) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_decision IS NOT NULL AND c.decision_id IS NULL AND (c.delta OR NOT p_delta)
 $$;
 
 -- What an order for CRLs of a CA begins next: of its CRLs that are still made, the one
@@ -307,7 +306,7 @@ BEGIN
             RETURN;
         END IF;
         PERFORM burn_crl(c.id, c.epoch, CASE c.state WHEN 'signing' THEN 'its nextUpdate passed before it was signed'
-            WHEN 'awaiting-pin' THEN 'it waited for a PIN while something happened that it does not show, or for too long'
+            WHEN 'awaiting-pin' THEN 'another one is made in place of it, which waited for a PIN'
             ELSE 'the issuer that built it is gone' END, false);
     END IF;
     IF ca_ends(p_scope) <= v_this THEN

@@ -21,12 +21,6 @@ def new_persons(postgres, migrated, new_dir):
         one.close()
 
 
-def crls(a):
-    """Number and kind of the CRLs that the issuing CA has."""
-    rows = a.api.get(f"/v1/cas/{a.issuing}/crls").json()["crls"]
-    return [(int(r["number"]), r["delta"]) for r in rows if r["state"] == "issued"]
-
-
 def test_main_job_by_operation(new_persons):
     a = new_persons("operation")
     a.create()
@@ -37,11 +31,11 @@ def test_main_job_by_operation(new_persons):
     assert all(f"dns:r{i}.example" in shown for i in range(3))
     for request in requests:
         a.wait_state(request, "issued")
-    a.enter_until(lambda: {d for _, d in crls(a)} == {True, False}, "a CRL and a delta CRL")
+    a.enter_until(lambda: {d for _, d in a.crls()} == {True, False}, "a CRL and a delta CRL")
     # An order, too.
-    before = max(n for n, _ in crls(a))
+    before = max(n for n, _ in a.crls())
     a.cli("crl", "issue", a.issuing)
-    a.enter_until(lambda: max(n for n, _ in crls(a)) > before, "the CRL that was ordered")
+    a.enter_until(lambda: max(n for n, _ in a.crls()) > before, "the CRL that was ordered")
 
 
 def test_main_job_by_session(new_persons):
@@ -49,7 +43,7 @@ def test_main_job_by_session(new_persons):
     a.create()
     requests = [a.certificate(f"r{i}") for i in range(3)]
     assert len(requests) == 3
-    wait_until(lambda: {d for _, d in crls(a)} == {True, False}, what="a CRL and a delta CRL")
+    wait_until(lambda: {d for _, d in a.crls()} == {True, False}, what="a CRL and a delta CRL")
     a.cli("token", "lock", "main")
     request = a.submit(clients.openssl_csr(a.files, "late", dns=["late.example"]))
     a.approve(request)
@@ -69,7 +63,7 @@ def desk(postgres, migrated, new_dir):
     one = Persons(new_dir("d"), postgres.database(migrated), "operation")
     try:
         one.create(deltas=False)
-        one.enter_until(lambda: not one.waiting() and crls(one), "nothing more to sign")
+        one.enter_until(lambda: not one.waiting() and one.crls(), "nothing more to sign")
         yield one
     finally:
         one.close()
@@ -233,5 +227,5 @@ def test_a_waiting_crl_is_made_anew_for_a_compromise(desk):
     new = wait_until(lambda: next((r for r in desk.waiting("crl") if r["id"] != old["id"]), None), what="another CRL")
     assert int(new["object"]) > int(old["object"])
     assert "revoked      1" in desk.entered("pin", "enter", new["id"]).stderr
-    wait_until(lambda: int(new["object"]) in [n for n, _ in crls(desk)], what="the CRL")
+    wait_until(lambda: int(new["object"]) in [n for n, _ in desk.crls()], what="the CRL")
     assert desk.api.get(f"/v1/cas/{desk.issuing}").json()["crls"][0]["alarm"] is None

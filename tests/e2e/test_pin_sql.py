@@ -201,6 +201,18 @@ def test_a_crl_waits_and_is_made_anew_for_a_compromise(queue, issuer):
     assert waiting(queue) == 0
 
 
+def test_an_order_displaces_the_calendar(queue, issuer):
+    building(queue, issuer)
+    queue.execute("UPDATE chancery_store.crl SET this_update = this_update - interval '1 s'")
+    queue.execute("INSERT INTO chancery_store.decision (action, ca_id, statement, nonce, expires_at, state, received_via, epoch)"
+                  " VALUES ('crl-issue', 1, '', substr(sha256('n'), 1, 16), now(), 'working', 'uid:0', 1)")
+    job, = issuer.call("begin_crl(1, false, 1, 1, 3600, 30)")
+    assert queue.execute("SELECT state FROM chancery_store.crl ORDER BY id") == [("burnt",), ("building",)]
+    issuer.call("crl_spooled(%s, %s, 0, 0, %s, 30)", job["crl_id"], job["epoch"], digest(b"ordered"))
+    issuer.call("await_pin_crl(%s, %s, 1, NULL)", job["crl_id"], job["epoch"])
+    assert queue.execute("SET search_path = chancery_store; SELECT waits_for_pin(d) FROM decision d") == [(True,)]
+
+
 def test_a_crl_grows_stale(queue, issuer):
     building(queue, issuer)
     queue.execute("UPDATE chancery_store.crl SET stale_at = now(), this_update = this_update - interval '1 s'")

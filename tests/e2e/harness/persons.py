@@ -118,3 +118,8 @@ class Persons(Authority):
 
     def state(self, request):
         return self.api.get(f"/v1/requests/{request}").json()["state"]
+
+    def crls(self, ca=None):
+        """Number and kind of the CRLs that a CA has issued."""
+        rows = self.api.get(f"/v1/cas/{ca or self.issuing}/crls").json()["crls"]
+        return [(int(r["number"]), r["delta"]) for r in rows if r["state"] == "issued"]

@@ -1,0 +1,130 @@
+"""After its use no PIN is left anywhere. The scanner first has to find what was put there for it,
+and the PIN itself while a login is held open."""
+
+import os
+import secrets
+import signal
+import subprocess
+
+import pytest
+from harness.chanceryd import program
+from harness.persons import Persons
+from harness.process import wait_until
+from harness.softhsm import RecordedToken
+from harness.traces import Traces, can_look, descendants, spellings
+
+HOLD_MS = 5000  # of a login; then the signer is stopped for as long as the search takes
+NEVER = "http://127.0.0.1:9/never.crl"  # discard: nobody listens
+
+
+def test_the_scanner_knows_each_spelling(new_dir):
+    secret = "P1N-" + secrets.token_hex(6)
+    here = new_dir("t")
+    traces = Traces(secret)
+    for name, octets in spellings(secret).items():
+        path = os.path.join(here, "x")
+        for padding in (0, (1 << 20) - 5):  # across the end of a piece
+            with open(path, "wb") as f:
+                f.write(b"." * padding + octets + b".")
+            assert name in traces.in_file(path), name
+    with open(path, "wb") as f:
+        f.write(secret[:-1].encode())
+    assert not traces.in_file(path)
+
+
+@pytest.mark.skipif(not can_look(), reason="CAP_SYS_PTRACE is needed to read the signer's memory")
+def test_no_trace_of_a_pin(postgres, migrated, new_dir):
+    canary = "canary-" + secrets.token_hex(4)
+    pin = "P1N-" + secrets.token_hex(10)
+    token = RecordedToken(new_dir("token"), program("faults/shim.so"), pin=pin).create()
+    directory = new_dir(canary)  # which all processes of ours know by their configuration
+    a = Persons(directory, postgres.database(migrated), "operation", token, call_timeout="60s")
+    try:
+        a.daemon.start()
+        a.add_first_operator("alice")
+        a.apply_templates()
+        with open(os.path.join(a.files, "canary.yaml"), "w", encoding="utf-8") as f:
+            f.write(a.cli("template", "show", "tls-server").replace("tls-server", canary))
+        a.cli("template", "apply", f.name)
+        a.create_root(a.root, targets=[{"name": "away", "artifact": "crl", "kind": "http", "write": NEVER, "read": NEVER}])
+        a.enter_until(lambda: not a.waiting(), "nothing to wait for a PIN")
+        backend = a.database.connect()  # a process of PostgreSQL's that has met the canary
+        with backend.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid(), set_config('chancery.canary', %s, false)", (canary,))
+            backend_pid = cursor.fetchone()[0]
+            cursor.execute("DO $$ BEGIN RAISE WARNING '%' ; END $$".replace("'%'", f"'{canary}'"))
+            cursor.execute("CHECKPOINT")
+
+        ours = descendants(a.daemon.process.popen.pid)
+        assert len(ours) >= 4
+        database_pids = descendants(postgres.process.popen.pid)
+        here = [directory, postgres.directory]
+        proof = Traces(canary)
+        for pid in ours + [backend_pid]:
+            assert proof.in_process(pid), f"the canary is not found in process {pid}"
+        own = a.database.one("SELECT oid::text FROM pg_database WHERE datname = current_database()")
+
+        def of_others(path):  # other tests' databases
+            parts = path.split(os.sep)
+            return "base" in parts and parts[parts.index("base") + 1] != own
+
+        found = proof.in_files(*here, without=of_others)
+        for part in ("chanceryd.log", "chancery.yaml", "postgres.log", "/pg_wal/", "/base/"):
+            assert any(part in path for path in found), f"the canary is not found in {part}: {sorted(found)}"
+
+        traces = Traces(pin)
+
+        def in_processes(pids):
+            seen_shared = False
+            found = {}
+            for pid in pids:
+                try:
+                    places = traces.in_process(pid, shared=not seen_shared)
+                except (FileNotFoundError, ProcessLookupError):
+                    continue  # it has ended
+                seen_shared = seen_shared or pid in database_pids
+                if places:
+                    found[pid] = places
+            return found
+
+        # The client has sealed the PIN, and waits for an answer that does not come.
+        a.cli("crl", "issue", a.root)
+        row, = wait_until(lambda: a.waiting("crl"), what="a CRL to wait")
+        operation, ordered = row["id"], row["object"]
+        issuer, = a.daemon.pids("issuer")
+        os.kill(issuer, signal.SIGSTOP)
+        read, write = os.pipe()
+        os.write(write, (pin + "\n").encode())
+        os.close(write)
+        client = subprocess.Popen(a.cli.argv("pin", "enter", operation, "--pin-fd", str(read)), env=a.cli.environment(),
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                  pass_fds=(read,))
+        os.close(read)
+        wait_until(lambda: a.database.one("SELECT count(*) FROM chancery_store.pin_entry WHERE state = 'queued'") == 1,
+                   what="the entry")
+        assert proof.in_process(client.pid) and not traces.in_process(client.pid)
+        assert not in_processes(ours + database_pids)
+        # The login is held open: there it is, in the signer and nowhere else.
+        token.fail(f"login delay {HOLD_MS} 1")
+        os.kill(issuer, signal.SIGCONT)
+        signer, = a.daemon.pids("signer")
+        before = len(token.calls("logout"))
+        during = wait_until(lambda: traces.in_process(signer), what="the PIN to be found while it is used")
+        os.kill(signer, signal.SIGSTOP)
+        try:
+            assert all("raw" in names for names in during.values())
+            assert set(in_processes(ours + database_pids)) == {signer}
+        finally:
+            os.kill(signer, signal.SIGCONT)
+        assert client.wait() == 0
+        wait_until(lambda: int(ordered) in [n for n, _ in a.crls(a.root)], what="the CRL", alive=a.daemon.process)
+        wait_until(lambda: len(token.calls("logout")) > before, what="the logout")
+        with backend.cursor() as cursor:
+            cursor.execute("CHECKPOINT")
+        left = in_processes(ours + database_pids)
+        print(f"while used: {sorted(during)}")
+        assert not left, left  # of the module's own heap, too
+        assert not traces.in_files(*here, token.directory, without=of_others)
+        backend.close()
+    finally:
+        a.close()
