@@ -2,8 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon/core/log.h"
+#include "daemon/issuer/chain_watch.h"
 
 struct template_entry {
 	int64_t version_id;
@@ -243,6 +245,7 @@ on_rows(struct ca_row *rows, size_t n, const struct error *err, void *arg)
 			c->cas = cas;
 			c->ca_count = count;
 			c->current_count = current;
+			chain_watch(c, (int64_t)time(NULL));
 		}
 	}
 	finish_waiter(w, err);

@@ -30,6 +30,8 @@ struct issuing_ca {
 	/* With the locations of each of row.scopes, where there are several: the
 	 * first of them is context. NULL where there is one. */
 	struct ca_context **contexts;
+	bool unchained;	    /* issues nothing; chain_watch.h */
+	int64_t chain_seen; /* when that was looked at; 0: not yet */
 	int references;
 };
 

@@ -6,31 +6,9 @@
 
 #include "daemon/core/log.h"
 #include "daemon/issuer/ca_order_int.h"
+#include "daemon/issuer/chain_watch.h"
 
 /* -------------------------------------------------------------- ca-install */
-
-/* Issuers of ours need not be handed over: those that something in the pool
- * names, until nothing new is found. */
-static bool
-add_own_issuers(struct chain_pool *pool, const struct ca_cache *cache, struct error *e)
-{
-	size_t before;
-
-	do {
-		before = pool->count;
-		for (const struct issuing_ca *own = ca_cache_first(cache); own != NULL;
-		     own = ca_cache_next(cache, own)) {
-			if (own->context != NULL &&
-			    !chain_pool_add_issuer(pool, own->row.certificate, e))
-				return false;
-			for (size_t i = 0; i < own->row.chain_len; i++) {
-				if (!chain_pool_add_issuer(pool, own->row.chain[i], e))
-					return false;
-			}
-		}
-	} while (pool->count > before);
-	return true;
-}
 
 static void
 on_installed(const struct signer_answer *answer, const struct error *failure, void *arg)
@@ -119,7 +97,8 @@ install(struct ca_order *o, const struct ca_waiting *w, struct error *e)
 	/* It is among what was handed over, and not one that the CA had before. */
 	return chain_pool_add_pem(&o->pool, o->body, e) &&
 	       chain_find_own(&o->pool, w->spki, &own, e) &&
-	       add_own_issuers(&o->pool, o->env->cache, e) &&
+	       /* Issuers of ours need not be handed over. */
+	       chain_pool_add_cas(&o->pool, o->env->cache, e) &&
 	       chain_build(&o->pool, w->spki, (int64_t)time(NULL), o->chain, e) &&
 	       check_certificate(o, ca, w->spki, e) && ask_signer(o, w, e);
 }

@@ -151,6 +151,8 @@ class Parent:
         made = made.add_extension(x509.BasicConstraints(ca, path_length if ca else None), True).add_extension(
             x509.SubjectKeyIdentifier.from_public_key(key), False).add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False)
+        if ca:
+            made = made.add_extension(x509.KeyUsage(*[False] * 5, True, True, False, False), True)
         return made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
@@ -402,6 +404,34 @@ def certificate_of(a, ca, index):
     row = a.database.execute("SELECT g.certificate FROM chancery_store.generation g JOIN chancery_store.ca a ON a.id = g.ca_id "
                              "WHERE a.name = %s AND g.certificate_index = %s", (ca, index))[0][0]
     return x509.load_der_x509_certificate(bytes(row)).public_bytes(Encoding.PEM).decode()
+
+
+def test_without_a_chain(a):
+    """A CA whose chain leads nowhere issues nothing; its requests wait, its CRLs go on."""
+    outside = Parent("CN=Outside Root of All")
+    a.cli("ca", "create", "chained", "--policy", a.issuing_policy("chained"))
+    csr = x509.load_pem_x509_csr(a.cli("ca", "csr", "chained").encode())
+    made = outside.sign(csr.subject, csr.public_key(), path_length=0)
+    a.cli("ca", "install", "chained", clients.write(a.files, "chained.pem", made + outside.pem))
+    leaf_of(a, "chained0", "chained")
+    a.daemon.stop()
+    one = lambda query, *values: a.database.execute(query, values)[0][0]  # noqa: E731
+    kept = one("UPDATE chancery_store.generation SET chain = '{}' WHERE ca_id = (SELECT id FROM chancery_store.ca "
+               "WHERE name = 'chained') RETURNING (SELECT chain FROM chancery_store.generation g WHERE g.id = generation.id)")
+    a.daemon.start()
+    wait_until(lambda: "chained: issues nothing until its chain leads to an installed root again" in a.daemon.process.log()
+               or None, what="the issuer's complaint")
+    assert "the certificate of CN=Outside Root of All is missing" in a.daemon.process.log()
+    request = a.submit(clients.openssl_csr(a.files, "chained1", dns=["chained1.example"]), ca="chained")
+    a.approve(request)
+    fresh_crl(a, "chained")
+    leaf_of(a, "others", a.issuing)
+    assert a.api.get(f"/v1/requests/{request}").json()["state"] == "approved"
+    a.daemon.stop()
+    a.database.execute("UPDATE chancery_store.generation SET chain = %s WHERE ca_id = (SELECT id FROM chancery_store.ca "
+                       "WHERE name = 'chained')", (kept,))
+    a.daemon.start()
+    a.issued(request)
 
 
 def test_retired(b):
