@@ -128,6 +128,11 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
         'templates', (SELECT coalesce(jsonb_agg(c.template ORDER BY c.template), '[]') FROM ca_template c WHERE c.ca_id = a.id))
         || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
             'policy', a.policy,
+            'generations', (SELECT jsonb_agg(jsonb_build_object('index', x.certificate_index, 'key_index', x.key_index,
+                'state', x.state, 'key_sha256', encode(y.spki_sha256, 'hex'), 'token', y.token,
+                'sha256', encode(x.sha256, 'hex'), 'not_before', api_time(x.not_before), 'not_after', api_time(x.not_after),
+                'used_until', CASE WHEN isfinite(x.used_until) THEN api_time(x.used_until) END) ORDER BY x.certificate_index DESC)
+                FROM generation x JOIN token_key y ON y.id = x.token_key_id WHERE x.ca_id = a.id),
             'crls', (SELECT coalesce(jsonb_agg(jsonb_build_object('label', s.label, 'current', s.current,
                 'last_number', s.last_number::text,
                 'next_full_at', api_time(s.next_full_at), 'next_delta_at', api_time(s.next_delta_at),

@@ -204,8 +204,8 @@ BEGIN
         'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
 END $$;
 
--- p_version NULL: those in force. p_key: the key's CKA_ID in hex, or
--- 'waiting' for the one that waits for its certificate; NULL: the one that signs.
+-- p_version NULL: those in force. p_key: the key's CKA_ID or
+-- the SHA-256 of its SubjectPublicKeyInfo, in hex, or 'waiting' for the one that waits for its certificate; NULL: the one that signs.
 CREATE FUNCTION chancery.api_ca_limits(p_identity text, p_name text, p_version int, p_key text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 DECLARE
@@ -217,7 +217,7 @@ BEGIN
             'key_sha256', encode(g.spki_sha256, 'hex'), 'key_index', g.key_index)
         INTO v
     FROM (SELECT x.key_index, k.spki_sha256 FROM generation x JOIN token_key k ON k.id = x.token_key_id
-          WHERE x.ca_id = a.id AND (encode(k.cka_id, 'hex') = p_key OR p_key = 'waiting' AND x.state = 'awaiting-certificate' OR p_key IS NULL
+          WHERE x.ca_id = a.id AND (p_key IN (encode(k.cka_id, 'hex'), encode(k.spki_sha256, 'hex')) OR p_key = 'waiting' AND x.state = 'awaiting-certificate' OR p_key IS NULL
               AND x.id = (SELECT c.id FROM current_generation(a.id) c))
           ORDER BY x.certificate_index DESC LIMIT 1) g
     JOIN ca_limits l ON l.ca_id = a.id AND l.key_index = g.key_index JOIN decision d ON d.id = l.decision_id

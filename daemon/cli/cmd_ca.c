@@ -45,6 +45,22 @@ cmd_ca_show(struct cli *cli, struct error *e)
 }
 
 bool
+cmd_ca_generations(struct cli *cli, struct error *e)
+{
+	static const struct table_column columns[] = {{"N", "index"}, {"KEY", "key_index"},
+	    {"STATE", "state"}, {"NOT AFTER", "not_after"}, {"LAST CERTIFICATE", "used_until"},
+	    {"KEY SHA-256", "key_sha256"}};
+	char path[CLI_PATH_MAX];
+	const struct cli_list list = {.path = path,
+	    .key = "generations",
+	    .nothing = "This CA has no key yet.",
+	    .columns = columns,
+	    .count = COUNT_OF(columns)};
+
+	return cli_path(path, "/v1/cas/", cli->words[0], "", e) && cli_show_list(cli, &list, e);
+}
+
+bool
 cmd_ca_csr(struct cli *cli, struct error *e)
 {
 	char path[CLI_PATH_MAX], *pem;

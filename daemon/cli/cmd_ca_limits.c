@@ -11,7 +11,7 @@ cmd_ca_limits_show(struct cli *cli, struct error *e)
 	const char *ca = cli->words[0], *since;
 	struct limits_current *c = NULL;
 
-	if (!limits_current_load(cli, ca, NULL, &c, e))
+	if (!limits_current_load(cli, ca, cli->options->value[OPTION_KEY_SHA256], &c, e))
 		return false;
 	since = json_string_value(json_object_get(c->answer, "applied_at"));
 	if (cli->json) {
@@ -44,7 +44,7 @@ order(struct cli *cli, const char *ca, const struct limits_current *current,
 		return false;
 	if (outcome != NULL) {
 		decision_print(cli, outcome);
-		ceremony_say_limits(cli, ca, NULL, draft->sha256);
+		ceremony_say_limits(cli, ca, current->key_hex, draft->sha256);
 	}
 	json_decref(outcome);
 	return true;
@@ -54,7 +54,7 @@ bool
 cmd_ca_limits_change(struct cli *cli, struct error *e)
 {
 	static const enum option changes[] = {OPTION_POLICY, OPTION_TEMPLATE, OPTION_ADD_OPERATOR,
-	    OPTION_REMOVE_OPERATOR, OPTION_QUORUM, OPTION_NOT_AFTER};
+	    OPTION_REMOVE_OPERATOR, OPTION_QUORUM, OPTION_NOT_AFTER, OPTION_REMOVE_TEMPLATE};
 	const char *ca = cli->words[0];
 	struct limits_current *current = NULL;
 	struct limits_draft *draft = NULL;
@@ -65,8 +65,8 @@ cmd_ca_limits_change(struct cli *cli, struct error *e)
 	if (!any)
 		return error_set(e, ERROR_USAGE,
 		    "ca limits change needs to know what: --policy, --template, --add-operator, "
-		    "--remove-operator, --quorum or --not-after");
-	ok = limits_current_load(cli, ca, NULL, &current, e) &&
+		    "--remove-operator, --remove-template, --quorum or --not-after");
+	ok = limits_current_load(cli, ca, cli->options->value[OPTION_KEY_SHA256], &current, e) &&
 	     limits_draft_change(cli, ca, current, &draft, e) && order(cli, ca, current, draft, e);
 	limits_draft_free(draft);
 	limits_current_free(current);

@@ -185,6 +185,7 @@ read_subject(struct cli *cli, struct shown_decision *d, struct error *e)
 {
 	const char *state = json_string_value(json_object_get(d->answer, "state"));
 	bool open = state != NULL && strcmp(state, "collecting") == 0;
+	char key[65];
 
 	switch (d->statement.action) {
 	case STATEMENT_CA_CREATE:
@@ -193,8 +194,10 @@ read_subject(struct cli *cli, struct shown_decision *d, struct error *e)
 		d->rules = CEREMONY_RULE(d->fresh);
 		return true;
 	case STATEMENT_CA_LIMITS:
-		if (!limits_current_load(cli, d->statement.ca, NULL, &d->current, e) ||
-		    !read_limits(cli, d, e))
+		if (!read_limits(cli, d, e))
+			return false;
+		hex_encode(d->fresh->key, sizeof d->fresh->key, key);
+		if (!limits_current_load(cli, d->statement.ca, key, &d->current, e))
 			return false;
 		d->rules = CEREMONY_RULE(&d->current->limits);
 		return !open || limits_check_change(&d->current->limits, d->current->sha256,

@@ -270,6 +270,27 @@ apply_people(struct cli *cli, struct limits *l, struct error *e)
 }
 
 static bool
+remove_templates(struct cli *cli, struct limits *l, struct error *e)
+{
+	const char *value;
+	size_t at = 0;
+
+	while ((value = option_next(cli->options, OPTION_REMOVE_TEMPLATE, &at)) != NULL) {
+		size_t i = 0;
+
+		while (i < l->template_count && strcmp(l->templates[i].name, value) != 0)
+			i++;
+		if (i == l->template_count)
+			return error_set(e, ERROR_NOT_FOUND,
+			    "the limits of CA %s do not know template %.80s", l->ca, value);
+		l->template_count--;
+		memmove(&l->templates[i], &l->templates[i + 1],
+		    (l->template_count - i) * sizeof l->templates[0]);
+	}
+	return true;
+}
+
+static bool
 apply_end(struct cli *cli, struct limits *l, struct error *e)
 {
 	const char *value = cli->options->value[OPTION_NOT_AFTER];
@@ -324,6 +345,12 @@ change(struct cli *cli, const struct limits_current *current, struct read_policy
 	const struct capolicy *policy = &own->policy;
 	long quorum;
 
+	if (cli->options->value[OPTION_KEY_SHA256] != NULL &&
+	    (cli->options->value[OPTION_POLICY] != NULL ||
+		cli->options->value[OPTION_TEMPLATE] != NULL))
+		return error_set(e, ERROR_USAGE,
+		    "--policy and --template are of the key that signs: they do not go with "
+		    "--key-sha256");
 	if (!limits_check_myself(cli, &current->limits, e))
 		return false;
 	*l = current->limits;
@@ -333,8 +360,9 @@ change(struct cli *cli, const struct limits_current *current, struct read_policy
 			return false;
 		policy = &fresh->policy;
 	}
-	if (!apply_templates(cli, policy, l, e) || !apply_people(cli, l, e) ||
-	    !apply_end(cli, l, e) || !limits_check_key_files(cli, l, e) ||
+	if (!apply_templates(cli, policy, l, e) || !remove_templates(cli, l, e) ||
+	    !apply_people(cli, l, e) || !apply_end(cli, l, e) ||
+	    !limits_check_key_files(cli, l, e) ||
 	    !option_number(
 		cli->options, OPTION_QUORUM, 1, CAPOLICY_QUORUM_MAX, (long)l->quorum, &quorum, e))
 		return false;
@@ -346,7 +374,9 @@ change(struct cli *cli, const struct limits_current *current, struct read_policy
 	memcpy(l->previous, current->sha256, sizeof l->previous);
 	memcpy(l->key, current->key, sizeof l->key);
 	return limits_draft_finish(d, fresh->text != NULL ? fresh->text : "", e) &&
-	       limits_check_policy(l, policy, e) &&
+	       /* Of an older key, whose policy may have been another, the issuer sees to it. */
+	       (cli->options->value[OPTION_KEY_SHA256] != NULL ||
+		   limits_check_policy(l, policy, e)) &&
 	       limits_check_change(&current->limits, current->sha256, current->key, l, e);
 }
 

@@ -141,6 +141,22 @@ check(struct limits_order *o, const struct issuing_ca *ca, struct error *e)
 	       check_policy(o, ca, e);
 }
 
+/* The CA with the key that the limits are of, maybe a superseded one. */
+static const struct issuing_ca *
+find_key(const struct limits_order *o)
+{
+	const struct issuing_ca *ca = ca_cache_first(o->env->cache);
+	uint8_t key[SHA256_DIGEST_LENGTH];
+
+	for (; ca != NULL; ca = ca_cache_next(o->env->cache, ca)) {
+		SHA256(ca->row.spki.p, ca->row.spki.len, key);
+		if (strcmp(ca->row.name, o->name) == 0 &&
+		    memcmp(key, o->fresh.key, sizeof key) == 0)
+			return ca;
+	}
+	return NULL;
+}
+
 static void
 on_loaded(const struct error *err, void *arg)
 {
@@ -152,9 +168,10 @@ on_loaded(const struct error *err, void *arg)
 		order_end(o, err);
 		return;
 	}
-	ca = ca_cache_find_name(o->env->cache, o->name);
+	ca = find_key(o);
 	if (ca == NULL)
-		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
+		error_set(&e, ERROR_NOT_FOUND,
+		    "CA %s has no such key that signs certificates or CRLs", o->name);
 	else if (check(o, ca, &e) && ask_signer(o, ca, &e))
 		return;
 	order_end(o, &e);

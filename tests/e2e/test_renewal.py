@@ -323,6 +323,30 @@ def test_both_keys_sign_crls(b):
         check_generation(a, leaf, issuing, root, good=False)
 
 
+def test_old_keys_can_be_held_to_crls(b):
+    """Operators take the templates out of an old key's limits: it signs CRLs and nothing else."""
+    a = b
+    generations = a.cli.json("ca", "generations", a.sub2)["generations"]
+    assert [(g["index"], g["key_index"], g["state"]) for g in generations] == [(1, 1, "active"), (0, 0, "superseded")]
+    old = generations[1]["key_sha256"]
+    assert "superseded" in a.cli("ca", "generations", a.sub2) and old[:8] in a.cli("ca", "generations", a.sub2)
+    templates = shown(a, a.sub2)["templates"]
+    remove = [w for t in templates for w in ("--remove-template", t)]
+    assert "do not know template nonesuch" in a.cli.fails(
+        "ca", "limits", "change", a.sub2, "--key-sha256", old, "--remove-template", "nonesuch")
+    assert "do not go with" in a.cli.fails(
+        "ca", "limits", "change", a.sub2, "--key-sha256", old, "--template", templates[0], status=2)
+    said = a.cli("ca", "limits", "change", a.sub2, "--key-sha256", old, *remove)
+    assert f"key SHA-256  {old}" in said and "version 2" in said
+    assert "\ntemplate: " not in a.cli.json("ca", "limits", "show", a.sub2, "--key-sha256", old)["document"]
+    assert "\ntemplate: " in a.cli.json("ca", "limits", "show", a.sub2)["document"]
+    leaf_of(a, "g1-again")
+    before = fetched(a, urls(a.generations[0][0])[0])
+    a.database.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() WHERE ca_id = (SELECT id FROM "
+                       "chancery_store.ca WHERE name = %s)", (a.sub2,))
+    wait_until(lambda: fetched(a, urls(a.generations[0][0])[0]) != before or None, what="the old key's next CRL")
+
+
 @pytest.mark.smoke
 def test_root_with_a_new_key(b):
     a = b
