@@ -7,6 +7,9 @@ static const struct db_statement stmt_report = {"report_token",
     "$17, $18, $19, $20)",
     20};
 
+static const struct db_statement stmt_report_host = {
+    "report_host", "SELECT report_host($1, $2, $3)", 3};
+
 static void
 on_reported(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
@@ -51,4 +54,16 @@ status_report_token(struct db *db, const struct token_report *report, struct err
 		db_param_null(&p);
 	}
 	return db_query(db, &stmt_report, &p, on_reported, NULL, err) != NULL;
+}
+
+bool
+status_report_host(
+    struct db *db, int signer_id, uint64_t disk_free, uint64_t disk_size, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, signer_id);
+	db_param_int64(&p, (int64_t)(disk_free < INT64_MAX ? disk_free : INT64_MAX));
+	db_param_int64(&p, (int64_t)(disk_size < INT64_MAX ? disk_size : INT64_MAX));
+	return db_query(db, &stmt_report_host, &p, on_reported, NULL, err) != NULL;
 }

@@ -100,6 +100,10 @@ BEGIN
     RETURN jsonb_build_object(
         'database_time', api_time(clock_timestamp()),
         'clock', clock_json(),
+        'hosts', hosts_json(),
+        -- Of the oldest 100,000 open requests.
+        'oldest_pending_at', (SELECT api_time(min(changed_at)) FROM (
+            SELECT state, changed_at FROM request_queue ORDER BY request_id LIMIT 100000) q WHERE state = 'pending'),
         'cas', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (SELECT state, count(*) n FROM ca GROUP BY 1) s),
         'open_requests', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (
             SELECT state, count(*) n FROM request_queue GROUP BY 1) s),

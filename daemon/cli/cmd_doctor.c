@@ -15,6 +15,10 @@
 #define CLOCK_WARNING_S 5
 #define CLOCK_CRITICAL_S 60
 #define TLS_WARNING_S (14 * 86400)
+#define PENDING_WARNING_S (7 * 86400)
+#define DISK_WARNING ((int64_t)1 << 30) /* octets left ... */
+#define DISK_CRITICAL ((int64_t)64 << 20)
+#define DISK_PART 20	  /* ... or less than this part of it */
 #define CRLS_LOOKED_AT 50 /* newest ones, among which the last complete and delta CRL are */
 
 /* A CA and what the service says of it. */
@@ -118,6 +122,43 @@ judge_listeners(struct doctor *d, json_t *listeners)
 	}
 }
 
+/* Hosts that are gone for an hour are none any more. */
+static void
+judge_hosts(struct doctor *d, json_t *hosts)
+{
+	json_t *h;
+	size_t i;
+
+	json_array_foreach(hosts, i, h)
+	{
+		int64_t left = json_integer_value(json_object_get(h, "disk_free"));
+		int64_t size = json_integer_value(json_object_get(h, "disk_size"));
+		long long signer = json_integer_value(json_object_get(h, "signer_id"));
+
+		if (d->now - time_of(h, "reported_at") > 3600)
+			continue;
+		doctor_note(d,
+		    left < DISK_CRITICAL			     ? FINDING_CRITICAL
+		    : left < DISK_WARNING || left < size / DISK_PART ? FINDING_WARNING
+								     : FINDING_OK,
+		    "service", "disk",
+		    "issuer %lld has %lld MiB of %lld left for spool and journals", signer,
+		    (long long)(left >> 20), (long long)(size >> 20));
+	}
+}
+
+static void
+judge_pending(struct doctor *d, json_t *status)
+{
+	int64_t since = time_of(status, "oldest_pending_at");
+	char span[DOCTOR_SPAN_MAX];
+
+	if (since < 0)
+		return;
+	doctor_note(d, d->now - since > PENDING_WARNING_S ? FINDING_WARNING : FINDING_OK, "service",
+	    "requests", "one waits for a decision since %s", doctor_span(d->now - since, span));
+}
+
 static bool
 look_at_service(struct doctor *d, struct error *e)
 {
@@ -136,6 +177,8 @@ look_at_service(struct doctor *d, struct error *e)
 	    (long long)apart);
 	judge_clock(d, json_object_get(status, "clock"));
 	judge_listeners(d, json_object_get(status, "tls"));
+	judge_hosts(d, json_object_get(status, "hosts"));
+	judge_pending(d, status);
 	json_decref(status);
 	return true;
 }

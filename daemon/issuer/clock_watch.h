@@ -17,7 +17,7 @@
 struct clock_watch;
 struct event_base;
 
-#define CLOCK_WATCH_S 5 /* between two looks */
+#define CLOCK_WATCH_S 2 /* between two looks */
 
 /* Signing is held, or goes on: called when that changes. */
 typedef void clock_held_fn(bool held, void *arg);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -332,11 +333,25 @@ on_pins_expired(int64_t count, const struct error *err, void *arg)
 }
 
 static void
+report_host(struct issuer *i)
+{
+	struct error e = ERROR_INIT;
+	struct statvfs st;
+
+	if (!db_is_up(i->db) || statvfs(i->config->state_dir, &st) < 0)
+		return;
+	if (!status_report_host(i->db, i->config->issuer.signer_id,
+		(uint64_t)st.f_bavail * st.f_frsize, (uint64_t)st.f_blocks * st.f_frsize, &e))
+		log_failure(LOG_LEVEL_DEBUG, "-", &e);
+}
+
+static void
 on_status(evutil_socket_t fd, short what, void *arg)
 {
 	struct issuer *i = arg;
 	struct error e = ERROR_INIT;
 
+	report_host(i);
 	for (size_t t = 0; t < i->config->token_count; t++)
 		ask_status(i, i->config->tokens[t].name, false);
 	order_replay_look(i->replay);

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from harness.authority import locations
+from harness import clients
 from harness.process import wait_until
 from harness.slapd import Slapd
 
@@ -74,6 +75,7 @@ def clinic(shared_instance, place, directory):
         [a.daemon.crl_url(a.clinic), place.url + "/clinic.crl", ldap("certificateRevocationList")],
         [a.daemon.crl_url(a.clinic, delta=True), ldap("deltaRevocationList")],
         [a.daemon.aia_url(a.clinic), ldap("cACertificate")]))
+    a.crl(a.clinic, delta=True)  # it follows the complete one
     well(a, place)
     return a
 
@@ -221,6 +223,27 @@ def test_a_ca_without_a_certificate(clinic):
     a = clinic
     a.cli("ca", "create", "waiting", "--policy", a.issuing_policy("waiting"))
     only(examine(a, "waiting"), "certificate", "waits for its certificate", state="warning", of="waiting")
+
+
+def test_the_service_itself(clinic):
+    """Disk, and requests that nobody decides on."""
+    a = clinic
+    fine = {f["check"]: f for f in examine(a, "clinic")}
+    assert "MiB of" in fine["disk"]["detail"] and fine["disk"]["state"] == "ok"
+    request = a.submit(clients.openssl_csr(a.files, "forgotten", dns=["forgotten.example"]))
+    a.wait_state(request, "pending")
+    found = {f["check"]: f for f in examine(a, "clinic")}
+    assert found["requests"]["state"] == "ok"
+    a.database.execute(STORE + "UPDATE request_queue SET changed_at = now() - interval '8 days' WHERE public_id = %s",
+                       (request,))
+    only(examine(a, "clinic"), "requests", "since 8 d", state="warning", of="service")
+    a.cli("request", "withdraw", request)
+    # Nobody reports for a host of this number.
+    a.database.execute(STORE + "INSERT INTO host_status VALUES (4711, 1048576, 1048576000)")
+    only(examine(a, "clinic", status=1), "disk", "issuer 4711 has 1 MiB of 1000 left", of="service")
+    a.database.execute(STORE + "UPDATE host_status SET disk_free = 40000000, disk_size = 1000, reported_at = now() - "
+                       "interval '2 hours' WHERE signer_id = 4711")
+    assert wrong(examine(a, "clinic")) == set()
 
 
 def test_wrong_words(clinic):

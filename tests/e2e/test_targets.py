@@ -8,8 +8,12 @@ import re
 import urllib.parse
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness import separation
+from harness.chanceryd import sanitized
 from harness.nginx import Nginx
 from harness.outbox import Outbox
 from harness.process import run, wait_until
@@ -302,3 +306,73 @@ def test_a_program_in_the_issuers_sandbox(bare_instance, new_dir, work_dir):
         assert f.read() == crl
     if separation.landlock_version():
         outbox.wait_failed("astray", "ermission denied")
+
+
+# --------------------------------------------------------------------- memory
+
+
+def long_crl(issuer, number, entries):
+    """A CRL too long for other tools to make: its DER put together here."""
+    def der(tag, content):
+        n = len(content)
+        length = bytes([n]) if n < 128 else bytes([0x80 | (n.bit_length() + 7) // 8]) + n.to_bytes((n.bit_length() + 7) // 8, "big")
+        return bytes([tag]) + length + content
+
+    small = issuer.crl(number, entries=1)
+    parsed = x509.load_der_x509_crl(small)
+    outer = small[4:] if small[1] == 0x82 else small[3:]
+    tbs = parsed.tbs_certlist_bytes
+    entry = parsed[0]
+    mark = der(0x02, entry.serial_number.to_bytes(1, "big"))
+    at = tbs.index(mark + b"\x17") - 2  # its SEQUENCE
+    one = tbs[at:at + 2 + tbs[at + 1]]
+    date = one[2 + len(mark):]
+    listed = tbs[at - 2:at + len(one)]  # revokedCertificates
+    algorithm = outer[len(tbs):]
+    algorithm = algorithm[:2 + algorithm[1]]
+    begin = bytes([0x30, 18 + len(date), 0x02, 16, 0x40])
+    revoked = b"".join([begin + i.to_bytes(15, "big") + date for i in range(entries)])
+    content = tbs[tbs.index(b"\x02\x01\x01"):].replace(listed, der(0x30, revoked), 1)
+    tbs = der(0x30, content)
+    signature = issuer.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    return der(0x30, tbs + algorithm + der(0x03, b"\0" + signature))
+
+
+def peak_kib(pid):
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            return int(re.search(r"VmHWM:\s+(\d+)", f.read())[1])
+    except (FileNotFoundError, ProcessLookupError, TypeError):
+        return 0
+
+
+@pytest.mark.skipif(sanitized(), reason="a sanitizer's memory is another matter")
+def test_a_long_crl_in_flat_memory(outbox, nginx, work_dir):
+    outbox.known_key()
+    os.chmod(work_dir, 0o755)
+    outbox.target("file", "file", "crl", f"{work_dir}/long.crl", f"file://{work_dir}/long.crl")
+    outbox.target("put", "http", "crl", f"{nginx.url}/long.crl", webdav=True)
+    with open(f"{work_dir}/long.crl", "wb") as f:
+        f.write(long_crl(outbox.issuer, 1, 400_000))  # read before it is replaced
+    crl = long_crl(outbox.issuer, 2, 400_000)
+    assert x509.load_der_x509_crl(crl[:]).is_signature_valid(outbox.issuer.key.public_key())
+    assert len(crl) > 13 << 20
+    made = outbox.artifact("crl", 2, crl)
+    outbox.start()
+    before = peak_kib(outbox.process.pid)
+    peaks = {}
+    outbox.publish(made)
+
+    def done():
+        for pid in outbox.couriers():
+            peaks[pid] = max(peaks.get(pid, 0), peak_kib(pid))
+        return all(outbox.row(t)["state"] == "done" for t in ("file", "put"))
+
+    wait_until(done, what="publication")
+    with open(f"{work_dir}/long.crl", "rb") as f:
+        assert f.read() == crl
+    assert nginx.read("long.crl") == crl
+    grown = peak_kib(outbox.process.pid) - before
+    print(f"couriers {sorted(peaks.values())} KiB, outbox {before} + {grown} KiB, CRL {len(crl) >> 10} KiB")
+    assert peaks and max(peaks.values()) < 20 << 10 and grown < 10 << 10
+    outbox.stop()
