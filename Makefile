@@ -210,12 +210,12 @@ fuzz:                           ## each fuzz target for FUZZ_TIME seconds (needs
 	@$(MAKE) --no-print-directory -s -j$(JOBS) $(FUZZ_BUILD) $(FUZZ_TESTS:%=$(BUILD)/fuzz/fuzz_%)
 	@scripts/run_fuzz.sh $(FUZZ_TIME) $(BUILD)/fuzz $(FUZZ_TESTS)
 
-# Takes rules out of the signer's guard and shows which tests notice: RULES="issuer
+# Takes rules out of the signer's guard, journal and CRL duty and shows which tests notice: RULES="issuer
 # approval" for some, all by default (two seconds each).
 RULES ?=
 .PHONY: mutate
 mutate:                         ## take each rule out of the guard: which tests notice?
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all $(BUILD)/unit/pkcs11_guard_test
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all $(patsubst %,$(BUILD)/unit/pkcs11_%_test,guard journal_rules duty)
 	@/usr/bin/python3 -B tests/faults/mutate.py $(BUILD) $(RULES)
 
 # Measuring. ONLY=issue.p256 takes the series whose names begin so; BENCH_SECONDS,

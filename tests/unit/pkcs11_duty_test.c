@@ -299,8 +299,10 @@ of_two_at_once_one_wins(void **state)
 static void
 a_lost_lease_keeps_its_epoch(void **state)
 {
+	uint8_t value[ANCHOR_VALUE_MAX];
 	struct error e = ERROR_INIT;
 	struct session rw;
+	size_t len;
 
 	crl_is_signed(&one, crl(1, 0, NOW, 0), NOW);
 	crl_is_signed(&two, crl(2, 0, NOW, 0), NOW + LEASE_S);
@@ -310,6 +312,11 @@ a_lost_lease_keeps_its_epoch(void **state)
 	crl_is_refused(&one, crl(2, 0, NOW, 1), NOW + LEASE_S, ERROR_DENIED, "number 2 was used");
 	crl_is_signed(&one, crl(3, 0, NOW, 0), NOW + LEASE_S);
 	crl_is_refused(&two, crl(4, 0, NOW, 0), NOW + LEASE_S, ERROR_ELSEWHERE, "signer 1");
+	/* One more than the second epoch, in which number 2 was written. */
+	assert_true(session_open(&functions, session.slot, false, &rw, &e));
+	assert_true(anchor_read(&rw, one.duty.lease_label, value, &len, &e));
+	session_close(&rw);
+	assert_int_equal(value[8], 3);
 }
 
 /* Who is no longer in the limits has no duty; and a key with one signer needs none. */
