@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from harness import clients
 from harness.authority import Authority
+from harness.chanceryd import program
 from harness.process import wait_until
+from harness.softhsm import Recorded
 from harness.tokens import P11KitToken
 
 AUTOMATIC = """\
@@ -31,6 +33,10 @@ STORE = "SET search_path = chancery_store; "
 CALL_TIMEOUT_S = 2
 OPEN = "SELECT count(*) FROM chancery_store.request_queue"
 ISSUED = "SELECT count(*) FROM chancery_store.certificate"
+
+
+class Network(Recorded, P11KitToken):
+    """The network HSM, with a client that can be told to fail."""
 
 
 class Service:
@@ -84,7 +90,8 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(postgres, migrated, new_dir):
-    token = P11KitToken(new_dir("network")).create()
+    token = Network(new_dir("network")).create()
+    token.put_shim_before(program("faults/shim.so"))
     a = Authority(new_dir("i"), postgres.database(migrated), token)
     try:
         a.create(settings=lambda d: d.config["tokens"][0].update(call_timeout=f"{CALL_TIMEOUT_S}s"))
@@ -116,7 +123,7 @@ def test_cut_off_and_back(service, record_property):
     service.token.start_server()
     seconds = service.first_signature()
     service.check()
-    assert service.status()["state"] == "ready" and service.status()["since"] > said["since"]
+    assert service.status()["state"] == "ready" and service.status()["since"] >= said["since"]
     wait_until(lambda: service.database.one(STORE + "SELECT max(alarm) FROM crl_scope") is None, what="the CRL")
     record_property("figures", f"a token that was cut off signs {seconds:.2f} s after it is back")
 
@@ -143,3 +150,17 @@ def test_stopped_for_a_moment(service):
     service.signal(signal.SIGCONT)
     service.check()
     assert service.a.daemon.process.log().count("the module hangs") == ended
+
+
+@pytest.mark.parametrize("fault", ["sign crash once", "sign hang once", "sign 0x30 once", "sign wrong once",
+                                   "sign-init logout once", "sign-init 0xb3 once", "sign 0x80000123 once"])
+def test_a_fault_under_load(service, fault):
+    """What the matrix does with the signer alone (test_fault_matrix.py), with all the rest around it."""
+    logins = service.token.calls("login")
+    service.submit(10)
+    service.token.fail(fault)
+    service.submit(20)
+    wait_until(lambda: not os.path.exists(service.token.faults_path), what="the fault")
+    service.submit(5)
+    service.check()
+    assert all(call == ["0x0"] for call in service.token.calls("login")[len(logins):])

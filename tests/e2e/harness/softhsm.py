@@ -82,18 +82,15 @@ class Token:
             f.write(pin + "\n")
 
 
-class RecordedToken(Token):
-    """A token behind tests/faults/shim.c, which writes down what it is asked
-    for and can be told to fail."""
+class Recorded:
+    """A token behind tests/faults/shim.c, which writes down what it is asked for and can
+    be told to fail."""
 
-    def __init__(self, directory, shim, **more):
-        super().__init__(directory, **more)
+    def put_shim_before(self, shim):
         self.log_path = os.path.join(self.directory, "shim.log")
         self.faults_path = os.path.join(self.directory, "shim.faults")
-        self.device_path = os.path.join(self.directory, "device")
         self.environment = dict(
             self.environment,
-            SHIM_DEVICE=self.device_path,
             SHIM_MODULE=self.module,
             SHIM_LOG=self.log_path,
             SHIM_FAULTS=self.faults_path,
@@ -130,3 +127,11 @@ class RecordedToken(Token):
         with open(temporary, "w", encoding="ascii") as f:
             f.write("".join(line + "\n" for line in lines))
         os.rename(temporary, self.faults_path)
+
+
+class RecordedToken(Recorded, Token):
+    """SoftHSM behind the shim."""
+
+    def __init__(self, directory, shim, **more):
+        super().__init__(directory, **more)
+        self.put_shim_before(shim)
