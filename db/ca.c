@@ -12,7 +12,8 @@
 static const struct db_statement stmt_load = {"ca_load",
     "SELECT ca_id, issuer_name_id, generation_id, token_key_id, scope_ids[1], key_index, "
     "kind = 'root', state = 'active', name, token, policy, subject, certificate, chain, cka_id, "
-    "spki, certificate_index, scope_ids, scope_kinds, scope_labels, superseded FROM load_cas()",
+    "spki, certificate_index, scope_ids, scope_kinds, scope_labels, superseded, "
+    "issued, scope_total FROM load_cas()",
     0};
 static const struct db_statement stmt_templates = {"template_load",
     "SELECT v.id, t.name, v.body, v.version FROM template_version v "
@@ -43,7 +44,7 @@ static const struct db_statement stmt_waiting = {"ca_waiting",
     "FROM ca_waiting($1)",
     1};
 static const struct db_statement stmt_limits = {
-    "ca_limits", "SELECT apply_limits($1, $2, $3, $4, $5, $6)", 6};
+    "ca_limits", "SELECT apply_limits($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", 11};
 static const struct db_statement stmt_activate = {
     "ca_activate", "SELECT ca_activate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", 12};
 
@@ -85,9 +86,9 @@ ca_row_equal(const struct ca_row *a, const struct ca_row *b)
 {
 	if (a->ca_id != b->ca_id || a->generation_id != b->generation_id ||
 	    a->scope_id != b->scope_id || a->active != b->active ||
-	    a->superseded != b->superseded || a->chain_len != b->chain_len ||
-	    strcmp(a->policy, b->policy) != 0 || !same(a->certificate, b->certificate) ||
-	    a->scope_count != b->scope_count)
+	    a->superseded != b->superseded || a->issued != b->issued ||
+	    a->chain_len != b->chain_len || strcmp(a->policy, b->policy) != 0 ||
+	    !same(a->certificate, b->certificate) || a->scope_count != b->scope_count)
 		return false;
 	for (size_t i = 0; i < a->scope_count; i++) {
 		if (a->scopes[i].id != b->scopes[i].id)
@@ -181,6 +182,8 @@ read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 	row->certificate_index = (int)db_get_int64(r, i, 16);
 	row->root = db_get_bool(r, i, 6);
 	row->superseded = db_get_bool(r, i, 20);
+	row->issued = db_get_bool(r, i, 21);
+	row->scope_total = (size_t)db_get_int64(r, i, 22);
 	row->active = db_get_bool(r, i, 7);
 	if (!copy_name(db_get_text(r, i, 8), row->name, sizeof row->name) ||
 	    !copy_name(db_get_text(r, i, 9), row->token, sizeof row->token))
@@ -501,6 +504,17 @@ ca_change_limits(struct db *db, const struct ca_limits_change *change, ca_done_f
 	for (size_t i = 0; i < change->template_count; i++)
 		db_element_text(&p, change->templates[i]);
 	db_array_end(&p);
+	if (change->places == NULL) {
+		db_param_null(&p);
+		db_param_null(&p);
+	} else if (!ca_places_scopes_param(change->places, &p, err) ||
+		   !ca_places_targets_param(change->places, &p, err)) {
+		db_params_free(&p);
+		return NULL;
+	}
+	db_param_bool(&p, change->divide);
+	db_param_bool(&p, change->keep_expired);
+	db_param_bool(&p, change->keep_places);
 	return db_call(db, &stmt_limits, &p, on_done, (db_call_fn *)answer, arg, err);
 }
 

@@ -36,6 +36,7 @@ struct ca_row {
 	int64_t scope_id; /* the first of scopes */
 	int certificate_index, key_index;
 	bool root, active, superseded;
+	bool issued; /* something, by this key */
 	char name[CA_NAME_SIZE];
 	char token[CA_TOKEN_SIZE];	  /* the configuration's name of the token login */
 	char *policy;			  /* YAML as given */
@@ -44,8 +45,8 @@ struct ca_row {
 	struct bytes chain[CA_CHAIN_MAX]; /* its issuers, nearest first */
 	size_t chain_len;
 	struct bytes cka_id, spki;
-	struct ca_scope *scopes; /* that new certificates are divided among; at least one */
-	size_t scope_count;
+	struct ca_scope *scopes;	 /* that new certificates are divided among; at least one */
+	size_t scope_count, scope_total; /* total: with those that get no more certificates */
 };
 
 /* True when both came from the same state of the database. */
@@ -164,6 +165,10 @@ struct ca_limits_change {
 	const char *document, *policy;
 	const char *const *templates;
 	size_t template_count;
+	const struct ca_places *places; /* of the new policy, else NULL */
+	bool divide;			/* its scopes are new ones, beside those that stand */
+	bool keep_expired;		/* entries of CRLs stay when certificates expire */
+	bool keep_places;		/* that it no longer names, while certificates may */
 };
 typedef void ca_done_fn(const struct error *err, void *arg);
 struct db_pending *ca_change_limits(struct db *db, const struct ca_limits_change *change,

@@ -619,6 +619,7 @@ CREATE TABLE target (
     write_url   text NOT NULL,   -- file path, URL to PUT, LDAP URL with DN, sftp URL, program
     read_url    text NOT NULL,   -- where clients look
     options     jsonb NOT NULL DEFAULT '{}', -- credential names, never credentials
+    until       timestamptz,     -- of a place that the policy no longer names: nothing new goes there afterwards
     UNIQUE (ca_id, name)
 );
 

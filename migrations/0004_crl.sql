@@ -242,7 +242,8 @@ $$;
 CREATE FUNCTION ordered_scope(p_scope bigint, p_decision bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT coalesce((
         SELECT min(n.id) FROM decision d, crl_scope s JOIN crl_scope n ON n.token_key_id = s.token_key_id
-        WHERE d.id = p_decision AND s.id = (d.result->>'scope')::bigint AND n.id > s.id AND n.next_full_at IS NOT NULL),
+        WHERE d.id = p_decision AND s.id = p_scope AND n.id > coalesce((d.result->>'scope')::bigint, 0)
+            AND n.next_full_at IS NOT NULL),
         p_scope)
 $$;
 
@@ -383,6 +384,7 @@ DECLARE
     d decision;
     v_ca ca;
     v_last int;
+    v_over boolean;
 BEGIN
     IF c.id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CRL %s is no longer held by this issuer', p_crl);
@@ -411,11 +413,16 @@ BEGIN
     VALUES ('issuer', CASE WHEN c.delta THEN 'delta-crl.issued' ELSE 'crl.issued' END, v_ca.name,
         jsonb_build_object('number', c.number, 'entries', c.entries, 'upto_seq', c.upto_seq,
             'sha256', encode(p_sha256, 'hex')));
-    -- A missed tick is caught up once: the next is counted from this one.
+    -- A missed tick is caught up once: the next is counted from this one. A scope that
+    -- gets no new certificates ends with the first regular CRL after its last one's end
+    -- (RFC 5280 3.3); a CA's own certificate, which no CRL of its own can end, does not count.
+    v_over := NOT c.delta AND c.scheduled AND NOT (SELECT s.current FROM crl_scope s WHERE s.id = c.scope_id)
+        AND NOT EXISTS (SELECT FROM certificate x WHERE x.scope_id = c.scope_id AND x.not_after >= c.this_update
+            AND x.request_id IS NOT NULL);
     UPDATE crl_scope SET
-        next_full_at = CASE WHEN c.delta OR NOT c.scheduled THEN next_full_at
+        next_full_at = CASE WHEN v_over THEN NULL WHEN c.delta OR NOT c.scheduled THEN next_full_at
             ELSE next_tick(c.this_update, p_period_s, p_unit_s, p_offset_s, p_jitter_s) END,
-        next_delta_at = CASE WHEN p_delta_period_s IS NULL THEN NULL
+        next_delta_at = CASE WHEN v_over OR p_delta_period_s IS NULL THEN NULL
             WHEN c.scheduled OR next_delta_at IS NULL THEN next_tick(c.this_update, p_delta_period_s, p_unit_s, p_offset_s, p_jitter_s)
             ELSE next_delta_at END,
         wanted_at = CASE WHEN c.upto_seq < wanted_seq THEN wanted_at END,

@@ -33,7 +33,7 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
 $$;
 
 -- The targets of a generation, with its addresses: those that stand are its own, too,
--- and the others are made. p_targets: [{name, artifact, kind, write, read, options, label}],
+-- with the options that are given, and the others are made. p_targets: [{name, artifact, kind, write, read, options, label}],
 -- where a label means only the CRLs of that scope of the generation's key.
 CREATE FUNCTION map_targets(p_generation bigint, p_targets jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
@@ -53,6 +53,9 @@ BEGIN
             VALUES (g.ca_id, v_scope, (t->>'name') || CASE WHEN g.certificate_index = 0 THEN '' ELSE format('(%s)', g.certificate_index) END,
                 t->>'kind', t->>'artifact', t->>'write', t->>'read', coalesce(t->'options', '{}'))
             RETURNING id INTO v_target;
+        ELSE
+            UPDATE target o SET options = coalesce(t->'options', '{}'), until = NULL
+            WHERE o.id = v_target AND (o.options <> coalesce(t->'options', '{}') OR o.until IS NOT NULL);
         END IF;
         INSERT INTO target_generation VALUES (v_target, g.id) ON CONFLICT DO NOTHING;
     END LOOP;
@@ -71,7 +74,8 @@ BEGIN
     SELECT t.id, a.scope_id, a.id, a.rank
     FROM artifact a JOIN target t ON t.ca_id = a.ca_id AND t.artifact = a.kind
         AND (t.scope_id IS NULL OR t.scope_id = a.scope_id)
-    WHERE a.id = p_artifact AND a.complete AND target_takes(t.id, a.generation_id, a.scope_id)
+    WHERE a.id = p_artifact AND a.complete AND coalesce(t.until, 'infinity') > clock_timestamp()
+        AND target_takes(t.id, a.generation_id, a.scope_id)
     ORDER BY t.id
     ON CONFLICT (target_id, coalesce(scope_id, 0)) DO UPDATE
         SET artifact_id = excluded.artifact_id, rank = excluded.rank, attempts = 0, last_error = NULL,

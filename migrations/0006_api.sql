@@ -137,7 +137,7 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
                 'sha256', encode(x.sha256, 'hex'), 'not_before', api_time(x.not_before), 'not_after', api_time(x.not_after),
                 'used_until', CASE WHEN isfinite(x.used_until) THEN api_time(x.used_until) END) ORDER BY x.certificate_index DESC)
                 FROM generation x JOIN token_key y ON y.id = x.token_key_id WHERE x.ca_id = a.id),
-            'crls', (SELECT coalesce(jsonb_agg(jsonb_build_object('label', s.label, 'current', s.current,
+            'crls', (SELECT coalesce(jsonb_agg(jsonb_build_object('label', s.label, 'current', s.current AND s.token_key_id = k.id,
                 'last_number', s.last_number::text,
                 'next_full_at', api_time(s.next_full_at), 'next_delta_at', api_time(s.next_delta_at),
                 'alarm', s.alarm, 'alarm_since', api_time(s.alarm_since)) ORDER BY s.id), '[]')

@@ -12,11 +12,17 @@ RETURNS TABLE (
     issuer_name_id bigint, subject bytea,
     generation_id bigint, key_index int, certificate bytea, chain bytea[], csr bytea,
     token_key_id bigint, token text, cka_id bytea, spki bytea, algorithm text,
-    certificate_index int, scope_ids bigint[], scope_kinds text[], scope_labels text[], superseded boolean)
+    certificate_index int, scope_ids bigint[], scope_kinds text[], scope_labels text[], superseded boolean, issued boolean,
+    scope_total int)
 LANGUAGE sql STABLE AS $$
     SELECT a.id, a.name, a.kind, a.state, CASE WHEN o.old THEN coalesce(g.policy, a.policy) ELSE a.policy END,
         a.issuer_name_id, n.der, g.id, g.key_index, g.certificate, g.chain, g.csr,
-        k.id, k.token, k.cka_id, k.spki, k.algorithm, g.certificate_index, s.ids, s.kinds, s.labels, o.old
+        k.id, k.token, k.cka_id, k.spki, k.algorithm, g.certificate_index, s.ids, s.kinds, s.labels, o.old,
+        -- Whether the key has issued: its certificates are the newest.
+        coalesce((SELECT x.token_key_id = k.id FROM (SELECT c.generation_id FROM certificate c
+            WHERE c.ca_id = a.id AND c.request_id IS NOT NULL ORDER BY c.id DESC LIMIT 1) c
+            JOIN generation x ON x.id = c.generation_id), false),
+        (SELECT count(*)::int FROM crl_scope x WHERE x.token_key_id = k.id)
     FROM ca a
     JOIN issuer_name n ON n.id = a.issuer_name_id
     CROSS JOIN LATERAL (
@@ -328,13 +334,65 @@ BEGIN
     NOTIFY chancery_work;
 END $$;
 
+-- The CRLs and targets of a CA's key are those of a new policy. p_divide: its CRLs are
+-- about other certificates, or have other names, than those that stand: new ones are
+-- opened, and those that stand go on, at their places, for the certificates that they
+-- have. Otherwise p_scopes are those that stand, and only their other extensions change.
+-- Places that the policy no longer names are kept until the last certificate that may
+-- name them has ended, or with p_keep not at all. Returns what is to be said of that.
+CREATE FUNCTION ca_change_places(a ca, p_scopes jsonb, p_targets jsonb, p_divide boolean, p_keep_expired boolean,
+    p_keep boolean, p_version int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    g generation;
+    v_valid bigint;
+    v_until timestamptz;
+    v_old bigint[];
+BEGIN
+    SELECT * INTO g FROM current_generation(a.id);
+    SELECT count(*), max(not_after) INTO v_valid, v_until FROM certificate c
+    WHERE c.ca_id = a.id AND c.not_after >= clock_timestamp() AND c.request_id IS NOT NULL
+        AND c.scope_id IN (SELECT id FROM crl_scope WHERE token_key_id = g.token_key_id);
+    IF p_divide THEN
+        UPDATE crl_scope SET current = false WHERE token_key_id = g.token_key_id AND current;
+        PERFORM ca_open_scopes(a.id, g.token_key_id, p_scopes, p_keep_expired);
+        UPDATE crl_scope SET next_full_at = clock_timestamp()
+        WHERE token_key_id = g.token_key_id AND current AND g.certificate IS NOT NULL;
+    ELSE
+        UPDATE crl_scope s SET freshest = decode(n->>'freshest', 'hex'), published = decode(n->>'published', 'hex'),
+            expired_since = CASE WHEN p_keep_expired THEN coalesce(s.expired_since, date_trunc('second', clock_timestamp())) END
+        FROM jsonb_array_elements(p_scopes) n WHERE s.token_key_id = g.token_key_id AND s.label = n->>'label';
+    END IF;
+    v_old := ARRAY(SELECT t.id FROM target t JOIN target_generation m ON m.target_id = t.id
+        WHERE m.generation_id = g.id AND t.until IS NULL
+            AND (t.scope_id IS NULL OR t.scope_id IN (SELECT id FROM crl_scope WHERE current) OR NOT p_keep)
+            AND NOT EXISTS (SELECT FROM jsonb_array_elements(p_targets) n WHERE n->>'artifact' = t.artifact
+                AND n->>'kind' = t.kind AND n->>'write' = t.write_url AND n->>'read' = t.read_url));
+    -- The name is free for what takes its place.
+    UPDATE target SET name = format('%s@%s', name, p_version - 1),
+        until = CASE WHEN p_keep THEN coalesce(v_until, clock_timestamp()) ELSE clock_timestamp() END
+    WHERE id = ANY (v_old);
+    -- What does not get there any more is not tried any more.
+    UPDATE publication SET state = 'done' WHERE target_id = ANY (v_old) AND state <> 'done'
+        AND (SELECT t.until <= clock_timestamp() FROM target t WHERE t.id = target_id);
+    PERFORM map_targets(g.id, p_targets);
+    PERFORM publish_newest(a.id);
+    RETURN CASE WHEN v_valid = 0 THEN NULL
+        WHEN NOT p_keep THEN format('%s valid certificates may name places where nothing is published any more', v_valid)
+        WHEN p_divide OR cardinality(v_old) > 0 THEN format(
+            '%s valid certificates may name the old places, which are kept until the last of them has ended, at %s',
+            v_valid, api_time(v_until)) END;
+END $$;
+
 -- The next version of a CA's limits is in force at the signer. With a new policy
--- the CA's templates are the policy's.
-CREATE FUNCTION apply_limits(p_id bigint, p_epoch int, p_version int, p_document text, p_policy text, p_templates text[])
+-- the CA's templates are the policy's, and so are its CRLs and targets
+-- (ca_change_places).
+CREATE FUNCTION apply_limits(p_id bigint, p_epoch int, p_version int, p_document text, p_policy text, p_templates text[],
+    p_scopes jsonb, p_targets jsonb, p_divide boolean, p_keep_expired boolean, p_keep boolean)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     d decision := hold_decision(p_id, p_epoch);
     a ca;
+    v_note text;
     v_key int := ordered_key(d.action, d.ca_id, d.body);
     v_last int := (limits_of_key(d.ca_id, v_key)).version;
 BEGIN
@@ -349,12 +407,13 @@ BEGIN
     IF p_policy IS NOT NULL THEN
         UPDATE ca SET policy = p_policy WHERE id = a.id;
         PERFORM set_templates(a.id, p_templates);
+        v_note := ca_change_places(a, p_scopes, p_targets, p_divide, p_keep_expired, p_keep, p_version);
     END IF;
     INSERT INTO audit (actor, action, object, detail)
     VALUES (decision_actor(d), 'ca.limits-changed', a.name, jsonb_build_object('decision', d.public_id,
         'version', p_version, 'sha256', encode(sha256(convert_to(p_document, 'UTF8')), 'hex'),
         'signed', (SELECT to_jsonb(array_agg(person)) FROM ceremony_signers(d))));
-    PERFORM close_decision(d, 'applied', format('the limits of CA %s are at version %s', a.name, p_version),
+    PERFORM close_decision(d, 'applied', format('the limits of CA %s are at version %s', a.name, p_version) || coalesce('; ' || v_note, ''),
         jsonb_build_object('ca', a.name, 'version', p_version));
 END $$;
 
@@ -432,7 +491,7 @@ BEGIN
                 UPDATE generation SET used_until = v_until WHERE id = g.id AND used_until IS DISTINCT FROM v_until;
             END IF;
             CONTINUE WHEN v_until >= clock_timestamp() OR EXISTS (
-                SELECT FROM crl_scope s WHERE s.token_key_id = g.token_key_id AND NOT EXISTS (
+                SELECT FROM crl_scope s WHERE s.token_key_id = g.token_key_id AND s.next_full_at IS NOT NULL AND NOT EXISTS (
                     SELECT FROM crl c WHERE c.scope_id = s.id AND NOT c.delta AND c.state = 'issued'
                         AND c.this_update > greatest(v_until, g.installed_at)));
         END IF;
@@ -454,6 +513,7 @@ GRANT EXECUTE ON FUNCTION
     ca_obstacle,
     ca_open_scopes,
     ca_own_scope,
+    ca_change_places,
     ca_note_key,
     ca_noted_key,
     ca_intend,

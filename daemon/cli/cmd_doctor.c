@@ -420,6 +420,12 @@ judge_pair(struct doctor *d, const struct ca_view *v, const char *full, const ch
 		    full);
 }
 
+static int
+index_in(json_t *detail, const char *object)
+{
+	return (int)json_integer_value(json_object_get(json_object_get(detail, object), "index"));
+}
+
 /* The places that a location of the policy with this flag stands for. */
 static void
 look_at_locations(struct doctor *d, const struct ca_view *v, struct doctor_place *place,
@@ -432,6 +438,8 @@ look_at_locations(struct doctor *d, const struct ca_view *v, struct doctor_place
 
 	capolicy_names(v->policy, v->name, &names);
 	names.partition = label;
+	names.certificate_index = index_in(v->detail, "certificate");
+	names.key_index = index_in(v->detail, "key");
 	ok = place->kind == ARTIFACT_CA_CERTIFICATE
 		 ? capolicy_aia_urls(v->policy, flag, &names, &urls, &why)
 		 : capolicy_cdp_urls(v->policy, flag, &names, &urls, &why);
@@ -473,12 +481,14 @@ look_at_own_places(struct doctor *d, const struct ca_view *v)
 {
 	struct doctor_place place = {
 	    .object = v->name, .issuer = &v->chain[0], .kind = ARTIFACT_CA_CERTIFICATE};
-	struct capolicy_scope scope;
+	json_t *scope;
+	size_t i;
 
 	look_at_locations(d, v, &place, "", LOCATION_IN_CERTIFICATES, NULL);
-	for (size_t i = 0; i < capolicy_scope_count(v->policy); i++) {
-		capolicy_scope(v->policy, i, &scope);
-		look_at_crl(d, v, scope.label);
+	json_array_foreach(json_object_get(v->detail, "crls"), i, scope)
+	{
+		if (json_is_true(json_object_get(scope, "current")))
+			look_at_crl(d, v, text_of(scope, "label"));
 	}
 }
 

@@ -142,6 +142,31 @@ put_policy(struct cli *cli, struct limits *l, const struct limits *old,
 }
 
 static bool
+same_places(const struct location *a, size_t a_count, const struct location *b, size_t b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (size_t i = 0; i < a_count; i++)
+		if (strcmp(a[i].url, b[i].url) != 0 || a[i].flags != b[i].flags)
+			return false;
+	return true;
+}
+
+/* What no order undoes: certificates name their places for good. */
+static void
+warn_of_places(const struct capolicy *own, const struct capolicy *fresh)
+{
+	if (same_places(own->cdp, own->cdp_count, fresh->cdp, fresh->cdp_count) &&
+	    same_places(own->aia, own->aia_count, fresh->aia, fresh->aia_count) &&
+	    own->crl_shards == fresh->crl_shards && own->crl_by_kind == fresh->crl_by_kind)
+		return;
+	cli_note("warning: the policy changes where clients look, for certificates that are issued "
+		 "from then on; those that exist go on naming the old places, which are %s",
+	    fresh->keep_old ? "kept up to date until the last of them has ended"
+			    : "not kept up to date ('locations.keep_old')");
+}
+
+static bool
 apply_policy(struct cli *cli, struct limits *l, const struct limits *old,
     const struct read_policy *own, struct read_policy *fresh, struct error *e)
 {
@@ -153,6 +178,7 @@ apply_policy(struct cli *cli, struct limits *l, const struct limits *old,
 		return false;
 	if (said->not_after == 0 && said->life_s == 0)
 		l->not_after = old->not_after;
+	warn_of_places(&own->policy, &fresh->policy);
 	return true;
 }
 

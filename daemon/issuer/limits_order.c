@@ -8,6 +8,7 @@
 #include "daemon/core/log.h"
 #include "daemon/issuer/kept_order.h"
 #include "daemon/issuer/pin_turn.h"
+#include "daemon/issuer/policy_places.h"
 #include "daemon/x509/limits_policy.h"
 #include "db/ca.h"
 
@@ -22,6 +23,7 @@ struct limits_order {
 	uint8_t old_sha256[32];	      /* of the document in force */
 	char *document, *policy_text; /* of the body; policy_text NULL: it stays */
 	struct capolicy policy;
+	struct policy_change change; /* what the policy comes to */
 };
 
 /* ---------------------------------------------------------------- the end */
@@ -30,6 +32,7 @@ static void
 order_free(struct limits_order *o)
 {
 	kept_order_drop(&o->kept);
+	ca_places_free(o->change.places);
 	capolicy_free(&o->policy);
 	free(o->document);
 	free(o->policy_text);
@@ -82,6 +85,10 @@ apply(struct limits_order *o, struct error *e)
 	    .policy = o->policy_text,
 	    .templates = o->policy.templates,
 	    .template_count = o->policy.template_count,
+	    .places = o->change.places,
+	    .divide = o->change.divide,
+	    .keep_expired = o->policy.expired_certificates,
+	    .keep_places = o->policy.keep_old,
 	};
 
 	return ca_change_limits(o->env->db, &change, on_applied, o, e) != NULL;
@@ -123,12 +130,14 @@ ask_signer(struct limits_order *o, const struct issuing_ca *ca, struct error *e)
 
 /* The policy that came with the limits, or the CA's own, must allow them. */
 static bool
-check_policy(const struct limits_order *o, const struct issuing_ca *ca, struct error *e)
+check_policy(struct limits_order *o, const struct issuing_ca *ca, struct error *e)
 {
 	if (o->policy_text == NULL)
 		return limits_check_policy(&o->fresh, &ca->policy, e);
 	return limits_check_next_policy(&ca->policy, &o->policy, e) &&
-	       limits_check_policy(&o->fresh, &o->policy, e);
+	       limits_check_policy(&o->fresh, &o->policy, e) &&
+	       policy_places_change(
+		   &ca->row, &ca->policy, &o->policy, o->fresh.version, &o->change, e);
 }
 
 static bool

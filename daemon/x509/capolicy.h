@@ -120,6 +120,7 @@ struct capolicy {
 	/* Locations, with variables, in the order in which clients are to try them. */
 	struct location cdp[CAPOLICY_URL_MAX], aia[CAPOLICY_URL_MAX];
 	size_t cdp_count, aia_count;
+	bool keep_old;			/* places that an older policy named */
 	const char *server, *config_dn; /* what some variables stand for, or NULL */
 	const char *delta_suffix;	/* the same, never NULL */
 

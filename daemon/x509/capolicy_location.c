@@ -300,6 +300,7 @@ read_values(struct capolicy *p, struct yaml_map *map, struct error *err)
 	if (yaml_get_string(map, "delta_suffix", YAML_OPTIONAL, &p->delta_suffix, err) &&
 	    !check_suffix(map, p->delta_suffix, err))
 		return false;
+	(void)yaml_get_bool(map, "keep_old", YAML_OPTIONAL, &p->keep_old, err);
 	return !error_is_set(err);
 }
 
@@ -327,6 +328,7 @@ capolicy_read_locations(struct capolicy *p, struct yaml_map *map, struct error *
 	struct yaml_map child;
 
 	p->delta_suffix = DELTA_SUFFIX;
+	p->keep_old = true;
 	if (!yaml_get_map(map, "locations", YAML_OPTIONAL, &child, err))
 		return !error_is_set(err) && check_shards(p, map, err);
 	if (!read_values(p, &child, err))

@@ -33,8 +33,8 @@ put_label(struct capolicy_scope *s)
 	if (s->kind != SCOPE_ALL)
 		len = (size_t)snprintf(s->label, sizeof s->label, "~%s", kind_names[s->kind]);
 	if (s->shards > 1)
-		(void)snprintf(s->label + len, sizeof s->label - len, "~%dof%d", s->shard + 1,
-		    s->shards);
+		(void)snprintf(
+		    s->label + len, sizeof s->label - len, "~%dof%d", s->shard + 1, s->shards);
 }
 
 void

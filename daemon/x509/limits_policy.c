@@ -144,17 +144,6 @@ same_text(const char *a, const char *b)
 }
 
 static bool
-same_list(const struct location *a, size_t a_count, const struct location *b, size_t b_count)
-{
-	if (a_count != b_count)
-		return false;
-	for (size_t i = 0; i < a_count; i++)
-		if (strcmp(a[i].url, b[i].url) != 0 || a[i].flags != b[i].flags)
-			return false;
-	return true;
-}
-
-static bool
 same_policies(const struct capolicy *a, const struct capolicy *b)
 {
 	if (a->policy_count != b->policy_count)
@@ -167,43 +156,12 @@ same_policies(const struct capolicy *a, const struct capolicy *b)
 }
 
 static bool
-same_targets(const struct capolicy *a, const struct capolicy *b)
-{
-	if (a->target_count != b->target_count)
-		return false;
-	for (size_t i = 0; i < a->target_count; i++) {
-		const struct capolicy_target *x = &a->targets[i], *y = &b->targets[i];
-
-		if (!same_text(x->name, y->name) || !same_text(x->artifact, y->artifact) ||
-		    !same_text(x->kind, y->kind) || !same_text(x->write, y->write) ||
-		    !same_text(x->read, y->read) || !same_text(x->credential, y->credential) ||
-		    !same_text(x->bind_dn, y->bind_dn) || !same_text(x->tls, y->tls) ||
-		    !same_text(x->auth, y->auth) || x->webdav != y->webdav ||
-		    !same_text(x->region, y->region) ||
-		    !same_text(x->certificate, y->certificate) || !same_text(x->user, y->user) ||
-		    !same_text(x->host_key, y->host_key) || !same_text(x->schema, y->schema))
-			return false;
-	}
-	return true;
-}
-
-static bool
 same_crl(const struct capolicy *a, const struct capolicy *b)
 {
 	return a->align_unit_s == b->align_unit_s && a->align_offset_s == b->align_offset_s &&
 	       a->crl_jitter_s == b->crl_jitter_s && a->crl_period_s == b->crl_period_s &&
 	       a->crl_overlap_s == b->crl_overlap_s && a->delta_period_s == b->delta_period_s &&
-	       a->delta_overlap_s == b->delta_overlap_s && a->crl_by_kind == b->crl_by_kind &&
-	       a->crl_shards == b->crl_shards && a->expired_certificates == b->expired_certificates;
-}
-
-static bool
-same_locations(const struct capolicy *a, const struct capolicy *b)
-{
-	return same_list(a->cdp, a->cdp_count, b->cdp, b->cdp_count) &&
-	       same_list(a->aia, a->aia_count, b->aia, b->aia_count) &&
-	       same_text(a->server, b->server) && same_text(a->config_dn, b->config_dn) &&
-	       strcmp(a->delta_suffix, b->delta_suffix) == 0;
+	       a->delta_overlap_s == b->delta_overlap_s;
 }
 
 bool
@@ -223,15 +181,14 @@ limits_check_next_policy(
 	    {"path_length", old->path_length == fresh->path_length},
 	    {"policies", same_policies(old, fresh)},
 	    {"crl", same_crl(old, fresh)},
-	    {"locations", same_locations(old, fresh)},
-	    {"targets", same_targets(old, fresh)},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(parts); i++)
 		if (!parts[i].same)
 			return error_set(err, ERROR_INPUT,
 			    "the policy differs from the one that the CA was made with in '%s'; "
-			    "with its limits only 'templates' and 'limits' can change",
+			    "with its limits only 'templates', 'limits', 'locations', 'targets' "
+			    "and what certificates its CRLs are about can change",
 			    parts[i].key);
 	return true;
 }

@@ -33,8 +33,8 @@ bool limits_check_policy(
     const struct limits *l, const struct capolicy *policy, struct error *err) MUST_CHECK;
 
 /* Checks that a policy may follow another one of the same CA together with new
- * limits: it differs in `templates` and `limits` only. All else is what the CA
- * was made with, and what its certificates refer to. */
+ * limits: it differs only in `templates`, `limits`, `locations`, `targets` and in what
+ * certificates its CRLs are about. All else is what the CA was made with. */
 bool limits_check_next_policy(
     const struct capolicy *old, const struct capolicy *fresh, struct error *err) MUST_CHECK;
 

@@ -228,3 +228,111 @@ def test_expired_entries_stay_where_the_policy_says_so(shared_instance, work_dir
         served[name] = set(Read(a.crl(name), a.ca_pem(name), work_dir).revoked)
         expected = {serial_of(pem)} if keeps else set()
         assert served[name] == expected, name
+
+
+# ---------------------------------------------------------- another policy
+
+
+def change(a, ca, crl, section, **more):
+    """Gives the CA another policy; what the service says of it."""
+    path = a.issuing_policy(ca, crl=crl, locations=section, **more)
+    return a.cli("ca", "limits", "change", ca, "--policy", path)
+
+
+def test_other_names_open_other_crls(shared_instance, work_dir):
+    """The certificates that exist keep their CRL, at its place, until the last has ended."""
+    a = shared_instance
+    crl = {"period": "7d", "overlap": "12h", "delta_period": "1d", "delta_overlap": "1h"}
+    a.create_issuing("moves", locations=locations(a), crl=crl)
+    at_rest(a, "moves")
+    _, before = certificate(a, "moves", "before")
+    assert label_of(before) == ""
+    other = locations(a)
+    other["cdp"][0]["url"] = other["cdp"][0]["url"].replace("127.0.0.1", "localhost")
+    said = change(a, "moves", {**crl, "shards": 2}, other)
+    assert "1 valid certificates may name the old places, which are kept until the last of them has ended" in said
+    at_rest(a, "moves")
+    assert sql(a, "SELECT label, current FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = 'moves' ORDER BY s.id") \
+        == [("", False), ("~1of2~v2", True), ("~2of2~v2", True)]
+    _, after = certificate(a, "moves", "after")
+    label = label_of(after)
+    assert label in ("1of2~v2", "2of2~v2") and "localhost" in after_cdp(after)
+    for pem in (before, after):
+        a.cli("cert", "revoke", f"{serial_of(pem):040x}", "--reason", "superseded")
+    a.issue_crl("moves")
+    old, new = Read(a.crl("moves"), a.ca_pem("moves"), work_dir), read(a, "moves", label, work_dir)
+    assert set(old.revoked) == {serial_of(before)} and set(new.revoked) == {serial_of(after)}
+    assert [n.value for n in old.value(x509.IssuingDistributionPoint).full_name] == [a.daemon.crl_url("moves")]
+    assert [n.value for n in new.value(x509.IssuingDistributionPoint).full_name] == [after_cdp(after)]
+    assert a.cli.json("doctor", "moves")["state"] in ("ok", "warning")
+
+    # Its last certificate ends: one regular CRL more, and then none.
+    scope = one(a, "SELECT s.id FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = 'moves' AND label = ''")
+    sql(a, "UPDATE certificate SET not_after = now() - interval '1 min' WHERE scope_id = %s", scope)
+    sql(a, "UPDATE crl_scope SET next_full_at = now() WHERE id = %s", scope)
+    wait_until(lambda: sql(a, "SELECT next_full_at, next_delta_at FROM crl_scope WHERE id = %s", scope) == [(None, None)],
+               what="the end of the old CRL")
+    assert Read(a.crl("moves"), a.ca_pem("moves"), work_dir).number > old.number
+    a.issue_crl("moves")  # only of those that go on
+    assert one(a, "SELECT count(*) FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = 'moves' AND "
+               "next_full_at IS NOT NULL") == 2
+
+
+def after_cdp(pem):
+    return [n.value for p in x509.load_pem_x509_certificate(pem.encode()).extensions.get_extension_for_class(
+        x509.CRLDistributionPoints).value for n in p.full_name][0]
+
+
+def test_a_crl_without_a_name_is_not_divided(shared_instance):
+    a = shared_instance
+    crl = {"period": "7d", "overlap": "12h", "delta_period": "1d", "delta_overlap": "1h"}
+    a.create_issuing("whole")
+    at_rest(a, "whole")
+    certificate(a, "whole", "one")
+    path = a.issuing_policy("whole", crl={**crl, "shards": 2}, locations=locations(a))
+    words = a.cli.fails("ca", "limits", "change", "whole", "--policy", path)
+    assert "a CRL without one is about every certificate of the key" in words and "RFC 5280 5.2.5" in words
+    assert a.cli.json("ca", "limits", "show", "whole")["version"] == 1  # the signer was not asked
+
+
+def test_new_names_at_the_same_address_are_refused(shared_instance):
+    a = shared_instance
+    a.create_issuing("narrow", deltas=False, idp=True)
+    at_rest(a, "narrow")
+    section = {"cdp": [{"url": a.daemon.crl_url("narrow").replace("127.0.0.1", "localhost"),
+                        "flags": ["in_certificates", "in_idp"]}]}
+    path = a.issuing_policy("narrow", deltas=False, locations=section)
+    words = a.cli.fails("ca", "limits", "change", "narrow", "--policy", path)
+    assert "could be the address of both: it needs <CRLPartitionIndex>" in words
+
+
+def test_old_places_are_kept_up_to_date(shared_instance):
+    """Where the CRL has no name, it goes to the old places as well as to the new ones."""
+    a = shared_instance
+    folder = os.path.dirname(a.public) if hasattr(a, "public") else a.directory
+    old, new = os.path.join(folder, "kept-old.crl"), os.path.join(folder, "kept-new.crl")
+    crl = {"period": "7d", "overlap": "12h"}
+
+    def section(path):
+        return {"cdp": [{"url": a.daemon.crl_url("kept"), "flags": ["in_certificates"]},
+                        {"url": "file://" + path, "flags": ["publish"]}]}
+
+    def is_there(path):
+        return os.path.exists(path) and open(path, "rb").read() == a.crl("kept")
+
+    a.create_issuing("kept", deltas=False, crl=crl, locations=section(old))
+    at_rest(a, "kept")
+    wait_until(lambda: is_there(old), what="the old place")
+    certificate(a, "kept", "one")
+    assert "1 valid certificates may name the old places" in change(a, "kept", crl, section(new), deltas=False)
+    wait_until(lambda: is_there(new), what="the new place")
+    a.issue_crl("kept")
+    wait_until(lambda: is_there(old) and is_there(new), what="both places")
+    assert one(a, "SELECT t.until = c.not_after FROM target t JOIN ca a ON a.id = t.ca_id JOIN certificate c ON c.ca_id = a.id "
+               "WHERE a.name = 'kept' AND t.write_url = %s", old)
+    # Told otherwise, it leaves the old one as it is.
+    change(a, "kept", crl, {**section(old), "keep_old": False}, deltas=False)
+    wait_until(lambda: is_there(old), what="the old place again")
+    a.issue_crl("kept")
+    wait_until(lambda: is_there(old), what="the old place again")
+    assert not is_there(new)

@@ -303,8 +303,7 @@ static const struct {
 	"http"},
     {"  aia:", "  iaa:",
 	"p.yaml:20:3: key 'locations.iaa': unknown key; allowed: server, config_dn, delta_suffix, "
-	"cdp, "
-	"aia"},
+	"keep_old, cdp, aia"},
     {"config_dn: \"CN=Configuration", "config_dn: \"Configuration", "key 'locations.config_dn': "},
     {"delta_suffix: \"-delta\"", "delta_suffix: \"/delta\"",
 	"key 'locations.delta_suffix': '/delta' is not allowed"},
