@@ -42,6 +42,8 @@ static const struct db_statement queries[FRONT_QUERY_COUNT] = {
     [FRONT_DECISIONS] = {"front_decisions", "SELECT chancery.api_decisions($1, $2, $3, $4)", 4},
     [FRONT_SIGNER] = {"front_signer", "SELECT chancery.api_signer($1, $2, $3)", 3},
     [FRONT_SIGN] = {"front_sign", "SELECT chancery.api_sign($1, $2, $3, $4)", 4},
+    [FRONT_WITHDRAW_DECISION] = {"front_withdraw_decision",
+	"SELECT chancery.api_withdraw_decision($1, $2)", 2},
     [FRONT_PUBLICATIONS] = {"front_publications",
 	"SELECT chancery.api_publications($1, $2, $3, $4)", 4},
     [FRONT_PUBLICATION_RETRY] = {"front_publication_retry",

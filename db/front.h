@@ -45,15 +45,16 @@ enum front_query {
 	FRONT_CERTIFICATES,	   /* identity, ca, serial, sha256, limit, after: sha256 */
 	FRONT_CERTIFICATE,	   /* identity, sha256 | serial | request id */
 	FRONT_CERTIFICATE_PEM,	   /* identity, the same, chain bool -> JSON string of PEM */
-	FRONT_DECIDE,	    /* identity, local bool, action, ca, object, csr-sha256 bytea, template,
-			       reason, body-sha256 bytea, nonce bytea, issued time, expires time,
-			       statement, signature bytea, credential bytea, body */
-	FRONT_DECISION,	    /* identity, id */
-	FRONT_DECISIONS,    /* identity, state, limit, after: id */
-	FRONT_SIGNER,	    /* identity, decision's id or NULL, credential bytea ->
-			       {statement, spki} */
-	FRONT_SIGN,	    /* identity, id, signature bytea, credential bytea */
-	FRONT_PUBLICATIONS, /* identity, ca, limit, after: number */
+	FRONT_DECIDE,	 /* identity, local bool, action, ca, object, csr-sha256 bytea, template,
+			    reason, body-sha256 bytea, nonce bytea, issued time, expires time,
+			    statement, signature bytea, credential bytea, body */
+	FRONT_DECISION,	 /* identity, id */
+	FRONT_DECISIONS, /* identity, state, limit, after: id */
+	FRONT_SIGNER,	 /* identity, decision's id or NULL, credential bytea ->
+			    {statement, spki} */
+	FRONT_SIGN,	 /* identity, id, signature bytea, credential bytea */
+	FRONT_WITHDRAW_DECISION, /* identity, id */
+	FRONT_PUBLICATIONS,	 /* identity, ca, limit, after: number */
 	FRONT_PUBLICATION_RETRY, /* identity, number */
 	FRONT_CLOCK_CONFIRM,	 /* identity */
 	FRONT_FORECAST,		 /* identity, CA */

@@ -741,7 +741,7 @@ GRANT INSERT ON request_record, decision, decision_signature TO chancery_api;
 GRANT INSERT (request_id, ca_id, template_version_id, public_id) ON request_queue TO chancery_api;
 GRANT INSERT (request_id, state, reason) ON request_end TO chancery_api;
 GRANT DELETE ON request_queue TO chancery_api; -- by the triggers
-GRANT UPDATE (state) ON decision TO chancery_api; -- collecting to queued
+GRANT UPDATE (state, outcome, applied_at) ON decision TO chancery_api; -- collecting to queued, or withdrawn
 GRANT UPDATE (next_at, changed_at) ON publication TO chancery_api;
 
 -- The issuer works on the tables, but can rewrite no history.

@@ -132,6 +132,33 @@ BEGIN
     RETURN ceremony_go_on(d);
 END $$;
 
+-- Takes back what still waits for signatures: who handed it in may, and who may hand in
+-- decisions. What is withdrawn takes no more signatures, and is carried out by nobody;
+-- to be signed again it has to be handed in anew.
+CREATE FUNCTION chancery.api_withdraw_decision(p_identity text, p_id text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_id uuid := api_uuid('decision', p_id);
+    d decision;
+BEGIN
+    SELECT * INTO d FROM decision WHERE public_id = v_id FOR NO KEY UPDATE;
+    IF d.id IS NULL OR NOT coalesce(v_caller.reads OR d.received_via = p_identity, false) THEN
+        PERFORM api_fail('CH404', format('decision %s is not known', v_id));
+    ELSIF NOT coalesce(v_caller.decides OR d.received_via = p_identity, false) THEN
+        PERFORM api_fail('CH403', format('%s has no role that decides, and did not hand this decision in', v_caller.name));
+    ELSIF d.state <> 'collecting' THEN
+        PERFORM api_fail('CH409', format('decision %s is %s: only one that waits for signatures can be withdrawn', v_id, d.state));
+    END IF;
+    UPDATE decision SET state = 'refused', outcome = format('withdrawn by %s before all had signed', v_caller.name),
+        applied_at = clock_timestamp()
+    WHERE id = d.id RETURNING * INTO d;
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (p_identity, 'decision.withdrawn', d.public_id::text, jsonb_build_object('action', d.action, 'by', v_caller.name));
+    NOTIFY chancery_done;
+    RETURN jsonb_build_object('id', d.public_id, 'action', d.action, 'state', d.state);
+END $$;
+
 -- -------------------------------------------------------------------- shown
 
 CREATE FUNCTION ceremony_needs(d decision) RETURNS jsonb LANGUAGE sql STABLE AS $$
@@ -308,6 +335,7 @@ DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT unnest(ARRAY['chancery.api_signer(text,text,bytea)', 'chancery.api_sign(text,text,bytea,bytea)',
+                 'chancery.api_withdraw_decision(text,text)',
                  'chancery.api_decision(text,text)', 'chancery.api_decisions(text,text,int,text)', 'chancery.api_ca_limits(text,text,int,text)',
                  'chancery.api_reseed(text,text,int)'])::regprocedure LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO chancery_api', f);

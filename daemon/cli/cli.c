@@ -47,6 +47,8 @@ const struct cli_command cli_commands[] = {
 	NO_OWN, cmd_decision_show},
     {"decision", "sign", "ID", 1, 1, "sign what others signed", OWN(OPTION_ALSO_SIGN),
 	cmd_decision_sign},
+    {"decision", "withdraw", "ID", 1, 1, "take back what still waits for signatures", NO_OWN,
+	cmd_decision_withdraw},
     {"operator", "init", "", 0, 0, "make your operator key", OWN(OPTION_FORCE), cmd_operator_init},
     {"operator", "add", "NAME", 1, 1, "register a person's key and roles",
 	OWN(OPTION_ROLE, OPTION_KEY, OPTION_TLS), cmd_operator_add},

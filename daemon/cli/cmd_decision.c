@@ -200,3 +200,24 @@ cmd_decision_sign(struct cli *cli, struct error *e)
 	shown_decision_clear(&d);
 	return ok;
 }
+
+/* ----------------------------------------------------------------- withdraw */
+
+bool
+cmd_decision_withdraw(struct cli *cli, struct error *e)
+{
+	json_t *body = json_object(), *answer = NULL;
+	const char *id = NULL;
+	char path[CLI_PATH_MAX];
+
+	if (cli_path(path, "/v1/decisions/", cli->words[0], "/withdraw", e) &&
+	    http_post(cli->http, path, body, &answer, e))
+		id = cli_member(answer, "id", e);
+	if (id != NULL && cli->json)
+		cli_print_json(answer);
+	else if (id != NULL)
+		(void)printf("%s is withdrawn\n", id);
+	json_decref(body);
+	json_decref(answer);
+	return id != NULL;
+}

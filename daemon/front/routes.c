@@ -83,6 +83,8 @@ const struct route routes[] = {
 	{{"state", PARAM_TEXT}, {"limit", PARAM_LIMIT}, {"after", PARAM_TEXT}}},
     {"POST", "/v1/decisions/{id}/signatures", DOORS_API, api_sign, FRONT_SIGN, 202, JSON, 8192,
 	{{"id", PARAM_TEXT}}},
+    {"POST", "/v1/decisions/{id}/withdraw", DOORS_API, api_post, FRONT_WITHDRAW_DECISION, 200, JSON,
+	1024, {{"id", PARAM_TEXT}}},
     {"GET", "/v1/decisions/{id}", DOORS_API, api_ask_wait, FRONT_DECISION, 200, JSON, 0,
 	{{"id", PARAM_TEXT}, {"wait", PARAM_WAIT}}},
 

@@ -328,6 +328,20 @@ def test_signatures_that_are_none(a):
     assert "is carried out already" in add_signature(a, decision, carol).error_message
 
 
+def test_withdrawn_before_all_have_signed(a):
+    """It takes no more signatures; the same CA can be begun anew."""
+    decision = begun(a, "second-thoughts")
+    assert a.cli("decision", "withdraw", decision) == f"{decision} is withdrawn\n"
+    shown = a.cli.json("decision", "show", decision)
+    assert shown["state"] == "refused" and re.fullmatch(r"withdrawn by uid:\d+ before all had signed", shown["outcome"])
+    answer = add_signature(a, decision, a.bob.key)
+    assert answer.status == 409 and "withdrawn by" in answer.error_message
+    assert "only one that waits for signatures can be withdrawn" in a.cli.fails("decision", "withdraw", decision)
+    assert a.database.one("SELECT count(*) FROM chancery_store.audit WHERE action = 'decision.withdrawn' AND object = %s",
+                          (decision,)) == 1
+    assert a.cli.json("decision", "show", begun(a, "second-thoughts"))["state"] == "collecting"
+
+
 def hand_in(a, name, operators, quorum):
     """Limits made by hand, handed in by alice."""
     key = Key.load(a.operator_key, PASSPHRASE)

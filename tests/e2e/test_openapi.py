@@ -158,6 +158,8 @@ def identifier(path, world):
         return world["fresh"] if path.endswith("withdraw") else world["request"]
     if path.endswith("/signatures"):
         return world["ceremony"]
+    if path == "/v1/decisions/{id}/withdraw":
+        return world["to_withdraw"]
     if path.startswith("/v1/tokens"):
         return "main"
     if path.startswith("/v1/pin/operations"):
@@ -222,6 +224,7 @@ def test_every_operation_succeeds(front, document, world):
     assert answer.json()["state"] == "collecting", answer
     document.check("/v1/decisions", "POST", answer)
     world["ceremony"], world["to_sign"] = answer.json()["id"], begun["statement"]
+    world["to_withdraw"] = front.api.post("/v1/decisions", ceremony(world, "gone")).json()["id"]
     for path, method in operations(document):
         if path == "/v1/clock/confirm":
             front.database.execute("UPDATE chancery_store.clock_watch SET reason = 'it jumped', since = now()")
@@ -295,6 +298,9 @@ def test_documented_refusals(front, document, world, new_dir):
     document.check(path, "POST", api.post(to_sign, signature(world, world["bob"]) | {"credential": "00" * 32}))
     document.check(path, "POST", api.post(to_sign, signature(world, world["bob"])))  # has signed: 409
     document.check(path, "POST", api.post(path.replace("{id}", nobody), signature(world, world["bob"])))
+    path = "/v1/decisions/{id}/withdraw"
+    document.check(path, "POST", api.post(path.replace("{id}", world["to_withdraw"])))  # again: 409
+    document.check(path, "POST", api.post(path.replace("{id}", nobody)))
     document.check("/v1/decisions", "GET", api.get("/v1/decisions", after=nobody))
     answer = api.get("/v1/tokens/main/reseed", signer=2)
     assert answer.status == 409 and "tells no challenge" in answer.error_message
