@@ -32,6 +32,11 @@ static const struct db_statement release_statement = {
     .sql = "SELECT chancery_store.release_publications($1::int)",
     .nparams = 1,
 };
+static const struct db_statement recheck_statement = {
+    .name = "publish_recheck",
+    .sql = "SELECT chancery_store.recheck_publications($1::int, $2::int)",
+    .nparams = 2,
+};
 static const struct db_statement next_statement = {
     .name = "publish_next",
     .sql = "SELECT coalesce(chancery_store.next_publication_ms(), -1)",
@@ -207,6 +212,18 @@ db_publish_release(
 
 	db_param_int64(&p, holder);
 	return db_call(db, &release_statement, &p, number_answer, (db_call_fn *)fn, arg, err) !=
+	       NULL;
+}
+
+bool
+db_publish_recheck(struct db *db, unsigned after_s, unsigned limit, db_publish_number_fn *fn,
+    void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, after_s);
+	db_param_int64(&p, limit);
+	return db_call(db, &recheck_statement, &p, number_answer, (db_call_fn *)fn, arg, err) !=
 	       NULL;
 }
 

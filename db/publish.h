@@ -81,6 +81,9 @@ bool db_publish_read_chunk(struct db *db, int64_t artifact_id, int position,
 typedef void db_publish_number_fn(int64_t n, const struct error *err, void *arg);
 bool db_publish_release(struct db *db, unsigned holder, db_publish_number_fn *fn, void *arg,
     struct error *err) MUST_CHECK;
+/* What was read back so long ago is due again, at most limit of it; how many. */
+bool db_publish_recheck(struct db *db, unsigned after_s, unsigned limit, db_publish_number_fn *fn,
+    void *arg, struct error *err) MUST_CHECK;
 bool db_publish_next(
     struct db *db, db_publish_number_fn *fn, void *arg, struct error *err) MUST_CHECK;
 

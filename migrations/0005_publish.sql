@@ -9,12 +9,14 @@ ALTER TABLE publication
     ADD COLUMN rank numeric(49) NOT NULL,          -- of artifact_id: an older one never takes the place
     ADD COLUMN holder int,                         -- signer id of the issuer that works on it
     ADD COLUMN claimed_at timestamptz,
-    ADD COLUMN published_id bigint REFERENCES artifact; -- what was last read back from this place
+    ADD COLUMN published_id bigint REFERENCES artifact, -- what was last read back from this place
+    ADD COLUMN checked_at timestamptz;                  -- at this time
 
 -- While a publication is worked on, next_at is the end of its lease, so that one
 -- index finds what is due for the first time, again, or because a worker died.
 CREATE INDEX publication_by_artifact ON publication (artifact_id);
 CREATE INDEX publication_by_published ON publication (published_id);
+CREATE INDEX publication_unchecked ON publication (checked_at) WHERE state = 'done';
 CREATE INDEX publication_working ON publication (target_id) WHERE state = 'working';
 CREATE INDEX publication_attempt_by_artifact ON publication_attempt (artifact_id);
 CREATE INDEX artifact_by_digest ON artifact (sha256) WHERE complete;
@@ -218,6 +220,7 @@ DECLARE
     v_row publication;
     v_sent artifact;
     v_newer artifact;
+    v_again boolean;  -- it was read back there before
     v_delay double precision;
 BEGIN
     SELECT * INTO v_row FROM publication WHERE id = p_publication FOR UPDATE;
@@ -239,18 +242,23 @@ BEGIN
     VALUES (p_publication, p_artifact, v_row.claimed_at, outcome,
         CASE WHEN outcome = 'failed' THEN left(p_error, 1000) END);
 
+    v_again := coalesce(v_row.published_id = coalesce(v_newer.id, v_sent.id), false);
     IF outcome <> 'failed' AND v_row.rank <= coalesce(v_newer.rank, v_sent.rank) THEN
         UPDATE publication SET state = 'done', artifact_id = coalesce(v_newer.id, v_sent.id),
             rank = coalesce(v_newer.rank, v_sent.rank), published_id = coalesce(v_newer.id, v_sent.id),
-            done_at = clock_timestamp(), changed_at = clock_timestamp(), last_error = NULL,
+            done_at = CASE WHEN v_again THEN done_at ELSE clock_timestamp() END,
+            checked_at = clock_timestamp(), changed_at = clock_timestamp(), last_error = NULL,
             lease_until = NULL, holder = NULL
         WHERE id = p_publication;
-        INSERT INTO audit (actor, action, object, detail)
-        SELECT 'issuer', 'artifact.published', c.name || '/' || t.name, jsonb_build_object(
-            'artifact', v_sent.kind, 'rank', coalesce(v_newer.rank, v_sent.rank)::text,
-            'sha256', encode(coalesce(v_newer.sha256, v_sent.sha256), 'hex'), 'read_url', t.read_url,
-            'attempts', v_row.attempts)
-        FROM target t JOIN ca c ON c.id = t.ca_id WHERE t.id = v_row.target_id;
+        -- That it still stands is nothing new.
+        IF NOT v_again THEN
+            INSERT INTO audit (actor, action, object, detail)
+            SELECT 'issuer', 'artifact.published', c.name || '/' || t.name, jsonb_build_object(
+                'artifact', v_sent.kind, 'rank', coalesce(v_newer.rank, v_sent.rank)::text,
+                'sha256', encode(coalesce(v_newer.sha256, v_sent.sha256), 'hex'), 'read_url', t.read_url,
+                'attempts', v_row.attempts)
+            FROM target t JOIN ca c ON c.id = t.ca_id WHERE t.id = v_row.target_id;
+        END IF;
         retry_ms := 0;
         RETURN;
     END IF;
@@ -275,6 +283,21 @@ BEGIN
     outcome := 'retry';
     retry_ms := ceil(v_delay * 1000);
 END $$;
+
+-- What was published so long ago is looked at again: others write there, too, and
+-- backups are put back. A courier reads first, and writes only where something else
+-- stands. Returns how many.
+CREATE FUNCTION recheck_publications(p_after_s int, p_limit int) RETURNS int
+LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
+    WITH old AS (
+        SELECT id FROM publication
+        WHERE state = 'done' AND checked_at < clock_timestamp() - make_interval(secs => p_after_s)
+        ORDER BY checked_at LIMIT p_limit FOR UPDATE SKIP LOCKED),
+    due AS (
+        UPDATE publication p SET state = 'pending', attempts = 1, next_at = clock_timestamp()
+        FROM old WHERE p.id = old.id RETURNING 1)
+    SELECT count(*)::int FROM due
+$$;
 
 -- Somebody wants it tried, or brought there again, now. One that is on its way
 -- already keeps its lease; should it fail, its back-off starts afresh.
@@ -320,7 +343,7 @@ GRANT EXECUTE ON FUNCTION target_takes(bigint, bigint, bigint), map_targets(bigi
     claim_publications(int, int, int, int, bigint[]), release_publications(int), next_publication_ms(),
     read_artifact_chunk(bigint, int), publication_backoff_s(int),
     report_publication(bigint, int, bigint, text, text, bytea), retry_publication(bigint),
-    expiring_publications(int) TO chancery_issuer;
+    recheck_publications(int, int), expiring_publications(int) TO chancery_issuer;
 -- The API's own function asks for a retry as chancery_api.
 GRANT EXECUTE ON FUNCTION retry_publication(bigint) TO chancery_api;
 GRANT UPDATE (state, next_at, attempts, changed_at) ON publication TO chancery_api;

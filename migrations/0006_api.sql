@@ -808,13 +808,15 @@ BEGIN
             'artifact', p.artifact, 'number', f.rank::text, 'sha256', encode(f.sha256, 'hex'),
             'write', p.write_url, 'read', p.read_url, 'state', p.state, 'attempts', p.attempts,
             'next_at', api_time(CASE WHEN p.state <> 'done' THEN p.next_at END), 'last_error', p.last_error,
-            'done_at', api_time(p.done_at)) ORDER BY p.id), '[]')
+            'done_at', api_time(p.done_at), 'checked_at', api_time(p.checked_at), 'stands', w.rank::text,
+            'stands_since', api_time(w.not_before), 'stands_until', api_time(w.not_after)) ORDER BY p.id), '[]')
         INTO v_rows
     FROM (SELECT p.*, a.name AS ca, t.name, t.kind, t.artifact, t.write_url, t.read_url
           FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id
           WHERE (v_ca IS NULL OR t.ca_id = v_ca) AND (p_after IS NULL OR p.id > p_after)
           ORDER BY p.id LIMIT v_limit) p
-    JOIN artifact f ON f.id = p.artifact_id;
+    JOIN artifact f ON f.id = p.artifact_id
+    LEFT JOIN artifact w ON w.id = p.published_id;
     RETURN jsonb_build_object('publications', v_rows,
         'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
 END $$;

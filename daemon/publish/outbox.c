@@ -408,6 +408,16 @@ on_expiring(
 }
 
 static void
+on_rechecked(int64_t n, const struct error *err, void *arg)
+{
+	struct outbox *o = arg;
+
+	(void)err;
+	if (answered(o) && n > 0)
+		pump(o);
+}
+
+static void
 on_watch(evutil_socket_t fd, short what, void *arg)
 {
 	struct error ignored = ERROR_INIT;
@@ -416,6 +426,9 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (db_publish_expiring(o->db, on_expiring, o, &ignored))
+		o->pending++;
+	if (db_publish_recheck(
+		o->db, OUTBOX_RECHECK_S, OUTBOX_RECHECK_MAX, on_rechecked, o, &ignored))
 		o->pending++;
 	set_timer(o->watch, (int64_t)o->watch_s * 1000);
 }

@@ -9,6 +9,9 @@
  * delays no other; and of them at most OUTBOX_RETRIES_MAX with what failed
  * before, so that fresh artifacts always find one.
  *
+ * What was published is read back again every few hours, and written again where
+ * something else stands by then.
+ *
  * It also warns of places where the successor could not be published and what
  * stands there will soon end.
  */
@@ -25,6 +28,8 @@
 #define OUTBOX_LEASE_MARGIN_S 10 /* between the end of an attempt's time and of its lease */
 #define OUTBOX_POLL_S 30	 /* at the latest, when no hint came */
 #define OUTBOX_WATCH_S 600	 /* between two looks at what is about to end */
+#define OUTBOX_RECHECK_S 21600	 /* what stood there then is read back again */
+#define OUTBOX_RECHECK_MAX 200	 /* ... so many at each look */
 
 struct db;
 struct event_base;

@@ -445,6 +445,33 @@ def test_conditions_and_ranges(front, path, data):
     assert front.web.call("HEAD", path, headers={"Range": "bytes=1-2"}).status == 200
 
 
+@pytest.mark.parametrize("path, data", [("/crl/demo.crl", SMALL), ("/crl/big.crl", BIG), ("/aia/demo.cer", CER)],
+                         ids=["cached", "streamed", "certificate"])
+def test_nothing_is_packed(front, path, data):
+    """DER is signed as it is, and caches keep it so (RFC 9111 5.2.2.6)."""
+    for accepted in ("gzip", "gzip, br;q=1.0, identity;q=0", "*"):
+        answer = front.web.call("GET", path, headers={"Accept-Encoding": accepted})
+        assert answer.body == data and "Content-Encoding" not in answer.headers
+        assert "no-transform" in answer.headers["Cache-Control"]
+
+
+def test_several_fronts_serve_one_thing(front, new_dir):
+    """A client that is sent to another one goes on where it was."""
+    other = Front(new_dir("f"), front.database)
+    other.start()
+    try:
+        for path, data in (("/crl/demo.crl", SMALL), ("/crl/big.crl", BIG)):
+            one, two = front.web.get(path), other.web.get(path)
+            for field in ("ETag", "Last-Modified", "Content-Length"):
+                assert one.headers[field] == two.headers[field]
+            half = len(data) // 2
+            rest = other.web.call("GET", path, headers={"Range": f"bytes={half}-", "If-Range": one.headers["ETag"]})
+            assert rest.status == 206 and data[:half] + rest.body == data
+            assert other.web.call("GET", path, headers={"If-None-Match": one.headers["ETag"]}).status == 304
+    finally:
+        assert other.stop() == 0
+
+
 def test_slow_reader_gets_it_whole(front):
     """Replies wait for their reader, others go on meanwhile, and memory stays."""
     readers = []

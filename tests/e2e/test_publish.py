@@ -480,8 +480,9 @@ def test_others_may_not(outbox):
     functions = outbox.sql("SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.proname = ANY (%s)",
                            (["publish_artifact", "publish_newest", "claim_publications", "release_publications",
                              "next_publication_ms", "read_artifact_chunk", "report_publication",
-                             "retry_publication", "publication_backoff_s", "expiring_publications"],))
-    assert len(functions) == 10
+                             "retry_publication", "publication_backoff_s", "expiring_publications",
+                             "recheck_publications"],))
+    assert len(functions) == 11
     for role in ("chancery_front", "chancery_submitter", "chancery_auditor"):
         for (function,) in functions:
             assert not outbox.one("SELECT has_function_privilege(%s, %s, 'EXECUTE')", (role, function)), function
@@ -697,6 +698,29 @@ def test_warning_before_what_stands_ends(new_outbox, web):
     outbox.publish_crl(2)
     wait_until(lambda: "its successor is not published" in outbox.process.log(), what="the warning")
     assert "demo/put: what clients get as crl ends in 19 min" in outbox.process.log()
+
+
+def test_what_was_published_is_looked_at_again(new_outbox, web):
+    """Somebody puts an old copy back, hours later: it is found and replaced."""
+    outbox = new_outbox(watch_s=1)
+    outbox.known_key()
+    for name in ("fine", "lost", "old"):
+        outbox.target(name, "http", "crl", f"{web.url}/{name}")
+    outbox.start()
+    crl = outbox.publish_crl(5)
+    outbox.wait_done("fine", "lost", "old")
+    audited = outbox.one("SELECT count(*) FROM audit WHERE action = 'artifact.published'")
+    written = [s[1] for s in web.seen if s[0] == "PUT"]
+    del web.files["/lost"]
+    web.files["/old"] = outbox.issuer.crl(4)
+    outbox.sql("UPDATE publication SET checked_at = now() - interval '7 hours', done_at = now() - interval '8 hours'")
+    wait_until(lambda: set(web.files.values()) == {crl} and len(web.files) == 3, what="the repair")
+    outbox.wait_done("fine", "lost", "old")
+    assert sorted([s[1] for s in web.seen if s[0] == "PUT"][len(written):]) == ["/lost", "/old"]
+    # It is what was published then, and nothing new.
+    assert outbox.one("SELECT count(*) FROM audit WHERE action = 'artifact.published'") == audited
+    assert outbox.one("SELECT bool_and(done_at < now() - interval '7 hours' AND checked_at > now() - interval '10 minutes') "
+                      "FROM publication")
 
 
 def test_issuer_of_a_running_instance(bare_instance, new_dir, nginx, slapd):
