@@ -57,7 +57,7 @@ class Persons(Authority):
 
     def waiting(self, kind=None):
         """What waits for a PIN."""
-        rows = self.api.get("/v1/pin/operations").json()["operations"]
+        rows = self.api.get("/v1/pin/operations", limit=1000).json()["operations"]
         return [row for row in rows if kind in (None, row["kind"])]
 
     def enter_for(self, kind, count=1):
