@@ -6,8 +6,7 @@ cmd_publish_status(struct cli *cli, struct error *e)
 	static const struct table_column columns[] = {{"ID", "id"}, {"CA", "ca"},
 	    {"TARGET", "target"}, {"ARTIFACT", "artifact"}, {"NUMBER", "number"},
 	    {"STATE", "state"}, {"TRIES", "attempts"}, {"NEXT TRY", "next_at"},
-	    {"STANDS", "stands"}, {"SINCE", "stands_since"}, {"UNTIL", "stands_until"},
-	    {"CHECKED", "checked_at"}};
+	    {"STANDS", "stands"}, {"UNTIL", "stands_until"}};
 	char path[CLI_PATH_MAX] = "/v1/publications";
 	const struct cli_list list = {.path = path,
 	    .key = "publications",
