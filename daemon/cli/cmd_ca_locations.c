@@ -98,9 +98,11 @@ show(struct cli *cli, struct listing *l, struct error *e)
 /* ---- the CA */
 
 struct subject {
+	json_t *answer; /* of the service, or NULL */
 	char *text;
 	struct capolicy *policy;
-	int certificates, keys;
+	struct location_subject of;
+	const char *labels[CAPOLICY_SCOPE_MAX];
 };
 
 static int
@@ -112,29 +114,41 @@ index_in(json_t *answer, const char *object)
 	return i > 0 && i < GENERATIONS_MAX ? (int)i : 0;
 }
 
+/* Of the CRLs that new certificates get. */
+static void
+take_labels(struct subject *s)
+{
+	json_t *crl;
+	size_t i;
+
+	json_array_foreach(json_object_get(s->answer, "crls"), i, crl)
+	{
+		if (json_is_true(json_object_get(crl, "current")) &&
+		    s->of.label_count < COUNT_OF(s->labels))
+			s->labels[s->of.label_count++] = text_of(crl, "label");
+	}
+	s->of.labels = s->labels;
+}
+
 /* What the service has of the CA. */
 static bool
 ask_service(struct cli *cli, const char *ca, struct subject *s, struct error *e)
 {
 	char path[CLI_PATH_MAX];
-	json_t *answer = NULL;
 	const char *text;
-	bool ok = false;
 
 	if (!cli_path(path, "/v1/cas/", ca, "", e) ||
-	    !cli_get_object(cli, path, "name", ca, &answer, e))
+	    !cli_get_object(cli, path, "name", ca, &s->answer, e))
 		return false;
-	s->certificates = index_in(answer, "certificate") + 1;
-	s->keys = index_in(answer, "key") + 1;
-	text = s->text == NULL ? cli_member(answer, "policy", e) : NULL;
-	if (text != NULL)
-		s->text = strdup(text);
-	if (s->text != NULL)
-		ok = true;
-	else if (!error_is_set(e))
-		error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
-	json_decref(answer);
-	return ok;
+	s->of.certificates = index_in(s->answer, "certificate") + 1;
+	s->of.keys = index_in(s->answer, "key") + 1;
+	s->of.labelled_key = s->of.keys - 1;
+	take_labels(s);
+	text = cli_member(s->answer, "policy", e);
+	if (text == NULL)
+		return false;
+	s->text = strdup(text);
+	return s->text != NULL || error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
 }
 
 /* A draft counts for a CA that need not exist. */
@@ -144,7 +158,7 @@ load(struct cli *cli, const char *ca, struct subject *s, struct error *e)
 	const char *file = cli->options->value[OPTION_POLICY];
 	size_t len;
 
-	s->certificates = s->keys = 1;
+	s->of = (struct location_subject){.ca = ca, .certificates = 1, .keys = 1};
 	if (file != NULL && !output_read_file(file, CAPOLICY_TEXT_MAX, &s->text, &len, e))
 		return false;
 	if (file == NULL && !ask_service(cli, ca, s, e))
@@ -156,18 +170,21 @@ load(struct cli *cli, const char *ca, struct subject *s, struct error *e)
 }
 
 static bool
-report(struct cli *cli, const char *ca, const struct subject *s, struct error *e)
+report(struct cli *cli, const struct subject *s, struct error *e)
 {
 	struct listing l = {json_array(), json_array(), false};
 	const struct location_report to = {on_line, on_finding, &l};
-	/* One renewal with the same key, and one with a new one. */
-	int more = cli->options->value[OPTION_SIMULATE] != NULL;
+	struct location_subject of = s->of;
 	bool ok = l.lines != NULL && l.findings != NULL;
 
+	/* One renewal with the same key, and one with a new one. */
+	if (cli->options->value[OPTION_SIMULATE] != NULL) {
+		of.certificates += 2;
+		of.keys++;
+	}
 	if (!ok)
 		error_set(e, ERROR_SYSTEM, "no memory for the answer");
-	ok = ok &&
-	     capolicy_report(s->policy, ca, s->certificates + 2 * more, s->keys + more, &to, e);
+	ok = ok && capolicy_report(s->policy, &of, &to, e);
 	if (ok && l.failed)
 		ok = error_set(e, ERROR_SYSTEM, "no memory for the answer");
 	ok = ok && show(cli, &l, e);
@@ -203,10 +220,11 @@ cmd_ca_locations(struct cli *cli, struct error *e)
 	if (adcs != NULL || cli->word_count == 0)
 		return error_set(e, ERROR_USAGE,
 		    "ca locations needs the name of a CA, or --import-adcs FILE and no name");
-	ok = load(cli, cli->words[0], &s, e) && report(cli, cli->words[0], &s, e);
+	ok = load(cli, cli->words[0], &s, e) && report(cli, &s, e);
 	if (s.policy != NULL)
 		capolicy_free(s.policy);
 	free(s.policy);
 	free(s.text);
+	json_decref(s.answer);
 	return ok;
 }

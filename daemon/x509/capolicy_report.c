@@ -21,6 +21,7 @@ struct line {
 
 struct report {
 	const struct capolicy *policy;
+	const struct location_subject *subject;
 	const struct location_report *to;
 	struct line *lines; /* owned */
 	size_t count;
@@ -107,6 +108,16 @@ add(struct report *r, const struct location *l, const struct location_names *nam
 	return keep(r, &line);
 }
 
+static const char *
+label_of(const struct report *r, int key_index, size_t scope, const char *own)
+{
+	const struct location_subject *s = r->subject;
+
+	return key_index == s->labelled_key && s->label_count == capolicy_scope_count(r->policy)
+		   ? s->labels[scope]
+		   : own;
+}
+
 static bool
 list_crls(struct report *r, struct location_names *names)
 {
@@ -115,7 +126,7 @@ list_crls(struct report *r, struct location_names *names)
 
 	for (size_t s = 0; s < capolicy_scope_count(p); s++) {
 		capolicy_scope(p, s, &scope);
-		names->partition = scope.label;
+		names->partition = label_of(r, names->key_index, s, scope.label);
 		for (size_t i = 0; i < p->cdp_count; i++)
 			if (!add(r, &p->cdp[i], names, s, LOCATION_OF_CRL, LOCATION_BASE_FLAGS))
 				return false;
@@ -266,19 +277,19 @@ judge_reach(struct report *r)
 }
 
 bool
-capolicy_report(const struct capolicy *policy, const char *ca, int certificates, int keys,
+capolicy_report(const struct capolicy *policy, const struct location_subject *subject,
     const struct location_report *report, struct error *err)
 {
-	struct report r = {.policy = policy, .to = report, .err = err};
+	struct report r = {.policy = policy, .subject = subject, .to = report, .err = err};
 	struct location_names names;
 	bool ok = true;
 
-	capolicy_names(policy, ca, &names);
-	for (int i = 0; ok && i < keys; i++) {
+	capolicy_names(policy, subject->ca, &names);
+	for (int i = 0; ok && i < subject->keys; i++) {
 		names.key_index = i;
 		ok = list_crls(&r, &names);
 	}
-	for (int i = 0; ok && i < certificates; i++) {
+	for (int i = 0; ok && i < subject->certificates; i++) {
 		names.certificate_index = i;
 		ok = list_certificates(&r, &names);
 	}

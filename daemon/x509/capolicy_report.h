@@ -37,9 +37,19 @@ struct location_report {
 /* "CRL", "delta CRL", "certificate", "OCSP" */
 const char *location_artifact_name(enum location_artifact artifact);
 
-/* For the CA of that name with so many certificates and keys, counted from the first:
- * at least 1 each. ERROR_LIMIT, ERROR_SYSTEM. */
-bool capolicy_report(const struct capolicy *policy, const char *ca, int certificates, int keys,
+/* Whose locations they are. Borrowed. */
+struct location_subject {
+	const char *ca;
+	int certificates, keys; /* counted from the first, at least 1 each */
+	/* Of the CRLs of the key with this index, in the policy's order, where they have
+	 * other labels than the policy alone gives them; label_count 0: they have not. */
+	int labelled_key;
+	const char *const *labels;
+	size_t label_count;
+};
+
+/* ERROR_LIMIT, ERROR_SYSTEM. */
+bool capolicy_report(const struct capolicy *policy, const struct location_subject *subject,
     const struct location_report *report, struct error *err) MUST_CHECK;
 
 #endif

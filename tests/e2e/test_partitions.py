@@ -180,6 +180,28 @@ def test_openssl_takes_the_right_shard(parts, judged, work_dir):
     assert ": OK" not in words and "certificate revoked" not in words
 
 
+def test_strongswan_finds_shard_and_delta_itself(parts, judged, work_dir):
+    a = parts
+    label, revoked, late, good = judged
+    for pem, expected in ((revoked, False), (late, False), (good, True)):
+        accepted, said = clients.pki_verify(work_dir, pem, *chain(a))
+        assert accepted is expected, said
+        assert f"/crl/parts~{label}.crl" in said and ("certificate was revoked" in said) is not expected, said
+    assert f"/crl/parts~{label}-delta.crl" in clients.pki_verify(work_dir, late, *chain(a))[1]
+
+
+def test_gnutls_takes_the_one_it_is_given(parts, judged, work_dir):
+    """It reads no issuingDistributionPoint: with another shard's list a revoked
+    certificate passes, as the README says."""
+    a = parts
+    label, revoked, _, good = judged
+    other = next(o for o in a.held if o != label)
+    for pem, which, expected in ((revoked, label, False), (good, label, True), (revoked, other, True)):
+        crls = [a.crl(f"parts~{which}"), a.crl(a.root)]
+        accepted, said = clients.certtool_verify(work_dir, pem, *chain(a), crls)
+        assert accepted is expected, said
+
+
 # -------------------------------------------------------------------- by kind
 
 
@@ -204,6 +226,15 @@ def test_user_and_ca_certificates(shared_instance, work_dir):
         assert [n.value for n in point.full_name] == [url(a, "kinds", label)]
         expired = [e for e in crl.crl.extensions if e.oid.dotted_string == "2.5.29.60"]
         assert len(expired) == 1 and not expired[0].critical and expired[0].value.value[:2] == b"\x18\x0f"
+    # OpenSSL takes the list of the kind, and none of the other.
+    for label, verdict in (("user", "certificate revoked"), ("ca", "different CRL scope")):
+        der = clients.write(work_dir, f"kind-{label}.crl", a.crl(f"kinds~{label}"))
+        pem = run(["openssl", "crl", "-inform", "DER", "-in", der], text=True).stdout
+        said = run(["openssl", "verify", "-crl_check", "-extended_crl", "-CAfile",
+                    clients.write(work_dir, "kinds.pem", a.ca_pem("kinds")), "-CRLfile",
+                    clients.write(work_dir, f"kind-crl-{label}.pem", pem), clients.write(work_dir, "kind-user.pem", user)],
+                   check=False, text=True)
+        assert verdict in said.stdout + said.stderr, said
     # A root's own certificate is a CA's.
     assert one(a, "SELECT s.kind FROM certificate c JOIN crl_scope s ON s.id = c.scope_id JOIN ca a ON a.id = c.ca_id "
                "WHERE a.name = 'kinds' AND c.request_id IS NULL") == "ca"
@@ -265,6 +296,7 @@ def test_other_names_open_other_crls(shared_instance, work_dir):
     assert [n.value for n in old.value(x509.IssuingDistributionPoint).full_name] == [a.daemon.crl_url("moves")]
     assert [n.value for n in new.value(x509.IssuingDistributionPoint).full_name] == [after_cdp(after)]
     assert a.cli.json("doctor", "moves")["state"] in ("ok", "warning")
+    assert after_cdp(after) in {line["url"] for line in a.cli.json("ca", "locations", "moves")["locations"]}
 
     # Its last certificate ends: one regular CRL more, and then none.
     scope = one(a, "SELECT s.id FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = 'moves' AND label = ''")
