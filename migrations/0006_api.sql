@@ -107,6 +107,7 @@ BEGIN
         'cas', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (SELECT state, count(*) n FROM ca GROUP BY 1) s),
         'open_requests', (SELECT coalesce(jsonb_object_agg(state, n), '{}') FROM (
             SELECT state, count(*) n FROM request_queue GROUP BY 1) s),
+        'oldest_pin_wait_at', (SELECT api_time(min(since)) FROM pin_operation),
         'waiting_for_pin', (SELECT count(*) FROM request_queue WHERE state = 'awaiting-pin')
             + (SELECT count(*) FROM crl WHERE state = 'awaiting-pin')
             + (SELECT count(*) FROM decision d WHERE d.state IN ('queued', 'working') AND d.retry_at = 'infinity'),

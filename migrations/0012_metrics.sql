@@ -98,9 +98,10 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
     active AS (SELECT ARRAY['ca', a.name] AS labels, g.not_before, g.not_after
         FROM ca a JOIN generation g ON g.ca_id = a.id AND g.state = 'active')
     SELECT concat(
-        metric_head('chancery_token_ready', '1: the token can sign, as its issuer said in the last minute.'),
+        metric_head('chancery_token_ready', '1: the token can sign, as its issuer said in the last minute; one that people '
+            'give a PIN for each signature can.'),
         (SELECT string_agg(metric('chancery_token_ready', labels,
-            (state = 'ready' AND reported_at > clock_timestamp() - interval '1 minute')::int), '') FROM token),
+            ((state = 'ready' OR state = 'locked' AND access = 'operation') AND reported_at > clock_timestamp() - interval '1 minute')::int), '') FROM token),
         metric_head('chancery_token_signatures', 'Signatures since the signer''s start.'),
         (SELECT string_agg(metric('chancery_token_signatures', labels, signatures), '') FROM token),
         metric_head('chancery_disk_free_bytes', 'Room on the disk of an issuer''s spool and journals.'),

@@ -16,6 +16,7 @@
 #define CLOCK_CRITICAL_S 60
 #define TLS_WARNING_S (14 * 86400)
 #define PENDING_WARNING_S (7 * 86400)
+#define PIN_WARNING_S 3600		/* somebody forgot, or has no time */
 #define DISK_WARNING ((int64_t)1 << 30) /* octets left ... */
 #define DISK_CRITICAL ((int64_t)64 << 20)
 #define DISK_PART 20	  /* ... or less than this part of it */
@@ -159,6 +160,20 @@ judge_pending(struct doctor *d, json_t *status)
 	    "requests", "one waits for a decision since %s", doctor_span(d->now - since, span));
 }
 
+static void
+judge_pins(struct doctor *d, json_t *status)
+{
+	int64_t since = time_of(status, "oldest_pin_wait_at");
+	char span[DOCTOR_SPAN_MAX];
+
+	if (since < 0)
+		return;
+	doctor_note(d, d->now - since > PIN_WARNING_S ? FINDING_WARNING : FINDING_OK, "service",
+	    "pin", "%lld wait until somebody enters a PIN, the oldest since %s",
+	    (long long)json_integer_value(json_object_get(status, "waiting_for_pin")),
+	    doctor_span(d->now - since, span));
+}
+
 static bool
 look_at_service(struct doctor *d, struct error *e)
 {
@@ -179,8 +194,25 @@ look_at_service(struct doctor *d, struct error *e)
 	judge_listeners(d, json_object_get(status, "tls"));
 	judge_hosts(d, json_object_get(status, "hosts"));
 	judge_pending(d, status);
+	judge_pins(d, status);
 	json_decref(status);
 	return true;
+}
+
+/* A token that wants a PIN for each signature is always locked; one that nobody has
+ * unlocked, or that waits for somebody at its device, stands still. */
+static enum finding
+judge_token(json_t *token)
+{
+	const char *state = text_of(token, "state"), *access = text_of(token, "access");
+
+	if (json_is_true(json_object_get(token, "stale")))
+		return FINDING_CRITICAL;
+	if (strcmp(state, "ready") == 0 ||
+	    (strcmp(state, "locked") == 0 && strcmp(access, "operation") == 0))
+		return FINDING_OK;
+	return strcmp(state, "locked") == 0 || strcmp(state, "at-device") == 0 ? FINDING_WARNING
+									       : FINDING_CRITICAL;
 }
 
 static bool
@@ -194,10 +226,9 @@ look_at_tokens(struct doctor *d, struct error *e)
 	json_array_foreach(json_object_get(answer, "tokens"), i, token)
 	{
 		bool stale = json_is_true(json_object_get(token, "stale"));
-		bool ready = strcmp(text_of(token, "state"), "ready") == 0;
 
-		doctor_note(d, ready && !stale ? FINDING_OK : FINDING_CRITICAL,
-		    text_of(token, "token"), "token", "%s: %s", text_of(token, "state"),
+		doctor_note(d, judge_token(token), text_of(token, "token"), "token", "%s: %s",
+		    text_of(token, "state"),
 		    stale ? "its issuer has not reported for a minute"
 			  : text_of(token, "sentence"));
 	}

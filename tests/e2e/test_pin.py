@@ -1,5 +1,6 @@
 """The whole job with a token whose PIN persons enter."""
 
+import json
 import threading
 
 import pytest
@@ -229,3 +230,22 @@ def test_a_waiting_crl_is_made_anew_for_a_compromise(desk):
     assert "revoked      1" in desk.entered("pin", "enter", new["id"]).stderr
     wait_until(lambda: int(new["object"]) in [n for n, _ in desk.crls()], what="the CRL")
     assert desk.api.get(f"/v1/cas/{desk.issuing}").json()["crls"][0]["alarm"] is None
+
+
+def test_the_doctor_knows_that_a_locked_token_is_well(desk):
+    desk.enter_until(lambda: not desk.waiting(), "nothing to wait")
+    wait_until(lambda: desk.token_row()["state"] == "locked", what="the token to be locked")
+
+    def findings():
+        said = json.loads(desk.cli.result("--json", "doctor", desk.issuing).stdout)  # whatever else is wrong
+        return {(f["object"], f["check"]): f["state"] for f in said["findings"]}
+
+    assert findings()["main", "token"] == "ok" and ("service", "pin") not in findings()
+    request, = submit(desk, "forgotten")
+    assert findings()["service", "pin"] == "ok"
+    desk.database.execute("UPDATE chancery_store.pin_operation SET since = since - interval '2 h'")
+    assert findings()["service", "pin"] == "warning"
+    assert 'chancery_token_ready{token="main",signer="1"} 1\n' in desk.database.one(
+        "SELECT chancery_store.metrics_of_service()")
+    desk.entered("pin", "enter", operation_of(desk, request)["id"])
+    desk.wait_state(request, "issued")
