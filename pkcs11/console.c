@@ -36,22 +36,25 @@ struct console {
 
 /* Keys and PINs pass through this memory. */
 static bool
-become_signer(const struct config *config, struct error *e)
+become_signer(const struct config *config, const struct config_token *token, struct error *e)
 {
+	struct identity user;
+
 	(void)umask(077);
 	if (!sandbox_hide(e))
 		return false;
 	if (config->separation != CONFIG_SEPARATION_USERS || geteuid() != 0)
 		return true;
-	return identity_assume(&config->signer_user) ||
-	       error_set_errno(
-		   e, ERROR_SYSTEM, "cannot become the user %s", config->signer_user.name);
+	if (!identity_parse(token->user.name, &user, e))
+		return false;
+	return identity_assume(&user) ||
+	       error_set_errno(e, ERROR_SYSTEM, "cannot become the user %s", user.name);
 }
 
 static bool
 enter(struct console *c, struct error *e)
 {
-	return become_signer(&c->config, e) &&
+	return become_signer(&c->config, c->token, e) &&
 	       store_signer_dir(&c->config, c->task->token, c->state_dir, sizeof c->state_dir, e) &&
 	       store_make_dir(c->state_dir, e);
 }

@@ -71,6 +71,8 @@ struct config_token {
 	char *module; /* path of the PKCS#11 module */
 	enum config_select select_by;
 	char *select;
+	struct identity
+	    user; /* of its signer: separation.signer, or its own; for a role only the name */
 	enum config_access access;
 	char *pin_file;	      /* with ACCESS_AUTO exactly one of these two is set */
 	char *pin_credential; /* name of a file in $CREDENTIALS_DIRECTORY */
@@ -134,7 +136,8 @@ struct config {
 	unsigned drain_timeout_s;
 	enum sandbox_mode sandbox;
 	enum config_separation separation;
-	struct identity signer_user, issuer_user, front_user; /* with users, and not for a role */
+	struct identity signer_user, issuer_user,
+	    front_user;	      /* with users; for a role only the names */
 	char *database_owner; /* libpq connection strings; owner only for --migrate */
 	char *database_issuer;
 	char *database_front;

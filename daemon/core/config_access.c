@@ -47,8 +47,8 @@ read_source(struct reader *r, struct yaml_map *map, struct config_token *t)
 		    access_words[t->access]);
 		return;
 	}
-	config_read_file(r, map, "pin_file", YAML_OPTIONAL, &t->pin_file, config_check_secret,
-	    &r->cfg->signer_user);
+	config_read_file(
+	    r, map, "pin_file", YAML_OPTIONAL, &t->pin_file, config_check_secret, &t->user);
 	if (config_read_text(r, map, "pin_credential", YAML_OPTIONAL, &t->pin_credential) &&
 	    (strchr(t->pin_credential, '/') != NULL || t->pin_credential[0] == '.' ||
 		strlen(t->pin_credential) > CREDENTIAL_NAME_MAX))
@@ -77,8 +77,8 @@ read_operator(struct reader *r, const struct yaml_node *node, struct config_toke
 	    key[0] != '/')
 		(void)config_read_text(r, &map, "key", YAML_REQUIRED, &o->key);
 	else
-		config_read_file(r, &map, "key", YAML_REQUIRED, &o->key, config_check_file,
-		    &r->cfg->signer_user);
+		config_read_file(
+		    r, &map, "key", YAML_REQUIRED, &o->key, config_check_file, &t->user);
 	return yaml_map_end(&map, r->err);
 }
 

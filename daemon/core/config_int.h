@@ -76,6 +76,8 @@ bool config_check_mixed_access(const struct config *cfg, const struct config_tok
 
 /* ---- config_separation.c: `separation` and `sandbox` */
 
+/* The user of one token's signer; after config_read_separation. */
+void config_read_token_user(struct reader *r, struct yaml_map *map, struct config_token *t);
 void config_read_separation(struct reader *r, struct yaml_map *root);
 
 #endif

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,7 +30,10 @@ read_user(struct reader *r, struct yaml_map *map, const char *key, struct identi
 	struct error why = ERROR_INIT;
 	const char *text;
 
-	if (!yaml_get_string(map, key, YAML_REQUIRED, &text, r->err) || !r->files)
+	if (!yaml_get_string(map, key, YAML_REQUIRED, &text, r->err))
+		return;
+	(void)snprintf(out->name, sizeof out->name, "%s", text);
+	if (!r->files)
 		return;
 	if (!identity_parse(text, out, &why))
 		(void)yaml_fail_key(map, key, r->err, "%s", why.text);
@@ -57,6 +61,27 @@ check_users(struct reader *r, struct yaml_map *map)
 				    users[i]->name, keys[k]);
 		}
 	}
+}
+
+void
+config_read_token_user(struct reader *r, struct yaml_map *map, struct config_token *t)
+{
+	const struct config *cfg = r->cfg;
+
+	t->user = cfg->signer_user;
+	if (!yaml_has(map, "user"))
+		return;
+	if (cfg->separation != CONFIG_SEPARATION_USERS) {
+		(void)yaml_fail_key(map, "user", r->err,
+		    "is allowed only where separation gives each role a user of its own");
+		return;
+	}
+	read_user(r, map, "user", &t->user);
+	if (r->files && !error_is_set(r->err) &&
+	    (t->user.uid == cfg->issuer_user.uid || t->user.uid == cfg->front_user.uid))
+		(void)yaml_fail_key(map, "user", r->err,
+		    "'%s' is the user of issuer or front as well; allowed: another one",
+		    t->user.name);
 }
 
 static void

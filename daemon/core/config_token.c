@@ -136,8 +136,9 @@ read_token(struct reader *r, const struct yaml_node *node, struct config_token *
 			return yaml_fail_key(
 			    &map, "name", r->err, "'%s' names two tokens", t->name);
 	}
-	config_read_file(r, &map, "module", YAML_REQUIRED, &t->module, config_check_module,
-	    &r->cfg->signer_user);
+	config_read_token_user(r, &map, t);
+	config_read_file(
+	    r, &map, "module", YAML_REQUIRED, &t->module, config_check_module, &t->user);
 	read_select(r, &map, t);
 	config_read_access(r, &map, t);
 	if (!error_is_set(r->err) && !config_check_mixed_access(r->cfg, t, &other))

@@ -103,12 +103,14 @@ static const struct identity *
 identity_of(const struct child *c)
 {
 	const struct config *cfg = c->site->config;
+	const struct config_token *token;
 
 	if (cfg->separation != CONFIG_SEPARATION_USERS)
 		return NULL;
 	switch (c->kind) {
 	case CHILD_SIGNER:
-		return &cfg->signer_user;
+		token = config_find_token(cfg, c->token);
+		return token != NULL ? &token->user : &cfg->signer_user;
 	case CHILD_ISSUER:
 		return &cfg->issuer_user;
 	default:

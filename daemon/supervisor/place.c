@@ -133,7 +133,7 @@ make_all(const struct config *cfg, int dir, struct error *err)
 
 	for (size_t i = 0; i < cfg->token_count; i++) {
 		(void)snprintf(name, sizeof name, "signer-%s", cfg->tokens[i].name);
-		if (!make_for(dir, cfg->state_dir, name, &cfg->signer_user, err))
+		if (!make_for(dir, cfg->state_dir, name, &cfg->tokens[i].user, err))
 			return false;
 	}
 	return make_for(dir, cfg->state_dir, SPOOL, &cfg->issuer_user, err);

@@ -429,6 +429,12 @@ adapt_children(struct supervisor *s, const struct config *before)
 static bool
 same_users(const struct config *a, const struct config *b)
 {
+	for (size_t i = 0; i < a->token_count; i++) {
+		const struct config_token *other = config_find_token(b, a->tokens[i].name);
+
+		if (other != NULL && other->user.uid != a->tokens[i].user.uid)
+			return false;
+	}
 	return a->signer_user.uid == b->signer_user.uid &&
 	       a->issuer_user.uid == b->issuer_user.uid && a->front_user.uid == b->front_user.uid;
 }

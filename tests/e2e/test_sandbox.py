@@ -15,7 +15,7 @@ from harness.authority import Authority
 from harness.chanceryd import Chanceryd, program
 from harness.nginx import Nginx
 from harness.postgres import REPO
-from harness.process import wait_until
+from harness.process import run, wait_until
 from harness.separation import FRONT, ISSUER, SIGNER, as_user, status_of, tries, uid_of
 from harness.softhsm import Token
 
@@ -296,6 +296,41 @@ def test_root_has_to_decide(bare_instance):
 def test_users_that_separate_nothing(bare, change, words):
     bare.config["separation"].update(change)
     refused(bare, *words)
+
+
+@root_only
+def test_a_user_for_each_token(database, new_dir):
+    """One login to a token is one process with a user of its own, which reaches nothing of the other's."""
+    tokens = {name: Token(new_dir("token")).create() for name in ("main", "second")}
+    d = separation.separate(Chanceryd(new_dir("i"), database, tokens))
+    second = SIGNER + 1
+    d.config["tokens"][1]["user"] = f"{second}:{second}"
+    refused(d, "'tokens[1].pin_file'", f"cannot be read by uid {second}")
+    separation.give(tokens["second"].directory, second)
+    d.start()
+    try:
+        users = {name: running(d, name)["uid"] for name in ("signer-main", "signer-second")}
+        assert users == {"signer-main": SIGNER, "signer-second": second}
+        for name, uid in users.items():
+            assert os.stat(os.path.join(d.state_dir, name)).st_uid == uid
+            assert os.stat(os.path.join(d.state_dir, name, "journal")).st_uid == uid
+        private = [tokens["second"].pin_file, os.path.join(d.state_dir, "signer-second", "journal")]
+        assert separation.tries(SIGNER, *(f"os.open({path!r}, os.O_RDONLY)" for path in private)) == ["EACCES"] * 2
+        # An operator at the console, as root: what is written then belongs to the signer.
+        signer = os.path.join(d.directory, "bin", "chancery-signer")
+        run([signer, "--config", d.config_path, "--token", "second", "--keys"])
+        for directory, _, files in os.walk(tokens["second"].directory):
+            assert {os.stat(os.path.join(directory, f)).st_uid for f in files} <= {second}
+        d.config["tokens"][1]["user"] = "47009:47009"
+        d.write_config()
+        before = len(d.process.log())
+        d.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "47009" in d.process.log()[before:] or "only by a restart" in d.process.log()[before:],
+                   what="a refusal")
+    finally:
+        assert d.stop() == 0
+    d.config["tokens"][1]["user"] = ISSUER
+    refused(d, "'tokens[1].user'", "is the user of issuer or front as well")
 
 
 @root_only

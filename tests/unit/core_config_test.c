@@ -348,6 +348,8 @@ static const struct {
     {12, "pin_file: ~/pipe", 12, "'tokens[0].pin_file'", "no regular file"},
     {12, "pin_file: ~/state", 12, "'tokens[0].pin_file'", "no regular file"},
     {12, "", 9, "'tokens[0].pin_file'", "exactly one of pin_file, pin_credential"},
+    {12, "pin_file: ~/pin\n    user: nobody", 13, "'tokens[0].user'",
+	"only where separation gives each role a user"},
     {12, "access: sometimes", 12, "'tokens[0].access'", "auto, session, operation"},
     {12, "access: session", 9, "'tokens[0].pin_operators'", "is missing"},
     {12, "access: session\n    pin_file: ~/pin\n    pin_operators: [{name: a, key: x}]", 13,
