@@ -710,7 +710,8 @@ run_behind_gate(struct worker *w, struct job *job)
 			w->session.pin_refused = false;
 			run_patiently(w, job);
 			w->session.pin = (struct bytes){0};
-			signed_ = !error_is_set(&job->error) && !job->ticket.answered;
+			/* Looking whether the token is there is no use of it. */
+			signed_ = g.counts && !error_is_set(&job->error) && !job->ticket.answered;
 			gate_leave(gate, &g, signed_, w->session.pin_refused);
 		}
 	}

@@ -158,8 +158,9 @@ def test_counts_signatures(unlocked):
 
 
 def test_an_idle_token_is_locked(unlocked):
-    unlocked.pin.unlock(ALICE, idle=1)
-    assert unlocked.signer.status().idle == 1
+    # Longer than the pauses between looks whether the token is there, which are no use of it.
+    unlocked.pin.unlock(ALICE, idle=7)
+    assert unlocked.signer.status().idle == 7
     wait_until(lambda: unlocked.signer.status().state == "locked", what="idleness locks")
     wait_until(lambda: logins(unlocked)[-1][6] == "idle", what="the logout")
 

@@ -89,8 +89,10 @@ class Recorded:
     def put_shim_before(self, shim):
         self.log_path = os.path.join(self.directory, "shim.log")
         self.faults_path = os.path.join(self.directory, "shim.faults")
+        self.device_path = os.path.join(self.directory, "device")
         self.environment = dict(
             self.environment,
+            SHIM_DEVICE=self.device_path,
             SHIM_MODULE=self.module,
             SHIM_LOG=self.log_path,
             SHIM_FAULTS=self.faults_path,
