@@ -322,6 +322,21 @@ on_gone(enum http_gone how, void *arg)
 	free(a);
 }
 
+static const char crl_kind[] = "crl", delta_kind[] = "delta-crl",
+		  certificate_kind[] = "ca-certificate";
+
+/* "demo+" is what AD CS calls the delta CRL of "demo". */
+static const char *
+take_plus(char *name, const char *kind)
+{
+	size_t len = strlen(name);
+
+	if (kind != crl_kind || len == 0 || name[len - 1] != '+')
+		return kind;
+	name[len - 1] = '\0';
+	return delta_kind;
+}
+
 /* "demo" or "demo(2)", the form that a CA's later generations have; "demo~2of8" is one
  * of several CRLs. */
 static bool
@@ -355,6 +370,7 @@ distribute(struct call *call, const char *kind)
 	case CALL_BAD:
 		return;
 	case CALL_FOUND:
+		kind = take_plus(name, kind);
 		if (name_split(name, ca, &index))
 			break;
 		/* fall through */
@@ -384,19 +400,19 @@ distribute(struct call *call, const char *kind)
 void
 distribution_crl(struct call *call)
 {
-	distribute(call, "crl");
+	distribute(call, crl_kind);
 }
 
 void
 distribution_delta(struct call *call)
 {
-	distribute(call, "delta-crl");
+	distribute(call, delta_kind);
 }
 
 void
 distribution_certificate(struct call *call)
 {
-	distribute(call, "ca-certificate");
+	distribute(call, certificate_kind);
 }
 
 struct distribution *

@@ -134,6 +134,11 @@ check_policy(struct limits_order *o, const struct issuing_ca *ca, struct error *
 {
 	if (o->policy_text == NULL)
 		return limits_check_policy(&o->fresh, &ca->policy, e);
+	if (ca->row.superseded)
+		return error_set(e, ERROR_CONFLICT,
+		    "an older key of CA %s keeps its policy: it signs CRLs at the places that its "
+		    "certificates name, and nothing else",
+		    o->name);
 	return limits_check_next_policy(&ca->policy, &o->policy, e) &&
 	       limits_check_policy(&o->fresh, &o->policy, e) &&
 	       policy_places_change(

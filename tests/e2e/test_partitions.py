@@ -92,6 +92,8 @@ def test_each_shard_has_its_own_certificates(parts, work_dir):
     a.issue_crl("parts", delta=True)
     assert set(read(a, "parts", label, work_dir, delta=True).revoked) == {second}
     assert all(set(read(a, "parts", o, work_dir, delta=True).revoked) == set() for o in a.held if o != label)
+    assert a.daemon.web.get(f"/crl/parts~{label}+.crl").body == a.crl(f"parts~{label}", delta=True)
+    assert a.daemon.web.get(f"/crl/parts~{label}++.crl").status == a.daemon.web.get(f"/aia/parts+.cer").status == 404
     page = a.daemon.web.get("/").body.decode()
     assert all(f'href="crl/parts~{o}.crl"' in page and f'href="crl/parts~{o}-delta.crl"' in page for o in a.held)
 
