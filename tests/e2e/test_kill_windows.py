@@ -15,7 +15,7 @@ from harness import der
 from harness.chanceryd import program
 from harness.journal import Journal
 from harness.lone_root import ECDSA, PSS, RSA, LoneRoot
-from harness.signer import SIGN, SIGNED, Refused, Signer
+from harness.signer import CRL, SIGN, SIGNED, Refused, Signer
 from harness.softhsm import RecordedToken
 
 AT_ONCE = 3  # certificates that are under way when the signer dies
@@ -201,3 +201,31 @@ def test_killed(world, record_property, window, algorithm):
     assert sum(world.signed.values()) == sum(world.signed[one.sha256] for one in world.asked)  # nothing else either
     figures = ", ".join(f"{count} {what}" for what, count in outcome.items())
     record_property("figures", f"{algorithm}, {window}: {figures}; {len(contents)} serials, each with one content")
+
+
+@pytest.mark.parametrize("algorithm", ["RSA PKCS#1", "ECDSA", "RSA-PSS"])
+def test_killed_with_a_crl(world, algorithm):
+    """The same for CRL numbers: one content each, whatever was on the token and not yet in the journal."""
+    root = world.roots[algorithm]
+    for where in ("sign die 1", "journal-write die 1", "journal-synced die 1", "answer die 1"):
+        world.now += 1
+        root.now = world.now
+        tbs = root.crl()
+        world.token.forget()
+        world.token.fail(where)
+        world.signer.send(SIGN, root.message(world.signer, tbs, kind=CRL))
+        assert SIGNED not in [kind for kind, _, _ in world.signer.wait_death()]
+        world.token.fail()
+        world.token.mend()
+        world.signer.start()
+        digest = hashlib.sha256(tbs).hexdigest()
+        assert world.log().signed[digest] == 1, where
+        journaled = world.journaled()[digest]
+        assert len(journaled) == (where.split()[0] in ("journal-synced", "answer"))
+        for _ in range(2):
+            with pytest.raises(Refused, match=f"number {root.number} was used for another complete CRL") as refused:
+                root.sign_crl(world.signer, number=root.number, at=root.now + 1)
+            assert refused.value.code == "denied"
+            payload = world.signer.ask(SIGN, root.message(world.signer, tbs, kind=CRL))
+            root.verify(tbs, payload[4:])
+            assert journaled in ([], [payload[4:].hex()])
