@@ -376,3 +376,32 @@ def test_a_long_crl_in_flat_memory(outbox, nginx, work_dir):
     print(f"couriers {sorted(peaks.values())} KiB, outbox {before} + {grown} KiB, CRL {len(crl) >> 10} KiB")
     assert peaks and max(peaks.values()) < 20 << 10 and grown < 10 << 10
     outbox.stop()
+
+
+# ------------------------------------------------------------- from the policy
+
+
+def test_a_policy_says_all_that_a_target_needs(shared_instance, sshd):
+    """From the policy's words to what couriers are told."""
+    a = shared_instance
+    read = "http://127.0.0.1:9/x.crl"
+    fingerprint = f"SHA256:{sshd.host_key}"
+    a.create_issuing("told", targets=[
+        {"name": "s3", "artifact": "crl", "kind": "http", "write": "https://s3.example/b/x.crl", "read": read + "1",
+         "credential": "c1", "auth": "aws-sigv4", "region": "eu-central-1"},
+        {"name": "tls", "artifact": "crl", "kind": "http", "write": "https://web.example/x.crl", "read": read + "2",
+         "certificate": "c2", "webdav": True},
+        {"name": "ad", "artifact": "crl", "kind": "ldap", "read": read + "3", "certificate": "c3", "tls": "ldaps",
+         "write": "ldap://ad.example/CN=told,CN=CDP?certificateRevocationList?base?objectClass=*", "schema": "ad"},
+        {"name": "sftp", "artifact": "crl", "kind": "sftp", "write": sshd.url("told.crl"), "read": read + "4",
+         "user": sshd.user, "host_key": fingerprint, "credential": "c4"},
+        {"name": "sync", "artifact": "crl", "kind": "command", "write": "sync-crl", "read": read + "5"}])
+    rows = a.database.execute("SELECT t.name, t.kind, t.options FROM chancery_store.target t JOIN chancery_store.ca ON "
+                              "ca.id = t.ca_id WHERE ca.name = 'told'")
+    assert {name: (kind, options) for name, kind, options in rows} == {
+        "s3": ("http", {"credential": "c1", "auth": "aws-sigv4", "region": "eu-central-1"}),
+        "tls": ("http", {"certificate": "c2", "webdav": True}),
+        "ad": ("ldap", {"certificate": "c3", "tls": "ldaps", "schema": "ad"}),
+        "sftp": ("sftp", {"credential": "c4", "auth": "key", "user": sshd.user, "host_key": sshd.host_key}),
+        "sync": ("command", {})}
+    wait_until(lambda: "sync-crl" in a.cli("--json", "publish", "status", "told"), what="its first CRL")
