@@ -39,8 +39,8 @@ struct crl_scan {
 	enum sig_alg alg;
 	EVP_MD_CTX *md; /* running from the algorithm on */
 	bool digesting;
-	uint8_t early[EARLY_MAX];
-	size_t early_len, held_len;
+	uint8_t early[EARLY_MAX], algorithm[SIG_ALG_DER_MAX];
+	size_t early_len, algorithm_len, held_len;
 	struct crl_facts facts;
 	bool is_signed;
 	uint8_t extensions[CRL_SCAN_ELEMENT_MAX];
@@ -100,11 +100,14 @@ begin_digest(struct crl_scan *s, struct bytes algorithm, struct error *err)
 	const EVP_MD *md;
 	unsigned salt_len;
 
-	if (!sig_alg_parse(algorithm, &s->alg, &salt_len) || (md = sig_alg_md(s->alg)) == NULL)
+	if (algorithm.len > sizeof s->algorithm || !sig_alg_parse(algorithm, &s->alg, &salt_len) ||
+	    (md = sig_alg_md(s->alg)) == NULL)
 		return refuse(err, "it is signed with an algorithm that is not known here");
 	if (EVP_DigestInit_ex(s->md, md, NULL) != 1 ||
 	    EVP_DigestUpdate(s->md, s->early, s->early_len) != 1)
 		return error_set_openssl(err, ERROR_SYSTEM, "beginning to digest a CRL");
+	memcpy(s->algorithm, algorithm.p, algorithm.len);
+	s->algorithm_len = algorithm.len;
 	s->digesting = true;
 	return true;
 }
@@ -180,6 +183,9 @@ take_field(struct crl_scan *s, struct bytes element, struct error *err)
 		break;
 	case AT_EXTENSIONS:
 		return keep_extensions(s, element, err);
+	case AT_OUTER_ALGORITHM:
+		return bytes_equal(element, (struct bytes){s->algorithm, s->algorithm_len}) ||
+		       refuse(err, "its two signature algorithms differ (RFC 5280 5.1.1.2)");
 	case AT_SIGNATURE:
 		return check_signature(s, element, err);
 	default:

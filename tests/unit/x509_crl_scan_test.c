@@ -173,7 +173,7 @@ refuses_what_is_not_of_the_key(void **state)
 	reader_free(&r);
 }
 
-/* Whatever is cut off, put behind or changed: it is refused, or is the same list. */
+/* Whatever is cut off, put behind or changed: it is refused. */
 static void
 refuses_what_was_changed(void **state)
 {
@@ -192,17 +192,11 @@ refuses_what_was_changed(void **state)
 	}
 	for (size_t i = 0; i < der.len * 8; i++) {
 		struct error e = ERROR_INIT;
-		struct crl_scan *s;
 
 		memcpy(copy, der.p, der.len);
 		copy[i / 8] ^= (uint8_t)(1 << i % 8);
-		s = scan(&r, (struct bytes){copy, der.len}, 33, &facts, &e);
-		if (s != NULL) {
-			/* The outer algorithm is not signed. */
-			assert_int_equal(facts.this_update, THIS_UPDATE);
-			assert_int_equal(facts.number.p[0], 9);
-		}
-		crl_scan_free(s);
+		if (scan(&r, (struct bytes){copy, der.len}, 33, &facts, &e) != NULL)
+			fail_msg("bit %zu of octet %zu", i % 8, i / 8);
 	}
 	memcpy(copy, der.p, der.len);
 	copy[der.len] = 0;
