@@ -121,6 +121,11 @@ log_refusal(const struct signer *s, const struct job *job)
 		    job->error.text);
 		return;
 	}
+	/* Asked again and again, while another signer does it. */
+	if (job->error.code == ERROR_ELSEWHERE) {
+		log_failure(LOG_LEVEL_DEBUG, s->token_config->name, &job->error);
+		return;
+	}
 	key_limits_id_text((struct bytes){job->id, job->id_len}, id);
 	log_warning(s->token_config->name, "%s %s: %s", job->id_len > 0 ? "key" : "a new",
 	    job->id_len > 0 ? id : "key", job->error.text);

@@ -73,6 +73,7 @@ def test_the_duty_moves(hosts):
     code, text = refusal(root, two, number=2)
     assert code == "elsewhere" and re.search(r"CA duty are signed by signer 1, which has that duty until 20\S+Z; "
                                              r"this is signer 2", text), text
+    assert "which has that duty" not in two.process.log()  # nothing is wrong
     # Certificates are nobody's duty: each signer has serials of its own.
     leaf = root.leaf(root.serial(2))
     root.verify(leaf, root.sign(two, leaf))
