@@ -43,6 +43,10 @@ put_end(const struct limits *l, const struct capolicy *policy, const struct ca_c
 		r->not_after = l->not_after;
 	if (r->not_after > old->c.not_after)
 		return true;
+	if (l->not_after > old->c.not_after)
+		return error_set(e, ERROR_CONFLICT,
+		    "the certificate in force was made this very second: renewed it would last no "
+		    "longer");
 	canon_time_text(l->not_after, end);
 	return error_set(e, ERROR_CONFLICT,
 	    "the renewed certificate would end no later than the one in force, because the limits "

@@ -2,6 +2,8 @@
 refused on the way."""
 
 import datetime
+import os
+import re
 import threading
 
 import pytest
@@ -474,3 +476,43 @@ def test_retired(b):
     wait_until(lambda: one(state, ca) == "retired" or None, what="the old key's end")
     assert one("SELECT count(*) FROM chancery_store.crl_scope WHERE ca_id = %s AND next_full_at IS NULL", ca) == 1
     assert shown(a, a.sub2)["state"] == "active"
+
+
+def test_renewals_of_two(shared_instance):
+    """Where the limits take two persons, so does each renewal; who is missing sees all of it."""
+    a = shared_instance
+    home = clients.write(a.files, "bob-phrase", "bob's own words\n")
+    os.chmod(home, 0o600)
+    bob = a.cli.as_operator(os.path.join(a.files, "bob.pem"), home)
+    bob("operator", "init")
+    a.cli("operator", "add", "bob", "--role", "administrator", "--key", os.path.join(a.files, "bob.pem.pub"))
+    both = {"quorum": 2, "operators": [{"person": p, "rights": ["limits", "decide"]} for p in ("alice", "bob")]}
+
+    def agreed(*command):
+        said = a.cli(*command)
+        assert "waits for 1 more signature" in said, said
+        decision = re.search(r"Decision ([0-9a-f-]{36}) waits", said)[1]
+        shown_to_bob = bob("decision", "show", decision)
+        said = bob.result("decision", "sign", decision)
+        assert said.returncode == 0, said
+        return shown_to_bob, said
+
+    agreed("ca", "create", "shared", "--policy", policy_with_suffixes(a, "shared", "root", limits={
+        **both, "not_after": "30y"}))
+    first = chain_of(a, "shared")[0]
+    since = x509.load_pem_x509_certificate(first.encode()).not_valid_before
+    wait_until(lambda: datetime.datetime.utcnow() > since + datetime.timedelta(seconds=2) or None, what="the next second")
+    for how, words in (("--same-key", "The certificate that is in force now:"),
+                       ("--new-key", "The limits of the key of CA shared, version 1")):
+        seen, said = agreed("ca", "renew", "shared", how)
+        assert words in seen and "signed by    alice" in seen and "may sign     bob" in seen, seen
+        assert "CA shared signs under its renewed certificate" in said.stdout
+    assert key_of(chain_of(a, "shared")[0]) != key_of(first) and shown(a, "shared")["certificate"]["index"] == 2
+
+    # What was begun before another renewal is about another key by then.
+    since = x509.load_pem_x509_certificate(chain_of(a, "shared")[0].encode()).not_valid_before
+    wait_until(lambda: datetime.datetime.utcnow() > since + datetime.timedelta(seconds=2) or None, what="the next second")
+    said = a.cli("ca", "renew", "shared", "--same-key")
+    late = re.search(r"Decision ([0-9a-f-]{36}) waits", said)[1]
+    agreed("ca", "renew", "shared", "--new-key")
+    assert "another key or certificate than CA shared has now" in bob.fails("decision", "sign", late)
