@@ -38,6 +38,12 @@ static const struct db_statement stmt_rekey = {"ca_rekey",
     11};
 static const struct db_statement stmt_next = {
     "ca_next", "SELECT certificate_index, key_index FROM ca_next($1)", 1};
+static const struct db_statement stmt_rollover_begin = {"ca_rollover_begin",
+    "SELECT ca_id, generation_id, serial, tbs, certificate_index, key_index "
+    "FROM ca_rollover_begin($1, $2, $3, $4, $5, $6)",
+    6};
+static const struct db_statement stmt_rollover_end = {
+    "ca_rollover_end", "SELECT ca_rollover_end($1, $2, $3, $4, $5, $6, $7)", 7};
 static const struct db_statement stmt_retire = {"ca_retire", "SELECT retire_generations()", 0};
 static const struct db_statement stmt_waiting = {"ca_waiting",
     "SELECT generation_id, token, cka_id, spki, certificate_index, key_index, policy "
@@ -552,4 +558,35 @@ struct db_pending *
 ca_retire(struct db *db, ca_done_fn *answer, void *arg, struct error *err)
 {
 	return db_call(db, &stmt_retire, NULL, on_done, (db_call_fn *)answer, arg, err);
+}
+
+struct db_pending *
+ca_rollover_begin(struct db *db, const struct ca_rolling *rolling, ca_begun_fn *answer, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, rolling->decision_id);
+	db_param_int64(&p, rolling->epoch);
+	db_param_int64(&p, rolling->signer_key_id);
+	db_param_int64(&p, rolling->subject_key_id);
+	db_param_bytes(&p, rolling->serial);
+	db_param_bytes(&p, rolling->tbs);
+	return db_call(db, &stmt_rollover_begin, &p, on_begun, (db_call_fn *)answer, arg, err);
+}
+
+struct db_pending *
+ca_rollover_end(
+    struct db *db, const struct ca_rolled *rolled, ca_done_fn *answer, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, rolled->decision_id);
+	db_param_int64(&p, rolled->epoch);
+	db_param_bytes(&p, rolled->certificate);
+	db_param_unixtime(&p, rolled->not_before);
+	db_param_unixtime(&p, rolled->not_after);
+	db_param_text(&p, rolled->readable);
+	db_param_bytes(&p, rolled->spki_sha256);
+	return db_call(db, &stmt_rollover_end, &p, on_done, (db_call_fn *)answer, arg, err);
 }

@@ -190,6 +190,24 @@ struct ca_activation {
 struct db_pending *ca_activate(struct db *db, const struct ca_activation *activation,
     ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
+/* A rollover certificate: begun, and signed. */
+struct ca_rolling {
+	int64_t decision_id, signer_key_id, subject_key_id;
+	int epoch;
+	struct bytes serial, tbs;
+};
+struct db_pending *ca_rollover_begin(struct db *db, const struct ca_rolling *rolling,
+    ca_begun_fn *answer, void *arg, struct error *err) MUST_CHECK;
+struct ca_rolled {
+	int64_t decision_id;
+	int epoch;
+	struct bytes certificate, spki_sha256;
+	int64_t not_before, not_after;
+	const char *readable;
+};
+struct db_pending *ca_rollover_end(struct db *db, const struct ca_rolled *rolled,
+    ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
 /* Retires generations whose certificates have all ended. */
 struct db_pending *ca_retire(
     struct db *db, ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;

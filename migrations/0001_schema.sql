@@ -350,7 +350,7 @@ CREATE TABLE decision (
     public_id     uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     action        text NOT NULL CHECK (action IN ('approve', 'deny', 'revoke', 'hold', 'release',
                       'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add',
-                      'ca-limits', 'ca-renew', 'ca-rekey', 'signer-reseed', 'key-attest')),
+                      'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed', 'key-attest')),
     request_id    bigint REFERENCES request_record, -- approve, deny
     certificate_id bigint,                       -- revoke, hold, release
     ca_id         bigint REFERENCES ca,
@@ -606,6 +606,19 @@ CREATE UNIQUE INDEX crl_one_open ON crl (scope_id) WHERE state IN ('building', '
 CREATE INDEX crl_awaiting_pin ON crl (decision_id) WHERE state = 'awaiting-pin';
 CREATE INDEX crl_newest ON crl (scope_id, delta, number DESC) WHERE state = 'issued';
 
+-- By which one of a root's keys vouches for another (RFC 4210 4.4). Its certificate is in
+-- the table of certificates, too, once it is signed.
+CREATE TABLE rollover (
+    decision_id        bigint PRIMARY KEY REFERENCES decision,
+    ca_id              bigint NOT NULL REFERENCES ca,
+    signer_generation  bigint NOT NULL REFERENCES generation,
+    subject_generation bigint NOT NULL REFERENCES generation,
+    serial             bytea NOT NULL,
+    certificate        bytea,
+    not_after          timestamptz
+);
+CREATE INDEX ON rollover (ca_id);
+
 -- ------------------------------------------------------------- publication
 
 -- Where the artifacts of a CA go, and the URL at which clients read them.
@@ -758,6 +771,6 @@ GRANT UPDATE (request_id, certificate_id, ca_id, state, epoch, lease_until, retr
     ON decision TO chancery_issuer;
 GRANT UPDATE (request_id) ON intent_tbs TO chancery_issuer;
 GRANT UPDATE (revoked_at) ON credential TO chancery_issuer;
-GRANT UPDATE ON ca, generation, crl_scope, crl, artifact, revocation, publication, target TO chancery_issuer;
+GRANT UPDATE ON rollover, ca, generation, crl_scope, crl, artifact, revocation, publication, target TO chancery_issuer;
 GRANT UPDATE, DELETE ON request_summary TO chancery_issuer; -- a check that is repeated
 GRANT DELETE ON ca_template, intent_tbs, revocation, artifact, artifact_chunk TO chancery_issuer;

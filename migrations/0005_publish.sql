@@ -166,6 +166,8 @@ BEGIN
                           WHERE g.ca_id = a.ca_id AND g.certificate IS NOT NULL
                             AND g.not_after > clock_timestamp() AND g.sha256 <> a.sha256
                           ORDER BY g.certificate_index DESC)
+                    || ARRAY(SELECT v.certificate FROM rollover v
+                             WHERE v.ca_id = a.ca_id AND v.not_after > clock_timestamp() ORDER BY v.decision_id DESC)
                 ELSE '{}' END
             FROM artifact a, target t JOIN ca c ON c.id = t.ca_id
             WHERE a.id = v_row.artifact_id AND t.id = v_row.target_id;

@@ -612,14 +612,14 @@ BEGIN
     RETURN r.id;
 END $$;
 
--- The CA that ca-create, ca-install, ca-limits, ca-renew, ca-rekey, crl-issue and
+-- The CA that ca-create, ca-install, ca-limits, ca-renew, ca-rekey, ca-rollover, crl-issue and
 -- key-attest are about; NULL for ca-create.
 CREATE FUNCTION decide_on_ca(s api_statement) RETURNS bigint
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     a ca;
     v_open boolean := EXISTS (SELECT FROM decision d WHERE d.state IN ('queued', 'working') AND d.action = s.action
-        AND d.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey')
+        AND d.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover')
         AND substring(d.statement FROM '(?n)^ca: (.*)$') = s.ca);
 BEGIN
     SELECT * INTO a FROM ca WHERE name = s.ca;
@@ -636,7 +636,7 @@ BEGIN
     ELSIF s.action = 'ca-rekey' AND s.object <> (SELECT encode(k.spki_sha256, 'hex') FROM current_generation(a.id) g
             JOIN token_key k ON k.id = g.token_key_id) THEN
         PERFORM api_fail('CH409', format('the key that CA "%s" signs with is another one than the statement names', s.ca));
-    ELSIF s.action IN ('crl-issue', 'ca-renew', 'ca-rekey') AND a.state = 'awaiting-certificate' THEN
+    ELSIF s.action IN ('crl-issue', 'ca-renew', 'ca-rekey', 'ca-rollover') AND a.state = 'awaiting-certificate' THEN
         PERFORM api_fail('CH409', format('CA "%s" has no certificate yet%s', s.ca,
             CASE s.action WHEN 'crl-issue' THEN ' and can sign no CRL' ELSE ' that could be renewed' END));
     END IF;
@@ -649,7 +649,7 @@ END $$;
 CREATE FUNCTION decide_credential(s api_statement, p_credential bytea, p_local boolean) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
 DECLARE
-    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'signer-reseed', 'template-apply',
+    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed', 'template-apply',
             'operator-add')
         THEN 'administrator' ELSE 'manager' END;
     r record;
@@ -743,7 +743,7 @@ BEGIN
             v_request := decide_on_request(s);
         WHEN s.action IN ('revoke', 'hold', 'release') THEN
             v_certificate := decide_on_certificate(s);
-        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'crl-issue', 'key-attest') THEN
+        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'crl-issue', 'key-attest') THEN
             v_ca := decide_on_ca(s);
         ELSE
             NULL; -- template-apply, operator-add, signer-reseed: the issuer reads the body
@@ -863,7 +863,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp A
                 FROM crl_scope s WHERE s.token_key_id = g.token_key_id AND s.current),
             'chain', CASE WHEN p_ca IS NOT NULL THEN (
                 SELECT jsonb_agg(translate(encode(d.der, 'base64'), E'\n', '') ORDER BY d.i)
-                FROM unnest(g.certificate || g.chain) WITH ORDINALITY d (der, i)) END)
+                FROM unnest(g.certificate || g.chain) WITH ORDINALITY d (der, i)) END,
+            'rollovers', CASE WHEN p_ca IS NOT NULL THEN (
+                SELECT jsonb_agg(translate(encode(v.certificate, 'base64'), E'\n', '') ORDER BY v.decision_id DESC)
+                FROM rollover v WHERE v.ca_id = a.id AND v.not_after > clock_timestamp()) END)
         ORDER BY a.name), '[]')
     FROM ca a
     JOIN issuer_name n ON n.id = a.issuer_name_id

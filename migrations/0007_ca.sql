@@ -383,6 +383,62 @@ BEGIN
             v_valid, api_time(v_until)) END;
 END $$;
 
+-- Commits serial and to-be-signed bytes of a rollover certificate; those of an earlier
+-- attempt count before these.
+CREATE FUNCTION ca_rollover_begin(p_decision bigint, p_epoch int, p_signer_key bigint, p_subject_key bigint,
+    p_serial bytea, p_tbs bytea) RETURNS SETOF ca_begun LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_decision, p_epoch);
+    v_name bigint := (SELECT issuer_name_id FROM ca WHERE id = d.ca_id);
+    s generation;
+    o generation;
+    b ca_begun;
+BEGIN
+    SELECT * INTO s FROM generation WHERE token_key_id = p_signer_key AND certificate IS NOT NULL
+    ORDER BY certificate_index DESC LIMIT 1;
+    SELECT * INTO o FROM generation WHERE token_key_id = p_subject_key AND certificate IS NOT NULL
+    ORDER BY certificate_index DESC LIMIT 1;
+    IF NOT EXISTS (SELECT FROM rollover WHERE decision_id = d.id) THEN
+        INSERT INTO rollover (decision_id, ca_id, signer_generation, subject_generation, serial)
+        VALUES (d.id, d.ca_id, s.id, o.id, p_serial);
+        PERFORM ca_intend(v_name, s.id, ca_own_scope(p_signer_key), p_serial, p_tbs);
+    END IF;
+    SELECT d.ca_id, s.id, v.serial, t.tbs, s.certificate_index, s.key_index INTO b
+    FROM rollover v LEFT JOIN intent_tbs t ON t.issuer_name_id = v_name AND t.serial = v.serial AND t.request_id IS NULL
+    WHERE v.decision_id = d.id;
+    RETURN NEXT b;
+END $$;
+
+-- It is signed: it stands among the CA's certificates, where it can be revoked, and is
+-- published with those of the CA.
+CREATE FUNCTION ca_rollover_end(p_decision bigint, p_epoch int, p_certificate bytea, p_not_before timestamptz,
+    p_not_after timestamptz, p_readable text, p_spki_sha256 bytea) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_decision, p_epoch);
+    a ca;
+    v rollover;
+    s generation;
+BEGIN
+    SELECT * INTO a FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
+    UPDATE rollover SET certificate = p_certificate, not_after = p_not_after WHERE decision_id = d.id RETURNING * INTO v;
+    SELECT * INTO s FROM generation WHERE id = v.signer_generation;
+    INSERT INTO certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, subject, not_before,
+        not_after, spki_sha256, sha256, der)
+    VALUES (a.issuer_name_id, v.serial, a.id, s.id, ca_own_scope(s.token_key_id), p_readable, p_not_before, p_not_after,
+        p_spki_sha256, sha256(p_certificate), p_certificate);
+    DELETE FROM intent_tbs WHERE issuer_name_id = a.issuer_name_id AND serial = v.serial AND request_id IS NULL;
+    -- A directory's entry has all of them.
+    UPDATE publication p SET state = CASE WHEN p.state = 'working' THEN p.state ELSE 'pending' END, attempts = 0,
+        next_at = CASE WHEN p.state = 'working' THEN p.next_at ELSE clock_timestamp() END, changed_at = clock_timestamp()
+    FROM target t WHERE t.id = p.target_id AND t.ca_id = a.id AND t.kind = 'ldap' AND t.artifact = 'ca-certificate';
+    PERFORM pg_notify('chancery_publish', '');
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), 'ca.rollover', a.name, jsonb_build_object('decision', d.public_id, 'signer_key', s.key_index,
+        'certificate_sha256', encode(sha256(p_certificate), 'hex'), 'not_after', p_not_after));
+    PERFORM close_decision(d, 'applied', format('key %s of CA %s vouches for its key %s', s.key_index, a.name,
+        (SELECT key_index FROM generation WHERE id = v.subject_generation)), jsonb_build_object('ca', a.name));
+END $$;
+
 -- The next version of a CA's limits is in force at the signer. With a new policy
 -- the CA's templates are the policy's, and so are its CRLs and targets
 -- (ca_change_places).
@@ -528,6 +584,8 @@ GRANT EXECUTE ON FUNCTION
     set_templates,
     ca_activate,
     apply_limits,
+    ca_rollover_begin,
+    ca_rollover_end,
     retire_generations,
     key_versions,
     key_orders

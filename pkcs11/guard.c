@@ -26,6 +26,7 @@ static const struct guard_table *const tables[] = {
     &guard_certificate_table,
     &guard_root_table,
     &guard_renewal_table,
+    &guard_rollover_table,
     &guard_issued_table,
     &guard_power_table,
     &guard_name_table,
@@ -125,15 +126,28 @@ use_certificate(struct guard_use *use, const struct guard_case *g, struct error 
 	return true;
 }
 
+/* What is no statement is refused by either. */
+static const struct guard_table *
+order_table(const struct signproto_order *order)
+{
+	struct statement s;
+
+	return statement_parse((const char *)order->statement.p, order->statement.len, &s, NULL) &&
+		       s.action == STATEMENT_CA_ROLLOVER
+		   ? &guard_rollover_table
+		   : &guard_renewal_table;
+}
+
 static bool
 check_certificate(struct guard_case *g, struct guard_use *use, struct error *e)
 {
 	if (!run(&guard_certificate_table, g, e))
 		return false;
 	if (g->r->template == NULL || g->r->template[0] == '\0') {
-		if ((g->r->order != NULL && !run(&guard_renewal_table, g, e)) ||
+		if ((g->r->order != NULL && !run(order_table(g->r->order), g, e)) ||
 		    !run(&guard_root_table, g, e))
 			return false;
+		use->own = !g->rollover;
 	} else if (!run(&guard_issued_table, g, e) || !run(&guard_power_table, g, e) ||
 		   !run(&guard_name_table, g, e) || !run(&guard_decision_table, g, e)) {
 		return false;

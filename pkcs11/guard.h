@@ -10,7 +10,8 @@
  * digests, so that what was checked and what is signed cannot be two things.
  *
  *     TBSCertificate            a root's own, once and then for each time that
- *                               operators order it; or one that a line of the limits
+ *                               operators order it, and for another of its
+ *                               keys by such an order; or one that a line of the limits
  *                               allows, and that an operator approved unless that
  *                               line says that none has to
  *     TBSCertList               of the CA, within the life of its certificate
@@ -81,6 +82,7 @@ struct guard_use {
 	uint8_t serial[SERIAL_LEN];
 	size_t serial_len;
 	int64_t serial_time;
+	bool own;	   /* a root's own, which takes the place of the one before */
 	bool has_decision; /* a person approved it */
 	uint8_t decision[GUARD_DECISION_LEN];
 	int64_t decision_issued;

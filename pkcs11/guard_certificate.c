@@ -343,7 +343,8 @@ check_root_once(struct guard_case *g, struct error *why)
 static bool
 check_root_key(struct guard_case *g, struct error *why)
 {
-	return memcmp(g->spki_sha256, g->key->spki_sha256, sizeof g->spki_sha256) == 0 ||
+	return g->rollover ||
+	       memcmp(g->spki_sha256, g->key->spki_sha256, sizeof g->spki_sha256) == 0 ||
 	       guard_no(why,
 		   "it names no template, and only a root's own certificate goes without one: the "
 		   "public key in it is another's");

@@ -39,7 +39,8 @@ struct guard_case {
 	/* An order to renew a root's own; from the gate `renewal-order`, with the
 	 * statement above. */
 	struct renewal renewal;
-	bool renewed; /* there is one */
+	bool renewed;  /* there is one */
+	bool rollover; /* and it is for another of the root's keys */
 
 	const struct crl_summary *crl;
 
@@ -64,6 +65,7 @@ extern const struct guard_table guard_any_table;	 /* whatever is asked */
 extern const struct guard_table guard_certificate_table; /* all certificates */
 extern const struct guard_table guard_root_table;	 /* a root's own certificate */
 extern const struct guard_table guard_renewal_table;	 /* the same, in place of another */
+extern const struct guard_table guard_rollover_table;	 /* a root's for another key of its own */
 extern const struct guard_table guard_issued_table;	 /* all other certificates */
 extern const struct guard_table guard_power_table;	 /* what these may be used for */
 extern const struct guard_table guard_name_table;	 /* and for whom */

@@ -261,14 +261,7 @@ check_limits(const struct known_key *k, const struct job *job, struct error *e)
 	    k->limits->document.ca);
 }
 
-/* A root's own certificate, which says how long it may sign: all others name a
- * template. */
-static bool
-is_own_certificate(const struct signproto_sign *m)
-{
-	return m->kind == SIGNPROTO_TBS_CERTIFICATE && m->template[0] == '\0';
-}
-
+/* A root's own certificate says how long it may sign. */
 static bool
 note_own_certificate(struct worker *w, struct job *job, struct bytes tbs, struct error *e)
 {
@@ -321,7 +314,7 @@ check_structure(struct worker *w, const struct known_key *k, struct job *job)
 		return true;
 	return signproto_get_sign((struct bytes){job->input, job->input_len}, &m, &job->error) &&
 	       guard_structure(w, k, job, &m) &&
-	       (!is_own_certificate(&m) || note_own_certificate(w, job, m.tbs, &job->error));
+	       (!job->use.own || note_own_certificate(w, job, m.tbs, &job->error));
 }
 
 /* What is wrong with a key's limits may be put right: what is to be signed waits. */

@@ -30,6 +30,8 @@ const struct cli_command cli_commands[] = {
 	    OPTION_PARENT_CA, OPTION_PARENT_TEMPLATE, OPTION_PARENT_CERT, OPTION_PARENT_KEY,
 	    OPTION_PARENT_ROOTS),
 	cmd_ca_renew},
+    {"ca", "rollover", "NAME", 1, 1, "have a root's old and new key vouch for each other",
+	OWN(OPTION_ALSO_SIGN), cmd_ca_rollover},
     {"ca", "generations", "NAME", 1, 1, "its certificates and keys, newest first", NO_OWN,
 	cmd_ca_generations},
     {"ca", "limits show", "NAME", 1, 1, "the limits of its key, as operators signed them",

@@ -75,6 +75,9 @@ compose(struct cli *cli, const char *ca, const struct limits_current *current,
 		ok = decision_put(r.ca, sizeof r.ca, "a CA's name", ca, e) &&
 		     load_policy(cli, ca, policy, e);
 	memcpy(r.key, key, sizeof r.key);
+	memcpy(r.signer, key, sizeof r.signer);
+	r.has_signer = current->limits.root;
+	r.has_replaces = true;
 	ca_certificate_tbs_sha256(old, r.replaces);
 	ok = ok && (!current->limits.root || put_end(&current->limits, policy, old, &r, e)) &&
 	     renewal_format(&r, text, &len, e);

@@ -171,10 +171,25 @@ read_renewal(struct cli *cli, struct shown_decision *d, bool open, struct error 
 	if (!ca_certificate_load(cli, d->statement.ca, &d->in_force, e))
 		return false;
 	ca_certificate_tbs_sha256(d->in_force, digest);
-	if (memcmp(digest, r.replaces, sizeof digest) != 0 ||
+	if (!r.has_replaces || memcmp(digest, r.replaces, sizeof digest) != 0 ||
 	    memcmp(d->current->key, r.key, sizeof r.key) != 0)
 		return error_set(e, ERROR_CONFLICT,
 		    "the renewal is of another key or certificate than CA %s has now", r.ca);
+	return true;
+}
+
+/* Which key is to sign: its limits count. */
+static bool
+read_signer(struct shown_decision *d, char key[65], struct error *e)
+{
+	struct renewal r;
+
+	if (!renewal_parse(d->body, strlen(d->body), &r, e))
+		return error_wrap(e, "what is to be signed");
+	if (strcmp(r.ca, d->statement.ca) != 0 || !r.has_signer || r.has_replaces)
+		return error_set(e, ERROR_INPUT, "what is to be signed is no rollover of CA %s",
+		    d->statement.ca);
+	hex_encode(r.signer, sizeof r.signer, key);
 	return true;
 }
 
@@ -213,6 +228,12 @@ read_subject(struct cli *cli, struct shown_decision *d, struct error *e)
 			return false;
 		d->rules = CEREMONY_RULE(&d->current->limits);
 		return read_renewal(cli, d, open, e);
+	case STATEMENT_CA_ROLLOVER:
+		if (!read_signer(d, key, e) ||
+		    !limits_current_load(cli, d->statement.ca, key, &d->current, e))
+			return false;
+		d->rules = CEREMONY_RULE(&d->current->limits);
+		return true;
 	case STATEMENT_CA_REKEY:
 		if (!limits_current_load(cli, d->statement.ca, NULL, &d->current, e) ||
 		    !read_limits(cli, d, e))
@@ -461,7 +482,8 @@ shown_decision_print(const struct shown_decision *d, FILE *out, struct error *e)
 		put_limits(d, out);
 	else if (d->statement.action == STATEMENT_CA_INSTALL && !put_chain(d, out, e))
 		return false;
-	else if (d->statement.action == STATEMENT_CA_RENEW)
+	else if (d->statement.action == STATEMENT_CA_RENEW ||
+		 d->statement.action == STATEMENT_CA_ROLLOVER)
 		renewal_show(out, d->body, d->in_force);
 	else if (d->statement.action == STATEMENT_SIGNER_RESEED) {
 		(void)fprintf(out, "Where the signer of token %s goes on:\n", d->statement.object);

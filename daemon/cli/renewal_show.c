@@ -2,11 +2,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/sha.h>
 
-#include "daemon/cli/limits_show.h"
 #include "daemon/core/encode.h"
 #include "daemon/x509/name.h"
 #include "daemon/x509/pem.h"
@@ -62,11 +60,38 @@ ca_certificate_show(FILE *out, const struct ca_certificate *in_force)
 	(void)fprintf(out, "\n  valid        %s to %s\n  SHA-256      %s\n", from, to, hex);
 }
 
+/* All of it is letters, digits and punctuation: it was parsed or written here. */
+static void
+put_lines(FILE *out, const char *text)
+{
+	while (*text != '\0') {
+		size_t len = strcspn(text, "\n");
+
+		(void)fprintf(out, "  %.*s\n", (int)len, text);
+		text += len + (text[len] == '\n');
+	}
+}
+
 void
 renewal_show(FILE *out, const char *text, const struct ca_certificate *in_force)
 {
 	if (in_force != NULL)
 		ca_certificate_show(out, in_force);
 	(void)fprintf(out, "The renewal:\n");
-	limits_show(out, text, (int64_t)time(NULL));
+	put_lines(out, text);
+}
+
+bool
+rollover_compose(const char *ca, const uint8_t by[32], const uint8_t of[32], int64_t not_after,
+    char *text, struct error *e)
+{
+	struct renewal r = {.has_signer = true, .not_after = not_after};
+	size_t len;
+
+	if (strlen(ca) >= sizeof r.ca)
+		return error_set(e, ERROR_USAGE, "%.80s is too long for a CA's name", ca);
+	memcpy(r.ca, ca, strlen(ca) + 1);
+	memcpy(r.signer, by, sizeof r.signer);
+	memcpy(r.key, of, sizeof r.key);
+	return renewal_format(&r, text, &len, e);
 }

@@ -25,6 +25,11 @@ void ca_certificate_tbs_sha256(const struct ca_certificate *c, uint8_t digest[32
 /* Subject, validity and digest of the one in force. */
 void ca_certificate_show(FILE *out, const struct ca_certificate *in_force);
 
+/* Composes a rollover, signed with the key of `by`, for the key of `of`. text takes
+ * RENEWAL_TEXT_MAX + 1 bytes. */
+bool rollover_compose(const char *ca, const uint8_t by[32], const uint8_t of[32], int64_t not_after,
+    char *text, struct error *e) MUST_CHECK;
+
 /* The document, line by line; in_force may be NULL. */
 void renewal_show(FILE *out, const char *text, const struct ca_certificate *in_force);
 

@@ -154,14 +154,15 @@ make_page(json_t *answer, BIO *out)
 
 /* ---- chains */
 
-static STACK_OF(X509) * read_chain(json_t *ca)
+/* Adds the certificates in that member of the answer. */
+static bool
+add_certificates(STACK_OF(X509) * chain, json_t *ca, const char *member)
 {
-	STACK_OF(X509) *chain = sk_X509_new_null();
 	uint8_t der[CERTIFICATE_MAX];
 	json_t *item;
 	size_t i, len;
 
-	json_array_foreach(json_object_get(ca, "chain"), i, item)
+	json_array_foreach(json_object_get(ca, member), i, item)
 	{
 		const uint8_t *at = der;
 		X509 *x = NULL;
@@ -169,13 +170,12 @@ static STACK_OF(X509) * read_chain(json_t *ca)
 		if (i < CHAIN_MAX && json_is_string(item) &&
 		    call_base64(json_string_value(item), der, sizeof der, &len))
 			x = d2i_X509(NULL, &at, (long)len);
-		if (x == NULL || chain == NULL || sk_X509_push(chain, x) <= 0) {
+		if (x == NULL || sk_X509_push(chain, x) <= 0) {
 			X509_free(x);
-			sk_X509_pop_free(chain, X509_free);
-			return NULL;
+			return false;
 		}
 	}
-	return chain;
+	return true;
 }
 
 static bool
@@ -204,10 +204,13 @@ put_cms(STACK_OF(X509) * chain, BIO *out)
 }
 
 static bool
-make_chain(json_t *answer, bool (*put)(STACK_OF(X509) * chain, BIO *out), BIO *out)
+make_chain(json_t *answer, bool rollovers, bool (*put)(STACK_OF(X509) * chain, BIO *out), BIO *out)
 {
-	STACK_OF(X509) *chain = read_chain(json_array_get(answer, 0));
-	bool ok = chain != NULL && sk_X509_num(chain) > 0 && put(chain, out);
+	json_t *ca = json_array_get(answer, 0);
+	STACK_OF(X509) *chain = sk_X509_new_null();
+	bool ok = chain != NULL && add_certificates(chain, ca, "chain") &&
+		  (!rollovers || add_certificates(chain, ca, "rollovers")) &&
+		  sk_X509_num(chain) > 0 && put(chain, out);
 
 	sk_X509_pop_free(chain, X509_free);
 	ERR_clear_error();
@@ -217,13 +220,15 @@ make_chain(json_t *answer, bool (*put)(STACK_OF(X509) * chain, BIO *out), BIO *o
 static bool
 make_pem(json_t *answer, BIO *out)
 {
-	return make_chain(answer, put_pem, out);
+	return make_chain(answer, false, put_pem, out);
 }
 
+/* Beside the chain what vouches for a root's other keys: who trusts the one finds the way
+ * to the other. */
 static bool
 make_cms(json_t *answer, BIO *out)
 {
-	return make_chain(answer, put_cms, out);
+	return make_chain(answer, true, put_cms, out);
 }
 
 /* ---- calls */

@@ -49,6 +49,12 @@ ca_order_waits(const struct error *err, void *arg)
 	ca_order_end(arg, err);
 }
 
+void
+ca_order_closed(const struct error *err, void *order)
+{
+	ca_order_end(order, err);
+}
+
 bool
 ca_order_keep_tbs(struct ca_order *o, struct bytes tbs, struct error *e)
 {

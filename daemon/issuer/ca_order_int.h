@@ -66,6 +66,9 @@ void ca_order_waits(const struct error *err, void *arg);
 bool ca_order_activate(
     struct ca_order *o, const struct chain *chain, bool own, struct error *e) MUST_CHECK;
 
+/* The database has closed the decision. */
+void ca_order_closed(const struct error *err, void *order);
+
 /* The key of a decision is noted: the generation begins with it. */
 bool ca_order_begin(struct ca_order *o, struct error *e) MUST_CHECK;
 /* Has the token make the key, unless an earlier attempt did. */

@@ -140,12 +140,13 @@ check(
 	if (!is_digest_of(o->renewal.key, ca->row.spki))
 		return error_set(e, ERROR_CONFLICT,
 		    "the order is about another key than the one that CA %s signs with", o->name);
-	if (!is_digest_of(o->renewal.replaces, old->tbs))
+	if (!o->renewal.has_replaces || !is_digest_of(o->renewal.replaces, old->tbs))
 		return error_set(e, ERROR_CONFLICT,
 		    "the order is to replace another certificate than the one of CA %s that is in "
 		    "force: it was renewed meanwhile",
 		    o->name);
-	return ca->row.root == (o->renewal.not_after != 0) ||
+	return (ca->row.root == (o->renewal.not_after != 0) &&
+		   ca->row.root == o->renewal.has_signer) ||
 	       error_set(e, ERROR_INPUT,
 		   "the order has to say when the new certificate of a root ends, and of a "
 		   "subordinate the parent says it");

@@ -21,6 +21,7 @@ role_for(enum statement_action action)
 	case STATEMENT_CA_LIMITS:
 	case STATEMENT_CA_RENEW:
 	case STATEMENT_CA_REKEY:
+	case STATEMENT_CA_ROLLOVER:
 	case STATEMENT_SIGNER_RESEED:
 	case STATEMENT_TEMPLATE_APPLY:
 	case STATEMENT_OPERATOR_ADD:
@@ -157,6 +158,7 @@ check_object(const struct decision_row *row, const struct statement *s, struct e
 	case STATEMENT_CA_LIMITS:
 	case STATEMENT_CA_RENEW:
 	case STATEMENT_CA_REKEY:
+	case STATEMENT_CA_ROLLOVER:
 	case STATEMENT_KEY_ATTEST:
 		return check_ca(row, s, e);
 	default:

@@ -215,6 +215,14 @@ bool capolicy_build_root(const struct capolicy *policy, struct bytes spki, struc
     int64_t now, int64_t until, void *buf, size_t size, struct bytes *tbs, int64_t *not_after,
     struct error *err) MUST_CHECK;
 
+/* The to-be-signed bytes of a certificate by which one of a root's keys vouches for
+ * another (RFC 4210 4.4): like the root's own, with the signing key's identifier in
+ * authorityKeyIdentifier. policy: of the generation that has the key in spki;
+ * sig_alg: of the one that signs. */
+bool capolicy_build_rollover(const struct capolicy *policy, enum sig_alg sig_alg,
+    struct bytes spki, struct bytes authority_key_id, struct bytes serial, int64_t not_before,
+    int64_t not_after, void *buf, size_t size, struct bytes *tbs, struct error *err) MUST_CHECK;
+
 /* The CertificationRequestInfo of a subordinate (RFC 2986 4.1), which asks for
  * basicConstraints, keyUsage and subjectKeyIdentifier as above. info points to
  * the end of buf (CSR_MAX octets do). */

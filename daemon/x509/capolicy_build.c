@@ -24,7 +24,8 @@ check_key(const struct capolicy *policy, struct bytes der, struct spki *spki, st
 
 static bool
 own_extensions(const struct capolicy *policy, const struct spki *spki, bool with_policies,
-    uint8_t buf[OWN_EXTENSIONS_MAX], struct bytes *out, struct error *err)
+    struct bytes authority_key_id, uint8_t buf[OWN_EXTENSIONS_MAX], struct bytes *out,
+    struct error *err)
 {
 	uint8_t ski[SKI_LEN];
 	struct extensions x;
@@ -35,6 +36,8 @@ own_extensions(const struct capolicy *policy, const struct spki *spki, bool with
 	extensions_add_basic_constraints(&x, true, policy->path_length, true);
 	extensions_add_key_usage(&x, KU_KEY_CERT_SIGN | KU_CRL_SIGN);
 	extensions_add_subject_key_identifier(&x, (struct bytes){ski, sizeof ski});
+	if (authority_key_id.len > 0)
+		extensions_add_authority_key_identifier(&x, authority_key_id);
 	if (with_policies && policy->policy_count > 0)
 		extensions_add_certificate_policies(&x, policy->policies, policy->policy_count);
 	if (!extensions_ok(&x))
@@ -70,12 +73,36 @@ capolicy_build_root(const struct capolicy *policy, struct bytes spki, struct byt
 		    "the CA's policy says 'kind: subordinate'; only a root signs its own "
 		    "certificate");
 	if (!check_key(policy, spki, &key, err) ||
-	    !own_extensions(policy, &key, true, extensions, &t.extensions, err) ||
+	    !own_extensions(
+		policy, &key, true, (struct bytes){0}, extensions, &t.extensions, err) ||
 	    !tbs_certificate_build(&t, buf, size, tbs, err))
 		return false;
 	if (not_after != NULL)
 		*not_after = t.not_after;
 	return true;
+}
+
+bool
+capolicy_build_rollover(const struct capolicy *policy, enum sig_alg sig_alg, struct bytes spki,
+    struct bytes authority_key_id, struct bytes serial, int64_t not_before, int64_t not_after,
+    void *buf, size_t size, struct bytes *tbs, struct error *err)
+{
+	uint8_t extensions[OWN_EXTENSIONS_MAX];
+	struct tbs_certificate t = {
+	    .serial = serial,
+	    .sig_alg = sig_alg,
+	    .issuer = policy->subject,
+	    .not_before = not_before,
+	    .not_after = not_after,
+	    .subject = policy->subject,
+	    .spki = spki,
+	};
+	struct spki key;
+
+	return check_key(policy, spki, &key, err) &&
+	       own_extensions(
+		   policy, &key, true, authority_key_id, extensions, &t.extensions, err) &&
+	       tbs_certificate_build(&t, buf, size, tbs, err);
 }
 
 bool
@@ -87,7 +114,7 @@ capolicy_build_request(const struct capolicy *policy, struct bytes spki, void *b
 	struct spki key;
 
 	return check_key(policy, spki, &key, err) &&
-	       own_extensions(policy, &key, false, extensions, &asked, err) &&
+	       own_extensions(policy, &key, false, (struct bytes){0}, extensions, &asked, err) &&
 	       csr_info_build(policy->subject, spki, asked, buf, size, info, err);
 }
 

@@ -2,6 +2,18 @@
 
 #include <string.h>
 
+static void
+put_digest(
+    struct canon_writer *w, const char *key, bool has, const uint8_t digest[RENEWAL_DIGEST_LEN])
+{
+	canon_put(w, "%s: ", key);
+	if (has)
+		canon_put_hex(w, digest, RENEWAL_DIGEST_LEN);
+	else
+		canon_put(w, "-");
+	canon_put(w, "\n");
+}
+
 bool
 renewal_format(
     const struct renewal *r, char out[RENEWAL_TEXT_MAX + 1], size_t *len, struct error *err)
@@ -16,11 +28,11 @@ renewal_format(
 	if (r->not_after != 0)
 		canon_time_text(r->not_after, end);
 	canon_writer_init(&w, out, RENEWAL_TEXT_MAX + 1);
-	canon_put(&w, "chancery-renewal: 1\nca: %s\nreplaces: ", r->ca);
-	canon_put_hex(&w, r->replaces, sizeof r->replaces);
-	canon_put(&w, "\nkey: ");
-	canon_put_hex(&w, r->key, sizeof r->key);
-	canon_put(&w, "\nnot-after: %s\n", end);
+	canon_put(&w, "chancery-renewal: 1\nca: %s\n", r->ca);
+	put_digest(&w, "replaces", r->has_replaces, r->replaces);
+	put_digest(&w, "key", true, r->key);
+	put_digest(&w, "signer", r->has_signer, r->signer);
+	canon_put(&w, "not-after: %s\n", end);
 	if (w.failed)
 		return error_set(err, ERROR_LIMIT,
 		    "renewal: the document would have more than %d bytes", RENEWAL_TEXT_MAX);
@@ -36,19 +48,27 @@ read_end(const char *text, int64_t *t)
 }
 
 static bool
+read_digest(const char *text, bool *has, uint8_t digest[RENEWAL_DIGEST_LEN])
+{
+	*has = strcmp(text, "-") != 0;
+	return !*has || canon_hex(text, digest, RENEWAL_DIGEST_LEN);
+}
+
+static bool
 read_lines(struct canon_reader *in, struct renewal *r, struct error *err)
 {
-	char *version, *ca, *replaces, *key, *end;
+	char *version, *ca, *replaces, *key, *signer, *end;
 
 	if (!canon_take(in, "chancery-renewal", &version, err) || !canon_take(in, "ca", &ca, err) ||
 	    !canon_take(in, "replaces", &replaces, err) || !canon_take(in, "key", &key, err) ||
-	    !canon_take(in, "not-after", &end, err))
+	    !canon_take(in, "signer", &signer, err) || !canon_take(in, "not-after", &end, err))
 		return false;
 	if (strcmp(version, "1") != 0)
 		return error_set(
 		    err, ERROR_INPUT, "renewal: version '%.16s' is not known", version);
-	if (strlen(ca) > CANON_NAME_MAX || !canon_hex(replaces, r->replaces, sizeof r->replaces) ||
-	    !canon_hex(key, r->key, sizeof r->key) || !read_end(end, &r->not_after))
+	if (strlen(ca) > CANON_NAME_MAX || !read_digest(replaces, &r->has_replaces, r->replaces) ||
+	    !canon_hex(key, r->key, sizeof r->key) ||
+	    !read_digest(signer, &r->has_signer, r->signer) || !read_end(end, &r->not_after))
 		return error_set(
 		    err, ERROR_INPUT, "renewal: the CA's name, a digest or the end is malformed");
 	memcpy(r->ca, ca, strlen(ca) + 1);

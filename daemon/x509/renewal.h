@@ -2,13 +2,15 @@
 #define CHANCERY_X509_RENEWAL_H
 
 /*
- * What operators sign to renew a CA's certificate with the key that it has (ca-renew,
- * statement.h).
+ * What operators sign to have another certificate for a CA's key: one in place of the
+ * one that it has (ca-renew, statement.h), or a rollover certificate, by which one of a
+ * root's keys vouches for another (ca-rollover; RFC 4210 4.4).
  *
  *	chancery-renewal: 1
  *	ca: demo-root
- *	replaces: <SHA-256, hex>             of the TBSCertificate in force
+ *	replaces: <SHA-256, hex>             of the TBSCertificate in force; "-": none
  *	key: <SHA-256, hex>                  of the SubjectPublicKeyInfo in it
+ *	signer: <SHA-256, hex>               of that of the key that signs; "-": a parent's
  *	not-after: 2046-11-22T12:00:00Z      the new one ends then or before; "-": a
  *	                                     parent says when
  *
@@ -31,8 +33,9 @@
 
 struct renewal {
 	char ca[CANON_NAME_MAX + 1];
+	bool has_replaces, has_signer;
 	uint8_t replaces[RENEWAL_DIGEST_LEN];
-	uint8_t key[RENEWAL_DIGEST_LEN];
+	uint8_t key[RENEWAL_DIGEST_LEN], signer[RENEWAL_DIGEST_LEN];
 	int64_t not_after; /* seconds since 1970; 0: a parent says */
 };
 

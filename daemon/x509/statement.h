@@ -46,9 +46,10 @@
  *	ca-renew        yes   = ca              -    -         -              yes
  *	key-attest      yes   = ca              -    -         -              -
  *	ca-rekey        yes   SHA-256 of a key  -    -         -              yes
+ *	ca-rollover     yes   = ca              -    -         -              yes
  *
- * ca-create, ca-install, ca-limits, ca-renew, ca-rekey and signer-reseed are ceremonies: several
- * persons sign one and the same text, so it may live for days. Each can be
+ * ca-create, ca-install, ca-limits, ca-renew, ca-rekey, ca-rollover and signer-reseed are
+ *ceremonies: several persons sign one and the same text, so it may live for days. Each can be
  * carried out once only, whenever that is (a CA is created once, limits follow
  * each other by number, a renewal names the certificate or, with a new key, the key
  * that it replaces, a reseed answers a challenge).
@@ -100,9 +101,10 @@ enum statement_action {
 	STATEMENT_PIN_CLEAR,
 	STATEMENT_CA_RENEW,
 	STATEMENT_CA_REKEY,
+	STATEMENT_CA_ROLLOVER,
 	STATEMENT_KEY_ATTEST,
 };
-#define STATEMENT_ACTION_COUNT 19
+#define STATEMENT_ACTION_COUNT 20
 
 /* Absent text is the empty string. */
 struct statement {

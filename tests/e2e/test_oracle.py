@@ -397,7 +397,7 @@ attacks(
 def renewal(w, **changes):
     """What operators sign to have the root's certificate renewed."""
     fields = {"ca": "oracle-root", "replaces": der.hashlib.sha256(w.root.tbs).hexdigest(),
-              "key": der.hashlib.sha256(w.root.spki).hexdigest(),
+              "key": der.hashlib.sha256(w.root.spki).hexdigest(), "signer": der.hashlib.sha256(w.root.spki).hexdigest(),
               "not-after": limits.timestamp(limits.datetime.datetime.utcfromtimestamp(w.now + 2999 * DAY)),
               **{name.replace("_", "-"): value for name, value in changes.items()}}
     return "chancery-renewal: 1\n" + "".join(f"{name}: {value}\n" for name, value in fields.items())
@@ -443,6 +443,41 @@ def an_order_for_two_roots(w):
     order = renewal_order(w)
     renew(w, order)
     renew(w, order)
+
+
+def rollover(w, order=None, key=None, document=None, **changes):
+    """The root vouches for another key of its name."""
+    spki = key or w.host.spki
+    order = order or renewal_order(w, action="ca-rollover", body=renewal(w, **{
+        "replaces": "-", "key": der.hashlib.sha256(spki).hexdigest(), **(document or {})}))
+    return w.signer.sign(w.root, CERTIFICATE, w.root_certificate(**{**with_key(spki), "authority_key_id": aki(
+        der.sequence(der.element(0x80, w.root.key_id))), **changes}).der, order=order)
+
+
+attacks(
+    a_rollover_by_a_stranger=lambda w: rollover(w, renewal_order(w, w.mallory, action="ca-rollover", body=renewal(
+        w, replaces="-", key=der.hashlib.sha256(w.host.spki).hexdigest()))),
+    a_rollover_by_another_key=lambda w: rollover(w, document={"signer": der.hashlib.sha256(w.bare.spki).hexdigest()}),
+    a_rollover_of_last_month=lambda w: rollover(w, renewal_order(
+        w, action="ca-rollover", issued="2020-01-01T00:00:00Z", expires="2020-01-01T00:10:00Z", body=renewal(
+            w, replaces="-", key=der.hashlib.sha256(w.host.spki).hexdigest()))),
+    a_rollover_for_a_strangers_key=lambda w: rollover(w, **with_key(w.mallory.spki)),
+    a_longer_rollover_than_ordered=lambda w: rollover(w, document={
+        "not_after": limits.timestamp(limits.datetime.datetime.utcfromtimestamp(w.now + 2998 * DAY))}),
+    a_rollover_that_outlives_the_root=lambda w: rollover(w, document={"not_after": "2099-01-01T00:00:00Z"},
+                                                         not_after=der.time(w.now + 2999 * DAY + 60)),
+    a_rollover_under_another_name=lambda w: rollover(w, subject=HOST),
+    a_rollover_order_for_a_renewal=lambda w: renew(w, renewal_order(w, action="ca-rollover", body=renewal(
+        w, replaces="-"))),
+)
+
+
+@attack
+def a_rollover_for_two_certificates(w):
+    order = renewal_order(w, action="ca-rollover", body=renewal(
+        w, replaces="-", key=der.hashlib.sha256(w.host.spki).hexdigest()))
+    rollover(w, order)
+    rollover(w, order)
 
 
 def below_the_root(w, approval=None, **changes):
@@ -587,6 +622,8 @@ def test_what_is_allowed_is_signed(world):
     below_the_root(w)
     assert renew(w)
     below_the_root(w)
+    assert rollover(w)
+    below_the_root(w)  # which is no certificate of its own
     w.issue(more=der.extension("crlDistributionPoints", der.points_value("http://anywhere.test/x.crl")))
     # The same octets again are the same signature.
     assert w.signer.sign(w.key, CERTIFICATE, tbs, "auto") == w.signer.sign(w.key, CERTIFICATE, tbs, "auto")

@@ -366,6 +366,33 @@ def test_root_with_a_new_key(b):
         check_generation(a, *generation)
 
 
+def test_rollover(b):
+    """Who trusts one of the root's certificates verifies what the other key signed."""
+    a = b
+    assert "is no root" in a.cli.fails("ca", "rollover", a.sub2)
+    assert "has no older key" in a.cli.fails("ca", "rollover", a.root)
+    said = a.cli("ca", "rollover", a.root2)
+    assert f"key 0 of CA {a.root2} vouches for its key 1" in said and f"key 1 of CA {a.root2} vouches for its key 0" in said
+    bundle = pkcs7.load_der_pkcs7_certificates(a.daemon.web.get(f"/aia/{a.root2}.p7c").body)
+    old, new = (x509.load_pem_x509_certificate(certificate_of(a, a.root2, n).encode()) for n in (0, 1))
+    rolled = [c for c in bundle if c not in (old, new)]
+    assert len(rolled) == 2 and new in bundle
+    assert {key_of(pem_of(c)) for c in rolled} == {key_of(pem_of(old)), key_of(pem_of(new))}
+    for trusted, ca, below in ((old, "third-issuing", "below-new2"), (new, a.sub2, "below-old2")):
+        leaf = leaf_of(a, below, ca)
+        issuing = chain_of(a, ca)[0]
+        crls = [fetched(a, urls(leaf)[0]), *(fetched(a, a.daemon.crl_url(a.root2 + s)) for s in ("", "(1)"))]
+        alone = clients.openssl_verify(a.files, leaf, issuing, pem_of(trusted))
+        assert not alone[0], alone
+        with_bundle = issuing + "".join(pem_of(c) for c in rolled)
+        accepted, said = openssl_verify_all(a.files, leaf, with_bundle, pem_of(trusted), crls)
+        assert accepted, said
+
+
+def pem_of(certificate):
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
 def test_new_keys_after_a_restart(b):
     a = b
     a.daemon.stop()

@@ -412,9 +412,27 @@ setting_renewal(const struct parties *all)
 	    .has_body = true,
 	    .issued = NOW - 60,
 	    .expires = NOW + 540};
-	s->renewal = (struct renewal){.ca = "unit", .not_after = s->not_after};
+	s->renewal = (struct renewal){
+	    .ca = "unit", .not_after = s->not_after, .has_replaces = true, .has_signer = true};
+	memcpy(s->renewal.signer, all->us.sha256, sizeof s->renewal.signer);
 	memcpy(s->renewal.replaces, s->key.tbs_sha256, sizeof s->renewal.replaces);
 	memcpy(s->renewal.key, all->us.sha256, sizeof s->renewal.key);
+	return s;
+}
+
+/* For another key of the root's own. */
+static inline struct setting *
+setting_rollover(const struct parties *all)
+{
+	struct setting *s = setting_renewal(all);
+
+	s->statement.action = STATEMENT_CA_ROLLOVER;
+	s->renewal.has_replaces = false;
+	memset(s->renewal.replaces, 0, sizeof s->renewal.replaces);
+	memcpy(s->renewal.key, all->other.sha256, sizeof s->renewal.key);
+	set_subject_key(s, &all->other);
+	s->aki = (struct bytes){all->us.key_id, SKI_LEN};
+	s->not_after = s->renewal.not_after = s->key.not_after;
 	return s;
 }
 

@@ -307,6 +307,7 @@ test_roles(void **state)
 	    [STATEMENT_SIGNER_RESEED] = true,
 	    [STATEMENT_CA_RENEW] = true,
 	    [STATEMENT_CA_REKEY] = true,
+	    [STATEMENT_CA_ROLLOVER] = true,
 	};
 
 	for (unsigned a = 0; a < STATEMENT_ACTION_COUNT; a++) {
@@ -458,7 +459,8 @@ make_for_two(struct decided *d, enum statement_action action)
 }
 
 static const enum statement_action ceremonies[] = {STATEMENT_CA_CREATE, STATEMENT_CA_INSTALL,
-    STATEMENT_CA_LIMITS, STATEMENT_SIGNER_RESEED, STATEMENT_CA_RENEW, STATEMENT_CA_REKEY};
+    STATEMENT_CA_LIMITS, STATEMENT_SIGNER_RESEED, STATEMENT_CA_RENEW, STATEMENT_CA_REKEY,
+    STATEMENT_CA_ROLLOVER};
 
 static void
 test_quorum(void **state)

@@ -444,12 +444,39 @@ TEST(roots, ROOTS)
 	X(a_renewal_that_a_parent_ends, "renewal-end", renewal, s->renewal.not_after = 0) \
 	X(a_renewed_root_beyond_its_limits, "limits-end", renewal, s->key.document.not_after--) \
 	X(a_renewed_subordinate, "root-kind", renewal, s->key.document.root = false) \
+	X(a_renewal_by_another_key, "renewal-order", renewal, memcpy(s->renewal.signer, all.other.sha256, 32)) \
 	X(a_renewed_root_with_another_key, "root-key", renewal, set_subject_key(s, &all.other); \
 		s->aki = (struct bytes){all.us.key_id, SKI_LEN}; memcpy(s->renewal.key, all.other.sha256, 32)) \
 	X(a_renewed_root_with_a_longer_path, "root-constraints", renewal, s->key.document.path_length = 1; \
 		s->path_length = 2)
 
 TEST(renewals, RENEWALS)
+
+#define ROLLOVERS(X) \
+	X(a_rollover, NULL, rollover, (void)s) \
+	X(a_shorter_rollover, NULL, rollover, s->not_after -= DAY) \
+	X(a_rollover_by_a_stranger, "rollover-order", rollover, s->decider = &all.mallory) \
+	X(a_rollover_by_too_few, "rollover-order", rollover, s->key.document.quorum = 2) \
+	X(a_rollover_of_another_ca, "rollover-order", rollover, strcpy(s->statement.ca, "other"); \
+		strcpy(s->statement.object, "other")) \
+	X(a_rollover_by_another_key, "rollover-order", rollover, memcpy(s->renewal.signer, all.other.sha256, 32)) \
+	X(a_rollover_by_a_parent, "rollover-order", rollover, s->renewal.has_signer = false) \
+	X(a_renewal_as_a_rollover, "root-key", rollover, s->statement.action = STATEMENT_CA_RENEW; \
+		s->renewal.has_replaces = true; memcpy(s->renewal.replaces, s->key.tbs_sha256, 32)) \
+	X(a_rollover_as_a_renewal, "rollover-key", rollover, set_subject_key(s, &all.us)) \
+	X(a_rollover_for_itself, "rollover-key", rollover, set_subject_key(s, &all.us); \
+		memcpy(s->renewal.key, all.us.sha256, 32)) \
+	X(an_old_rollover, "rollover-time", rollover, s->statement.issued = NOW - GUARD_AGE_MAX_S - 1; \
+		s->statement.expires = s->statement.issued + 600) \
+	X(a_longer_rollover_than_ordered, "rollover-end", rollover, s->renewal.not_after--) \
+	X(a_rollover_that_outlives_the_key, "rollover-validity", rollover, s->key.not_after--) \
+	X(a_rollover_before_the_first, "rollover-validity", rollover, s->key.installed = false) \
+	X(a_rollover_of_a_subordinate, "root-kind", rollover, s->key.document.root = false) \
+	X(a_rollover_for_another_name, "root-subject", rollover, s->subject = all.other.name) \
+	X(a_rollover_that_is_no_ca, "root-constraints", rollover, s->ca = false) \
+	X(a_rollover_without_aki, "authority-key-id", rollover, s->aki.len = 0)
+
+TEST(rollovers, ROLLOVERS)
 
 #define ISSUED(X) \
 	X(a_template_outside_the_limits, "template", new, s->r.template = "nonesuch") \
@@ -1004,6 +1031,7 @@ main(int argc, char *argv[])
 	    cmocka_unit_test(certificates),
 	    cmocka_unit_test(roots),
 	    cmocka_unit_test(renewals),
+	    cmocka_unit_test(rollovers),
 	    cmocka_unit_test(issued),
 	    cmocka_unit_test(names),
 	    cmocka_unit_test(decisions),

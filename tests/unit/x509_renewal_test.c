@@ -13,8 +13,9 @@
 
 #define REPLACES "0101010101010101010101010101010101010101010101010101010101010101"
 #define KEY "0202020202020202020202020202020202020202020202020202020202020202"
+#define SIGNER "0303030303030303030303030303030303030303030303030303030303030303"
 #define GOOD                                                                         \
-	"chancery-renewal: 1\nca: demo-root\nreplaces: " REPLACES "\nkey: " KEY "\n" \
+	"chancery-renewal: 1\nca: demo-root\nreplaces: " REPLACES "\nkey: " KEY "\nsigner: " SIGNER "\n" \
 	"not-after: 2046-11-22T12:00:00Z\n"
 
 static void
@@ -22,20 +23,24 @@ written_as_read(void **state)
 {
 	static const char *const texts[] = {GOOD,
 	    "chancery-renewal: 1\nca: demo-issuing\nreplaces: " REPLACES "\nkey: " KEY
+	    "\nsigner: -\nnot-after: -\n",
+	    "chancery-renewal: 1\nca: demo-issuing\nreplaces: -\nkey: " KEY "\nsigner: " SIGNER
 	    "\nnot-after: -\n"};
 	char again[RENEWAL_TEXT_MAX + 1];
 	struct error e = ERROR_INIT;
 	struct renewal r;
 	size_t len;
 
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		assert_true(renewal_parse(texts[i], strlen(texts[i]), &r, &e));
 		assert_true(renewal_format(&r, again, &len, &e));
 		assert_string_equal(again, texts[i]);
 		assert_int_equal(len, strlen(texts[i]));
 		assert_string_equal(r.ca, i == 0 ? "demo-root" : "demo-issuing");
 		assert_int_equal(r.not_after, i == 0 ? 2426500800 : 0);
-		assert_int_equal(r.replaces[31], 1);
+		assert_int_equal(r.has_replaces, i < 2);
+		assert_int_equal(r.has_signer, i != 1);
+		assert_int_equal(r.replaces[31], i < 2);
 		assert_int_equal(r.key[0], 2);
 	}
 }
@@ -54,6 +59,8 @@ others_are_refused(void **state)
 	    {"replaces: 01", "replaces: 0"},
 	    {"replaces: 01", "replaces: 0g"},
 	    {"key: 02", "key: AB"},
+	    {"key: " KEY, "key: -"},
+	    {"signer: 03", "signer: 3"},
 	    {"key: ", "subject: "},
 	    {"2046-11-22", "2046-11-31"},
 	    {"2046-11-22T12:00:00Z", "2046-11-22T12:00:00+01:00"},

@@ -65,6 +65,7 @@ sample(enum statement_action action)
 	case STATEMENT_CA_INSTALL:
 	case STATEMENT_CA_LIMITS:
 	case STATEMENT_CA_RENEW:
+	case STATEMENT_CA_ROLLOVER:
 		(void)snprintf(s.object, sizeof s.object, "%s", s.ca);
 		s.has_body = true;
 		break;
@@ -482,6 +483,7 @@ test_life_of_each_action(void **state)
 	    [STATEMENT_SIGNER_RESEED] = true,
 	    [STATEMENT_CA_RENEW] = true,
 	    [STATEMENT_CA_REKEY] = true,
+	    [STATEMENT_CA_ROLLOVER] = true,
 	};
 
 	for (int a = 0; a < STATEMENT_ACTION_COUNT; a++) {
