@@ -5,7 +5,7 @@
 #include "daemon/cli/pin_entry.h"
 #include "daemon/cli/pin_show.h"
 
-#define LIST_PAGE 256
+#define PAGES_MAX 4000 /* of a service that may go on for ever */
 
 bool
 cmd_pin_list(struct cli *cli, struct error *e)
@@ -122,8 +122,11 @@ choose(struct cli *cli, struct chosen *c, struct error *e)
 		return error_set(e, ERROR_SYSTEM, "no memory for what waits");
 	if (token != NULL && !cli_path_add(path, "token", token, e))
 		return false;
-	while (path[0] != '\0' && json_array_size(c->rows) < PIN_ENVELOPE_OPERATIONS_MAX &&
-	       (all || json_array_size(c->rows) < cli->word_count)) {
+	for (unsigned page = 0; page < PAGES_MAX && path[0] != '\0'; page++) {
+		size_t taken = json_array_size(c->rows);
+
+		if (taken == PIN_ENVELOPE_OPERATIONS_MAX || (!all && taken == cli->word_count))
+			break;
 		if (!take_page(cli, path, c, e))
 			return false;
 	}

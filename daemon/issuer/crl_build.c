@@ -781,8 +781,9 @@ start_signing(struct crl_build *b)
 		wait_for_pin(b, NULL);
 		return;
 	}
+	/* For days, perhaps; then another one, with what was revoked meanwhile. */
 	if (token_access_is_locked(b->env->access, b->ca->row.token, &e)) {
-		fail(b, &e);
+		burn(b, &e, false);
 		return;
 	}
 	b->pending = crl_spool_size(b->env->db, b->job.artifact_id, on_spool_size, b, &e);

@@ -50,8 +50,7 @@ void issuance_hold(struct issuance *s, bool held);
 void issuance_poke(struct issuance *s);
 
 /* An entry was accepted for this token that lists these: what waits here of it is signed,
- * within ISSUANCE_LISTED_S. False, with ERROR_UNAVAILABLE, while those of another entry for
- * that token are still being taken. */
+ * within ISSUANCE_LISTED_S. */
 #define ISSUANCE_LISTED_S 50
 bool issuance_sign_listed(struct issuance *s, const char *token, const struct pin_digests *digests,
     struct error *e) MUST_CHECK;

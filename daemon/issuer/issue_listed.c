@@ -64,10 +64,9 @@ issuance_sign_listed(
 	struct listed *l = NULL;
 
 	for (size_t i = 0; i < COUNT_OF(s->listed); i++) {
-		if (strcmp(s->listed[i].token, token) == 0)
-			return error_set(e, ERROR_UNAVAILABLE,
-			    "what another entry lists for token %s is still being taken", token);
-		if (l == NULL && s->listed[i].token[0] == '\0')
+		/* Of what an entry before it listed the signer knows no more. */
+		if (strcmp(s->listed[i].token, token) == 0 ||
+		    (l == NULL && s->listed[i].token[0] == '\0'))
 			l = &s->listed[i];
 	}
 	if (l == NULL || digests->count > REQUEST_BATCH_MAX || strlen(token) >= sizeof l->token)

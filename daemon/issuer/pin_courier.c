@@ -63,12 +63,15 @@ have_signed(struct carried *n)
 	const struct pin_digests digests = {(const uint8_t(*)[PIN_DIGEST_LEN])n->sha256, n->count};
 	int signer_id = env->config->issuer.signer_id;
 	struct error e = ERROR_INIT;
+	bool ok;
 
 	token_access_list(env->access, n->token, &digests);
-	if (!issuance_sign_listed(env->issuance, n->token, &digests, &e) ||
-	    !crl_calendar_sign_listed(env->calendar, n->token, &digests, &e) ||
-	    pin_wake_decisions(env->db, n->token, signer_id, &digests, on_woken, n->courier, &e) ==
-		NULL)
+	ok = issuance_sign_listed(env->issuance, n->token, &digests, &e);
+	ok = crl_calendar_sign_listed(env->calendar, n->token, &digests, &e) && ok;
+	ok = pin_wake_decisions(env->db, n->token, signer_id, &digests, on_woken, n->courier, &e) !=
+		 NULL &&
+	     ok;
+	if (!ok)
 		log_failure(LOG_LEVEL_WARNING, n->token, &e);
 }
 

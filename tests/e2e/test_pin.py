@@ -51,8 +51,20 @@ def test_main_job_by_session(new_persons):
     reason = wait_until(lambda: a.api.get(f"/v1/requests/{request}").json()["reason"], what="a reason to wait")
     assert "main" in reason and "alice" in reason, reason
     assert a.state(request) == "approved"
-    a.unlock()
+    # A CRL that is due is not begun, and missed aloud.
+    before = a.crls()
+    a.database.execute("UPDATE chancery_store.crl_scope SET next_full_at = now()")
+    alarm = wait_until(lambda: a.api.get(f"/v1/cas/{a.issuing}").json()["crls"][0]["alarm"], what="an alarm")
+    assert "locked" in alarm and "alice" in alarm and a.crls() == before
+    a.unlock("--for", "1h", "--signatures", "100")
     a.wait_state(request, "issued")
+    wait_until(lambda: len(a.crls()) > len(before), what="the CRL that was due")
+    assert a.api.get(f"/v1/cas/{a.issuing}").json()["crls"][0]["alarm"] is None
+    row = a.token_row()
+    assert row["unlocked_by"] == "alice" and row["unlocked_until"] and row["signatures_left"] <= 100
+    # The signer starts anew, and is locked.
+    a.daemon.kill_role("signer")
+    wait_until(lambda: a.token_row()["state"] == "locked", what="the token to be locked again")
 
 
 # -------------------------------------------------------- what an entry lets through
