@@ -822,7 +822,7 @@ BEGIN
         'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
 END $$;
 
--- Tries again at once instead of at the end of the back-off.
+-- Tries again at once instead of at the end of the back-off; what is done is checked.
 CREATE FUNCTION chancery.api_publication_retry(p_identity text, p_id bigint) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 DECLARE
@@ -838,9 +838,13 @@ BEGIN
     IF v_state IS NULL THEN
         PERFORM api_fail('CH404', format('publication %s is not known', p_id));
     ELSIF v_state = 'done' THEN
-        PERFORM api_fail('CH409', format('publication %s to %s is done: there is nothing to try again', p_id, v_name));
+        -- Read back again, and written only where something else stands by now.
+        UPDATE publication SET state = 'pending', attempts = 1, next_at = clock_timestamp(), changed_at = clock_timestamp()
+        WHERE id = p_id AND state = 'done';
+        PERFORM pg_notify('chancery_publish', '');
+    ELSE
+        PERFORM retry_publication(p_id);
     END IF;
-    PERFORM retry_publication(p_id);
     INSERT INTO audit (actor, action, object) VALUES (p_identity, 'publication.retried', v_name);
     RETURN jsonb_build_object('id', p_id::text, 'state', v_state);
 END $$;

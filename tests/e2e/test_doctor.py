@@ -225,6 +225,27 @@ def test_a_ca_without_a_certificate(clinic):
     only(examine(a, "waiting"), "certificate", "waits for its certificate", state="warning", of="waiting")
 
 
+def test_a_place_is_looked_at_on_demand(clinic, directory):
+    """By an issuer, as it sees it; and put right where somebody else wrote."""
+    a = clinic
+
+    def row():
+        rows = a.cli.json("publish", "status", "clinic")["publications"]
+        return next(p for p in rows if p["target"] == "dir-crl")
+
+    before = row()
+    a.database.execute(STORE + "UPDATE publication SET checked_at = checked_at - interval '1 h' WHERE id = %s", (before["id"],))
+    assert "again" in a.cli("publish", "retry", before["id"])
+    after = wait_until(lambda: (r := row())["state"] == "done" and r["checked_at"] >= before["checked_at"] and r, what="a look")
+    assert after["done_at"] == before["done_at"] and after["stands"] == before["number"]
+    with directory.connect() as connection:
+        dn = f"cn=clinic,{directory.suffix}"
+        assert connection.modify(dn, {"certificateRevocationList;binary": [("MODIFY_REPLACE", [a.crl(a.root)])]})
+    a.cli("publish", "retry", before["id"])
+    wait_until(lambda: directory.read(dn, "certificateRevocationList") == [a.crl("clinic")], what="the repair")
+    wait_until(lambda: published(a), what="publication")
+
+
 def test_the_service_itself(clinic):
     """Disk, and requests that nobody decides on."""
     a = clinic
