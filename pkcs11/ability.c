@@ -10,6 +10,8 @@
 CK_MECHANISM_TYPE
 ability_generator(enum key_alg alg)
 {
+	if (alg == KEY_ED25519)
+		return CKM_EC_EDWARDS_KEY_PAIR_GEN;
 	return key_alg_is_rsa(alg) ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN;
 }
 
@@ -23,6 +25,8 @@ ability_signer(enum sig_alg alg)
 		return CKM_RSA_PKCS_PSS;
 	case SIG_FAMILY_ECDSA:
 		return CKM_ECDSA;
+	case SIG_FAMILY_EDDSA:
+		return CKM_EDDSA;
 	default:
 		return CK_UNAVAILABLE_INFORMATION;
 	}
@@ -42,6 +46,10 @@ ability_mechanism_name(CK_MECHANISM_TYPE type)
 		return "CKM_RSA_PKCS_PSS";
 	case CKM_ECDSA:
 		return "CKM_ECDSA";
+	case CKM_EC_EDWARDS_KEY_PAIR_GEN:
+		return "CKM_EC_EDWARDS_KEY_PAIR_GEN";
+	case CKM_EDDSA:
+		return "CKM_EDDSA";
 	default:
 		return "a mechanism without a name here";
 	}

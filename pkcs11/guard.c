@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/x509/sig_input.h"
 #include "pkcs11/guard_int.h"
 
 /* A build for tests can leave out one rule, to see which test notices. */
@@ -17,7 +18,8 @@ struct guard_stream {
 	struct key_limits key; /* these two are borrowed from below */
 	struct guard_request request;
 	struct crl_check check;
-	EVP_MD_CTX *md, *sha256; /* what the token signs; what the journal keeps */
+	struct sig_input input; /* what the token signs */
+	EVP_MD_CTX *sha256;	/* what the journal keeps */
 	uint64_t left;
 };
 
@@ -201,7 +203,8 @@ digest(const struct guard_request *r, struct guard_use *use, struct error *e)
 
 	if (!guard_sha256(r->tbs, use->tbs_sha256, e))
 		return false;
-	if (sig_alg_md(r->alg) == EVP_sha256()) {
+	/* With Ed25519 the structure itself is signed; the digest only names it. */
+	if (sig_alg_md(r->alg) == EVP_sha256() || sig_alg_md(r->alg) == NULL) {
 		memcpy(use->digest.octets, use->tbs_sha256, sizeof use->tbs_sha256);
 		use->digest.len = sizeof use->tbs_sha256;
 		return true;
@@ -244,12 +247,11 @@ stream_begin(struct guard_stream *g, uint64_t total_len, struct error *e)
 
 	if (!run(&guard_any_table, &c, e))
 		return false;
-	g->md = EVP_MD_CTX_new();
 	g->sha256 = EVP_MD_CTX_new();
-	if (g->md == NULL || g->sha256 == NULL ||
-	    EVP_DigestInit_ex(g->md, sig_alg_md(g->request.alg), NULL) != 1 ||
-	    EVP_DigestInit_ex(g->sha256, EVP_sha256(), NULL) != 1)
+	if (g->sha256 == NULL || EVP_DigestInit_ex(g->sha256, EVP_sha256(), NULL) != 1)
 		return error_set_openssl(e, ERROR_SYSTEM, "cannot begin to check a CRL");
+	if (!sig_input_begin(&g->input, g->request.alg, e))
+		return false;
 	crl_check_begin(&g->check, &rules);
 	return true;
 }
@@ -296,8 +298,9 @@ guard_stream_push(struct guard_stream *g, struct bytes piece, struct error *e)
 				  : guard_no(&why, "it is longer than was announced");
 	if (!ok && !LEFT_OUT(&guard_crl_table.rules[0]))
 		return refuse_crl(g, &why, e);
-	if (EVP_DigestUpdate(g->md, piece.p, piece.len) != 1 ||
-	    EVP_DigestUpdate(g->sha256, piece.p, piece.len) != 1)
+	if (!sig_input_add(&g->input, piece, e))
+		return false;
+	if (EVP_DigestUpdate(g->sha256, piece.p, piece.len) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a CRL");
 	g->left -= piece.len;
 	return true;
@@ -308,7 +311,7 @@ guard_stream_finish(struct guard_stream *g, struct guard_use *use, struct error 
 {
 	struct guard_case c = {.r = &g->request, .key = &g->key, .l = &g->key.document};
 	struct error why = ERROR_INIT;
-	unsigned int n = 0;
+	struct bytes input;
 
 	memset(use, 0, sizeof *use);
 	use->kind = SIGNPROTO_TBS_CRL;
@@ -319,11 +322,25 @@ guard_stream_finish(struct guard_stream *g, struct guard_use *use, struct error 
 	} else if (!run(&guard_crl_table, &c, e) || !use_crl(use, c.crl, e)) {
 		return false;
 	}
-	if (EVP_DigestFinal_ex(g->md, use->digest.octets, &n) != 1 ||
-	    EVP_DigestFinal_ex(g->sha256, use->tbs_sha256, NULL) != 1)
+	if (EVP_DigestFinal_ex(g->sha256, use->tbs_sha256, NULL) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "cannot digest a CRL");
-	use->digest.len = n;
+	if (!sig_input_end(&g->input, &input, e))
+		return false;
+	if (g->input.md == NULL)
+		input = (struct bytes){use->tbs_sha256, sizeof use->tbs_sha256};
+	memcpy(use->digest.octets, input.p, input.len);
+	use->digest.len = input.len;
 	return true;
+}
+
+uint8_t *
+guard_stream_take_whole(struct guard_stream *g, size_t *len)
+{
+	uint8_t *whole = g->input.whole;
+
+	*len = g->input.len;
+	g->input.whole = NULL;
+	return whole;
 }
 
 void
@@ -331,7 +348,7 @@ guard_stream_free(struct guard_stream *g)
 {
 	if (g == NULL)
 		return;
-	EVP_MD_CTX_free(g->md);
+	sig_input_free(&g->input);
 	EVP_MD_CTX_free(g->sha256);
 	free(g);
 }

@@ -74,7 +74,7 @@ struct guard_digest {
 struct guard_use {
 	enum signproto_kind kind;
 	enum sig_alg alg;
-	struct guard_digest digest; /* what the token signs */
+	struct guard_digest digest; /* what the token signs; with Ed25519 tbs_sha256 */
 	uint8_t tbs_sha256[32];	    /* of the whole structure */
 
 	/* Certificates: the serial's octets without leading zeros, and the time
@@ -102,6 +102,10 @@ bool guard_check(const struct guard_request *r, struct guard_use *use, struct er
 /* The same for a structure that comes in pieces, in constant memory. Limits and
  * time are those of the beginning; nothing of r is needed afterwards. */
 struct guard_stream;
+
+/* After the end: the structure itself, where it is signed and not its digest (Ed25519);
+ * NULL otherwise. The caller's to free. */
+uint8_t *guard_stream_take_whole(struct guard_stream *g, size_t *len);
 
 struct guard_stream *guard_stream_new(
     const struct guard_request *r, uint64_t total_len, struct error *e) MUST_CHECK;

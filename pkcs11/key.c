@@ -292,7 +292,7 @@ key_try(struct session *s, const struct key_wanted *w, const struct key *key, st
 	for (size_t i = 0; i < w->signature_count && ok; i++) {
 		enum sig_alg alg = w->signatures[i];
 
-		ok = sign_digest(&own, key, alg, (struct bytes){digest, sig_alg_digest_len(alg)},
+		ok = sign_digest(&own, key, alg, (struct bytes){digest, sign_trial_len(alg)},
 			 signature, &len, e) ||
 		     error_wrap(e, "a signature %s on trial", sig_alg_name(alg));
 	}
@@ -327,8 +327,7 @@ tell_enforcement(struct session *s, const struct key_wanted *w, const struct key
 	if (!session_open(s->f, s->slot, false, &own, &why))
 		return;
 	if (sign_digest(&own, key, w->signatures[0],
-		(struct bytes){digest, sig_alg_digest_len(w->signatures[0])}, signature, &len,
-		&why))
+		(struct bytes){digest, sign_trial_len(w->signatures[0])}, signature, &len, &why))
 		log_warning(w->label,
 		    "the token signs with its key without the PIN, whatever "
 		    "CKA_ALWAYS_AUTHENTICATE says: it is only logged in to around each operation");

@@ -221,9 +221,10 @@ take_public(EVP_PKEY *pkey, struct key *key, struct error *e)
 	if (!spki_parse((struct bytes){key->spki_der, (size_t)len}, &key->spki, e))
 		return false;
 	key->alg = spki_key_alg(&key->spki);
-	if (key->alg == KEY_NONE)
-		return error_set(
-		    e, ERROR_INPUT, "a CA key must be one of " KEY_ALG_TEXT ", this one is not");
+	if (key->alg == KEY_NONE || key->alg == KEY_ED25519)
+		return error_set(e, ERROR_INPUT,
+		    "a key from outside must be one of rsa2048, rsa3072, rsa4096, p256, p384, "
+		    "p521");
 	key->pkey = spki_to_pkey(&key->spki, e);
 	return key->pkey != NULL;
 }

@@ -21,6 +21,7 @@ static const struct {
     CURVE(KEY_P256, "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"),
     CURVE(KEY_P384, "\x06\x05\x2b\x81\x04\x00\x22"),
     CURVE(KEY_P521, "\x06\x05\x2b\x81\x04\x00\x23"),
+    CURVE(KEY_ED25519, "\x06\x03\x2b\x65\x70"), /* RFC 8410 3 */
 #undef CURVE
 };
 
@@ -116,6 +117,27 @@ read_ec(
 	return spki_encode_ec(alg, point, buf, SPKI_MAX, spki, e);
 }
 
+/* PKCS#11 3.0 2.3.8 has the 32 octets of RFC 8032 5.1.5 as they are; modules that are
+ * older than it wrap them into an OCTET STRING. */
+static bool
+read_edwards(
+    struct session *s, CK_OBJECT_HANDLE handle, uint8_t *buf, struct bytes *spki, struct error *e)
+{
+	uint8_t point_buf[POINT_MAX];
+	struct bytes value = {0}, point;
+	struct der d;
+
+	if (!read_attribute(
+		s, handle, CKA_EC_POINT, "CKA_EC_POINT", point_buf, sizeof point_buf, &value, e))
+		return false;
+	point = value;
+	der_init(&d, value);
+	if (value.len != 32 && (!der_read(&d, DER_OCTET_STRING, &point) || !der_end(&d)))
+		return error_set(
+		    e, ERROR_INPUT, "CKA_EC_POINT of a key on the token is no key of Ed25519");
+	return spki_encode_ed25519(point, buf, SPKI_MAX, spki, e);
+}
+
 bool
 key_read_public(struct session *s, CK_OBJECT_HANDLE handle, struct key *key, struct error *e)
 {
@@ -130,6 +152,8 @@ key_read_public(struct session *s, CK_OBJECT_HANDLE handle, struct key *key, str
 		ok = read_rsa(s, handle, key->spki_der, &spki, e);
 	else if (type == CKK_EC)
 		ok = read_ec(s, handle, key->spki_der, &spki, e);
+	else if (type == CKK_EC_EDWARDS)
+		ok = read_edwards(s, handle, key->spki_der, &spki, e);
 	else
 		ok = error_set(e, ERROR_INPUT, "a key on the token is neither RSA nor EC");
 	if (!ok || !spki_parse(spki, &key->spki, e))

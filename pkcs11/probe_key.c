@@ -13,11 +13,11 @@
 #define ROUNDS_MAX 64 /* ... and how often */
 
 static const enum key_alg algorithms[] = {
-    KEY_RSA2048, KEY_RSA3072, KEY_RSA4096, KEY_P256, KEY_P384, KEY_P521};
+    KEY_RSA2048, KEY_RSA3072, KEY_RSA4096, KEY_P256, KEY_P384, KEY_P521, KEY_ED25519};
 
 static const enum sig_alg signatures[] = {SIG_RSA_SHA256, SIG_RSA_SHA384, SIG_RSA_SHA512,
     SIG_PSS_SHA256, SIG_PSS_SHA384, SIG_PSS_SHA512, SIG_ECDSA_SHA256, SIG_ECDSA_SHA384,
-    SIG_ECDSA_SHA512};
+    SIG_ECDSA_SHA512, SIG_ED25519};
 
 /* ---- scratch keys */
 
@@ -123,7 +123,7 @@ sign_once(
 		return false;
 	begun = clock_us();
 	ok = sign_digest(
-	    &own, key, alg, (struct bytes){digest, sig_alg_digest_len(alg)}, signature, &len, e);
+	    &own, key, alg, (struct bytes){digest, sign_trial_len(alg)}, signature, &len, e);
 	*took_us = clock_us() - begun;
 	session_close(&own);
 	return ok;

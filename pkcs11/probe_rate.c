@@ -70,7 +70,7 @@ sign_on(void *arg)
 {
 	struct one *o = arg;
 	uint8_t digest[DIGEST_MAX], signature[SIG_MAX];
-	size_t digest_len = sig_alg_digest_len(o->all->alg), len;
+	size_t digest_len = sign_trial_len(o->all->alg), len;
 	int64_t begun = clock_us();
 
 	while (begun < o->all->until_us && !probe_is_interrupted() &&

@@ -533,6 +533,7 @@ request_stream_end(struct signer *s, uint64_t request, struct bytes payload)
 		job->alg = stream->alg;
 		job->structure = SIGNPROTO_TBS_CRL;
 		job->use = use;
+		job->whole = guard_stream_take_whole(stream->guard, &job->whole_len);
 		memcpy(job->limits_sha256, stream->limits_sha256, sizeof job->limits_sha256);
 		job->deadline_ms = stream->deadline_ms;
 	}

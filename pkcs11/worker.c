@@ -103,6 +103,7 @@ job_free(struct job *job)
 	if (job == NULL)
 		return;
 	free(job->input);
+	free(job->whole);
 	free(job);
 }
 
@@ -328,6 +329,21 @@ find_key_to_sign(struct worker *w, struct job *job)
 	return k;
 }
 
+/* What the token gets: a digest, but with Ed25519 the structure. */
+static struct bytes
+input_of(const struct job *job)
+{
+	struct error ignored = ERROR_INIT;
+	struct signproto_sign m;
+
+	if (sig_alg_family(job->alg) != SIG_FAMILY_EDDSA)
+		return (struct bytes){job->use.digest.octets, job->use.digest.len};
+	if (job->kind == JOB_SIGN &&
+	    signproto_get_sign((struct bytes){job->input, job->input_len}, &m, &ignored))
+		return m.tbs;
+	return (struct bytes){job->whole, job->whole_len};
+}
+
 /* duty: of a CRL; NULL otherwise. */
 static bool
 reserve_and_sign(struct worker *w, const struct known_key *k, struct job *job, struct duty *duty)
@@ -338,12 +354,10 @@ reserve_and_sign(struct worker *w, const struct known_key *k, struct job *job, s
 		&job->use, journal_clock_now(), &job->ticket, &job->error))
 		return false;
 	job->reserved = true;
-	if (!job->ticket.answered &&
-	    !((duty == NULL || duty_note(duty, &job->error)) &&
-		sign_digest(&w->session, &k->key, job->alg,
-		    (struct bytes){job->use.digest.octets, job->use.digest.len}, m->signature,
-		    &m->signature_len, &job->error) &&
-		(duty == NULL || duty_confirm(duty, &job->error))))
+	if (!job->ticket.answered && !((duty == NULL || duty_note(duty, &job->error)) &&
+					 sign_digest(&w->session, &k->key, job->alg, input_of(job),
+					     m->signature, &m->signature_len, &job->error) &&
+					 (duty == NULL || duty_confirm(duty, &job->error))))
 		return false;
 	return put_output(job, (struct bytes){m->signature, m->signature_len});
 }

@@ -52,6 +52,8 @@ struct job {
 	uint8_t limits_sha256[32]; /* of SIGN_DIGEST: the document that it was checked by */
 	enum sig_alg alg;
 	enum signproto_kind structure;
+	uint8_t *whole; /* SIGN_DIGEST with Ed25519: the structure; owned */
+	size_t whole_len;
 	struct guard_use use; /* of SIGN: once the guard let it through */
 	bool reserved;	      /* ticket: the journal's leave to sign */
 	struct journal_ticket ticket;

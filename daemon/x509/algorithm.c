@@ -14,6 +14,7 @@ static const struct {
     {KEY_P256, "p256", false, 256},
     {KEY_P384, "p384", false, 384},
     {KEY_P521, "p521", false, 521},
+    {KEY_ED25519, "ed25519", false, 256},
 };
 
 /* AlgorithmIdentifiers, whole. 1.2.840.113549.1.1 is pkcs-1, 1.2.840.10045.4.3
@@ -136,7 +137,7 @@ key_alg_bits(enum key_alg alg)
 size_t
 key_alg_field_len(enum key_alg alg)
 {
-	return key_alg_is_rsa(alg) ? 0 : (key_alg_bits(alg) + 7) / 8;
+	return key_alg_is_rsa(alg) || alg == KEY_ED25519 ? 0 : (key_alg_bits(alg) + 7) / 8;
 }
 
 size_t
@@ -147,6 +148,8 @@ key_alg_sig_max(enum key_alg alg)
 
 	if (key_alg_is_rsa(alg))
 		return bits / 8;
+	if (alg == KEY_ED25519)
+		return 64;
 	if (bits == 0)
 		return 0;
 	/* An integer takes one octet more when its highest bit is set, which
@@ -196,6 +199,10 @@ sig_alg_choose(enum key_alg key, const char *digest, bool pss, enum sig_alg *alg
 
 	if (find_key(key) == COUNT_OF(keys) || (pss && !key_alg_is_rsa(key)))
 		return false;
+	if (key == KEY_ED25519) {
+		*alg = SIG_ED25519;
+		return digest == NULL;
+	}
 	if (key_alg_is_rsa(key))
 		family = pss ? SIG_FAMILY_PSS : SIG_FAMILY_RSA;
 	if (digest == NULL)
@@ -218,6 +225,8 @@ sig_alg_fits_key(enum sig_alg alg, enum key_alg key)
 		return false;
 	if (key_alg_is_rsa(key))
 		return family == SIG_FAMILY_RSA || family == SIG_FAMILY_PSS;
+	if (key == KEY_ED25519)
+		return family == SIG_FAMILY_EDDSA;
 	return family == SIG_FAMILY_ECDSA;
 }
 

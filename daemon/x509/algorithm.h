@@ -21,9 +21,10 @@ enum key_alg {
 	KEY_P256 = 17,
 	KEY_P384 = 18,
 	KEY_P521 = 19,
+	KEY_ED25519 = 33,
 };
 
-/* Signatures. Ed25519 is here for requests and operators, no CA signs with it. */
+/* Signatures. */
 enum sig_alg {
 	SIG_NONE = 0,
 	SIG_RSA_SHA256 = 1,
@@ -50,18 +51,18 @@ enum sig_family {
 #define SIG_MAX 1024	    /* octets of a signature: RSA-8192 */
 #define SIG_ALG_DER_MAX 128 /* AlgorithmIdentifier of a signature */
 #define SIG_ALG_TEXT "sha256, sha384, sha512"
-#define KEY_ALG_TEXT "rsa2048, rsa3072, rsa4096, p256, p384, p521"
+#define KEY_ALG_TEXT "rsa2048, rsa3072, rsa4096, p256, p384, p521, ed25519"
 
-/* "rsa2048" ... "p521"; NULL for what is no key algorithm. */
+/* "rsa2048" ... "ed25519"; NULL for what is no key algorithm. */
 const char *key_alg_name(enum key_alg alg);
 bool key_alg_from_name(const char *name, enum key_alg *alg) MUST_CHECK;
 bool key_alg_is_rsa(enum key_alg alg);
 /* Modulus or field size in bits. */
 unsigned key_alg_bits(enum key_alg alg);
 /* Upper bound of a signature made with this key, as it stands in the BIT
- * STRING, in octets (RSA: exact; ECDSA: DER of two full-length integers). */
+ * STRING, in octets (RSA, Ed25519: exact; ECDSA: DER of two full-length integers). */
 size_t key_alg_sig_max(enum key_alg alg);
-/* Octets of r, and of s, in a token's raw ECDSA signature; 0 for RSA. */
+/* Octets of r, and of s, in a token's raw ECDSA signature; 0 for RSA and Ed25519. */
 size_t key_alg_field_len(enum key_alg alg);
 
 /* "rsa-sha256", "pss-sha384", "ecdsa-sha512", "ed25519"; NULL for no algorithm. */
@@ -73,7 +74,8 @@ enum sig_family sig_alg_family(enum sig_alg alg);
 
 /* The algorithm that a key signs with. digest: "sha256", "sha384", "sha512", or
  * NULL for the usual one of the key (P-384: sha384, P-521: sha512, others
- * sha256). pss counts for RSA keys only, and is refused for others. */
+ * sha256). pss counts for RSA keys only, and is refused for others; Ed25519 has one
+ * algorithm, and takes no digest. */
 bool sig_alg_choose(enum key_alg key, const char *digest, bool pss, enum sig_alg *alg) MUST_CHECK;
 
 /* True when a key of this kind can make that signature. */

@@ -48,7 +48,8 @@ get_name(struct yaml_map *map, const char *key, const char **out, struct error *
 static bool
 read_key(struct capolicy *p, struct yaml_map *map, struct error *err)
 {
-	static const char *const keys[] = {"rsa2048", "rsa3072", "rsa4096", "p256", "p384", "p521"};
+	static const char *const keys[] = {
+	    "rsa2048", "rsa3072", "rsa4096", "p256", "p384", "p521", "ed25519"};
 	static const char *const digests[] = {"sha256", "sha384", "sha512"};
 	size_t key = 0, digest = 0;
 	bool has_digest, pss = false;

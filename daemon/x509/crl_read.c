@@ -1,4 +1,5 @@
 #include "daemon/x509/crl_read.h"
+#include "daemon/x509/sig_input.h"
 
 #include <stdlib.h>
 
@@ -122,7 +123,7 @@ struct crl_reader {
 	bool failed;
 	struct crl_check check;
 	struct crl_tally tally;
-	EVP_MD_CTX *md; /* of the to-be-signed part; NULL for an algorithm without */
+	struct sig_input input; /* the to-be-signed part */
 	uint8_t held[CRL_LIST_TAIL_MAX];
 	size_t held_len;
 };
@@ -156,10 +157,7 @@ crl_reader_new(
 	r->rules.arg = r;
 	r->key = key;
 	r->total_len = total_len;
-	r->md = EVP_MD_CTX_new();
-	if (r->md == NULL || EVP_DigestInit_ex(r->md, sig_alg_md(rules->sig_alg), NULL) != 1)
-		(void)error_set_openssl(err, ERROR_SYSTEM, "cannot begin to read a CRL");
-	else if (crl_tally_begin(&r->tally, err))
+	if (sig_input_begin(&r->input, rules->sig_alg, err) && crl_tally_begin(&r->tally, err))
 		return r;
 	crl_reader_free(r);
 	return NULL;
@@ -171,7 +169,7 @@ crl_reader_free(struct crl_reader *r)
 	if (r == NULL)
 		return;
 	crl_tally_free(&r->tally);
-	EVP_MD_CTX_free(r->md);
+	sig_input_free(&r->input);
 	free(r);
 }
 
@@ -213,9 +211,7 @@ begin_tbs(struct crl_reader *r, uint64_t content_len, struct error *err)
 	r->tbs_left = content_len;
 	crl_check_begin(&r->check, &r->rules);
 	r->part = IN_TBS;
-	if (EVP_DigestUpdate(r->md, header.p, header.len) != 1)
-		return error_set_openssl(err, ERROR_INTERNAL, "digesting a CRL");
-	return crl_check_push(&r->check, header, err);
+	return sig_input_add(&r->input, header, err) && crl_check_push(&r->check, header, err);
 }
 
 static bool
@@ -245,10 +241,8 @@ take_tbs(struct crl_reader *r, struct bytes *piece, struct error *err)
 {
 	struct bytes part = {piece->p, piece->len < r->tbs_left ? piece->len : (size_t)r->tbs_left};
 
-	if (!crl_check_push(&r->check, part, err))
+	if (!crl_check_push(&r->check, part, err) || !sig_input_add(&r->input, part, err))
 		return false;
-	if (EVP_DigestUpdate(r->md, part.p, part.len) != 1)
-		return error_set_openssl(err, ERROR_INTERNAL, "digesting a CRL");
 	piece->p += part.len;
 	piece->len -= part.len;
 	r->tbs_left -= part.len;
@@ -280,9 +274,7 @@ crl_reader_push(struct crl_reader *r, struct bytes piece, struct error *err)
 static bool
 check_signature(struct crl_reader *r, struct error *err)
 {
-	struct bytes alg, signature;
-	uint8_t digest[DIGEST_MAX];
-	unsigned int len = 0;
+	struct bytes alg, signature, input;
 	struct der d;
 
 	der_init(&d, (struct bytes){r->held, r->held_len});
@@ -293,10 +285,8 @@ check_signature(struct crl_reader *r, struct error *err)
 	if (!bytes_equal(alg, sig_alg_der(r->rules.sig_alg)))
 		return refuse(err, "its outer signature algorithm is another than the inner one "
 				   "(RFC 5280 5.1.1.2)");
-	if (EVP_DigestFinal_ex(r->md, digest, &len) != 1)
-		return error_set_openssl(err, ERROR_INTERNAL, "digesting a CRL");
-	return spki_verify_digest(
-	    r->key, r->rules.sig_alg, (struct bytes){digest, len}, signature, err);
+	return sig_input_end(&r->input, &input, err) &&
+	       spki_verify_digest(r->key, r->rules.sig_alg, input, signature, err);
 }
 
 bool

@@ -1,4 +1,5 @@
 #include "daemon/x509/crl_scan.h"
+#include "daemon/x509/sig_input.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,7 @@ struct crl_scan {
 	uint64_t list_left, tbs_left; /* octets of their contents still to come */
 	uint64_t skip;		      /* octets of entries still to come */
 	enum sig_alg alg;
-	EVP_MD_CTX *md; /* running from the algorithm on */
+	struct sig_input input; /* from the algorithm on */
 	bool digesting;
 	uint8_t early[EARLY_MAX], algorithm[SIG_ALG_DER_MAX];
 	size_t early_len, algorithm_len, held_len;
@@ -58,7 +59,7 @@ crl_scan_new(struct bytes issuer, const struct spki *key, struct error *err)
 {
 	struct crl_scan *s = calloc(1, sizeof *s);
 
-	if (s == NULL || (s->md = EVP_MD_CTX_new()) == NULL) {
+	if (s == NULL) {
 		free(s);
 		(void)error_set_errno(err, ERROR_SYSTEM, "allocating a look at a CRL");
 		return NULL;
@@ -73,7 +74,7 @@ crl_scan_free(struct crl_scan *s)
 {
 	if (s == NULL)
 		return;
-	EVP_MD_CTX_free(s->md);
+	sig_input_free(&s->input);
 	free(s);
 }
 
@@ -89,27 +90,21 @@ digest(struct crl_scan *s, struct bytes octets, struct error *err)
 		s->early_len += octets.len;
 		return true;
 	}
-	if (EVP_DigestUpdate(s->md, octets.p, octets.len) != 1)
-		return error_set_openssl(err, ERROR_INTERNAL, "digesting a CRL");
-	return true;
+	return sig_input_add(&s->input, octets, err);
 }
 
 static bool
 begin_digest(struct crl_scan *s, struct bytes algorithm, struct error *err)
 {
-	const EVP_MD *md;
 	unsigned salt_len;
 
-	if (algorithm.len > sizeof s->algorithm || !sig_alg_parse(algorithm, &s->alg, &salt_len) ||
-	    (md = sig_alg_md(s->alg)) == NULL)
+	if (algorithm.len > sizeof s->algorithm || !sig_alg_parse(algorithm, &s->alg, &salt_len))
 		return refuse(err, "it is signed with an algorithm that is not known here");
-	if (EVP_DigestInit_ex(s->md, md, NULL) != 1 ||
-	    EVP_DigestUpdate(s->md, s->early, s->early_len) != 1)
-		return error_set_openssl(err, ERROR_SYSTEM, "beginning to digest a CRL");
 	memcpy(s->algorithm, algorithm.p, algorithm.len);
 	s->algorithm_len = algorithm.len;
 	s->digesting = true;
-	return true;
+	return sig_input_begin(&s->input, s->alg, err) &&
+	       sig_input_add(&s->input, (struct bytes){s->early, s->early_len}, err);
 }
 
 /* ---- fields */
@@ -139,18 +134,14 @@ keep_extensions(struct crl_scan *s, struct bytes element, struct error *err)
 static bool
 check_signature(struct crl_scan *s, struct bytes element, struct error *err)
 {
-	uint8_t octets[DIGEST_MAX];
-	struct bytes signature;
-	unsigned len = 0;
+	struct bytes signature, input;
 	struct der d;
 
 	der_init(&d, element);
 	if (!der_read_bit_octets(&d, &signature) || !der_end(&d))
 		return refuse(err, "its signature is no DER (RFC 5280 5.1.1.3)");
-	if (EVP_DigestFinal_ex(s->md, octets, &len) != 1)
-		return error_set_openssl(err, ERROR_INTERNAL, "digesting a CRL");
-	s->is_signed = spki_verify_digest(
-	    s->key, s->alg, (struct bytes){octets, len}, signature, err);
+	s->is_signed = sig_input_end(&s->input, &input, err) &&
+		       spki_verify_digest(s->key, s->alg, input, signature, err);
 	return s->is_signed;
 }
 

@@ -267,6 +267,23 @@ spki_encode_ec(enum key_alg curve, struct bytes point, void *buf, size_t size, s
 	return encoded(&w, spki, err);
 }
 
+bool
+spki_encode_ed25519(struct bytes key, void *buf, size_t size, struct bytes *spki, struct error *err)
+{
+	struct derw w;
+	size_t alg;
+
+	if (key.len != 32)
+		return error_set(err, ERROR_INPUT, "%zu octets are no key of Ed25519", key.len);
+	derw_init(&w, buf, size);
+	derw_bit_octets(&w, key);
+	alg = derw_mark(&w);
+	derw_oid(&w, BYTES(oid_ed25519));
+	derw_wrap(&w, alg, DER_SEQUENCE);
+	derw_wrap(&w, 0, DER_SEQUENCE);
+	return encoded(&w, spki, err);
+}
+
 static EVP_PKEY *
 pkey_from_params(const char *type, OSSL_PARAM *params, struct error *err)
 {
@@ -385,6 +402,9 @@ judge(int result, struct error *err)
 	return error_set(err, ERROR_INPUT, "the signature is wrong");
 }
 
+static bool verify_ed25519(
+    EVP_PKEY *key, struct bytes signed_bytes, struct bytes signature, struct error *err);
+
 bool
 pkey_verify_digest(EVP_PKEY *key, enum sig_alg alg, unsigned salt_len, struct bytes digest,
     struct bytes signature, struct error *err)
@@ -395,7 +415,9 @@ pkey_verify_digest(EVP_PKEY *key, enum sig_alg alg, unsigned salt_len, struct by
 
 	if (!fits_pkey(key, alg, err))
 		return false;
-	if (family == SIG_FAMILY_EDDSA || digest.len != sig_alg_digest_len(alg))
+	if (family == SIG_FAMILY_EDDSA)
+		return verify_ed25519(key, digest, signature, err);
+	if (digest.len != sig_alg_digest_len(alg))
 		return error_set(err, ERROR_INTERNAL,
 		    "a digest of %zu octets cannot be verified with %s", digest.len,
 		    sig_alg_name(alg));

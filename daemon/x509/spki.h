@@ -45,7 +45,7 @@ bool spki_parse(struct bytes der, struct spki *spki, struct error *err) MUST_CHE
 /* "rsa2048", "p256", "ed25519" ... for people and for the database. */
 void spki_describe(const struct spki *spki, char out[16]);
 
-/* The CA key algorithm that this is, or KEY_NONE (RSA of other sizes, Ed25519). */
+/* The CA key algorithm that this is, or KEY_NONE (RSA of other sizes). */
 enum key_alg spki_key_alg(const struct spki *spki);
 
 /* Subject key identifier: the SHA-1 of the BIT STRING's content (RFC 5280 4.2.1.2
@@ -60,6 +60,8 @@ bool spki_sha256(const struct spki *spki, uint8_t digest[32], struct error *err)
  * always enough). For EC, point is the uncompressed one: 0x04, x, y. */
 bool spki_encode_rsa(struct bytes modulus, struct bytes exponent, void *buf, size_t size,
     struct bytes *spki, struct error *err) MUST_CHECK;
+bool spki_encode_ed25519(
+    struct bytes key, void *buf, size_t size, struct bytes *spki, struct error *err) MUST_CHECK;
 bool spki_encode_ec(enum key_alg curve, struct bytes point, void *buf, size_t size,
     struct bytes *spki, struct error *err) MUST_CHECK;
 
@@ -74,7 +76,7 @@ EVP_PKEY *spki_to_pkey(const struct spki *spki, struct error *err) MUST_CHECK;
 /* Verify a signature (content of the BIT STRING, unused-bits octet excluded)
  * over the bytes, or over a digest that the caller streamed. ERROR_INPUT when
  * it is wrong or the algorithm does not go with the key. PSS: the salt must be
- * as long as the digest. Ed25519 has no digest variant. */
+ * as long as the digest. Ed25519 has no digest: there it is all bytes (sig_input.h). */
 bool spki_verify(const struct spki *spki, enum sig_alg alg, struct bytes signed_bytes,
     struct bytes signature, struct error *err) MUST_CHECK;
 bool spki_verify_digest(const struct spki *spki, enum sig_alg alg, struct bytes digest,

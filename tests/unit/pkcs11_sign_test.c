@@ -20,10 +20,10 @@
 #include "tests/unit/softhsm.h"
 
 static const enum key_alg key_algs[] = {
-    KEY_RSA2048, KEY_RSA3072, KEY_RSA4096, KEY_P256, KEY_P384, KEY_P521};
+    KEY_RSA2048, KEY_RSA3072, KEY_RSA4096, KEY_P256, KEY_P384, KEY_P521, KEY_ED25519};
 static const enum sig_alg sig_algs[] = {SIG_RSA_SHA256, SIG_RSA_SHA384, SIG_RSA_SHA512,
     SIG_PSS_SHA256, SIG_PSS_SHA384, SIG_PSS_SHA512, SIG_ECDSA_SHA256, SIG_ECDSA_SHA384,
-    SIG_ECDSA_SHA512};
+    SIG_ECDSA_SHA512, SIG_ED25519};
 
 struct made_key {
 	uint8_t id[KEY_ID_LEN];
@@ -242,8 +242,8 @@ every_key_with_every_algorithm(void **state)
 		job_free(job);
 		job = next;
 	}
-	/* Three RSA keys with six algorithms, three EC keys with three. */
-	assert_int_equal(good, 27);
+	/* Three RSA keys with six algorithms, three EC keys with three, Ed25519 with its own. */
+	assert_int_equal(good, 28);
 }
 
 static void

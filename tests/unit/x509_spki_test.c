@@ -15,7 +15,7 @@ static const struct {
     {"p256", KEY_P256},
     {"p384", KEY_P384},
     {"p521", KEY_P521},
-    {"ed25519", KEY_NONE},
+    {"ed25519", KEY_ED25519},
 };
 
 static const enum sig_alg all_sigs[] = {SIG_RSA_SHA256, SIG_RSA_SHA384, SIG_RSA_SHA512,
@@ -88,8 +88,9 @@ parse_and_encode(void **state)
 		else if (spki.kind == SPKI_EC)
 			assert_ok(
 			    spki_encode_ec(kinds[i].alg, spki.key, buf, sizeof buf, &mine, &e), e);
-		if (mine.len > 0)
-			assert_bytes(mine, der);
+		else
+			assert_ok(spki_encode_ed25519(spki.key, buf, sizeof buf, &mine, &e), e);
+		assert_bytes(mine, der);
 		free_bytes(der);
 	}
 }
@@ -369,6 +370,14 @@ choices(void **state)
 	assert_int_equal(key_alg_sig_max(KEY_P521), 139);
 	assert_int_equal(key_alg_sig_max(KEY_RSA3072), 384);
 	assert_int_equal(key_alg_field_len(KEY_P521), 66);
+	assert_true(sig_alg_choose(KEY_ED25519, NULL, false, &alg));
+	assert_int_equal(alg, SIG_ED25519);
+	assert_false(sig_alg_choose(KEY_ED25519, "sha512", false, &alg));
+	assert_false(sig_alg_choose(KEY_ED25519, NULL, true, &alg));
+	assert_true(sig_alg_fits_key(SIG_ED25519, KEY_ED25519));
+	assert_false(sig_alg_fits_key(SIG_ECDSA_SHA256, KEY_ED25519));
+	assert_int_equal(key_alg_sig_max(KEY_ED25519), 64);
+	assert_int_equal(key_alg_field_len(KEY_ED25519), 0);
 }
 
 /* A PKCS#1 signature is DigestInfo under the key: take it back out. */
