@@ -7,7 +7,7 @@ deadline of calls, only the signer's own process ends, and only with a status th
 why; the PIN is not sent again to who may have counted it; and when the fault ends,
 signing goes on.
 
-CHANCERY_FAULTS=all walks all of them, otherwise it is one in six, by a seed that
+CHANCERY_FAULTS=all walks all of them, otherwise it is one in eight, by a seed that
 stands in the output (CHANCERY_SEED).
 """
 
@@ -31,7 +31,7 @@ from harness.world import World
 TOKEN_LOST, MODULE_HUNG = 3, 5  # daemon/core/role.h
 CALL_TIMEOUT_S = 2
 WORLDS = 6
-SHARE = 6
+SHARE = 8
 LONG_S = 60
 AWAY = ("unavailable", "timeout")
 RENEWS = "sign-init 0xb3 1"  # and then looks for the key and the login again
@@ -234,9 +234,10 @@ def test_every_function_and_every_code(new_dir, record_property):
     walkers = [w for some, _ in done for w in some]
     wrong = [text for _, texts in done for text in texts]
     outcomes = sum((w.outcomes for w in walkers), collections.Counter())
-    record_property("figures", f"{len(cases)} of {total} faults (seed {seed}) in {time.monotonic() - begun:.1f} s, slowest answer "
-          f"{max(w.slowest for w in walkers):.1f} s: "
-          + ", ".join(f"{n} {what}" for what, n in sorted(outcomes.items())) + f", {len(wrong)} wrong")
+    took, slowest = time.monotonic() - begun, max(w.slowest for w in walkers)
+    record_property("figures", f"{len(cases)} of {total} faults (seed {seed}) in {took:.1f} s, slowest answer "
+                    f"{slowest:.1f} s: " + ", ".join(f"{n} {what}" for what, n in sorted(outcomes.items()))
+                    + f", {len(wrong)} wrong")
     assert not wrong, "\n\n".join(wrong)
     called = set().union(*(w.called for w in walkers))
     assert called <= set(RETURNS), "functions without a list of codes"

