@@ -13,7 +13,7 @@ PKGS_front   := libevent libevent_openssl libssl libcrypto jansson
 PKGS_issuer  := libcrypto
 PKGS_publish := libcurl ldap
 PKGS_cli     := libcurl jansson libcrypto
-PKGS_pkcs11  := libp11 p11-kit-1 libcrypto libevent
+PKGS_pkcs11  := libp11 p11-kit-1 libcrypto libevent libgfshare
 
 # SANITIZE: empty, "address,undefined" or "thread".
 SANITIZE ?=

@@ -53,6 +53,19 @@ read_operator(const struct config_pin_operator *from, struct access_operator *o,
 	return true;
 }
 
+bool
+access_read_operators(const struct config_token *config, struct access_operator *operators,
+    size_t *count, struct error *e)
+{
+	*count = 0;
+	for (size_t i = 0; i < config->pin_operator_count; i++) {
+		if (!read_operator(&config->pin_operators[i], &operators[i], e))
+			return false;
+		(*count)++;
+	}
+	return true;
+}
+
 /* ---- this start */
 
 static bool
@@ -93,11 +106,8 @@ access_open(const struct config_token *config, const char *state_dir, uint16_t s
 	if (a == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for the operators of a token");
 	a->config = config;
-	for (size_t i = 0; i < config->pin_operator_count; i++) {
-		if (!read_operator(&config->pin_operators[i], &a->operators[i], e))
-			goto fail;
-		a->operator_count++;
-	}
+	if (!access_read_operators(config, a->operators, &a->operator_count, e))
+		goto fail;
 	if (!signer_identity_open(state_dir, &a->identity, a->identity_spki, e))
 		goto fail;
 	signer_identity_fingerprint(a->identity_spki, sizeof a->identity_spki, a->fingerprint);

@@ -43,6 +43,10 @@ struct access_entry {
 	struct pin_envelope envelope;
 };
 
+/* The persons' keys alone. operators: CONFIG_PIN_OPERATORS_MAX of them. */
+bool access_read_operators(const struct config_token *config, struct access_operator *operators,
+    size_t *count, struct error *e) MUST_CHECK;
+
 /* Reads the persons' keys and the signer's own, which is made if need be, and makes
  * a key for this start. ERROR_CONFIG for what is no operator's key. */
 bool access_open(const struct config_token *config, const char *state_dir, uint16_t signer_id,

@@ -20,6 +20,7 @@
 #include "pkcs11/key_import.h"
 #include "pkcs11/key_list.h"
 #include "pkcs11/key_remove.h"
+#include "pkcs11/pin_split.h"
 #include "pkcs11/probe.h"
 #include "pkcs11/store.h"
 #include "pkcs11/token.h"
@@ -61,6 +62,19 @@ enter(struct console *c, struct error *e)
 
 /* ---- with the token */
 
+static bool
+set_environment(const struct console *c, struct error *e)
+{
+	for (size_t i = 0; i < c->token->environment_count; i++) {
+		const struct config_variable *v = &c->token->environment[i];
+
+		if (setenv(v->name, v->value, 1) != 0)
+			return error_set(e, ERROR_SYSTEM, "no memory for the environment");
+	}
+	(void)signal(SIGPIPE, SIG_IGN); /* modules write to sockets */
+	return true;
+}
+
 typedef bool token_work_fn(struct console *c, struct session *s, void *arg, struct error *e);
 
 static bool
@@ -76,13 +90,8 @@ with_token(struct console *c, token_work_fn *work, void *arg, struct error *e)
 		    "the PIN of token '%s' is with its operators: by hand it takes a configuration "
 		    "with access: auto",
 		    c->token->name);
-	for (size_t i = 0; i < c->token->environment_count; i++) {
-		const struct config_variable *v = &c->token->environment[i];
-
-		if (setenv(v->name, v->value, 1) != 0)
-			return error_set(e, ERROR_SYSTEM, "no memory for the environment");
-	}
-	(void)signal(SIGPIPE, SIG_IGN); /* modules write to sockets */
+	if (!set_environment(c, e))
+		return false;
 	if (token_open(c->token, c->state_dir, &token, &state, e) &&
 	    session_open(token_functions(token), token_info(token)->slot, true, &session, e))
 		ok = work(c, &session, arg, e);
@@ -281,6 +290,49 @@ destroy(struct console *c, struct error *e)
 	return enter(c, e) && with_token(c, destroy_key, digest, e);
 }
 
+/* ---- split */
+
+static bool
+read_pin(const struct console_task *task, struct pin *pin, struct error *e)
+{
+	size_t len = 0;
+	bool ok;
+	int fd;
+
+	if (!pin_make(pin, e))
+		return false;
+	if (task->passphrase_file == NULL) {
+		ok = EVP_read_pw_string(pin->text, PIN_MAX, "Present PIN of the token: ", 0) == 0;
+		pin->len = ok ? strlen(pin->text) : 0;
+		return ok || error_set(e, ERROR_INPUT, "no PIN was given");
+	}
+	if (!config_open_secret(task->passphrase_file, &fd, e))
+		return false;
+	ok = read_all(fd, pin->text, PIN_MAX, &len, e);
+	(void)close(fd);
+	if (ok && len > 0 && pin->text[len - 1] == '\n')
+		len--;
+	pin->len = len;
+	return ok || error_wrap(e, "%s", task->passphrase_file);
+}
+
+static bool
+split(struct console *c, struct error *e)
+{
+	struct pin pin = {0};
+	bool ok;
+
+	if (c->token->access == CONFIG_ACCESS_AUTO)
+		return error_set(e, ERROR_CONFIG,
+		    "token '%s' has access: auto; a PIN that nobody knows is entered by persons",
+		    c->token->name);
+	ok = sandbox_hide(e) && read_pin(c->task, &pin, e) && enter(c, e) &&
+	     set_environment(c, e) &&
+	     pin_split_make(c->token, c->state_dir, c->task->need, &pin, stdout, e);
+	pin_clear(&pin);
+	return ok;
+}
+
 /* ---- */
 
 static bool
@@ -297,6 +349,8 @@ work(struct console *c, struct error *e)
 		return adopt(c, e);
 	case CONSOLE_DESTROY:
 		return destroy(c, e);
+	case CONSOLE_SPLIT:
+		return split(c, e);
 	case CONSOLE_NONE:
 		break;
 	}

@@ -16,6 +16,7 @@ enum console_work {
 	CONSOLE_IMPORT,	 /* key_import.h */
 	CONSOLE_ADOPT,	 /* key_adopt.h; takes no token */
 	CONSOLE_DESTROY, /* key_remove.h */
+	CONSOLE_SPLIT,	 /* pin_split.h; not with the PIN of the configuration */
 };
 
 struct console_task {
@@ -24,9 +25,10 @@ struct console_task {
 	bool json;
 	unsigned soak_s;	     /* probe */
 	const char *file;	     /* import: PKCS#12 */
-	const char *passphrase_file; /* import: NULL asks at the terminal */
 	const char *label;	     /* import: CKA_LABEL, or NULL. destroy: its CKA_LABEL, or
 				      * NULL asks at the terminal */
+	const char *passphrase_file; /* import, split (PIN): NULL asks at the terminal */
+	unsigned need;		     /* split: so many shares */
 	bool wipe;		     /* import: the file, when the key is on the token */
 	const char *document;	     /* adopt: SHA-256 of the limits, hex */
 	const char *key;	     /* destroy: SHA-256 of the public key, hex */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "daemon/core/log.h"
@@ -43,6 +44,12 @@ gate_new(const struct gate_options *options, struct gate **gate, struct error *e
 	if (g == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for the gate before a token");
 	g->o = *options;
+	if (mlock(&g->quorum, sizeof g->quorum) != 0) {
+		(void)error_set_errno(e, ERROR_SYSTEM,
+		    "cannot lock memory for the shares of a PIN; raise RLIMIT_MEMLOCK");
+		free(g);
+		return false;
+	}
 	/* Locking must not wait until nobody wants to sign. */
 	(void)pthread_rwlockattr_init(&attr);
 	(void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -60,9 +67,11 @@ gate_free(struct gate *g)
 		return;
 	(void)pthread_rwlock_wrlock(&g->use);
 	gate_close(g, "stop");
+	gate_forget_shares(g);
 	(void)pthread_rwlock_unlock(&g->use);
 	(void)pthread_rwlock_destroy(&g->use);
 	(void)pthread_mutex_destroy(&g->lock);
+	(void)munlock(&g->quorum, sizeof g->quorum);
 	free(g);
 }
 
@@ -88,8 +97,8 @@ gate_ended(const struct gate *g, struct gate_clock now)
 	return g->counted && g->left == 0;
 }
 
-bool
-gate_is_due(struct gate *g)
+static bool
+has_to_close(struct gate *g)
 {
 	bool due;
 
@@ -97,6 +106,23 @@ gate_is_due(struct gate *g)
 	due = g->person != NULL && gate_ended(g, gate_clock_now());
 	(void)pthread_mutex_unlock(&g->lock);
 	return due;
+}
+
+static bool
+has_to_forget(struct gate *g)
+{
+	bool due;
+
+	(void)pthread_mutex_lock(&g->lock);
+	due = gate_shares_ended(g, gate_clock_now());
+	(void)pthread_mutex_unlock(&g->lock);
+	return due;
+}
+
+bool
+gate_is_due(struct gate *g)
+{
+	return has_to_close(g) || has_to_forget(g);
 }
 
 /* Why it ended, for the record. */
@@ -119,7 +145,9 @@ void
 gate_lock_if_due(struct gate *g)
 {
 	(void)pthread_rwlock_wrlock(&g->use);
-	if (gate_is_due(g))
+	if (has_to_forget(g))
+		gate_forget_shares(g);
+	if (has_to_close(g))
 		gate_close(g, end_of(g));
 	(void)pthread_rwlock_unlock(&g->use);
 }
@@ -242,7 +270,7 @@ gate_leave(struct gate *g, const struct gate_job *job, bool signed_, bool wrong)
 	(void)pthread_mutex_unlock(&g->lock);
 	if (wrong)
 		gate_note_wrong(g);
-	if (is_operation(g) && (wrong || gate_is_due(g)))
+	if (is_operation(g) && (wrong || has_to_close(g)))
 		gate_close(g, wrong ? "wrong" : "done");
 	(void)pthread_rwlock_unlock(&g->use);
 }
@@ -427,44 +455,56 @@ clear(struct gate *g, const struct access_entry *entry, struct error *e)
 	return true;
 }
 
-/* g->use is held for writing. */
+/* An unlock, or an entry: with the whole PIN, or the last share of it that was missing. */
 static bool
-carry_out(struct gate *g, const struct access_entry *entry, int64_t now, struct error *e)
+take_pin(struct gate *g, struct access_entry *entry, char text[ERROR_TEXT_MAX], struct error *e)
 {
 	struct pin pin = {0};
-	bool ok;
+	bool whole, ok;
 
+	ok = open_envelope(g, entry, &pin, e) && gate_take_share(g, entry, &pin, &whole, text, e);
+	if (ok && whole)
+		ok = entry->action == STATEMENT_PIN_UNLOCK ? unlock(g, entry, &pin, e)
+							   : begin_entry(g, entry, &pin, e);
+	pin_clear(&pin);
+	return ok;
+}
+
+/* g->use is held for writing. */
+static bool
+carry_out(struct gate *g, struct access_entry *entry, int64_t now, char text[ERROR_TEXT_MAX],
+    struct error *e)
+{
 	switch (entry->action) {
 	case STATEMENT_PIN_LOCK:
 		if (!take_nonce(g, entry, now, e))
 			return false;
 		log_info(name_of(g), "locked by %s", entry->person->name);
+		gate_forget_shares(g);
 		gate_close(g, "command");
 		return true;
 	case STATEMENT_PIN_CLEAR:
 		return take_nonce(g, entry, now, e) && clear(g, entry, e);
 	default:
-		break;
+		return check_busy(g, e) && take_nonce(g, entry, now, e) &&
+		       take_pin(g, entry, text, e);
 	}
-	ok = check_busy(g, e) && take_nonce(g, entry, now, e) && open_envelope(g, entry, &pin, e) &&
-	     (entry->action == STATEMENT_PIN_UNLOCK ? unlock(g, entry, &pin, e)
-						    : begin_entry(g, entry, &pin, e));
-	pin_clear(&pin);
-	return ok;
 }
 
 bool
-gate_order(struct gate *g, const struct signproto_order *order, struct error *e)
+gate_order(
+    struct gate *g, const struct signproto_order *order, char text[ERROR_TEXT_MAX], struct error *e)
 {
 	struct access_entry *entry = malloc(sizeof *entry);
 	int64_t now = time_for_envelopes(g);
 	bool ok = false;
 
+	text[0] = '\0';
 	if (entry == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for a PIN envelope");
 	if (access_check(g->o.access, order, now, entry, e)) {
 		(void)pthread_rwlock_wrlock(&g->use);
-		ok = carry_out(g, entry, now, e);
+		ok = carry_out(g, entry, now, text, e);
 		(void)pthread_rwlock_unlock(&g->use);
 	}
 	free(entry);

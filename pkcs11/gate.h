@@ -35,6 +35,7 @@ struct gate_options {
 	const struct access *access;
 	struct token *token;
 	struct logins *logins;
+	const char *state_dir; /* where the shares are of a PIN that is split */
 	/* Called after the first login: the journal's anchor is on the token. */
 	bool (*open_journal)(void *arg, struct journal **journal, struct error *e);
 	void *arg;
@@ -74,8 +75,10 @@ struct bytes gate_pin(const struct gate *g);
  * another number are no good. */
 uint64_t gate_generation(const struct gate *g);
 
-/* Carries out a statement pin-... . */
-bool gate_order(struct gate *g, const struct signproto_order *order, struct error *e) MUST_CHECK;
+/* Carries out a statement pin-... . text: what is to be said of it beyond that, or "";
+ * it is a share of the PIN then, and more have to come. */
+bool gate_order(struct gate *g, const struct signproto_order *order, char text[ERROR_TEXT_MAX],
+    struct error *e) MUST_CHECK;
 
 /* Closes it if the time has come. */
 void gate_lock_if_due(struct gate *g);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "pkcs11/gate.h"
+#include "pkcs11/pin_split.h"
 
 #define GATE_MISSED_MAX 16
 
@@ -19,6 +20,19 @@ struct gate_nonce {
 	int64_t expires;
 };
 
+/* Shares that came for one and the same request. */
+struct gate_quorum {
+	uint8_t request[32], split[16];
+	int64_t begun_ms; /* boot time */
+	size_t count;
+	char persons[PIN_SHARES_MAX][CONFIG_PERSON_MAX + 1];
+	uint8_t numbers[PIN_SHARES_MAX];
+	uint8_t octets[PIN_SHARES_MAX][PIN_SHARE_MAX_LEN];
+	int64_t until; /* these three: the shortest of all */
+	uint32_t idle_s;
+	uint64_t signatures;
+};
+
 struct gate {
 	struct gate_options o;
 	struct journal **attached; /* may be NULL */
@@ -27,13 +41,15 @@ struct gate {
 	 * or out, or has an operation. The PIN is its holder's for writing. */
 	pthread_rwlock_t use;
 	struct pin pin;
-	struct logins_who who; /* whose login it is */
+	struct logins_who who;	   /* whose login it is */
+	struct gate_quorum quorum; /* in locked memory */
 	_Atomic uint64_t generation;
 
 	pthread_mutex_t lock; /* for everything below; never held over a call to the token */
 	struct gate_nonce nonces[GATE_NONCES_MAX];
 	size_t nonce_count;
-	int64_t latest_s; /* of the wall clock, when an envelope was last taken */
+	int64_t shares_until_ms; /* boot time; 0: none are kept */
+	int64_t latest_s;	 /* of the wall clock, when an envelope was last taken */
 	struct journal *journal;
 	/* Lines that the journal, which needs a login, has not got yet; the newest. */
 	char missed[GATE_MISSED_MAX][LOGINS_LINE_SIZE];
@@ -55,6 +71,18 @@ struct gate_clock gate_clock_now(void);
 /* True when the gate is open no longer, although nobody closed it yet. g->lock is
  * held. */
 bool gate_ended(const struct gate *g, struct gate_clock now);
+
+/* ---- gate_quorum.c: g->use is held for writing */
+
+/* What an envelope held, in pin, is the whole PIN, or *whole is false and text says what
+ * is missing; or it becomes the whole one, with the others' shares. */
+bool gate_take_share(struct gate *g, struct access_entry *entry, struct pin *pin, bool *whole,
+    char text[ERROR_TEXT_MAX], struct error *e) MUST_CHECK;
+
+void gate_forget_shares(struct gate *g);
+
+/* True when shares were kept for too long. g->lock is held. */
+bool gate_shares_ended(const struct gate *g, struct gate_clock now);
 
 /* ---- gate_login.c: g->use is held for writing */
 

@@ -68,6 +68,7 @@ signer_new_gate(struct signer *s, struct token *token, struct gate **gate, struc
 	    .access = s->access,
 	    .token = token,
 	    .logins = s->logins,
+	    .state_dir = s->state_dir,
 	    .open_journal = open_journal,
 	    .arg = &s->opener,
 	};

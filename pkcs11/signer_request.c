@@ -69,7 +69,7 @@ send_success(struct signer *s, const struct job *job)
 	case JOB_LIMITS_SET:
 	case JOB_INSTALL:
 	case JOB_RESEED:
-		signproto_put_done(&w);
+		signproto_put_done(&w, job->output_len > 0 ? (const char *)job->output : "");
 		send_answer(s, SIGNPROTO_DONE, job->request, &w);
 		return;
 	case JOB_SIGN:

@@ -522,9 +522,11 @@ static bool
 run_pin(struct worker *w, struct job *job)
 {
 	struct signproto_pin m;
+	char text[ERROR_TEXT_MAX];
 
 	return signproto_get_pin((struct bytes){job->input, job->input_len}, &m, &job->error) &&
-	       gate_order(w->pool->place.gate, &m.order, &job->error);
+	       gate_order(w->pool->place.gate, &m.order, text, &job->error) &&
+	       put_output(job, (struct bytes){(const uint8_t *)text, strlen(text) + 1});
 }
 
 static void

@@ -15,7 +15,8 @@
 set -eu
 
 BUILD="gcc libc6-dev make pkg-config libssl-dev libevent-dev libyaml-dev libjansson-dev
-    libcurl4-openssl-dev libldap-dev libpq-dev libp11-dev libp11-kit-dev libseccomp-dev"
+    libcurl4-openssl-dev libldap-dev libpq-dev libp11-dev libp11-kit-dev libseccomp-dev
+    libgfshare-dev"
 DEMO="openssl curl ca-certificates util-linux postgresql postgresql-client softhsm2 slapd
     ldap-utils jq gnutls-bin strongswan-pki libstrongswan-standard-plugins
     libstrongswan-extra-plugins"

@@ -68,6 +68,7 @@ static const struct {
 	"a template no longer to be known; repeatable", true},
     [OPTION_ROLE] = {"role", "ROLE", "administrator, manager, auditor, submitter; repeatable"},
     [OPTION_SAME_KEY] = {"same-key", NULL, "with the key that the CA has"},
+    [OPTION_SHARE] = {"share", "FILE", "your share of a PIN that was split, from its document"},
     [OPTION_SIGNATURES] = {"signatures", "N", "locked again after so many signatures"},
     [OPTION_SIGNER] = {"signer", "N", "the signer's id, where several have the token"},
     [OPTION_SIMULATE] = {"simulate", NULL, "also for a renewal, with the same and with a new key"},

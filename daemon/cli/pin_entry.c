@@ -5,13 +5,16 @@
 #include <string.h>
 #include <time.h>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 
 #include "daemon/cli/decision.h"
+#include "daemon/cli/output.h"
 #include "daemon/cli/pinned.h"
 #include "daemon/core/encode.h"
+#include "daemon/x509/pin_share.h"
 
 #define PAUSE_NS 200000000
 
@@ -157,17 +160,67 @@ carries_pin(enum statement_action action)
 	return action == STATEMENT_PIN_UNLOCK || action == STATEMENT_PIN_OPERATE;
 }
 
+/* Decrypts one's own share, and says in the envelope which one it is. */
+static bool
+take_share(struct cli *cli, const char *file, const char *token, struct pin_envelope *env,
+    uint8_t share[PIN_SHARE_MAX_LEN], size_t *len, struct error *e)
+{
+	struct pin_shares *s = malloc(sizeof *s);
+	char *text = NULL;
+	size_t text_len;
+	unsigned number;
+	bool ok = false;
+
+	if (s == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating the shares of a PIN");
+	if (!output_read_file(file, PIN_SHARES_TEXT_MAX, &text, &text_len, e) ||
+	    !pin_shares_parse(text, text_len, s, e))
+		goto out;
+	number = pin_shares_find(s, env->operator_key);
+	if (strcmp(s->token, token) != 0)
+		(void)error_set(
+		    e, ERROR_INPUT, "%s is about token %s, not %s", file, s->token, token);
+	else if (number == 0)
+		(void)error_set(e, ERROR_DENIED, "%s has no share for your operator's key", file);
+	else
+		ok = pin_share_open(s, number, cli->key->key, share, e);
+	env->share = (uint8_t)number;
+	memcpy(env->split, s->split, sizeof env->split);
+	*len = s->length;
+out:
+	free(text);
+	free(s);
+	return ok || error_wrap(e, "--share");
+}
+
+static bool
+seal_share(struct cli *cli, const char *file, const struct statement *s,
+    const struct pin_signer *signer, struct pin_envelope *env, struct error *e)
+{
+	uint8_t share[PIN_SHARE_MAX_LEN] = {0};
+	size_t len = 0;
+	bool ok;
+
+	ok = take_share(cli, file, signer->start.token, env, share, &len, e) &&
+	     pin_envelope_seal(env, s->nonce, signer->start.key, (struct bytes){share, len}, e);
+	OPENSSL_cleanse(share, sizeof share);
+	return ok;
+}
+
 /* Sealed as the last thing before it is signed. */
 static bool
 seal(struct cli *cli, const struct statement *s, const struct pin_signer *signer,
     struct pin_envelope *env, struct error *e)
 {
+	const char *share = cli->options->value[OPTION_SHARE];
 	struct secret *pin = NULL;
 	char words[STATEMENT_NAME_MAX + 32];
 	bool ok;
 
 	if (!carries_pin(s->action))
 		return true;
+	if (share != NULL)
+		return seal_share(cli, share, s, signer, env, e);
 	(void)snprintf(words, sizeof words, "PIN of token %s", env->token);
 	if (cli->options->value[OPTION_AT_DEVICE] == NULL) {
 		pin = secret_read_pin(cli->options, words, e);

@@ -298,16 +298,18 @@ signproto_get_pin(struct bytes payload, struct signproto_pin *m, struct error *e
 }
 
 void
-signproto_put_done(struct wire_writer *w)
+signproto_put_done(struct wire_writer *w, const char *text)
 {
+	wire_put_string(w, text);
 }
 
 bool
-signproto_get_done(struct bytes payload, struct error *e)
+signproto_get_done(struct bytes payload, char text[ERROR_TEXT_MAX], struct error *e)
 {
 	struct wire_reader r;
 
 	wire_reader_init(&r, payload.p, payload.len);
+	wire_get_string(&r, text, ERROR_TEXT_MAX);
 	return finish(&r, true, SIGNPROTO_DONE, e);
 }
 

@@ -277,9 +277,10 @@ void signproto_put_signed(struct wire_writer *w, const struct signproto_signed *
 bool signproto_get_signed(
     struct bytes payload, struct signproto_signed *m, struct error *e) MUST_CHECK;
 
-/* The order was carried out. */
-void signproto_put_done(struct wire_writer *w);
-bool signproto_get_done(struct bytes payload, struct error *e) MUST_CHECK;
+/* The order was carried out. text: what is to be said of it beyond that, or "". */
+void signproto_put_done(struct wire_writer *w, const char *text);
+bool signproto_get_done(
+    struct bytes payload, char text[ERROR_TEXT_MAX], struct error *e) MUST_CHECK;
 
 /* FAILED carries the signer's error as it is: code, foreign code, sentence.
  * The decoder gives it back in *failure; its own complaint goes to e. */

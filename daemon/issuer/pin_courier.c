@@ -105,8 +105,9 @@ on_answer(const struct signer_answer *answer, const struct error *failure, void 
 		end_entry(n, false, failure->text);
 	} else {
 		say_done(n, words, sizeof words);
-		end_entry(n, true, words);
-		if (n->action == STATEMENT_PIN_OPERATE)
+		end_entry(n, true, answer->done[0] != '\0' ? answer->done : words);
+		/* One share of several opens nothing yet. */
+		if (n->action == STATEMENT_PIN_OPERATE && answer->done[0] == '\0')
 			have_signed(n);
 	}
 	n->courier->env.taken(n->token, n->courier->env.arg);

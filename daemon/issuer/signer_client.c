@@ -184,7 +184,7 @@ decode_answer(uint16_t type, struct bytes payload, struct signer_answer *answer,
 		answer->status = status;
 		return signproto_get_status_ok(payload, status, e);
 	case SIGNPROTO_DONE:
-		return signproto_get_done(payload, e);
+		return signproto_get_done(payload, answer->done, e);
 	default:
 		return error_set(e, ERROR_INTERNAL, "no decoder for the signer's message %u", type);
 	}

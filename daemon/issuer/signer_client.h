@@ -31,6 +31,7 @@ struct signer_answer {
 	struct signproto_signed sign;
 	struct signproto_key_ok key;
 	const struct signproto_status_ok *status;
+	char done[ERROR_TEXT_MAX]; /* what a signer says of an order beyond that it is done */
 };
 typedef void signer_answer_fn(
     const struct signer_answer *answer, const struct error *failure, void *arg);

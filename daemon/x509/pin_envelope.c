@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 
 #include "daemon/core/encode.h"
+#include "daemon/x509/pin_share.h"
 
 #define WHAT "PIN envelope"
 /* Base64 of a key, and of a box. */
@@ -108,6 +109,8 @@ check(const struct pin_envelope *env, struct error *err)
 	if (env->idle_s > PIN_ENVELOPE_IDLE_MAX_S || env->signatures > PIN_ENVELOPE_SIGNATURES_MAX)
 		return error_set(
 		    err, ERROR_LIMIT, WHAT ": 'idle' or 'signatures' is beyond every limit");
+	if (env->share > PIN_SHARES_MAX)
+		return error_set(err, ERROR_INPUT, WHAT ": there is no share %u", env->share);
 	return check_operations(env, err);
 }
 
@@ -126,7 +129,7 @@ pin_envelope_check_action(
 		break;
 	case STATEMENT_PIN_LOCK:
 	case STATEMENT_PIN_CLEAR:
-		fits = !env->unlock && env->operation_count == 0 && !env->sealed;
+		fits = !env->unlock && env->operation_count == 0 && !env->sealed && env->share == 0;
 		break;
 	default:
 		fits = false;
@@ -170,6 +173,11 @@ put_limits(struct canon_writer *w, const struct pin_envelope *env)
 		canon_put(w, "signatures: %llu\n", (unsigned long long)env->signatures);
 	else
 		canon_put(w, "signatures: -\n");
+	if (env->share > 0) {
+		canon_put(w, "share: %u ", env->share);
+		canon_put_hex(w, env->split, sizeof env->split);
+		canon_put(w, "\n");
+	}
 }
 
 /* All above `enc`: what the encryption authenticates. */
@@ -273,6 +281,25 @@ take_limits(struct canon_reader *r, struct pin_envelope *env, struct error *err)
 }
 
 static bool
+take_share(struct canon_reader *r, struct pin_envelope *env, struct error *err)
+{
+	const char *number;
+	uint64_t n = 0;
+	char *v;
+
+	if (!canon_next_is(r, "share"))
+		return true;
+	if (!canon_take(r, "share", &v, err))
+		return false;
+	number = canon_next_word(&v, ' ');
+	if (v == NULL || !canon_number(number, PIN_SHARES_MAX, &n) || n == 0 ||
+	    !canon_hex(v, env->split, sizeof env->split))
+		return malformed(r, "must be the number of a share, and 32 hex digits", err);
+	env->share = (uint8_t)n;
+	return true;
+}
+
+static bool
 take_id(const char *word, struct pin_operation *o)
 {
 	size_t len = strlen(word);
@@ -346,7 +373,8 @@ take_values(char *text, struct pin_envelope *env, struct error *err)
 	if (!take_hex(&r, "signer", env->signer, sizeof env->signer, err) ||
 	    !take_hex(&r, "instance", env->instance, sizeof env->instance, err) ||
 	    !take_hex(&r, "operator", env->operator_key, sizeof env->operator_key, err) ||
-	    !take_limits(&r, env, err) || !take_operations(&r, env, err) ||
+	    !take_limits(&r, env, err) || !take_share(&r, env, err) ||
+	    !take_operations(&r, env, err) ||
 	    !take_base64(&r, "enc", env->enc, sizeof env->enc, &enc_len, err) ||
 	    !take_base64(&r, "box", env->box, sizeof env->box, &box_len, err))
 		return false;

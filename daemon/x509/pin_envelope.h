@@ -13,12 +13,15 @@
  *	until: 2026-11-22T16:00:00Z    pin-unlock only: when to lock again at the latest,
  *	idle: 1800                     after so many seconds without a signature,
  *	signatures: 500                and after so many of them; "-": no such limit
+ *	share: 2 <32 hex>          only if the box holds a share of the PIN (pin_share.h):
+ *	                           its number, and the split that it is of
  *	operation: certificate <CKA_ID, hex> <64 hex>    pin-operate only, 1 to 256 of
  *	operation: order - <64 hex>                      them, rising
  *	enc: <base64>              the client's ephemeral X25519 key
  *	box: <base64>              the PIN, encrypted
  *
- * Exactly these lines in this order; an absent value is "-". A text that is not
+ * Exactly these lines in this order, but that `share` may be missing; an absent value
+ * is "-". A text that is not
  * byte for byte what pin_envelope_format would write is no envelope. pin-lock and
  * pin-clear carry no PIN: `enc` and `box` are "-" there, as in no other.
  *
@@ -81,6 +84,8 @@ struct pin_envelope {
 	int64_t until;	     /* seconds since 1970 */
 	uint32_t idle_s;     /* 0: no limit */
 	uint64_t signatures; /* 0: no limit */
+	uint8_t share;	     /* number of the share in the box; 0: a whole PIN */
+	uint8_t split[16];   /* of which split */
 	struct pin_operation operations[PIN_ENVELOPE_OPERATIONS_MAX];
 	size_t operation_count;
 	bool sealed; /* the next two are there */

@@ -3,19 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
-#include <openssl/params.h>
 #include <openssl/sha.h>
 
 #include "daemon/x509/pin_envelope.h"
+#include "daemon/x509/seal_int.h"
 
-#define AES_KEY_LEN 32
-#define AES_IV_LEN 12
-#define AES_TAG_LEN 16
 #define PLAIN_LEN (2 + PIN_ENVELOPE_PIN_MAX)
 #define NONCE_LEN 16
 
@@ -30,7 +25,7 @@ struct sealing {
 	size_t aad_len;
 	uint8_t info[INFO_LEN];
 	uint8_t both_keys[2 * PIN_ENVELOPE_KEY_LEN]; /* the client's, the signer's */
-	uint8_t material[AES_KEY_LEN + AES_IV_LEN];  /* secret */
+	uint8_t material[SEAL_MATERIAL_LEN];	     /* secret */
 };
 
 static void
@@ -64,82 +59,18 @@ sealing_init(struct sealing *s, const struct pin_envelope *env, const uint8_t no
 }
 
 static bool
-hkdf(struct sealing *s, uint8_t *shared, size_t shared_len)
-{
-	char digest[] = "SHA256";
-	OSSL_PARAM params[] = {
-	    OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
-	    OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, shared, shared_len),
-	    OSSL_PARAM_construct_octet_string(
-		OSSL_KDF_PARAM_SALT, s->both_keys, sizeof s->both_keys),
-	    OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, s->info, sizeof s->info),
-	    OSSL_PARAM_construct_end(),
-	};
-	EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-	EVP_KDF_CTX *ctx = kdf != NULL ? EVP_KDF_CTX_new(kdf) : NULL;
-	bool ok;
-
-	ok = ctx != NULL && EVP_KDF_derive(ctx, s->material, sizeof s->material, params) == 1;
-	EVP_KDF_CTX_free(ctx);
-	EVP_KDF_free(kdf);
-	return ok;
-}
-
-/* OpenSSL refuses a peer whose key would make the secret all zeros (RFC 7748 6.1). */
-static bool
 agree(struct sealing *s, EVP_PKEY *own, const uint8_t peer[PIN_ENVELOPE_KEY_LEN])
 {
 	EVP_PKEY *key = EVP_PKEY_new_raw_public_key(
 	    EVP_PKEY_X25519, NULL, peer, PIN_ENVELOPE_KEY_LEN);
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(own, NULL);
-	uint8_t shared[PIN_ENVELOPE_KEY_LEN];
-	size_t len = sizeof shared;
+	uint8_t shared[SEAL_SHARED_LEN];
 	bool ok;
 
-	ok = key != NULL && ctx != NULL && EVP_PKEY_derive_init(ctx) == 1 &&
-	     EVP_PKEY_derive_set_peer(ctx, key) == 1 && EVP_PKEY_derive(ctx, shared, &len) == 1 &&
-	     len == sizeof shared && hkdf(s, shared, sizeof shared);
+	ok = key != NULL && seal_agree(own, key, shared) &&
+	     seal_derive(shared, (struct bytes){s->both_keys, sizeof s->both_keys},
+		 (struct bytes){s->info, sizeof s->info}, s->material);
 	OPENSSL_cleanse(shared, sizeof shared);
-	EVP_PKEY_CTX_free(ctx);
 	EVP_PKEY_free(key);
-	return ok;
-}
-
-static bool
-encrypt(const struct sealing *s, const uint8_t plain[PLAIN_LEN], uint8_t box[PIN_ENVELOPE_BOX_LEN])
-{
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-	int n = 0, last = 0;
-	bool ok;
-
-	ok = ctx != NULL &&
-	     EVP_EncryptInit_ex(
-		 ctx, EVP_aes_256_gcm(), NULL, s->material, s->material + AES_KEY_LEN) == 1 &&
-	     EVP_EncryptUpdate(ctx, NULL, &n, s->aad, (int)s->aad_len) == 1 &&
-	     EVP_EncryptUpdate(ctx, box, &n, plain, PLAIN_LEN) == 1 && n == PLAIN_LEN &&
-	     EVP_EncryptFinal_ex(ctx, box + n, &last) == 1 && last == 0 &&
-	     EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, AES_TAG_LEN, box + PLAIN_LEN) == 1;
-	EVP_CIPHER_CTX_free(ctx);
-	return ok;
-}
-
-static bool
-decrypt(const struct sealing *s, const uint8_t box[PIN_ENVELOPE_BOX_LEN], uint8_t plain[PLAIN_LEN])
-{
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-	uint8_t tag[AES_TAG_LEN];
-	int n = 0, last = 0;
-	bool ok;
-
-	memcpy(tag, box + PLAIN_LEN, sizeof tag);
-	ok = ctx != NULL &&
-	     EVP_DecryptInit_ex(
-		 ctx, EVP_aes_256_gcm(), NULL, s->material, s->material + AES_KEY_LEN) == 1 &&
-	     EVP_DecryptUpdate(ctx, NULL, &n, s->aad, (int)s->aad_len) == 1 &&
-	     EVP_DecryptUpdate(ctx, plain, &n, box, PLAIN_LEN) == 1 && n == PLAIN_LEN &&
-	     EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, sizeof tag, tag) == 1 &&
-	     EVP_DecryptFinal_ex(ctx, plain + n, &last) == 1 && last == 0;
-	EVP_CIPHER_CTX_free(ctx);
 	return ok;
 }
 
@@ -163,7 +94,9 @@ seal_plain(struct sealing *s, struct pin_envelope *env, const uint8_t key[PIN_EN
 	if (ok) {
 		memcpy(s->both_keys, env->enc, PIN_ENVELOPE_KEY_LEN);
 		memcpy(s->both_keys + PIN_ENVELOPE_KEY_LEN, key, PIN_ENVELOPE_KEY_LEN);
-		ok = agree(s, ephemeral, key) && encrypt(s, plain, env->box);
+		ok = agree(s, ephemeral, key) &&
+		     seal_encrypt(s->material, (struct bytes){s->aad, s->aad_len},
+			 (struct bytes){plain, PLAIN_LEN}, env->box);
 	}
 	EVP_PKEY_free(ephemeral);
 	return ok;
@@ -226,7 +159,10 @@ pin_envelope_open(const struct pin_envelope *env, const uint8_t nonce[16], EVP_P
 	ok = sealing_init(&s, env, nonce, &ignored);
 	memcpy(s.both_keys, env->enc, sizeof env->enc);
 	ok = ok && public_part(key, s.both_keys + PIN_ENVELOPE_KEY_LEN) &&
-	     agree(&s, key, env->enc) && decrypt(&s, env->box, plain) && unpad(plain, pin_len);
+	     agree(&s, key, env->enc) &&
+	     seal_decrypt(s.material, (struct bytes){s.aad, s.aad_len},
+		 (struct bytes){env->box, sizeof env->box}, plain) &&
+	     unpad(plain, pin_len);
 	if (ok)
 		memcpy(pin, plain + 2, *pin_len);
 	else

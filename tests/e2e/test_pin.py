@@ -5,8 +5,9 @@ import threading
 
 import pytest
 from harness import clients
+from harness.chanceryd import program
 from harness.persons import Persons
-from harness.process import wait_until
+from harness.process import run, wait_until
 
 
 @pytest.fixture
@@ -261,3 +262,24 @@ def test_the_doctor_knows_that_a_locked_token_is_well(desk):
         "SELECT chancery_store.metrics_of_service()")
     desk.entered("pin", "enter", operation_of(desk, request)["id"])
     desk.wait_state(request, "issued")
+def test_two_persons_unlock_with_their_shares(new_persons):
+    a = new_persons("session")
+    keys = {"alice": a.operator_key, "bob": f"{a.files}/bob.pem"}
+    bob = a.cli.as_operator(keys["bob"], a.passphrase_file)
+    bob("operator", "init")
+    a.daemon.config["tokens"][0]["pin_operators"] = [{"name": n, "key": k + ".pub"} for n, k in keys.items()]
+    a.create()
+    a.cli("operator", "add", "bob", "--role", "manager", "--key", keys["bob"] + ".pub")
+    a.cli("token", "lock", "main")
+    assert a.daemon.stop() == 0
+    a.token.write_pin(a.token.pin)
+    shares = clients.write(a.files, "shares", run(
+        [program("chancery-signer"), "-c", a.daemon.config_path, "--token", "main", "--split-pin", "2",
+         "--passphrase-file", a.token.pin_file]).stdout.decode())
+    a.daemon.start()
+    wait_until(lambda: a.token_row()["state"] == "locked", what="the signer's new start")
+    bob("operator", "pin-signer", "main", a.fingerprint())
+    assert "took the share of alice: 1 of 2" in a.cli("token", "unlock", "main", "--share", shares)
+    assert "is split: 2 of 2" in a.with_pin("token", "unlock", "main").stderr
+    assert "token main is unlocked" in bob("token", "unlock", "main", "--share", shares)
+    a.certificate("after")

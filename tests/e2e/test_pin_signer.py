@@ -13,7 +13,7 @@ from harness import der
 from harness.chanceryd import program
 from harness.decisions import Key, timestamp
 from harness.envelope import (
-    Envelope, OperatedSigner, PinSigner, UnlockedSigner, announcement, listed, listed_order, operation, session)  # fmt: skip
+    Envelope, OperatedSigner, PinSigner, Shares, UnlockedSigner, announcement, listed, listed_order, operation, session)  # fmt: skip
 from harness.process import run, wait_until
 from harness.signer import CERTIFICATE, CRL, ECDSA_SHA256, KEY_FIND, PIN, REQUEST, RESEED, RSA_SHA256, Refused, Signer, string
 from harness.softhsm import RecordedToken
@@ -635,3 +635,98 @@ def test_operations_on_other_tokens(new_dir, kind):
         pytest.skip(str(why))
     finally:
         token.close()
+
+
+# ---------------------------------------------------------------- a PIN that nobody knows
+
+
+def split_pin(signer, need, pin_file):
+    return run([program("chancery-signer"), "--config", signer.config, "--token", "main", "--split-pin", str(need),
+                "--passphrase-file", pin_file], check=False)
+
+
+class Split:
+    """A token whose PIN two of three hold together."""
+
+    def __init__(self, new_dir):
+        self.token = RecordedToken(new_dir("token"), program("faults/shim.so")).create()
+        self.carol = Key()
+        options = session(alice=ALICE, bob=BOB, carol=self.carol)
+        self.signer = Signer(new_dir("split"), self.token, **options).start()
+        self.pin = PinSigner(self.signer, self.token.pin)
+        self.pin.unlock(ALICE)
+        running = split_pin(self.signer, 2, self.token.pin_file)
+        assert running.returncode == 1 and b"while its signer is stopped" in running.stderr
+        self.signer.stop()
+        done = split_pin(self.signer, 2, self.token.pin_file)
+        assert done.returncode == 0, done.stderr
+        self.shares = Shares(done.stdout.decode())
+        self.signer.start()
+        self.token.forget()
+
+    def envelope(self, key, share=None, action="pin-unlock", **more):
+        name, octets = share or self.shares.open(key)
+        return self.pin.envelope(key, action, pin=octets, share=name, **more)
+
+    def bring(self, key, share=None, **more):
+        """What the signer says of it."""
+        return self.signer.ask(PIN, self.envelope(key, share, **more).order().octets)[4:].decode()
+
+
+@pytest.fixture(scope="module")
+def split(new_dir):
+    made = Split(new_dir)
+    yield made
+    made.signer.stop()
+
+
+def test_two_of_three_open_the_token(split):
+    assert "took the share of alice: 1 of 2" in split.bring(ALICE, idle=600)
+    assert split.token.calls("login") == [] and split.signer.status().state == "locked"
+    assert split.bring(split.carol, idle=60, signatures=5) == ""
+    status = split.signer.status()
+    assert (status.state, status.idle, status.left) == ("ready", 60, 5)  # the shorter of both
+    split.pin.lock(BOB)
+
+
+def test_two_shares_of_one_person_are_one(split):
+    split.token.forget()
+    split.bring(ALICE)
+    refused("conflict", "two of one person are one", split.bring, ALICE)
+    assert split.token.calls("login") == []
+    split.pin.lock(BOB)  # what was brought is forgotten
+    assert "1 of 2" in split.bring(BOB)
+    split.pin.lock(BOB)
+
+
+def test_what_is_no_share_never_reaches_the_token(split):
+    split.token.forget()
+    name, octets = split.shares.open(BOB)
+    refused("denied", "is not that of alice", split.bring, ALICE, (name, octets))
+    spoilt = bytes([octets[0] ^ 1]) + octets[1:]
+    refused("denied", "is not what was committed to", split.bring, BOB, (name, spoilt))
+    refused("denied", "is of another split", split.bring, BOB, ((name[0], "ab" * 16), octets))
+    refused("denied", "is split: 2 of 3 operators each bring a share", split.pin.unlock, ALICE)
+    assert split.token.calls("login") == []
+    assert split.signer.status().state == "locked"
+
+
+def test_nobody_knows_the_pin(split):
+    """The old one is wrong, and no file of the signer has the new one, or a share in the clear."""
+    octets = [split.shares.open(key)[1] for key in (ALICE, BOB, split.carol)]
+    split.bring(ALICE)
+    split.bring(BOB)
+    assert split.signer.status().state == "ready"
+    split.pin.lock(BOB)
+    for folder, _, files in os.walk(split.signer.directory):
+        for name in files:
+            with open(os.path.join(folder, name), "rb") as f:
+                text = f.read()
+            assert not any(o in text or o.hex().encode() in text for o in octets), name
+    assert split_pin(split.signer, 2, split.token.pin_file).returncode == 1
+    split.signer.stop()
+    again = split_pin(split.signer, 2, split.token.pin_file)
+    assert again.returncode == 1 and b"refused the PIN" in again.stderr
+    split.signer.start()
+    assert split.signer.status().state == "blocked"
+    split.pin.clear(ALICE)

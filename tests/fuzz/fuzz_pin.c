@@ -1,5 +1,5 @@
 /*
- * libFuzzer target: PIN envelopes and the announcements of signers. What parses
+ * libFuzzer target: PIN envelopes, shares of PINs, and the announcements of signers. What parses
  * is what would be written, byte for byte; an envelope that parses does not open
  * with a key that it is not for, and an announcement is not signed by one.
  */
@@ -10,11 +10,13 @@
 #include <openssl/evp.h>
 
 #include "daemon/x509/pin_envelope.h"
+#include "daemon/x509/pin_share.h"
 #include "daemon/x509/signer_start.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct pin_envelope env;
+static struct pin_shares shares;
 static char again[PIN_ENVELOPE_TEXT_MAX + 1];
 
 static void
@@ -53,6 +55,20 @@ check_start(const struct signer_start *s, const char *text, size_t len)
 		abort();
 }
 
+static void
+check_shares(const char *text, size_t len)
+{
+	struct error err = ERROR_INIT;
+	size_t again_len = 0;
+
+	if (!pin_shares_format(&shares, again, &again_len, &err) || again_len != len ||
+	    memcmp(again, text, len) != 0)
+		abort();
+	for (unsigned n = 1; n <= shares.count; n++)
+		if (pin_shares_find(&shares, shares.holders[n - 1].key_sha256) == 0)
+			abort();
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -66,6 +82,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	err = ERROR_INIT;
 	if (signer_start_parse((const char *)data, size, &start, &err))
 		check_start(&start, (const char *)data, size);
+	else if (!error_is_set(&err))
+		abort();
+	err = ERROR_INIT;
+	if (pin_shares_parse((const char *)data, size, &shares, &err))
+		check_shares((const char *)data, size);
 	else if (!error_is_set(&err))
 		abort();
 	return 0;

@@ -27,6 +27,7 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		struct signproto_install install;
 		struct signproto_reseed reseed;
 		struct signproto_pin pin;
+		char done[ERROR_TEXT_MAX];
 		struct error failed;
 	} m;
 
@@ -63,7 +64,8 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 	case 13:
 		return AGAIN(reseed);
 	case 14:
-		return signproto_get_done(in, NULL) && (signproto_put_done(w), true);
+		return signproto_get_done(in, m.done, NULL) &&
+		       (signproto_put_done(w, m.done), true);
 	case 15:
 		return AGAIN(pin);
 	default:

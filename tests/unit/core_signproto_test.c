@@ -24,6 +24,7 @@ union message {
 	struct signproto_install install;
 	struct signproto_reseed reseed;
 	struct signproto_pin pin;
+	char done[ERROR_TEXT_MAX];
 	struct error failed;
 };
 
@@ -62,7 +63,7 @@ decode(uint16_t type, struct bytes p, union message *m, struct error *e)
 	case SIGNPROTO_PIN:
 		return signproto_get_pin(p, &m->pin, e);
 	case SIGNPROTO_DONE:
-		return signproto_get_done(p, e);
+		return signproto_get_done(p, m->done, e);
 	default:
 		return error_set(e, ERROR_INPUT, "unknown type");
 	}
@@ -183,7 +184,7 @@ encode(struct wire_writer *w, uint16_t type)
 		signproto_put_pin(w, &pin);
 		break;
 	case SIGNPROTO_DONE:
-		signproto_put_done(w);
+		signproto_put_done(w, "more");
 		break;
 	default:
 		fail();

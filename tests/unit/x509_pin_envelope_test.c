@@ -150,6 +150,10 @@ nothing_else_means_the_same(void **state)
 	    {"certificate abcd", "order abcd"},
 	    {"certificate abcd", "certificate  abcd"},
 	    {"order -", "order"},
+	    {"signatures: -\n", "signatures: -\nshare: 0 00000000000000000000000000000000\n"},
+	    {"signatures: -\n", "signatures: -\nshare: 33 00000000000000000000000000000000\n"},
+	    {"signatures: -\n", "signatures: -\nshare: 1 0000\n"},
+	    {"signatures: -\n", "signatures: -\nshare: 1\n"},
 	    {"order -", "signature -"},
 	    {"enc: -", "enc: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},
 	    {"box: -", "box: AAAA"},
@@ -295,6 +299,7 @@ opens_only_as_it_was_sealed(void **state)
 	sample(STATEMENT_PIN_UNLOCK);
 	seal(public, secret, strlen(secret));
 	ALTERED(back.until++);
+	ALTERED(back.share = 1);
 	ALTERED(back.idle_s = 0);
 	ALTERED(back.signatures++);
 #undef ALTERED

@@ -6,7 +6,7 @@ import datetime
 import hashlib
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -39,7 +39,8 @@ class Envelope:
     """For a signer as its status shows it. fields: of the body, for others than the right ones."""
 
     def __init__(self, status, key, action, pin=None, operations=(), until=None, idle="-", signatures="-",
-                 lasts=600, fields=()):
+                 lasts=600, fields=(), share=None):
+        """share: (number, split) of the share that pin is then."""
         start = announcement(status)
         self.action, self.key, self.pin = action, key, pin
         self.public = base64.b64decode(start["key"])[-32:]
@@ -50,6 +51,8 @@ class Envelope:
             "token": start["token"], "signer": hashlib.sha256(status.identity).hexdigest(),
             "instance": start["instance"], "operator": key.sha256.hex(), "until": until, "idle": str(idle),
             "signatures": str(signatures), **dict(fields)}
+        if share:
+            self.fields["share"] = f"{share[0]} {share[1]}"
         self.operations = sorted(operations, key=order_of)
         now = datetime.datetime.utcnow()
         self.statement = Statement(action, object=self.token, body="", expires=timestamp(
@@ -68,7 +71,8 @@ class Envelope:
             enc = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
             shared = private.exchange(x25519.X25519PublicKey.from_public_bytes(self.public))
             material = HKDF(hashes.SHA256(), 44, enc + self.public, DOMAIN + hashlib.sha256(head).digest()).derive(shared)
-            plain = (len(self.pin).to_bytes(2, "big") + self.pin.encode()).ljust(258, b"\0")
+            pin = self.pin.encode() if isinstance(self.pin, str) else self.pin
+            plain = (len(pin).to_bytes(2, "big") + pin).ljust(258, b"\0")
             box = AESGCM(material[:32]).encrypt(material[32:], plain, head + bytes.fromhex(self.statement["nonce"]))
             self.enc, self.box = (base64.b64encode(octets).decode() for octets in (enc, box))
         return self
@@ -88,6 +92,29 @@ class Envelope:
 def order_of(line):
     kind, key, digest = line.split(" ")
     return ["certificate", "crl", "csr-info", "order"].index(kind), key, digest
+
+
+class Shares:
+    """What chancery-signer --split-pin printed (daemon/x509/pin_share.h), and what holders make of it."""
+
+    def __init__(self, text):
+        lines = [line.split(": ", 1) for line in text.splitlines()]
+        self.fields = dict(lines)
+        self.holders = [value.split(" ") for name, value in lines if name == "holder"]
+
+    def open(self, key):
+        """(number and split, the share) of this operator."""
+        number, _, holder, commitment, sealed = next(h for h in self.holders if h[2] == key.sha256.hex())
+        sealed, split, length = base64.b64decode(sealed), self.fields["split"], int(self.fields["length"])
+        enc, box = sealed[:91], sealed[91:]
+        shared = key.private.exchange(ec.ECDH(), load_der_public_key(enc))
+        info = b"chancery-pin-share\0" + bytes.fromhex(split) + bytes([int(number)]) + bytes.fromhex(holder)
+        material = HKDF(hashes.SHA256(), 44, enc, info).derive(shared)
+        share = AESGCM(material[:32]).decrypt(material[32:], box, bytes.fromhex(commitment))
+        assert len(share) == length
+        tag = b"chancery-pin-share\0" + bytes.fromhex(split) + bytes([int(number)]) + share
+        assert hashlib.sha256(tag).hexdigest() == commitment
+        return (number, split), share
 
 
 class PinSigner:
