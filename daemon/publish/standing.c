@@ -156,6 +156,16 @@ take_end(bool *enough, void *arg, struct error *err)
 	return start_value(g, err);
 }
 
+/* A place that never shows anything must still be written in time. */
+static struct target_work
+part_of(const struct target_work *work)
+{
+	struct target_work part = *work;
+
+	part.deadline_ms -= (int64_t)target_left_ms(work) * 2 / 3;
+	return part;
+}
+
 static bool
 look(struct gate *g, const struct target_work *work, struct error *err)
 {
@@ -163,13 +173,14 @@ look(struct gate *g, const struct target_work *work, struct error *err)
 	const struct target_driver *driver = target_driver_of(work->job->kind);
 	uint64_t max = work->job->size + READBACK_SLACK;
 	struct error first = ERROR_INIT, second = ERROR_INIT;
+	struct target_work part = part_of(work);
 
 	work->seen->etag[0] = '\0';
 	work->seen->absent = false;
 	if (!start_value(g, err))
 		return false;
 	g->url = work->job->write_url;
-	if (driver->look(work, max, &sink, &first))
+	if (driver->look(&part, max, &sink, &first))
 		return true;
 	work->seen->etag[0] = '\0';
 	work->seen->absent = first.code == ERROR_NOT_FOUND;
@@ -179,7 +190,8 @@ look(struct gate *g, const struct target_work *work, struct error *err)
 	/* Some places can only be written. */
 	if (!start_value(g, err))
 		return false;
-	if (!fetch_read(work, max, &sink, &second))
+	part = part_of(work);
+	if (!fetch_read(&part, max, &sink, &second))
 		error_clear(&second);
 	if (g->standing == STANDING_SAME) /* by another way */
 		g->standing = STANDING_FREE;

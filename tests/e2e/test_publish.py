@@ -578,6 +578,21 @@ def test_no_crl_of_another_key_leaves(outbox, web):
     assert web.seen == []
 
 
+def test_a_place_that_shows_nothing_is_written_in_time(new_outbox, web):
+    """Whoever wants to know what stands there waits in vain, until it is written."""
+    outbox = new_outbox(attempt_s=6)
+    outbox.known_key()
+    go, written = threading.Event(), threading.Event()
+    web.answers[("GET", "/mute")] = lambda handler: None if written.is_set() else go.wait(60) and 500
+    web.answers[("PUT", "/mute")] = lambda handler: written.set()
+    outbox.target("mute", "http", "crl", web.url + "/mute")
+    outbox.start()
+    crl = outbox.publish_crl(5)
+    outbox.wait_done("mute")
+    assert web.files["/mute"] == crl and outbox.attempts("mute") == [("done", None)]
+    go.set()
+
+
 def test_a_write_counts_only_over_what_was_seen(outbox, web):
     """Another issuer writes between look and write: RFC 9110 13.1.1."""
     outbox.known_key()
