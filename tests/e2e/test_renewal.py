@@ -255,9 +255,13 @@ def urls(pem):
 
 
 def fetched(a, url):
-    answer = a.daemon.web.get("/" + url.split("/", 3)[3].replace("(", "%28").replace(")", "%29"))
-    assert answer.status == 200, (url, answer)
-    return answer.body
+    path = "/" + url.split("/", 3)[3].replace("(", "%28").replace(")", "%29")
+
+    def there():
+        answer = a.daemon.web.get(path)
+        return answer.body if answer.status == 200 else None
+
+    return wait_until(there, what=url)  # a first CRL may still be on its way
 
 
 def check_generation(a, leaf, issuing, root, good=True):
