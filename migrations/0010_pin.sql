@@ -219,7 +219,8 @@ BEGIN
     SELECT t.token, t.cka_id, a.name INTO k FROM crl_scope s JOIN ca a ON a.id = s.ca_id
         JOIN token_key t ON t.id = s.token_key_id WHERE s.id = c.scope_id;
     UPDATE crl SET state = 'awaiting-pin', lease_until = NULL,
-        stale_at = coalesce(c.stale_at, c.this_update + (c.next_update - c.this_update) / 4)
+        -- No signer takes one that is a week old.
+        stale_at = coalesce(c.stale_at, c.this_update + least((c.next_update - c.this_update) / 4, interval '3 days'))
     WHERE id = c.id RETURNING * INTO c;
     INSERT INTO pin_operation (token, signer_id, kind, ca, object, cka_id, sha256, crl_id, said, expires_at)
     VALUES (k.token, p_signer_id, 'crl', k.name, c.number::text, k.cka_id, c.tbs_sha256, c.id, left(p_said, 500),

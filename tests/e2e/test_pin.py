@@ -262,6 +262,8 @@ def test_the_doctor_knows_that_a_locked_token_is_well(desk):
         "SELECT chancery_store.metrics_of_service()")
     desk.entered("pin", "enter", operation_of(desk, request)["id"])
     desk.wait_state(request, "issued")
+
+
 def test_two_persons_unlock_with_their_shares(new_persons):
     a = new_persons("session")
     keys = {"alice": a.operator_key, "bob": f"{a.files}/bob.pem"}
@@ -283,3 +285,13 @@ def test_two_persons_unlock_with_their_shares(new_persons):
     assert "is split: 2 of 2" in a.with_pin("token", "unlock", "main").stderr
     assert "token main is unlocked" in bob("token", "unlock", "main", "--share", shares)
     a.certificate("after")
+
+
+def test_new_limits_wait_for_a_pin(desk):
+    """An order that several steps after its signatures reaches the token."""
+    before = desk.api.get(f"/v1/cas/{desk.issuing}/limits").json()["version"]
+    said = desk.cli("ca", "limits", "change", desk.issuing, "--not-after", "9y")
+    assert "waits for a PIN" in said
+    shown = desk.enter_for("order")
+    assert "action: ca-limits" in shown and f"ca: {desk.issuing}" in shown
+    wait_until(lambda: desk.api.get(f"/v1/cas/{desk.issuing}/limits").json()["version"] == before + 1, what="the new limits")
