@@ -119,22 +119,22 @@ label_of(const struct report *r, int key_index, size_t scope, const char *own)
 }
 
 static bool
-list_crls(struct report *r, struct location_names *names)
+list_crls(struct report *r, const struct location_names *key)
 {
 	const struct capolicy *p = r->policy;
+	struct location_names names = *key;
 	struct capolicy_scope scope;
 
 	for (size_t s = 0; s < capolicy_scope_count(p); s++) {
 		capolicy_scope(p, s, &scope);
-		names->partition = label_of(r, names->key_index, s, scope.label);
+		names.partition = label_of(r, names.key_index, s, scope.label);
 		for (size_t i = 0; i < p->cdp_count; i++)
-			if (!add(r, &p->cdp[i], names, s, LOCATION_OF_CRL, LOCATION_BASE_FLAGS))
+			if (!add(r, &p->cdp[i], &names, s, LOCATION_OF_CRL, LOCATION_BASE_FLAGS))
 				return false;
 		for (size_t i = 0; i < p->cdp_count; i++)
-			if (!add(r, &p->cdp[i], names, s, LOCATION_OF_DELTA, LOCATION_DELTA_FLAGS))
+			if (!add(r, &p->cdp[i], &names, s, LOCATION_OF_DELTA, LOCATION_DELTA_FLAGS))
 				return false;
 	}
-	names->partition = "";
 	return true;
 }
 
@@ -186,7 +186,8 @@ by_url(const void *a, const void *b)
 static void
 judge_collisions(struct report *r)
 {
-	qsort(r->lines, r->count, sizeof *r->lines, by_url);
+	if (r->count > 0)
+		qsort(r->lines, r->count, sizeof *r->lines, by_url);
 	for (size_t i = 1; i < r->count; i++) {
 		const struct line *a = &r->lines[i - 1], *b = &r->lines[i];
 

@@ -432,7 +432,7 @@ check_neighbours(const struct capolicy *policy, struct yaml_map *map, const char
 static bool
 read_target(struct capolicy *policy, const struct yaml_node *item, struct error *err)
 {
-	struct capolicy_target *t = &policy->targets[policy->target_count];
+	struct capolicy_target *t;
 	char text[LOCATION_URL_MAX + 1]; /* what url points into */
 	size_t artifact = 0, kind = 0;
 	struct url url = {0};
@@ -443,6 +443,7 @@ read_target(struct capolicy *policy, const struct yaml_node *item, struct error 
 		    "is one target more than the %d that are allowed, with "
 		    "those of 'publish'",
 		    CAPOLICY_TARGET_MAX);
+	t = &policy->targets[policy->target_count];
 	if (!yaml_map_begin(item, &map, err) ||
 	    !get_name(&map, "name", YAML_REQUIRED, &t->name, err) ||
 	    !yaml_get_enum(&map, "artifact", YAML_REQUIRED, artifact_words,
@@ -478,15 +479,16 @@ static bool
 publish(struct capolicy *policy, struct yaml_map *map, const struct location *l, size_t artifact,
     const char *word, size_t index, struct error *err)
 {
-	struct capolicy_target *t = &policy->targets[policy->target_count];
-	char *name = policy->target_names[policy->target_count];
-	char text[LOCATION_URL_MAX + 1];
+	struct capolicy_target *t;
+	char *name, text[LOCATION_URL_MAX + 1];
 	size_t kind = kind_of(l->url);
 	struct url url = {0};
 
 	if (policy->target_count == CAPOLICY_TARGET_MAX)
 		return yaml_fail_key(map, "flags", err,
 		    "asks for one target more than the %d that are allowed", CAPOLICY_TARGET_MAX);
+	t = &policy->targets[policy->target_count];
+	name = policy->target_names[policy->target_count];
 	(void)snprintf(name, CAPOLICY_TARGET_NAME_MAX, "%s-%zu%s", word, index,
 	    artifact == DELTA ? "-delta" : "");
 	t->name = name;
