@@ -225,6 +225,7 @@ import(struct console *c, struct error *e)
 	ok = sandbox_hide(e) && read_key(c->task, m, e) && enter(c, e) &&
 	     with_token(c, import_key, m, e) && (!c->task->wipe || wipe(c->task, m, e));
 	EVP_PKEY_free(m->pkey);
+	key_import_end();
 	if (m->fd >= 0)
 		(void)close(m->fd);
 	OPENSSL_cleanse(m, sizeof *m);

@@ -19,24 +19,28 @@
 
 /* ---- the file */
 
+static OSSL_PROVIDER *default_provider;
+
 EVP_PKEY *
 key_import_read(struct bytes file, const char *passphrase, struct error *e)
 {
 	const unsigned char *p = file.p;
 	EVP_PKEY *pkey = NULL;
+	OSSL_PROVIDER *legacy = NULL;
 	X509 *certificate = NULL;
 	PKCS12 *store;
 
-	/* Windows before 2016 encrypts with RC2; without that provider its files fail. */
-	if (OSSL_PROVIDER_load(NULL, "default") == NULL ||
-	    OSSL_PROVIDER_load(NULL, "legacy") == NULL)
-		ERR_clear_error();
+	/* Windows before 2016 encrypts with RC2; without that provider its files fail. Once
+	 * one is named the default one has to be, too. */
+	if (default_provider == NULL)
+		default_provider = OSSL_PROVIDER_load(NULL, "default");
+	if (default_provider != NULL)
+		legacy = OSSL_PROVIDER_load(NULL, "legacy");
+	ERR_clear_error();
 	store = d2i_PKCS12(NULL, &p, (long)file.len);
-	if (store == NULL) {
+	if (store == NULL)
 		(void)error_set(e, ERROR_INPUT, "is no PKCS#12 file (RFC 7292)");
-		return NULL;
-	}
-	if (PKCS12_verify_mac(store, passphrase, -1) != 1)
+	else if (PKCS12_verify_mac(store, passphrase, -1) != 1)
 		(void)error_set(e, ERROR_DENIED, "the passphrase does not fit");
 	else if (PKCS12_parse(store, passphrase, &pkey, &certificate, NULL) != 1)
 		(void)error_set_openssl(e, ERROR_INPUT, "cannot be decrypted");
@@ -45,7 +49,17 @@ key_import_read(struct bytes file, const char *passphrase, struct error *e)
 	ERR_clear_error();
 	X509_free(certificate);
 	PKCS12_free(store);
+	if (legacy != NULL)
+		(void)OSSL_PROVIDER_unload(legacy);
 	return pkey;
+}
+
+void
+key_import_end(void)
+{
+	if (default_provider != NULL)
+		(void)OSSL_PROVIDER_unload(default_provider);
+	default_provider = NULL;
 }
 
 /* ---- the numbers of a key */

@@ -18,6 +18,9 @@
  * it. */
 EVP_PKEY *key_import_read(struct bytes file, const char *passphrase, struct error *e) MUST_CHECK;
 
+/* After the last key was freed, when the process has nothing more to do with keys. */
+void key_import_end(void);
+
 /*
  * Makes both halves on the token: private, sensitive, not extractable, for signing only,
  * with that label and with the subject key identifier as CKA_ID, until limits take the

@@ -19,8 +19,18 @@
 #include "tests/unit/ceremony.h"
 #include "tests/unit/softhsm.h"
 
+/* SoftHSM 2.6.1 loses some octets with each signature of Ed25519, which the sanitizer would
+ * tell of us. */
+#ifdef __SANITIZE_ADDRESS__
+#define ED25519_KEYS
+#define ED25519_COUNT 0
+#else
+#define ED25519_KEYS , KEY_ED25519
+#define ED25519_COUNT 1
+#endif
+
 static const enum key_alg key_algs[] = {
-    KEY_RSA2048, KEY_RSA3072, KEY_RSA4096, KEY_P256, KEY_P384, KEY_P521, KEY_ED25519};
+    KEY_RSA2048, KEY_RSA3072, KEY_RSA4096, KEY_P256, KEY_P384, KEY_P521 ED25519_KEYS};
 static const enum sig_alg sig_algs[] = {SIG_RSA_SHA256, SIG_RSA_SHA384, SIG_RSA_SHA512,
     SIG_PSS_SHA256, SIG_PSS_SHA384, SIG_PSS_SHA512, SIG_ECDSA_SHA256, SIG_ECDSA_SHA384,
     SIG_ECDSA_SHA512, SIG_ED25519};
@@ -243,7 +253,7 @@ every_key_with_every_algorithm(void **state)
 		job = next;
 	}
 	/* Three RSA keys with six algorithms, three EC keys with three, Ed25519 with its own. */
-	assert_int_equal(good, 28);
+	assert_int_equal(good, 27 + ED25519_COUNT);
 }
 
 static void
