@@ -43,9 +43,8 @@ def write_yaml(path, value, mode=0o644):
     return path
 
 
-LEAKS_OF_OTHERS = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "lsan.supp"))
 SANITIZER_ENVIRONMENT = {
-    "LSAN_OPTIONS": f"suppressions='{LEAKS_OF_OTHERS}':print_suppressions=0",
+    "LSAN_OPTIONS": "print_suppressions=0",
     "ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1:abort_on_error=0:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
