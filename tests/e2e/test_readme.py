@@ -159,7 +159,7 @@ def test_libraries_are_those_that_are_linked():
         "OpenSSL 3": {"libcrypto", "libssl"}, "libp11": {"libp11"}, "p11-kit": {"p11-kit-1"},
         "libevent": {"libevent", "libevent_openssl"}, "libpq": {"libpq"}, "libcurl": {"libcurl"},
         "libldap": {"ldap"}, "jansson": {"jansson"}, "libyaml": {"yaml-0.1"},
-        "libseccomp": {"libseccomp"},
+        "libseccomp": {"libseccomp"}, "libgfshare": {"libgfshare"},
     }  # fmt: skip
     named = [name.strip() for cell, _ in table("What it stands on") for name in cell.split(",")]
     linked = {p for line in re.findall(r"(?m)^PKGS_\w+ *:= *(.*)$", makefile()) for p in line.split()}
