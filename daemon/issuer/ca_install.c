@@ -115,23 +115,10 @@ on_waiting(const struct ca_waiting *waiting, const struct error *err, void *arg)
 		ca_order_end(o, &e);
 }
 
-static void
-on_loaded(const struct error *err, void *arg)
+static bool
+find_waiting(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
 {
-	struct ca_order *o = arg;
-	const struct issuing_ca *ca;
-	struct error e = ERROR_INIT;
-
-	if (err != NULL) {
-		ca_order_end(o, err);
-		return;
-	}
-	ca = ca_cache_find_name(o->env->cache, o->name);
-	if (ca == NULL)
-		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
-	else if (ca_find_waiting(o->env->db, ca->row.ca_id, on_waiting, o, &e) != NULL)
-		return;
-	ca_order_end(o, &e);
+	return ca_find_waiting(o->env->db, ca->row.ca_id, on_waiting, o, e) != NULL;
 }
 
 bool
@@ -142,7 +129,7 @@ ca_order_install(const struct ca_order_env *env, const struct decision_row *row,
 
 	if (o == NULL)
 		return false;
-	if (ca_cache_load(env->cache, on_loaded, o, e))
+	if (ca_order_load(o, find_waiting, e))
 		return true;
 	ca_order_free(o);
 	return false;

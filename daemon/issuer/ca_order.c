@@ -93,6 +93,52 @@ fail:
 	return NULL;
 }
 
+/* ----------------------------------------------------- the CA that stands */
+
+static void
+on_loaded(const struct error *err, void *arg)
+{
+	struct ca_order *o = arg;
+	const struct issuing_ca *ca;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		ca_order_end(o, err);
+		return;
+	}
+	ca = ca_cache_find_name(o->env->cache, o->name);
+	if (ca == NULL)
+		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
+	else if (o->with_ca(o, ca, &e))
+		return;
+	ca_order_end(o, &e);
+}
+
+bool
+ca_order_load(struct ca_order *o, ca_order_ca_fn *next, struct error *e)
+{
+	o->with_ca = next;
+	return ca_cache_load(o->env->cache, on_loaded, o, e);
+}
+
+static bool
+keep_key_id(struct ca_order *o, struct bytes cka_id, struct error *e)
+{
+	if (cka_id.len > sizeof o->cka_id_buf)
+		return error_set(e, ERROR_INTERNAL, "the key of CA %s does not fit", o->name);
+	memcpy(o->cka_id_buf, cka_id.p, cka_id.len);
+	o->cka_id = (struct bytes){o->cka_id_buf, cka_id.len};
+	return true;
+}
+
+bool
+ca_order_take_key_of(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
+{
+	o->sig_alg = ca->policy.sig_alg;
+	memcpy(o->token, ca->row.token, sizeof o->token);
+	return keep_key_id(o, ca->row.cka_id, e);
+}
+
 /* ----------------------------------------------------------- activating it */
 
 /* What was done is done, also when the cache could not be read again. */
@@ -211,23 +257,23 @@ ca_order_make_serial(struct ca_order *o, struct error *e)
 	return true;
 }
 
-/* ---------------------------------------------------------- ca-create: root */
+/* --------------------------------------------------------------- signing */
 
 static void
-on_root_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
+on_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
 {
 	struct ca_order *o = arg;
 	struct error e = ERROR_INIT;
 
 	if (failure != NULL)
 		ca_order_end(o, failure);
-	else if (!ca_order_install_own(o, answer->sign.signature, &e))
+	else if (!o->with_signature(o, answer->sign.signature, &e))
 		ca_order_end(o, &e);
 }
 
 bool
 ca_order_sign(struct ca_order *o, enum signproto_kind kind, const struct signproto_order *order,
-    signer_answer_fn *answer, struct error *e)
+    ca_order_signed_fn *next, struct error *e)
 {
 	struct signproto_sign m = {
 	    .cka_id = o->cka_id,
@@ -250,8 +296,11 @@ ca_order_sign(struct ca_order *o, enum signproto_kind kind, const struct signpro
 		return now == PIN_TURN_WAITS;
 	if (order != NULL)
 		m.order = *order;
-	return signer_ask_sign(o->env->signers, o->token, &m, answer, o, &id, e);
+	o->with_signature = next;
+	return signer_ask_sign(o->env->signers, o->token, &m, on_signed, o, &id, e);
 }
+
+/* ---------------------------------------------------------- ca-create: root */
 
 /* The CA stands in the database. */
 static void
@@ -265,7 +314,7 @@ on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 		return;
 	}
 	if (!ca_order_take_begun(o, begun, &e) ||
-	    !ca_order_sign(o, SIGNPROTO_TBS_CERTIFICATE, NULL, on_root_signed, &e))
+	    !ca_order_sign(o, SIGNPROTO_TBS_CERTIFICATE, NULL, ca_order_install_own, &e))
 		ca_order_end(o, &e);
 }
 
@@ -343,18 +392,6 @@ keep_csr(struct ca_order *o, struct bytes signature, struct error *e)
 	       make_ca(o, der, (struct bytes){0}, (struct bytes){0}, on_subordinate_begun, e);
 }
 
-static void
-on_csr_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
-{
-	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
-
-	if (failure != NULL)
-		ca_order_end(o, failure);
-	else if (!keep_csr(o, answer->sign.signature, &e))
-		ca_order_end(o, &e);
-}
-
 static bool
 begin_subordinate(struct ca_order *o, struct error *e)
 {
@@ -363,7 +400,7 @@ begin_subordinate(struct ca_order *o, struct error *e)
 
 	return capolicy_build_request(&o->policy, o->spki, buf, sizeof buf, &info, e) &&
 	       ca_order_keep_tbs(o, info, e) &&
-	       ca_order_sign(o, SIGNPROTO_CSR_INFO, NULL, on_csr_signed, e);
+	       ca_order_sign(o, SIGNPROTO_CSR_INFO, NULL, keep_csr, e);
 }
 
 bool
@@ -377,13 +414,11 @@ ca_order_begin(struct ca_order *o, struct error *e)
 static bool
 take_key(struct ca_order *o, struct bytes cka_id, struct bytes spki, struct error *e)
 {
-	if (cka_id.len > sizeof o->cka_id_buf || spki.len > sizeof o->spki_buf)
+	if (spki.len > sizeof o->spki_buf)
 		return error_set(e, ERROR_INTERNAL, "the key of CA %s does not fit", o->name);
-	memcpy(o->cka_id_buf, cka_id.p, cka_id.len);
 	memcpy(o->spki_buf, spki.p, spki.len);
-	o->cka_id = (struct bytes){o->cka_id_buf, cka_id.len};
 	o->spki = (struct bytes){o->spki_buf, spki.len};
-	return true;
+	return keep_key_id(o, cka_id, e);
 }
 
 static void

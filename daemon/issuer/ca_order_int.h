@@ -14,6 +14,13 @@
 #include "daemon/x509/renewal.h"
 #include "daemon/x509/serial.h"
 
+struct ca_order;
+
+/* One step of an order; false, with an error, ends it. With what the CA is that it is
+ * about; and with the signature over its to-be-signed bytes. */
+typedef bool ca_order_ca_fn(struct ca_order *o, const struct issuing_ca *ca, struct error *e);
+typedef bool ca_order_signed_fn(struct ca_order *o, struct bytes signature, struct error *e);
+
 struct ca_order {
 	const struct ca_order_env *env;
 	struct decision_key key;
@@ -42,6 +49,8 @@ struct ca_order {
 	uint8_t serial[SERIAL_LEN];
 	uint8_t *tbs; /* owned: what is being signed */
 	size_t tbs_len;
+	ca_order_ca_fn *with_ca;	    /* what comes when the CAs were read ... */
+	ca_order_signed_fn *with_signature; /* ... and when it is signed */
 	int64_t generation_id;
 
 	struct chain_pool pool; /* ca-install; owned */
@@ -80,11 +89,17 @@ bool ca_order_make_generation(struct ca_order *o, struct bytes csr, struct bytes
     struct bytes tbs, ca_begun_fn *begun, struct error *e) MUST_CHECK;
 bool ca_order_find_next(struct ca_order *o, struct error *e) MUST_CHECK;
 
+/* Reads the CAs again, and goes on with the one that the order names. */
+bool ca_order_load(struct ca_order *o, ca_order_ca_fn *next, struct error *e) MUST_CHECK;
+/* From now on the order signs with the key of this CA. */
+bool ca_order_take_key_of(
+    struct ca_order *o, const struct issuing_ca *ca, struct error *e) MUST_CHECK;
+
 /* Keeps what is to be signed; a copy. */
 bool ca_order_keep_tbs(struct ca_order *o, struct bytes tbs, struct error *e) MUST_CHECK;
-/* Has it signed; order: of operators, about it, or NULL. */
+/* Has it signed, and goes on with the signature; order: of operators, about it, or NULL. */
 bool ca_order_sign(struct ca_order *o, enum signproto_kind kind,
-    const struct signproto_order *order, signer_answer_fn *answer, struct error *e) MUST_CHECK;
+    const struct signproto_order *order, ca_order_signed_fn *next, struct error *e) MUST_CHECK;
 /* A serial for a root's own certificate, into the order. */
 bool ca_order_make_serial(struct ca_order *o, struct error *e) MUST_CHECK;
 /* What the database has of a root's own certificate, and its signature: the CA signs

@@ -81,23 +81,10 @@ check(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
 			 o->name);
 }
 
-static void
-on_loaded(const struct error *err, void *arg)
+static bool
+begin(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
 {
-	struct ca_order *o = arg;
-	const struct issuing_ca *ca;
-	struct error e = ERROR_INIT;
-
-	if (err != NULL) {
-		ca_order_end(o, err);
-		return;
-	}
-	ca = ca_cache_find_name(o->env->cache, o->name);
-	if (ca == NULL)
-		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
-	else if (check(o, ca, &e) && ca_order_find_key(o, &e))
-		return;
-	ca_order_end(o, &e);
+	return check(o, ca, e) && ca_order_find_key(o, e);
 }
 
 bool
@@ -111,7 +98,7 @@ ca_order_rekey(const struct ca_order_env *env, const struct decision_row *row,
 	o->rekey = true;
 	memcpy(o->name, statement->ca, sizeof o->name);
 	memcpy(o->object, statement->object, sizeof o->object);
-	if (ca_order_take_body(o, e) && ca_cache_load(env->cache, on_loaded, o, e))
+	if (ca_order_take_body(o, e) && ca_order_load(o, begin, e))
 		return true;
 	ca_order_free(o);
 	return false;

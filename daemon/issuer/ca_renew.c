@@ -15,18 +15,6 @@
 /* ------------------------------------------------------------------ a root */
 
 static void
-on_root_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
-{
-	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
-
-	if (failure != NULL)
-		ca_order_end(o, failure);
-	else if (!ca_order_install_own(o, answer->sign.signature, &e))
-		ca_order_end(o, &e);
-}
-
-static void
 on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 {
 	struct ca_order *o = arg;
@@ -35,7 +23,8 @@ on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 	if (err != NULL)
 		ca_order_end(o, err);
 	else if (!ca_order_take_begun(o, begun, &e) ||
-		 !ca_order_sign(o, SIGNPROTO_TBS_CERTIFICATE, &o->kept.order, on_root_signed, &e))
+		 !ca_order_sign(
+		     o, SIGNPROTO_TBS_CERTIFICATE, &o->kept.order, ca_order_install_own, &e))
 		ca_order_end(o, &e);
 }
 
@@ -93,18 +82,6 @@ keep_csr(struct ca_order *o, struct bytes signature, struct error *e)
 	       ca_renew(o->env->db, &renewal, on_subordinate_begun, o, e) != NULL;
 }
 
-static void
-on_csr_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
-{
-	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
-
-	if (failure != NULL)
-		ca_order_end(o, failure);
-	else if (!keep_csr(o, answer->sign.signature, &e))
-		ca_order_end(o, &e);
-}
-
 static bool
 begin_subordinate(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
 {
@@ -113,7 +90,7 @@ begin_subordinate(struct ca_order *o, const struct issuing_ca *ca, struct error 
 
 	return capolicy_build_request(&ca->policy, ca->row.spki, buf, sizeof buf, &info, e) &&
 	       ca_order_keep_tbs(o, info, e) &&
-	       ca_order_sign(o, SIGNPROTO_CSR_INFO, NULL, on_csr_signed, e);
+	       ca_order_sign(o, SIGNPROTO_CSR_INFO, NULL, keep_csr, e);
 }
 
 /* ------------------------------------------------------------- the beginning */
@@ -157,33 +134,10 @@ begin(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
 {
 	struct certificate old;
 
-	memcpy(o->cka_id_buf, ca->row.cka_id.p, ca->row.cka_id.len);
-	o->cka_id = (struct bytes){o->cka_id_buf, ca->row.cka_id.len};
-	o->sig_alg = ca->policy.sig_alg;
-	memcpy(o->token, ca->row.token, sizeof o->token);
-	if (!check(o, ca, &old, e) ||
+	if (!ca_order_take_key_of(o, ca, e) || !check(o, ca, &old, e) ||
 	    !capolicy_parse(ca->row.policy, strlen(ca->row.policy), o->name, &o->policy, e))
 		return false;
 	return ca->row.root ? begin_root(o, ca, &old, e) : begin_subordinate(o, ca, e);
-}
-
-static void
-on_loaded(const struct error *err, void *arg)
-{
-	struct ca_order *o = arg;
-	const struct issuing_ca *ca;
-	struct error e = ERROR_INIT;
-
-	if (err != NULL) {
-		ca_order_end(o, err);
-		return;
-	}
-	ca = ca_cache_find_name(o->env->cache, o->name);
-	if (ca == NULL)
-		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
-	else if (begin(o, ca, &e))
-		return;
-	ca_order_end(o, &e);
 }
 
 static bool
@@ -210,7 +164,7 @@ ca_order_renew(const struct ca_order_env *env, const struct decision_row *row,
 
 	if (o == NULL)
 		return false;
-	if (take_body(o, row, e) && ca_cache_load(env->cache, on_loaded, o, e))
+	if (take_body(o, row, e) && ca_order_load(o, begin, e))
 		return true;
 	ca_order_free(o);
 	return false;

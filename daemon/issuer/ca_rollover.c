@@ -31,18 +31,6 @@ end(struct ca_order *o, struct bytes signature, struct error *e)
 }
 
 static void
-on_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
-{
-	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
-
-	if (failure != NULL)
-		ca_order_end(o, failure);
-	else if (!end(o, answer->sign.signature, &e))
-		ca_order_end(o, &e);
-}
-
-static void
 on_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 {
 	struct ca_order *o = arg;
@@ -51,7 +39,7 @@ on_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 	if (err != NULL)
 		ca_order_end(o, err);
 	else if (!ca_order_take_begun(o, begun, &e) ||
-		 !ca_order_sign(o, SIGNPROTO_TBS_CERTIFICATE, &o->kept.order, on_signed, &e))
+		 !ca_order_sign(o, SIGNPROTO_TBS_CERTIFICATE, &o->kept.order, end, &e))
 		ca_order_end(o, &e);
 }
 
@@ -93,11 +81,7 @@ begin(struct ca_order *o, const struct issuing_ca *signer, const struct issuing_
 	    .serial = {o->serial, sizeof o->serial}};
 	uint8_t buf[CERTIFICATE_MAX];
 
-	memcpy(o->cka_id_buf, signer->row.cka_id.p, signer->row.cka_id.len);
-	o->cka_id = (struct bytes){o->cka_id_buf, signer->row.cka_id.len};
-	o->sig_alg = signer->policy.sig_alg;
-	memcpy(o->token, signer->row.token, sizeof o->token);
-	return ca_order_make_serial(o, e) &&
+	return ca_order_take_key_of(o, signer, e) && ca_order_make_serial(o, e) &&
 	       capolicy_build_rollover(&subject->policy, o->sig_alg, subject->row.spki,
 		   signer->context->key_id, rolling.serial, (int64_t)time(NULL),
 		   earlier(until, o->renewal.not_after), buf, sizeof buf, &rolling.tbs, e) &&

@@ -30,53 +30,17 @@ put_outcome(struct ca_order *o, struct bytes signature, struct error *e)
 	return decision_apply_attest(o->env->db, o->key, outcome, on_applied, o, e) != NULL;
 }
 
-static void
-on_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
-{
-	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
-
-	if (failure != NULL)
-		ca_order_end(o, failure);
-	else if (!put_outcome(o, answer->sign.signature, &e))
-		ca_order_end(o, &e);
-}
-
 static bool
 begin(struct ca_order *o, const struct issuing_ca *ca, struct error *e)
 {
 	uint8_t buf[CSR_MAX];
 	struct bytes info;
 
-	if (ca->row.cka_id.len > sizeof o->cka_id_buf)
-		return error_set(e, ERROR_INTERNAL, "the key of CA %s does not fit", o->name);
-	memcpy(o->cka_id_buf, ca->row.cka_id.p, ca->row.cka_id.len);
-	o->cka_id = (struct bytes){o->cka_id_buf, ca->row.cka_id.len};
-	o->sig_alg = ca->policy.sig_alg;
-	memcpy(o->token, ca->row.token, sizeof o->token);
-	return attestation_build(
+	return ca_order_take_key_of(o, ca, e) &&
+	       attestation_build(
 		   ca->policy.subject, ca->row.spki, o->nonce, buf, sizeof buf, &info, e) &&
 	       ca_order_keep_tbs(o, info, e) &&
-	       ca_order_sign(o, SIGNPROTO_CSR_INFO, NULL, on_signed, e);
-}
-
-static void
-on_loaded(const struct error *err, void *arg)
-{
-	struct ca_order *o = arg;
-	const struct issuing_ca *ca;
-	struct error e = ERROR_INIT;
-
-	if (err != NULL) {
-		ca_order_end(o, err);
-		return;
-	}
-	ca = ca_cache_find_name(o->env->cache, o->name);
-	if (ca == NULL)
-		error_set(&e, ERROR_NOT_FOUND, "there is no CA named %s", o->name);
-	else if (begin(o, ca, &e))
-		return;
-	ca_order_end(o, &e);
+	       ca_order_sign(o, SIGNPROTO_CSR_INFO, NULL, put_outcome, e);
 }
 
 bool
@@ -88,7 +52,7 @@ key_attest(const struct ca_order_env *env, const struct decision_row *row,
 	if (o == NULL)
 		return false;
 	memcpy(o->nonce, statement->nonce, sizeof o->nonce);
-	if (ca_cache_load(env->cache, on_loaded, o, e))
+	if (ca_order_load(o, begin, e))
 		return true;
 	ca_order_free(o);
 	return false;
