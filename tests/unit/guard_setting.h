@@ -86,6 +86,10 @@ struct setting {
 };
 
 #define TEXT(s) ((struct bytes){(const uint8_t *)(s), sizeof(s) - 1})
+
+/* Extensions of a CRL: the content of an issuingDistributionPoint, a base's number. */
+#define IDP(value) "\x30\x0f\x06\x03\x55\x1d\x1c\x01\x01\xff\x04\x05\x30\x03" value
+#define DELTA(n) "\x30\x0d\x06\x03\x55\x1d\x1b\x01\x01\xff\x04\x03\x02\x01" n
 #define DNS(s) ((struct san){SAN_DNS, TEXT(s)})
 
 #define must(call)                     \

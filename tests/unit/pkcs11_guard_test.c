@@ -8,12 +8,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <time.h>
 
 #include <cmocka.h>
 
 #include "daemon/core/channel.h"
-#include "tests/unit/guard_setting.h"
+#include "tests/unit/guard_refusal.h"
 
 static struct parties all;
 
@@ -45,24 +44,6 @@ allow(struct setting *s, const char *what)
 	assert_int_equal(use.has_decision, s->approved || s->ordered);
 	free(s);
 }
-
-/* Refused, by that rule. */
-static void
-expect_refusal(const struct guard_request *r, const char *rule, const char *what)
-{
-	struct error e = ERROR_INIT;
-	struct guard_use use;
-	char words[80];
-
-	if (guard_check(r, &use, &e))
-		fail_msg("%s passed", what);
-	(void)snprintf(words, sizeof words, ": rule %s (", rule);
-	if (e.code != (strstr(e.text, "anew") != NULL ? ERROR_CONFLICT : ERROR_DENIED) ||
-	    strstr(e.text, words) == NULL)
-		fail_msg("%s was not refused by rule %s: %s", what, rule, e.text);
-}
-
-typedef struct setting *setting_maker(const struct parties *all);
 
 struct change {
 	const char *what;
@@ -690,8 +671,6 @@ set_statement(struct setting *s, enum statement_action action, const char *objec
 
 TEST(decisions, DECISIONS)
 
-#define IDP(value) "\x30\x0f\x06\x03\x55\x1d\x1c\x01\x01\xff\x04\x05\x30\x03" value
-#define DELTA(n) "\x30\x0d\x06\x03\x55\x1d\x1b\x01\x01\xff\x04\x03\x02\x01" n
 
 #define CRLS(X) \
 	X(another_issuers_crl, "crl", crl, s->issuer = all.other.name) \
@@ -816,175 +795,6 @@ kinds_are_not_confused(void **state)
 	}
 }
 
-/* ---- what is used up */
-
-static void
-uses(void **state)
-{
-	struct error e = ERROR_INIT;
-	uint8_t digest[32];
-	struct guard_use use;
-	struct setting *s;
-
-	s = setting_manual(&all);
-	setting_build(s);
-	assert_true(guard_check(&s->r, &use, &e));
-	assert_int_equal(use.alg, ALG);
-	assert_int_equal(use.serial_len, SERIAL_LEN);
-	assert_memory_equal(use.serial, s->serial, SERIAL_LEN);
-	assert_int_equal(use.serial_time, NOW);
-	assert_true(use.has_decision);
-	assert_int_equal(use.decision_issued, NOW - 60);
-	assert_true(guard_sha256(s->r.statement, digest, &e));
-	assert_memory_equal(use.decision, digest, GUARD_DECISION_LEN);
-	assert_true(guard_sha256(s->r.tbs, digest, &e));
-	assert_memory_equal(use.tbs_sha256, digest, 32);
-	assert_memory_equal(use.digest.octets, digest, 32);
-	free(s);
-
-	/* A key that digests with something else. */
-	s = setting_new(&all);
-	s->key.document.signatures[0] = SIG_ECDSA_SHA384;
-	s->inner_alg = sig_alg_der(SIG_ECDSA_SHA384);
-	s->r.alg = SIG_ECDSA_SHA384;
-	setting_build(s);
-	assert_true(guard_check(&s->r, &use, &e));
-	assert_false(use.has_decision);
-	assert_int_equal(use.digest.len, 48);
-	assert_true(guard_sha256(s->r.tbs, digest, &e));
-	assert_memory_equal(use.tbs_sha256, digest, 32);
-	assert_memory_not_equal(use.digest.octets, digest, 32);
-	free(s);
-
-	s = setting_crl(&all);
-	s->crl_extra = TEXT(DELTA("\x05") IDP("\x81\x01\xff"));
-	setting_build(s);
-	assert_true(guard_check(&s->r, &use, &e));
-	assert_true(use.delta);
-	assert_int_equal(use.number_len, 1);
-	assert_int_equal(use.number[0], 7);
-	assert_int_equal(use.base_number_len, 1);
-	assert_int_equal(use.base_number[0], 5);
-	assert_int_equal(use.this_update, NOW);
-	assert_int_equal(use.next_update, NOW + 7 * DAY);
-	assert_true(guard_sha256(TEXT("\x30\x03\x81\x01\xff"), digest, &e));
-	assert_memory_equal(use.scope, digest, 32);
-	free(s);
-}
-
-/* ---- whole inputs, and pieces */
-
-static void
-cut_off(void **state)
-{
-	setting_maker *const makers[] = {setting_manual, setting_crl, setting_csr};
-
-	for (size_t i = 0; i < COUNT_OF(makers); i++) {
-		struct setting *s = makers[i](&all);
-		struct bytes whole;
-
-		setting_build(s);
-		whole = s->r.tbs;
-		for (size_t len = 1; len < whole.len; len++) {
-			/* In memory of its own, so that an overread is seen. */
-			uint8_t *part = malloc(len);
-
-			assert_non_null(part);
-			memcpy(part, whole.p, len);
-			s->r.tbs = (struct bytes){part, len};
-			expect_refusal(&s->r,
-			    i == 0   ? "structure"
-			    : i == 1 ? "crl"
-				     : "own-request",
-			    "a part");
-			free(part);
-		}
-		free(s);
-	}
-}
-
-/* Whatever bit changes: what comes out is refused, or still within the limits. */
-static void
-mutations_stay_within_the_limits(void **state)
-{
-	struct setting *s = setting_new(&all);
-	unsigned int passed = 0;
-	struct guard_use use;
-	struct certificate c;
-
-	PERMIT(s, "dns:example.com");
-	setting_build(s);
-	for (size_t bit = 0; bit < s->r.tbs.len * 8; bit++) {
-		uint8_t *octet = (uint8_t *)(uintptr_t)s->r.tbs.p + bit / 8;
-		struct error e = ERROR_INIT;
-
-		*octet ^= (uint8_t)(1U << bit % 8);
-		if (guard_check(&s->r, &use, NULL)) {
-			passed++;
-			assert_true(tbs_certificate_parse(s->r.tbs, &c, &e));
-			assert_true(bytes_equal(c.issuer, all.us.name));
-			assert_true(bytes_equal(c.inner_alg, sig_alg_der(ALG)));
-			assert_memory_equal(c.authority_key_id.p, all.us.key_id, SKI_LEN);
-			assert_false(c.ca);
-			assert_true(c.not_after <= s->key.document.not_after);
-			assert_true(c.not_after - c.not_before < 90LL * DAY);
-			assert_int_equal(
-			    c.key_usage & ~(KU_DIGITAL_SIGNATURE | KU_KEY_ENCIPHERMENT), 0);
-		}
-		*octet ^= (uint8_t)(1U << bit % 8);
-	}
-	assert_in_range(passed, 1, s->r.tbs.len * 8);
-	free(s);
-}
-
-static void
-streams(void **state)
-{
-	struct setting *s = setting_crl(&all);
-	struct guard_use whole, pieces;
-	struct error e = ERROR_INIT;
-	struct guard_stream *g;
-	struct bytes der;
-
-	setting_build(s);
-	der = s->r.tbs;
-	assert_true(guard_check(&s->r, &whole, &e));
-	for (size_t step = 1; step <= der.len; step = step * 3 + 1) {
-		g = guard_stream_new(&s->r, der.len, &e);
-		assert_non_null(g);
-		for (size_t at = 0; at < der.len; at += step) {
-			size_t n = der.len - at < step ? der.len - at : step;
-
-			assert_true(guard_stream_push(g, (struct bytes){der.p + at, n}, &e));
-		}
-		assert_true(guard_stream_finish(g, &pieces, &e));
-		assert_int_equal(pieces.digest.len, whole.digest.len);
-		assert_memory_equal(pieces.digest.octets, whole.digest.octets, whole.digest.len);
-		assert_memory_equal(pieces.tbs_sha256, whole.tbs_sha256, 32);
-		assert_int_equal(pieces.number[0], whole.number[0]);
-		guard_stream_free(g);
-	}
-
-	/* More than announced, less than announced, another kind. */
-	g = guard_stream_new(&s->r, der.len - 1, &e);
-	assert_non_null(g);
-	assert_false(guard_stream_push(g, der, &e));
-	assert_non_null(strstr(e.text, ": rule crl (RFC 5280 5): "));
-	guard_stream_free(g);
-	error_clear(&e);
-	g = guard_stream_new(&s->r, der.len, &e);
-	assert_non_null(g);
-	assert_true(guard_stream_push(g, (struct bytes){der.p, der.len - 1}, &e));
-	assert_false(guard_stream_finish(g, &pieces, &e));
-	assert_int_equal(e.code, ERROR_DENIED);
-	guard_stream_free(g);
-	error_clear(&e);
-	s->r.kind = SIGNPROTO_TBS_CERTIFICATE;
-	assert_null(guard_stream_new(&s->r, der.len, &e));
-	assert_non_null(strstr(e.text, ": rule kind ("));
-	free(s);
-}
-
 /* ---- the list of rules, for people and for the mutation run */
 
 static void
@@ -1001,25 +811,6 @@ rules_have_names_of_their_own(void **state)
 		}
 	}
 	assert_true(count > 50);
-}
-
-/* Not a test: what a check costs, for who asks (pkcs11_guard_test --cost). */
-static void
-print_cost(const char *what, struct setting *s)
-{
-	const unsigned int rounds = 5000;
-	struct timespec from, to;
-	struct guard_use use;
-
-	setting_build(s);
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
-	for (unsigned int i = 0; i < rounds; i++)
-		must(guard_check(&s->r, &use, NULL));
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
-	printf("%-28s %6.1f us\n", what,
-	    ((double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec)) / 1e3 /
-		rounds);
-	free(s);
 }
 
 int
@@ -1039,22 +830,9 @@ main(int argc, char *argv[])
 	    cmocka_unit_test(requests),
 	    cmocka_unit_test(approvals_are_taken_apart),
 	    cmocka_unit_test(kinds_are_not_confused),
-	    cmocka_unit_test(uses),
-	    cmocka_unit_test(cut_off),
-	    cmocka_unit_test(mutations_stay_within_the_limits),
-	    cmocka_unit_test(streams),
 	    cmocka_unit_test(rules_have_names_of_their_own),
 	};
 
-	if (argc > 1 && strcmp(argv[1], "--cost") == 0) {
-		parties_make(&all);
-		print_cost("automatic certificate", setting_new(&all));
-		print_cost("approved certificate", setting_manual(&all));
-		print_cost("short CRL", setting_crl(&all));
-		print_cost("own request", setting_csr(&all));
-		parties_free(&all);
-		return 0;
-	}
 	if (argc > 2 && strcmp(argv[1], "--seeds") == 0)
 		seeds = argv[2];
 	return cmocka_run_group_tests(tests, set_up, tear_down);
