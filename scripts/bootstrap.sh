@@ -15,7 +15,7 @@
 set -eu
 
 BUILD="gcc libc6-dev make pkg-config libssl-dev libevent-dev libyaml-dev libjansson-dev
-    libcurl4-openssl-dev libldap-dev libpq-dev libp11-dev libp11-kit-dev libseccomp-dev
+    libcurl4-openssl-dev libldap-dev libsasl2-dev libpq-dev libp11-dev libp11-kit-dev libseccomp-dev
     libgfshare-dev"
 DEMO="openssl curl ca-certificates util-linux postgresql postgresql-client softhsm2 slapd
     ldap-utils jq gnutls-bin strongswan-pki libstrongswan-standard-plugins
@@ -24,7 +24,7 @@ CHECK="libcmocka-dev nginx-light openssh-server p11-kit openjdk-17-jre-headless 
     python3-pytest-xdist python3-psycopg2 python3-cryptography python3-ldap3
     python3-asn1crypto python3-hypothesis python3-yaml p11-kit-modules swtpm tpm2-abrmd
     dbus-daemon libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools
-    opencryptoki"
+    opencryptoki krb5-kdc krb5-admin-server libsasl2-modules-gssapi-mit"
 BENCH="linux-perf golang-cfssl libengine-pkcs11-openssl"
 LINT="clang clang-tidy clang-format cppcheck libclang-rt-14-dev"
 
@@ -100,6 +100,7 @@ present nginx || present nginx-light || services="$services nginx"
 present openssh-server || services="$services ssh"
 present opencryptoki || services="$services opencryptoki pkcsslotd"
 present tpm2-abrmd || services="$services tpm2-abrmd"
+present krb5-kdc || services="$services krb5-kdc krb5-admin-server"
 
 mkdir -p /usr/share/man/man1 # Java's packages fail without it on slim systems
 # Waits for another apt (a new machine upgrades itself), for a mirror not for ever,

@@ -249,6 +249,8 @@ read_issuer(struct reader *r, struct yaml_map *root)
 	    check_commands_dir, &r->cfg->issuer_user);
 	config_read_file(r, &map, "ca_file", YAML_OPTIONAL, &issuer->ca_file, config_check_file,
 	    &r->cfg->issuer_user);
+	config_read_file(r, &map, "krb5_config", YAML_OPTIONAL, &issuer->krb5_config,
+	    config_check_file, &r->cfg->issuer_user);
 	config_read_paths(r, &map, "publish_dirs", &issuer->publish_dirs);
 	return yaml_map_end(&map, r->err);
 }
@@ -413,6 +415,7 @@ config_free(struct config *cfg)
 	free(cfg->issuer.credentials_dir);
 	free(cfg->issuer.commands_dir);
 	free(cfg->issuer.ca_file);
+	free(cfg->issuer.krb5_config);
 	config_free_paths(&cfg->issuer.publish_dirs);
 	free(cfg->database_owner);
 	free(cfg->database_issuer);

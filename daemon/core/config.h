@@ -120,6 +120,7 @@ struct config_issuer {
 	char *credentials_dir;
 	char *commands_dir; /* programs of targets of kind command */
 	char *ca_file;
+	char *krb5_config;		  /* NULL: the system's */
 	struct config_paths publish_dirs; /* where targets of kind file may be */
 };
 

@@ -37,6 +37,7 @@ confine_issuer(const struct config *cfg, struct error *err)
 	sandbox_directory_of(s, SANDBOX_READ, cfg->path);
 	sandbox_path(s, SANDBOX_READ, cfg->issuer.credentials_dir);
 	sandbox_directory_of(s, SANDBOX_READ, cfg->issuer.ca_file);
+	sandbox_directory_of(s, SANDBOX_READ, cfg->issuer.krb5_config);
 	for (size_t i = 0; i < cfg->issuer.publish_dirs.count; i++)
 		sandbox_path(s, SANDBOX_WRITE, cfg->issuer.publish_dirs.items[i]);
 	if (cfg->issuer.commands_dir != NULL)

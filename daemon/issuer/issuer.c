@@ -491,6 +491,7 @@ start_work(struct issuer *i, struct error *e)
 	    .credentials_dir = c->credentials_dir,
 	    .commands_dir = c->commands_dir,
 	    .ca_file = c->ca_file,
+	    .krb5_config = c->krb5_config,
 	    .signer_id = c->signer_id,
 	    .publish_dirs = &c->publish_dirs,
 	    .sandbox = i->config->sandbox};

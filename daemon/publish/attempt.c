@@ -394,6 +394,9 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	if (settings->ca_file != NULL &&
 	    !copy_text(job->ca_file, sizeof job->ca_file, settings->ca_file, "ca_file", err))
 		return false;
+	if (settings->krb5_config != NULL && !copy_text(job->krb5_config, sizeof job->krb5_config,
+						 settings->krb5_config, "krb5_config", err))
+		return false;
 	if (!find_secrets(job, settings, c, err))
 		return false;
 	if (!check_places(job, settings, err))

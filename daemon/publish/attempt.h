@@ -27,6 +27,7 @@ struct attempt_settings {
 	const char *credentials_dir; /* or NULL */
 	const char *commands_dir;    /* or NULL */
 	const char *ca_file;	     /* or NULL */
+	const char *krb5_config;     /* or NULL */
 	const struct config_paths *publish_dirs;
 	enum sandbox_mode sandbox;
 };

@@ -31,6 +31,8 @@ confine_courier(const struct publish_job *job, struct error *err)
 		sandbox_path(s, SANDBOX_READ, job->certificate_path);
 	if (job->ca_file[0] != '\0')
 		sandbox_path(s, SANDBOX_READ, job->ca_file);
+	if (job->krb5_config[0] != '\0')
+		sandbox_path(s, SANDBOX_READ, job->krb5_config);
 	if (job->kind == TARGET_FILE)
 		allow_place(s, SANDBOX_WRITE, job->write_url);
 	if (file_place_is_one(job->read_url))

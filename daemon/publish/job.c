@@ -29,6 +29,7 @@ static const char *const auth_words[] = {
     [TARGET_AUTH_SIGV4] = "aws-sigv4",
     [TARGET_AUTH_KEY] = "key",
     [TARGET_AUTH_PASSWORD] = "password",
+    [TARGET_AUTH_GSSAPI] = "gssapi",
 };
 static const char *const schema_words[] = {
     [TARGET_SCHEMA_RFC4523] = "rfc4523",
@@ -93,6 +94,7 @@ publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 	wire_put_string(w, job->read_url);
 	wire_put_string(w, job->credential_path);
 	wire_put_string(w, job->ca_file);
+	wire_put_string(w, job->krb5_config);
 	wire_put_string(w, job->certificate_path);
 	wire_put_string(w, job->command_path);
 	wire_put_string(w, job->bind_dn);
@@ -153,6 +155,7 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	wire_get_string(&r, job->read_url, sizeof job->read_url);
 	wire_get_string(&r, job->credential_path, sizeof job->credential_path);
 	wire_get_string(&r, job->ca_file, sizeof job->ca_file);
+	wire_get_string(&r, job->krb5_config, sizeof job->krb5_config);
 	wire_get_string(&r, job->certificate_path, sizeof job->certificate_path);
 	wire_get_string(&r, job->command_path, sizeof job->command_path);
 	wire_get_string(&r, job->bind_dn, sizeof job->bind_dn);

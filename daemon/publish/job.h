@@ -52,6 +52,7 @@ enum target_auth {
 	TARGET_AUTH_SIGV4,  /* it is "access key:secret key" of an S3 server */
 	TARGET_AUTH_KEY,    /* it is a private key of SSH */
 	TARGET_AUTH_PASSWORD,
+	TARGET_AUTH_GSSAPI, /* it is a keytab or a cache of Kerberos tickets */
 };
 
 /* How a directory keeps what is published. */
@@ -68,6 +69,7 @@ struct publish_job {
 	char read_url[PUBLISH_URL_MAX];
 	char credential_path[PUBLISH_PATH_MAX];	 /* "" : none */
 	char ca_file[PUBLISH_PATH_MAX];		 /* "" : the system's own */
+	char krb5_config[PUBLISH_PATH_MAX];	 /* "" : the system's own */
 	char certificate_path[PUBLISH_PATH_MAX]; /* PEM of our certificate and key; "" : none */
 	char command_path[PUBLISH_PATH_MAX];	 /* kind command */
 	char bind_dn[PUBLISH_URL_MAX];
@@ -106,7 +108,7 @@ struct publish_result {
 
 /* Words of the database and the policy file: "ca-certificate", "crl",
  * "delta-crl"; "file", "http", "ldap", "sftp", "command"; "none", "starttls",
- * "ldaps"; "basic", "bearer", "aws-sigv4", "key", "password"; "rfc4523", "ad".
+ * "ldaps"; "basic", "bearer", "aws-sigv4", "key", "password", "gssapi"; "rfc4523", "ad".
  * False for any other word. */
 bool artifact_kind_parse(const char *word, enum artifact_kind *kind) MUST_CHECK;
 bool target_kind_parse(const char *word, enum target_kind *kind) MUST_CHECK;

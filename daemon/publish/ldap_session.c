@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "daemon/publish/credential.h"
+#include "daemon/publish/ldap_gssapi.h"
 
 /* Where libldap has no built-in default, unlike libcurl. */
 #define SYSTEM_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
@@ -320,7 +321,8 @@ ldap_session_open(const struct target_work *work, const struct ldap_place *place
 		set_connect_error(work, ld, "StartTLS with", place, true, rc, err);
 		goto fail;
 	}
-	if (!bind_as(work, ld, place, who, err))
+	if (!(who->gssapi ? ldap_gssapi_bind(work, ld, place, place->tls || starttls, err)
+			  : bind_as(work, ld, place, who, err)))
 		goto fail;
 	*ld_out = ld;
 	return true;

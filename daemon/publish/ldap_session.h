@@ -44,12 +44,13 @@ bool ldap_place_parse(const char *url, const struct publish_job *job, enum targe
 const char *ldap_attribute_of(enum artifact_kind kind, enum target_schema schema);
 
 /* Who binds: by name and password, by the certificate of the TLS session (SASL
- * EXTERNAL, RFC 4513 5.2.3), or as nobody. */
+ * EXTERNAL, RFC 4513 5.2.3), by a Kerberos ticket (ldap_gssapi.h), or as nobody. */
 struct ldap_identity {
 	const char *dn; /* "" : anonymously */
 	const char *password;
 	size_t password_len;
 	const char *certificate; /* path of its PEM with the key, or NULL */
+	bool gssapi;		 /* by a Kerberos ticket, as the job says */
 };
 
 /* Connects, with TLS if wanted, verified against the job's ca_file, and binds.

@@ -32,7 +32,7 @@ struct outbox {
 	struct event_base *base;
 	struct db *db;
 	struct spool *spool;
-	char *program, *credentials_dir, *commands_dir, *ca_file;
+	char *program, *credentials_dir, *commands_dir, *ca_file, *krb5_config;
 	const struct config_paths *publish_dirs;
 	enum sandbox_mode sandbox;
 	unsigned signer_id, attempt_s, watch_s;
@@ -70,6 +70,7 @@ free_if_idle(struct outbox *o)
 	free(o->credentials_dir);
 	free(o->commands_dir);
 	free(o->ca_file);
+	free(o->krb5_config);
 	free(o);
 }
 
@@ -227,6 +228,7 @@ start_task(struct outbox *o, const struct db_publish_claim *c)
 	    .credentials_dir = o->credentials_dir,
 	    .commands_dir = o->commands_dir,
 	    .ca_file = o->ca_file,
+	    .krb5_config = o->krb5_config,
 	    .publish_dirs = o->publish_dirs,
 	    .sandbox = o->sandbox,
 	};
@@ -447,25 +449,30 @@ copy_string(char **out, const char *text, struct error *err)
 bool
 outbox_configure(struct outbox *o, const struct outbox_config *config, struct error *err)
 {
-	char *program = NULL, *credentials_dir = NULL, *commands_dir = NULL, *ca_file = NULL;
+	char *program = NULL, *credentials_dir = NULL, *commands_dir = NULL, *ca_file = NULL,
+	     *krb5_config = NULL;
 
 	if (!copy_string(&program, config->program != NULL ? config->program : SELF_PROGRAM, err) ||
 	    !copy_string(&credentials_dir, config->credentials_dir, err) ||
 	    !copy_string(&commands_dir, config->commands_dir, err) ||
-	    !copy_string(&ca_file, config->ca_file, err)) {
+	    !copy_string(&ca_file, config->ca_file, err) ||
+	    !copy_string(&krb5_config, config->krb5_config, err)) {
 		free(program);
 		free(credentials_dir);
 		free(commands_dir);
+		free(ca_file);
 		return false;
 	}
 	free(o->program);
 	free(o->credentials_dir);
 	free(o->commands_dir);
 	free(o->ca_file);
+	free(o->krb5_config);
 	o->program = program;
 	o->credentials_dir = credentials_dir;
 	o->commands_dir = commands_dir;
 	o->ca_file = ca_file;
+	o->krb5_config = krb5_config;
 	o->publish_dirs = config->publish_dirs;
 	o->sandbox = config->sandbox;
 	o->attempt_s = config->attempt_s > 0 ? config->attempt_s : OUTBOX_ATTEMPT_S;

@@ -41,6 +41,7 @@ struct outbox_config {
 	const char *credentials_dir; /* or NULL: no target may name a credential */
 	const char *commands_dir;    /* or NULL: no target may run one */
 	const char *ca_file;	     /* or NULL: the system's */
+	const char *krb5_config;     /* or NULL: the system's */
 	unsigned signer_id;	     /* of this issuer, no other's; claims are marked with it */
 	const char *program;	     /* run as a courier; NULL: this very program */
 	unsigned attempt_s;	     /* 0: OUTBOX_ATTEMPT_S */

@@ -187,6 +187,7 @@ open_session(const struct target_work *work, const struct credential *cred,
 	    .password = cred->text,
 	    .password_len = cred->len,
 	    .certificate = job->certificate_path[0] != '\0' ? job->certificate_path : NULL,
+	    .gssapi = job->auth == TARGET_AUTH_GSSAPI,
 	};
 
 	if (!ldap_place_parse(job->write_url, job, job->tls, place, err))
@@ -235,12 +236,19 @@ look_as(const struct target_work *work, const struct credential *cred, uint64_t 
 	return ok;
 }
 
+/* A keytab is none. */
+static bool
+load_password(const struct publish_job *job, struct credential *cred, struct error *err)
+{
+	return credential_load(
+	    job->auth == TARGET_AUTH_GSSAPI ? "" : job->credential_path, cred, err);
+}
+
 static bool
 ldap_put(const struct target_work *work, struct error *err)
 {
 	struct credential cred;
-	bool ok = credential_load(work->job->credential_path, &cred, err) &&
-		  put_as(work, &cred, err);
+	bool ok = load_password(work->job, &cred, err) && put_as(work, &cred, err);
 
 	credential_wipe(&cred);
 	return ok;
@@ -251,8 +259,7 @@ ldap_look(
     const struct target_work *work, uint64_t max, const struct fetch_sink *sink, struct error *err)
 {
 	struct credential cred;
-	bool ok = credential_load(work->job->credential_path, &cred, err) &&
-		  look_as(work, &cred, max, sink, err);
+	bool ok = load_password(work->job, &cred, err) && look_as(work, &cred, max, sink, err);
 
 	credential_wipe(&cred);
 	return ok;

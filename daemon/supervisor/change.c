@@ -66,6 +66,7 @@ change_of_issuer(const struct config *a, const struct config *b)
 	    differ(a->issuer.credentials_dir, b->issuer.credentials_dir) ||
 	    differ(a->issuer.commands_dir, b->issuer.commands_dir) ||
 	    differ(a->issuer.ca_file, b->issuer.ca_file) ||
+	    differ(a->issuer.krb5_config, b->issuer.krb5_config) ||
 	    paths_differ(&a->issuer.publish_dirs, &b->issuer.publish_dirs) ||
 	    a->token_count != b->token_count)
 		return true;

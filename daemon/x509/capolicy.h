@@ -51,10 +51,11 @@ struct capolicy_target {
 	const char *write; /* absolute path, URL to PUT, LDAP URL, sftp URL, program's name */
 	const char *read;  /* URL at which clients look */
 	const char *credential;
-	const char *bind_dn;	 /* ldap */
-	const char *tls;	 /* ldap: "none", "starttls", "ldaps"; else NULL */
-	const char *auth;	 /* http: "basic", "bearer", "aws-sigv4"; sftp: "key", "password" */
-	const char *region;	 /* aws-sigv4: of the bucket */
+	const char *bind_dn; /* ldap */
+	const char *tls;     /* ldap: "none", "starttls", "ldaps"; else NULL */
+	const char *auth;    /* http: "basic", "bearer", "aws-sigv4"; sftp: "key", "password"; ldap:
+				"gssapi" */
+	const char *region;  /* aws-sigv4: of the bucket */
 	const char *certificate; /* http, ldap: name of a file with our certificate and key */
 	const char *user;	 /* sftp: who logs in there ... */
 	const char *host_key;	 /* ... and the server's key: base64 of its SHA-256 */
@@ -219,9 +220,9 @@ bool capolicy_build_root(const struct capolicy *policy, struct bytes spki, struc
  * another (RFC 4210 4.4): like the root's own, with the signing key's identifier in
  * authorityKeyIdentifier. policy: of the generation that has the key in spki;
  * sig_alg: of the one that signs. */
-bool capolicy_build_rollover(const struct capolicy *policy, enum sig_alg sig_alg,
-    struct bytes spki, struct bytes authority_key_id, struct bytes serial, int64_t not_before,
-    int64_t not_after, void *buf, size_t size, struct bytes *tbs, struct error *err) MUST_CHECK;
+bool capolicy_build_rollover(const struct capolicy *policy, enum sig_alg sig_alg, struct bytes spki,
+    struct bytes authority_key_id, struct bytes serial, int64_t not_before, int64_t not_after,
+    void *buf, size_t size, struct bytes *tbs, struct error *err) MUST_CHECK;
 
 /* The CertificationRequestInfo of a subordinate (RFC 2986 4.1), which asks for
  * basicConstraints, keyUsage and subjectKeyIdentifier as above. info points to

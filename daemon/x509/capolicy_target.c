@@ -14,6 +14,11 @@ enum artifact_index {
 	DELTA,
 };
 
+enum ldap_auth_index {
+	LDAP_AUTH_SIMPLE,
+	LDAP_AUTH_GSSAPI,
+};
+
 enum place_index {
 	PLACE_FILE,
 	PLACE_HTTP,
@@ -27,6 +32,7 @@ static const char *const kind_words[] = {"file", "http", "ldap", "sftp", "comman
 static const char *const tls_words[] = {"none", "starttls", "ldaps"};
 static const char *const http_auth_words[] = {"basic", "bearer", "aws-sigv4"};
 static const char *const sftp_auth_words[] = {"key", "password"};
+static const char *const ldap_auth_words[] = {"simple", "gssapi"};
 static const char *const schema_words[] = {"rfc4523", "ad"};
 
 /* RFC 4523 2: these syntaxes travel in binary. */
@@ -203,19 +209,36 @@ is_encrypted(const struct capolicy_target *t, const struct url *url)
 	       (t->tls != NULL && strcmp(t->tls, "none") != 0);
 }
 
+/* The ticket says who we are. */
+static bool
+check_gssapi(struct yaml_map *map, const struct capolicy_target *t, struct error *err)
+{
+	if (t->bind_dn != NULL)
+		return yaml_fail_key(map, "bind_dn", err,
+		    "is not for 'auth: gssapi': the principal of the Kerberos ticket is who "
+		    "writes");
+	return t->credential != NULL || yaml_fail_key(map, "auth", err,
+					    "is gssapi and needs 'credential', the name of a "
+					    "keytab or a cache of tickets");
+}
+
 static bool
 read_ldap_options(
     struct yaml_map *map, struct capolicy_target *t, const struct url *url, struct error *err)
 {
-	size_t tls = 0, schema = 0;
+	size_t tls = 0, schema = 0, auth = 0;
 
 	(void)yaml_get_enum(
 	    map, "schema", YAML_OPTIONAL, schema_words, COUNT_OF(schema_words), &schema, err);
 	t->schema = schema_words[schema];
 	(void)yaml_get_enum(map, "tls", YAML_OPTIONAL, tls_words, COUNT_OF(tls_words), &tls, err);
 	(void)yaml_get_string(map, "bind_dn", YAML_OPTIONAL, &t->bind_dn, err);
+	(void)yaml_get_enum(
+	    map, "auth", YAML_OPTIONAL, ldap_auth_words, COUNT_OF(ldap_auth_words), &auth, err);
 	if (error_is_set(err))
 		return false;
+	if (auth == LDAP_AUTH_GSSAPI)
+		t->auth = ldap_auth_words[auth];
 	t->tls = tls_words[tls];
 	if (url->scheme == URL_LDAPS && strcmp(t->tls, "starttls") == 0)
 		return yaml_fail_key(
@@ -224,6 +247,8 @@ read_ldap_options(
 		return yaml_fail_key(map, "certificate", err,
 		    "says who we are (SASL EXTERNAL, RFC 4513 5.2.3); 'bind_dn' and 'credential' "
 		    "would say it once more");
+	if (t->auth != NULL)
+		return check_gssapi(map, t, err);
 	if ((t->bind_dn != NULL) != (t->credential != NULL))
 		return yaml_fail_key(map, t->bind_dn != NULL ? "bind_dn" : "credential", err,
 		    "'bind_dn' and 'credential' belong together: give both, or none to write "
@@ -309,7 +334,7 @@ read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const
 			return yaml_fail_key(map, owners[i].key, err,
 			    "is only for targets of kind %s; this one is of kind %s",
 			    kind_words[owners[i].kind], kind_words[kind]);
-	if (yaml_has(map, "auth") && kind != PLACE_HTTP && kind != PLACE_SFTP)
+	if (yaml_has(map, "auth") && !has_secrets)
 		return yaml_fail_key(
 		    map, "auth", err, "is not for targets of kind %s", kind_words[kind]);
 	if (get_name(map, "credential", YAML_OPTIONAL, &t->credential, err) && !has_secrets)
@@ -330,7 +355,9 @@ read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const
 	if (t->certificate != NULL && !is_encrypted(t, url))
 		return yaml_fail_key(map, "certificate", err,
 		    "is shown in TLS only; use https, ldaps or 'tls: starttls'");
-	if (t->credential != NULL && !is_encrypted(t, url) && !url_is_loopback(url))
+	/* A keytab's key crosses none. */
+	if (t->credential != NULL && !is_encrypted(t, url) && !url_is_loopback(url) &&
+	    (t->auth == NULL || strcmp(t->auth, ldap_auth_words[LDAP_AUTH_GSSAPI]) != 0))
 		return yaml_fail_key(map, "credential", err,
 		    "would cross the network unencrypted; use https, ldaps or 'tls: starttls'");
 	return true;

@@ -4,6 +4,7 @@
  * courier, as chanceryd would be.
  *
  *   outbox_driver DSN STATE_DIR CREDENTIALS_DIR CA_FILE SIGNER_ID ATTEMPT_S WATCH_S COMMANDS_DIR
+ *                 [KRB5_CONFIG]
  */
 
 #include <signal.h>
@@ -65,7 +66,7 @@ main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "--role") == 0 && strcmp(argv[2], "courier") == 0)
 		return courier_main();
 	log_init("outbox", LOG_LEVEL_DEBUG);
-	if (argc != 9 || signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
+	if ((argc != 9 && argc != 10) || signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
 		log_error("-", "wrong use");
 		return 2;
 	}
@@ -73,6 +74,7 @@ main(int argc, char **argv)
 	    .state_dir = argv[2],
 	    .credentials_dir = argv[3],
 	    .ca_file = argv[4][0] != '\0' ? argv[4] : NULL,
+	    .krb5_config = argc == 10 ? argv[9] : NULL,
 	    .signer_id = (unsigned)atoi(argv[5]),
 	    .attempt_s = (unsigned)atoi(argv[6]),
 	    .watch_s = (unsigned)atoi(argv[7]),

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import os
 import re
+import shutil
 import urllib.parse
 
 import pytest
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness import separation
 from harness.chanceryd import sanitized
+from harness.kdc import REALM, Kdc
 from harness.nginx import Nginx
 from harness.outbox import Outbox
 from harness.process import run, wait_until
@@ -157,6 +159,94 @@ def test_directory_by_certificate(outbox, new_dir, pki, tls):
     outbox.wait_failed("clear", "shown in TLS only")
     outbox.stop()
     server.stop()
+
+
+# ------------------------------------------------------------------- Kerberos
+
+
+@pytest.fixture(scope="module")
+def kdc(new_dir):
+    server = Kdc(new_dir("kdc")).create().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def kerberos_directory(kdc, pki, new_dir):
+    """A slapd that lets only one principal write, and takes no password for it."""
+    directory = new_dir("slapd")
+    kdc.keytab("ldap/127.0.0.1", f"{directory}/keytab")
+    server = Slapd(directory, tls=(f"{pki}/server.pem", f"{pki}/server.key"),
+                   env={**kdc.env, "KRB5_KTNAME": f"FILE:{directory}/keytab", "KRB5RCACHETYPE": "none"},
+                   more=f"sasl-host 127.0.0.1\nsasl-realm {REALM}\n"
+                        "authz-regexp ^uid=publisher/([^,]*),.*cn=gssapi,cn=auth$ cn=publisher\n")
+    yield server.create().start()
+    server.stop()
+
+
+def by_ticket(outbox, kdc, pki, principal):
+    outbox.ca_file = f"{pki}/ca.pem"
+    outbox.krb5_config = kdc.config
+    keytab = os.path.join(outbox.credentials_dir, "keytab")
+    kdc.keytab(principal, keytab)
+    return keytab
+
+
+@pytest.mark.parametrize("tls", ["none", "starttls", "ldaps"])
+def test_directory_by_kerberos(outbox, kdc, kerberos_directory, pki, tls):
+    """SASL GSSAPI with a keytab; nothing that the operator has about Kerberos counts."""
+    server = kerberos_directory
+    by_ticket(outbox, kdc, pki, f"publisher/{tls}")
+    outbox.environment = {"KRB5_CONFIG": "/nonexistent", "KRB5CCNAME": "FILE:/nonexistent/cc",
+                          "KRB5_CLIENT_KTNAME": "/nonexistent/keytab", "SASL_PATH": "/nonexistent"}
+    dn = f"cn=kerberos {tls},{server.suffix}"
+    url = f"/{dn.replace(' ', '%20')}?certificateRevocationList;binary"
+    outbox.target("kerberos", "ldap", "crl", (server.tls_url if tls == "ldaps" else server.url) + url,
+                  server.url + url, auth="gssapi", credential="keytab", tls=tls)
+    outbox.start()
+    for number in (1, 2):
+        crl = outbox.publish_crl(number)
+        outbox.wait_done("kerberos")
+    assert server.read(dn, "certificateRevocationList") == [crl]
+    outbox.stop()
+
+
+def test_kerberos_by_a_cache_of_tickets(outbox, kdc, kerberos_directory, pki):
+    server = kerberos_directory
+    keytab = by_ticket(outbox, kdc, pki, "publisher/cached")
+    kdc.tickets("publisher/cached", keytab, os.path.join(outbox.credentials_dir, "tickets"))
+    url = f"{server.url}/cn=cached,{server.suffix}?certificateRevocationList;binary"
+    outbox.target("cached", "ldap", "crl", url, auth="gssapi", credential="tickets")
+    outbox.start()
+    crl = outbox.publish_crl(1)
+    outbox.wait_done("cached")
+    assert server.read(f"cn=cached,{server.suffix}", "certificateRevocationList") == [crl]
+    outbox.stop()
+
+
+def test_kerberos_that_fails_says_why(outbox, kdc, kerberos_directory, pki, new_dir):
+    server = kerberos_directory
+    by_ticket(outbox, kdc, pki, "somebody/else")
+    outbox.credential("text", "no keytab")
+    shutil.copy(os.path.join(outbox.credentials_dir, "keytab"), os.path.join(outbox.credentials_dir, "open"))
+    os.chmod(os.path.join(outbox.credentials_dir, "open"), 0o644)
+    # Of a realm that made its keys anew meanwhile.
+    other = Kdc(new_dir("kdc")).create()
+    other.keytab("publisher/old", os.path.join(outbox.credentials_dir, "old"))
+    plain = Slapd(new_dir("slapd")).create().start()
+    url = f"{server.url}/cn=refused,{server.suffix}?certificateRevocationList;binary"
+    for name, where, credential in (("rights", url, "keytab"), ("text", url, "text"), ("open", url, "open"),
+                                    ("old", url, "old"), ("plain", url.replace(server.url, plain.url), "keytab")):
+        outbox.target(name, "ldap", "crl", where, f"{url}?{name}", auth="gssapi", credential=credential)
+    outbox.start()
+    outbox.publish_crl(1)
+    outbox.wait_failed("rights", "give bind_dn the right to write")
+    outbox.wait_failed("text", "neither a keytab nor a cache of tickets")
+    outbox.wait_failed("open", "credentials/open")
+    outbox.wait_failed("old", "publisher/old@")
+    outbox.wait_failed("plain", "binding with a Kerberos ticket")
+    outbox.stop()
+    plain.stop()
 
 
 # ----------------------------------------------------------- Active Directory
@@ -393,6 +483,8 @@ def test_a_policy_says_all_that_a_target_needs(shared_instance, sshd):
          "certificate": "c2", "webdav": True},
         {"name": "ad", "artifact": "crl", "kind": "ldap", "read": read + "3", "certificate": "c3", "tls": "ldaps",
          "write": "ldap://ad.example/CN=told,CN=CDP?certificateRevocationList?base?objectClass=*", "schema": "ad"},
+        {"name": "krb", "artifact": "crl", "kind": "ldap", "read": read + "6", "credential": "c5", "auth": "gssapi",
+         "write": "ldap://ds.example/CN=told,CN=CDP?certificateRevocationList;binary"},
         {"name": "sftp", "artifact": "crl", "kind": "sftp", "write": sshd.url("told.crl"), "read": read + "4",
          "user": sshd.user, "host_key": fingerprint, "credential": "c4"},
         {"name": "sync", "artifact": "crl", "kind": "command", "write": "sync-crl", "read": read + "5"}])
@@ -402,6 +494,7 @@ def test_a_policy_says_all_that_a_target_needs(shared_instance, sshd):
         "s3": ("http", {"credential": "c1", "auth": "aws-sigv4", "region": "eu-central-1"}),
         "tls": ("http", {"certificate": "c2", "webdav": True}),
         "ad": ("ldap", {"certificate": "c3", "tls": "ldaps", "schema": "ad"}),
+        "krb": ("ldap", {"credential": "c5", "auth": "gssapi", "tls": "none", "schema": "rfc4523"}),
         "sftp": ("sftp", {"credential": "c4", "auth": "key", "user": sshd.user, "host_key": sshd.host_key}),
         "sync": ("command", {})}
     wait_until(lambda: "sync-crl" in a.cli("--json", "publish", "status", "told"), what="its first CRL")

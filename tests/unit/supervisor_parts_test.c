@@ -397,6 +397,7 @@ a_change_concerns_whom_it_concerns(void **state)
 	CHANGES(b.issuer.batch = 1, false, true, false);
 	CHANGES(b.issuer.signer_id = 2, false, true, false);
 	CHANGES(b.issuer.ca_file = word("/ca"), false, true, false);
+	CHANGES(b.issuer.krb5_config = word("/krb5"), false, true, false);
 	CHANGES(b.issuer.credentials_dir = word("/c"), false, true, false);
 	CHANGES(b.issuer.commands_dir = word("/c"), false, true, false);
 	CHANGES(b.front.unix_path = NULL, false, false, true);

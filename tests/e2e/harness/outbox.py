@@ -79,6 +79,8 @@ class Outbox:
         self.commands_dir = os.path.join(directory, "commands")
         self.attempt_s, self.watch_s = attempt_s, watch_s
         self.ca_file = ""
+        self.krb5_config = None
+        self.environment = {}
         self.program = program
         for path in (self.state_dir, self.credentials_dir, self.commands_dir):
             os.makedirs(path, mode=0o700, exist_ok=True)
@@ -193,8 +195,9 @@ class Outbox:
         self.process = Process(
             "outbox",
             [self.program, self.database.dsn("chancery_issuer"), self.state_dir, self.credentials_dir,
-             self.ca_file, str(signer_id), str(self.attempt_s), str(self.watch_s), self.commands_dir],
-            os.path.join(self.directory, "outbox.log"), env=SANITIZER_ENVIRONMENT)
+             self.ca_file, str(signer_id), str(self.attempt_s), str(self.watch_s), self.commands_dir]
+            + ([self.krb5_config] if self.krb5_config else []),
+            os.path.join(self.directory, "outbox.log"), env={**SANITIZER_ENVIRONMENT, **self.environment})
         self.process.start()
         wait_until(lambda: "runs" in self.process.log(), what="the outbox", alive=self.process)
         return self

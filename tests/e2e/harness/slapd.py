@@ -17,9 +17,9 @@ def _confined():
 
 
 class Slapd:
-    def __init__(self, directory, suffix="o=example", password="ldap-secret", tls=None, more="", core="/etc/ldap/schema/core.schema"):
+    def __init__(self, directory, suffix="o=example", password="ldap-secret", tls=None, more="", core="/etc/ldap/schema/core.schema", env=None):
         """tls: (certificate file, key file) to offer StartTLS and LDAPS; more: lines
-        of the configuration; core: the schema."""
+        of the configuration; core: the schema; env: variables of its process."""
         self.directory = os.path.abspath(directory)
         self.suffix = suffix
         self.root_dn = f"cn=admin,{suffix}"
@@ -27,7 +27,7 @@ class Slapd:
         self.port = free_port()
         self.tls_port = free_port() if tls else None
         self.tls = tls
-        self.more, self.core = more, core
+        self.more, self.core, self.env = more, core, env
         self.process = None
 
     @property
@@ -72,6 +72,7 @@ class Slapd:
             "slapd",
             [program, "-f", conf, "-h", urls, "-d", "0"],
             os.path.join(self.directory, "slapd.log"),
+            env=self.env,
         )
         return self
 
