@@ -1,5 +1,7 @@
 #include "daemon/x509/ecdsa_int.h"
 
+#include "daemon/x509/inverse.h"
+
 /* In 1 .. order - 1. */
 static bool
 in_range(const BIGNUM *n, const BIGNUM *order)
@@ -35,7 +37,7 @@ ecdsa_prepare(const EC_GROUP *curve, struct bytes digest, struct bytes signature
 	    !read_number(&d, n->r) || !read_number(&d, s) || !der_end(&d) ||
 	    !in_range(n->r, order) || !in_range(s, order))
 		return 0;
-	if (BN_mod_inverse(w, s, order, ctx) == NULL ||
+	if (inverse_mod(w, s, order, ctx) != 1 ||
 	    BN_bin2bn(digest.p, (int)digest.len, n->u1) == NULL ||
 	    BN_mod_mul(n->u1, n->u1, w, order, ctx) != 1 ||
 	    BN_mod_mul(n->u2, n->r, w, order, ctx) != 1)
