@@ -60,6 +60,12 @@ def memory_mib(pid):
     return tuple(int(values[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
 
 
+def forget_peak(pid):
+    """"At most" counts from now on (proc(5), clear_refs)."""
+    with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as f:
+        f.write("5")
+
+
 def proportional_mib(pids):
     """Memory of processes, each shared page counted once among all that share it."""
     total = 0

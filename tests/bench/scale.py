@@ -2,14 +2,29 @@
 an empty database and one with a full one take turns.
 
 The rows are copies of what one issued request left in each table, with serials,
-digests and ids of their own."""
+digests and ids of their own.
+
+    issuance    as in issue.py
+    revocation  orders handed in one after the other, from the first until the last
+                is applied
+    search      the API's answers to an operator
+    CRL         the issuer's time for a CRL and a delta of the same few entries
+"""
+
+import statistics
+import time
 
 import measure
+from harness.authority import PASSPHRASE
+from harness.decisions import Key, Statement
+from harness.process import wait_until
 from harness.softhsm import Token
 from issue import GROUP, SUBMITTERS
 from results import Ratios, heading, line
 
 KEY, CSR = "p256", "rsa_csr"
+REVOKED = 64
+SEARCHES = 20
 SIZES = [1_000_000, 10_000_000]
 CHUNK = 100_000
 
@@ -60,6 +75,101 @@ def fill(database, have, want):
     database.execute("CHECKPOINT")
 
 
+class Installation:
+    """One of the two: what it does, and how long that takes."""
+
+    def __init__(self, bench, authority):
+        self.bench, self.world, self.authority = bench, bench.world, authority
+        self.database = authority.database
+        self.name = self.world.ca(KEY, authority)
+        self.key = Key.load(authority.operator_key, PASSPHRASE)
+
+    def issue(self):
+        """(certificates per second, CPU time by part, how many)"""
+        rate = 2000.0
+        for _ in range(2):
+            count = self.bench.count(rate * self.bench.seconds)
+            said = self.world.load(KEY, CSR, count, SUBMITTERS, GROUP, authority=self.authority)
+            rate = count / said["total_s"]
+        return rate, said["cpu"], count
+
+    def revoke(self):
+        """Revocations per second."""
+        rows = self.database.execute(
+            "SELECT encode(sha256, 'hex') FROM chancery_store.certificate c WHERE NOT EXISTS (SELECT FROM "
+            "chancery_store.revocation r WHERE r.scope_id = c.scope_id AND r.serial = c.serial) AND ca_id = "
+            "(SELECT id FROM chancery_store.ca WHERE name = %s) ORDER BY id DESC LIMIT %s", (self.name, self.bench.count(REVOKED)))
+        orders = [Statement("revoke", self.name, sha256, reason="superseded") for sha256, in rows]
+        signed = [(row, self.key.sign(row.text)) for row in orders]
+        connection = self.database.connect("chancery_front")
+        with connection.cursor() as cursor:
+            for row, signature in signed:
+                cursor.execute(
+                    "SELECT chancery.api_decide('uid:0', true, 'revoke', %s, %s, NULL, NULL, 'superseded', NULL, %s, %s, %s, %s, %s, %s, NULL)",
+                    (row["ca"], row["object"], bytes.fromhex(row["nonce"]), row["issued"], row["expires"], row.text, signature,
+                     self.key.sha256))
+        connection.close()
+        open_orders = "SELECT count(*) FROM chancery_store.decision WHERE state IN ('queued', 'working')"
+        wait_until(lambda: self.database.one(open_orders) == 0, interval=0.02, what="the last revocation")
+        applied, took = self.database.execute(
+            "SELECT count(*) FILTER (WHERE state = 'applied'), extract(epoch FROM max(applied_at) - min(received_at))::float8 FROM "
+            "(SELECT * FROM chancery_store.decision ORDER BY id DESC LIMIT %s) d", (len(orders),))[0]
+        assert applied == len(orders), "revocations were refused"
+        return applied / took
+
+    def search(self):
+        """Milliseconds of an answer, in the mean of all kinds."""
+        serial, sha256 = self.database.execute(
+            "SELECT encode(serial, 'hex'), encode(sha256, 'hex') FROM chancery_store.certificate ORDER BY id LIMIT 1 OFFSET 10")[0]
+        times = []
+        for path in (f"/v1/certificates?serial={serial}", f"/v1/certificates/{sha256}", f"/v1/certificates?ca={self.name}&limit=50",
+                     "/v1/certificates?limit=50", "/v1/requests?state=issued&limit=50", f"/v1/requests?ca={self.name}&state=issued",
+                     "/v1/requests?state=rejected"):
+            took = []
+            for _ in range(SEARCHES):
+                start = time.perf_counter()
+                answer = self.authority.api.get(path)
+                took.append(time.perf_counter() - start)
+                assert answer.status == 200, answer
+            times.append(statistics.median(took))
+        return statistics.mean(times) * 1e3
+
+    def crl(self):
+        """Seconds of the issuer for a complete CRL and a delta."""
+        total = 0
+        for delta in (False, True):
+            before = self.database.one("SELECT max(id) FROM chancery_store.crl")
+            self.authority.issue_crl(self.name, delta)
+            total += wait_until(lambda: self.database.execute(
+                "SELECT extract(epoch FROM c.issued_at - c.created_at)::float8 FROM chancery_store.crl c "
+                "JOIN chancery_store.crl_scope s ON s.id = c.scope_id JOIN chancery_store.ca a ON a.id = s.ca_id "
+                "WHERE c.id > %s AND a.name = %s AND c.delta = %s AND c.state = 'issued' ORDER BY c.id LIMIT 1",
+                (before, self.name, delta)), what="a CRL")[0][0]
+        return total
+
+
+# (name, function, unit, whether more is better)
+OTHERS = [("revocation", Installation.revoke, "per_s", True), ("search", Installation.search, "ms", False),
+          ("crl", Installation.crl, "s", False)]
+
+
+def compare(bench, name, empty, full):
+    """The others take turns as well; each ratio above 1 is in the full one's favour."""
+    results, texts = bench.results, []
+    for what, run, unit, more in OTHERS:
+        taken = Ratios()
+        taken.reference(run(empty))
+        for _ in range(bench.rounds):
+            taken.own(run(full))
+            taken.reference(run(empty))
+        results.spread(f"{name}.{what}_{unit}", taken.ours)
+        results.spread(f"{name}.{what}_empty_{unit}", taken.references)
+        results.spread(f"{name}.{what}_ratio_to_empty", [r if more else 1 / r for r in taken.ratios()])
+        texts.append(f"{what} {results[f'{name}.{what}_{unit}']:.3g} {unit.replace('per_s', '/s')}, "
+                     f"ratio {results.range(f'{name}.{what}_ratio_to_empty')}")
+    line(("", -14), ("; ".join(texts), -1))
+
+
 def scale(bench):
     sizes = [bench.most_entries] if bench.tiny else [s for s in SIZES if bench.wants_large(f"scale.{s}")]
     sizes = [s for s in sizes if bench.wants(f"scale.{s}")]
@@ -67,18 +177,10 @@ def scale(bench):
         return
     world, results = bench.world, bench.results
     world.wake()
-    full = world.authority("full", Token(world.path("t2")).create())  # a token belongs to one installation
-
-    def run(authority):
-        rate = 2000.0
-        for _ in range(2):
-            count = bench.count(rate * bench.seconds)
-            said = world.load(KEY, CSR, count, SUBMITTERS, GROUP, authority=authority)
-            rate = count / said["total_s"]
-        return rate, said["cpu"], count
-
-    run(world.main)
-    run(full)
+    authority = world.authority("full", Token(world.path("t2")).create())  # a token belongs to one installation
+    empty, full = Installation(bench, world.main), Installation(bench, authority)
+    empty.issue()
+    full.issue()
     heading(f"Many certificates in the database, {KEY} CA, {CSR.replace('_', ' ')}s")
     line(("certificates", -14), ("empty/s", 8), ("full/s", 8), ("ratio (spread)", 18), ("CPU us with the full one", -1))
     have = 0
@@ -87,12 +189,12 @@ def scale(bench):
         fill(full.database, have, size)
         have = size
         taken = Ratios()
-        taken.reference(run(world.main)[0])
+        taken.reference(empty.issue()[0])
         spent, issued = {}, 0
         for _ in range(bench.rounds):
-            rate, cpu, count = run(full)
+            rate, cpu, count = full.issue()
             taken.own(rate)
-            taken.reference(run(world.main)[0])
+            taken.reference(empty.issue()[0])
             issued += count
             for part, value in cpu.items():
                 spent[part] = spent.get(part, 0.0) + value
@@ -102,5 +204,6 @@ def scale(bench):
         each = measure.put_cpu(results, name, spent, issued)
         line((f"{size:,}", -14), (f"{results[name + '.empty_per_s']:.0f}", 8), (f"{results[name + '.per_s']:.0f}", 8),
              (results.range(f"{name}.ratio_to_empty"), 18), (measure.cpu_text(each), -1))
-    full.close()
-    world.authorities.remove(full)
+        compare(bench, name, empty, full)
+    authority.close()
+    world.authorities.remove(authority)
