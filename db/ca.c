@@ -12,7 +12,7 @@
 static const struct db_statement stmt_load = {"ca_load",
     "SELECT ca_id, issuer_name_id, generation_id, token_key_id, scope_ids[1], key_index, "
     "kind = 'root', state = 'active', name, token, policy, subject, certificate, chain, cka_id, "
-    "spki, certificate_index, scope_ids, scope_kinds, scope_labels, superseded, "
+    "spki, certificate_index, scope_ids, scope_labels, superseded, "
     "issued, scope_total FROM load_cas()",
     0};
 static const struct db_statement stmt_templates = {"template_load",
@@ -152,9 +152,8 @@ copy_word(struct bytes from, char *to, size_t size)
 static bool
 read_scopes(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 {
-	struct db_array ids = db_get_array(r, i, 17), kinds = db_get_array(r, i, 18),
-			labels = db_get_array(r, i, 19);
-	struct bytes kind, label;
+	struct db_array ids = db_get_array(r, i, 17), labels = db_get_array(r, i, 18);
+	struct bytes label;
 
 	row->scopes = calloc(ids.count > 0 ? ids.count : 1, sizeof *row->scopes);
 	if (row->scopes == NULL)
@@ -162,11 +161,9 @@ read_scopes(struct db_result *r, size_t i, struct ca_row *row, struct error *err
 	while (db_array_next_int64(&ids, &row->scopes[row->scope_count].id)) {
 		struct ca_scope *s = &row->scopes[row->scope_count++];
 
-		if (!db_array_next(&kinds, &kind) || !db_array_next(&labels, &label) ||
-		    !copy_word(kind, s->kind, sizeof s->kind) ||
-		    !copy_word(label, s->label, sizeof s->label))
+		if (!db_array_next(&labels, &label) || !copy_word(label, s->label, sizeof s->label))
 			return error_set(err, ERROR_INTERNAL,
-			    "CA %s: a CRL scope's kind or label is missing or too long", row->name);
+			    "CA %s: a CRL scope's label is missing or too long", row->name);
 		if (row->scope_count == ids.count)
 			break;
 	}
@@ -187,9 +184,9 @@ read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 	row->key_index = (int)db_get_int64(r, i, 5);
 	row->certificate_index = (int)db_get_int64(r, i, 16);
 	row->root = db_get_bool(r, i, 6);
-	row->superseded = db_get_bool(r, i, 20);
-	row->issued = db_get_bool(r, i, 21);
-	row->scope_total = (size_t)db_get_int64(r, i, 22);
+	row->superseded = db_get_bool(r, i, 19);
+	row->issued = db_get_bool(r, i, 20);
+	row->scope_total = (size_t)db_get_int64(r, i, 21);
 	row->active = db_get_bool(r, i, 7);
 	if (!copy_name(db_get_text(r, i, 8), row->name, sizeof row->name) ||
 	    !copy_name(db_get_text(r, i, 9), row->token, sizeof row->token))

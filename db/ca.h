@@ -20,12 +20,11 @@
 #define CA_TOKEN_SIZE 65
 #define CA_CHAIN_MAX 16
 
-#define CA_LABEL_SIZE 48
+#define CA_LABEL_SIZE 64
 
 /* One of a CA's CRLs. */
 struct ca_scope {
 	int64_t id;
-	char kind[8]; /* "all", "user", "ca" */
 	char label[CA_LABEL_SIZE];
 };
 

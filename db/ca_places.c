@@ -61,12 +61,32 @@ put_octets(json_t *object, const char *key, struct bytes octets)
 	return ok;
 }
 
+/* As a list of CRLReasons; all: none. */
+static bool
+put_reasons(json_t *object, unsigned reasons)
+{
+	json_t *list;
+
+	if (reasons == 0)
+		return true;
+	list = json_array();
+	for (int i = 0; reasons >> i != 0; i++)
+		if ((reasons >> i & 1) != 0 && json_array_append_new(list, json_integer(i)) != 0)
+			break;
+	return json_object_set_new(object, "reasons", list) == 0;
+}
+
 bool
 ca_places_add_scope(struct ca_places *places, const struct ca_new_scope *scope, struct error *err)
 {
-	json_t *object = json_pack("{s:s, s:s, s:i, s:i}", "kind", scope->kind, "label",
-	    scope->label, "shard", scope->shard, "shards", scope->shards);
+	json_t *object = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s*}", "kind", scope->kind,
+	    "attribute", scope->attribute, "label", scope->label, "shard", scope->shard, "shards",
+	    scope->shards, "whole", scope->whole);
 
+	if (object != NULL && !put_reasons(object, scope->reasons)) {
+		json_decref(object);
+		object = NULL;
+	}
 	if (object != NULL && (!put_octets(object, "idp", scope->idp) ||
 				  !put_octets(object, "freshest", scope->freshest) ||
 				  !put_octets(object, "published", scope->published))) {

@@ -15,8 +15,11 @@ struct ca_places;
 
 /* Everything is borrowed for the call. Extension values that are empty are absent. */
 struct ca_new_scope {
-	const char *kind, *label;
+	const char *kind, *attribute, *label;
 	int shard, shards;
+	/* Of a CRL of some reasons, as bits 1 << CRLReason: the label of that of all. */
+	const char *whole;
+	unsigned reasons;
 	struct bytes idp, freshest, published;
 };
 

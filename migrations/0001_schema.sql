@@ -150,16 +150,20 @@ CREATE TABLE ca_template (
 
 -- ------------------------------------------------------------ CRL scopes
 
--- Key generation x kind x shard; immutable, stored with each certificate at
--- its issuance. Number floors are per scope. Times of the calendar live here.
+-- Key generation x kind x attribute x shard; immutable, stored with each certificate at
+-- its issuance. Beside it there may be scopes of some reasons for the same certificates.
+-- Number floors are per scope. Times of the calendar live here.
 CREATE TABLE crl_scope (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     ca_id          bigint NOT NULL REFERENCES ca,
     token_key_id   bigint NOT NULL REFERENCES token_key,
-    kind           text NOT NULL DEFAULT 'all' CHECK (kind IN ('all', 'user', 'ca', 'attribute')),
+    kind           text NOT NULL DEFAULT 'all' CHECK (kind IN ('all', 'user', 'ca')),
+    attribute      text NOT NULL DEFAULT '', -- of the certificates' templates; '': of all others
     shard          int NOT NULL DEFAULT 0,
     shards         int NOT NULL DEFAULT 1,
-    label          text NOT NULL DEFAULT '' CHECK (label ~ '^(~[a-z0-9]{1,16}){0,3}$'), -- in addresses, behind the CA's name
+    whole_id       bigint REFERENCES crl_scope, -- of some reasons: the scope of all reasons, that of the certificates
+    reasons        smallint[],           -- of some: CRLReasons
+    label          text NOT NULL DEFAULT '' CHECK (label ~ '^(~[a-z0-9]{1,16}){0,5}$'), -- in addresses, behind the CA's name
     current        boolean NOT NULL DEFAULT true, -- new certificates get it
     -- Values of extensions of its CRLs, DER, or absent.
     idp            bytea,                -- issuingDistributionPoint
@@ -177,6 +181,7 @@ CREATE TABLE crl_scope (
 );
 CREATE UNIQUE INDEX ON crl_scope (token_key_id, kind, shard, shards, coalesce(sha256(idp), ''));
 CREATE UNIQUE INDEX ON crl_scope (token_key_id, label);
+CREATE INDEX ON crl_scope (whole_id);
 CREATE INDEX ON crl_scope (ca_id);
 CREATE INDEX ON crl_scope (next_full_at);
 CREATE INDEX ON crl_scope (next_delta_at);

@@ -344,6 +344,28 @@ BEGIN
     END IF;
 END $$;
 
+-- One event of a scope, which is what stands there from now on.
+CREATE FUNCTION note_revocation(x certificate, p_scope bigint, p_seq bigint, p_kind text, p_reason smallint,
+    p_at timestamptz, p_decision bigint, p_publish_s int) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_kind = 'release' THEN
+        DELETE FROM revocation WHERE scope_id = p_scope AND serial = x.serial;
+    ELSE
+        INSERT INTO revocation (scope_id, serial, revoked_at, not_after, seq, reason)
+        VALUES (p_scope, x.serial, p_at, x.not_after, p_seq, p_reason)
+        ON CONFLICT (scope_id, serial)
+            DO UPDATE SET revoked_at = p_at, seq = p_seq, reason = p_reason;
+    END IF;
+    INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, decision_id)
+    VALUES (x.ca_id, p_seq, p_scope, x.serial, p_kind, p_reason, p_at, p_decision);
+    IF p_publish_s IS NOT NULL THEN
+        UPDATE crl_scope SET wanted_seq = p_seq,
+            wanted_at = least(coalesce(wanted_at, 'infinity'), clock_timestamp() + make_interval(secs => p_publish_s))
+        WHERE id = p_scope;
+    END IF;
+END $$;
+
 -- Revoke, hold or release. The CA's row is locked before anything is looked at
 -- and until the commit, so that the numbers' order is the order of commits and no
 -- CRL that records "up to N" can miss an event with a lower number.
@@ -355,7 +377,9 @@ DECLARE
     d decision := hold_decision(p_id, p_epoch);
     x certificate;
     r revocation;
+    s record;
     v_seq bigint;
+    v_last bigint;
     v_kind text := d.action;
     v_at timestamptz;
     v_reason smallint := CASE d.action WHEN 'hold' THEN 6 WHEN 'release' THEN 8 ELSE p_reason END;
@@ -374,27 +398,26 @@ BEGIN
         WHEN d.action = 'release' AND r.reason <> 6 THEN 'is revoked, and only a hold can be released (RFC 5280 5.3.1)'
         WHEN d.action = 'hold' AND r.serial IS NOT NULL THEN 'is revoked or on hold already'
         WHEN d.action = 'revoke' AND r.serial IS NOT NULL AND r.reason <> 6 THEN 'is revoked already'
+        WHEN v_reason = 0 AND EXISTS (SELECT FROM crl_scope WHERE whole_id = x.scope_id)
+            THEN 'has CRLs of some reasons beside that of all, so a reason must be given that is not unspecified (RFC 5280 5.2.5)'
     END;
     IF v_words IS NOT NULL THEN
         PERFORM close_decision(d, 'refused', format('certificate %s %s', encode(x.serial, 'hex'), v_words), NULL);
         RETURN;
     END IF;
-    UPDATE ca SET event_seq = v_seq WHERE id = x.ca_id;
-    IF d.action = 'release' THEN
-        DELETE FROM revocation WHERE scope_id = x.scope_id AND serial = x.serial;
-    ELSE
-        INSERT INTO revocation (scope_id, serial, revoked_at, not_after, seq, reason)
-        VALUES (x.scope_id, x.serial, v_at, x.not_after, v_seq, v_reason)
-        ON CONFLICT (scope_id, serial)
-            DO UPDATE SET revoked_at = v_at, seq = v_seq, reason = v_reason;
-    END IF;
-    INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, decision_id)
-    VALUES (x.ca_id, v_seq, x.scope_id, x.serial, v_kind, v_reason, v_at, d.id);
-    IF p_publish_s IS NOT NULL THEN
-        UPDATE crl_scope SET wanted_seq = v_seq,
-            wanted_at = least(coalesce(wanted_at, 'infinity'), clock_timestamp() + make_interval(secs => p_publish_s))
-        WHERE id = x.scope_id;
-    END IF;
+    v_last := v_seq;
+    PERFORM note_revocation(x, x.scope_id, v_seq, v_kind, v_reason, v_at, d.id, p_publish_s);
+    -- In the CRLs of some reasons it stands while its reason is one of theirs: another one
+    -- takes it from there as a release does (RFC 5280 5.2.4, 5.2.5).
+    FOR s IN SELECT o.id, v_kind <> 'release' AND v_reason = ANY (o.reasons) AS stands,
+                 coalesce(r.reason = ANY (o.reasons), false) AS stood
+             FROM crl_scope o WHERE o.whole_id = x.scope_id ORDER BY o.id LOOP
+        CONTINUE WHEN NOT s.stands AND NOT s.stood;
+        v_last := v_last + 1;
+        PERFORM note_revocation(x, s.id, v_last, CASE WHEN s.stands THEN v_kind ELSE 'release' END,
+            CASE WHEN s.stands THEN v_reason ELSE 8 END::smallint, v_at, d.id, p_publish_s);
+    END LOOP;
+    UPDATE ca SET event_seq = v_last WHERE id = x.ca_id;
     INSERT INTO audit (actor, action, object, detail)
     VALUES (decision_actor(d), 'certificate.' || CASE v_kind WHEN 'revoke' THEN 'revoked' WHEN 'hold' THEN 'held' ELSE 'released' END,
         encode(x.serial, 'hex'), jsonb_build_object('decision', d.public_id, 'reason', v_reason, 'seq', v_seq));
@@ -500,6 +523,7 @@ GRANT EXECUTE ON FUNCTION
     refuse_decision,
     retry_decision,
     apply_request_decision,
+    note_revocation,
     apply_revocation,
     apply_operator,
     apply_template,

@@ -417,8 +417,8 @@ BEGIN
     -- gets no new certificates ends with the first regular CRL after its last one's end
     -- (RFC 5280 3.3); a CA's own certificate, which no CRL of its own can end, does not count.
     v_over := NOT c.delta AND c.scheduled AND NOT (SELECT s.current FROM crl_scope s WHERE s.id = c.scope_id)
-        AND NOT EXISTS (SELECT FROM certificate x WHERE x.scope_id = c.scope_id AND x.not_after >= c.this_update
-            AND x.request_id IS NOT NULL);
+        AND NOT EXISTS (SELECT FROM crl_scope s JOIN certificate x ON x.scope_id = coalesce(s.whole_id, s.id)
+            WHERE s.id = c.scope_id AND x.not_after >= c.this_update AND x.request_id IS NOT NULL);
     UPDATE crl_scope SET
         next_full_at = CASE WHEN v_over THEN NULL WHEN c.delta OR NOT c.scheduled THEN next_full_at
             ELSE next_tick(c.this_update, p_period_s, p_unit_s, p_offset_s, p_jitter_s) END,

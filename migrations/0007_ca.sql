@@ -12,12 +12,12 @@ RETURNS TABLE (
     issuer_name_id bigint, subject bytea,
     generation_id bigint, key_index int, certificate bytea, chain bytea[], csr bytea,
     token_key_id bigint, token text, cka_id bytea, spki bytea, algorithm text,
-    certificate_index int, scope_ids bigint[], scope_kinds text[], scope_labels text[], superseded boolean, issued boolean,
+    certificate_index int, scope_ids bigint[], scope_labels text[], superseded boolean, issued boolean,
     scope_total int)
 LANGUAGE sql STABLE AS $$
     SELECT a.id, a.name, a.kind, a.state, CASE WHEN o.old THEN coalesce(g.policy, a.policy) ELSE a.policy END,
         a.issuer_name_id, n.der, g.id, g.key_index, g.certificate, g.chain, g.csr,
-        k.id, k.token, k.cka_id, k.spki, k.algorithm, g.certificate_index, s.ids, s.kinds, s.labels, o.old,
+        k.id, k.token, k.cka_id, k.spki, k.algorithm, g.certificate_index, s.ids, s.labels, o.old,
         -- Whether the key has issued: its certificates are the newest.
         coalesce((SELECT x.token_key_id = k.id FROM (SELECT c.generation_id FROM certificate c
             WHERE c.ca_id = a.id AND c.request_id IS NOT NULL ORDER BY c.id DESC LIMIT 1) c
@@ -34,10 +34,9 @@ LANGUAGE sql STABLE AS $$
          ORDER BY x.key_index, x.certificate_index DESC)) o (id, old)
     JOIN generation g ON g.id = o.id
     JOIN token_key k ON k.id = g.token_key_id
-    -- In the order in which certificates are divided among them.
+    -- In the order in which certificates are divided among them, and then those of some reasons.
     CROSS JOIN LATERAL (
-        SELECT array_agg(s.id ORDER BY s.id) AS ids, array_agg(s.kind ORDER BY s.id) AS kinds,
-            array_agg(s.label ORDER BY s.id) AS labels
+        SELECT array_agg(s.id ORDER BY s.id) AS ids, array_agg(s.label ORDER BY s.id) AS labels
         FROM crl_scope s WHERE s.token_key_id = k.id AND s.current) s
     ORDER BY o.old, a.id, g.key_index
 $$;
@@ -81,20 +80,26 @@ LANGUAGE sql STABLE AS $$
     WHERE d.id = p_decision
 $$;
 
--- The CRLs of a key, as its policy says. p_scopes: [{kind, shard, shards, label, idp,
--- freshest, published}], DER in hexadecimal.
+-- The CRLs of a key, as its policy says. p_scopes: [{kind, attribute, shard, shards, label,
+-- idp, freshest, published}], DER in hexadecimal, and of some reasons those and `whole`, the
+-- label of that of all.
 CREATE FUNCTION ca_open_scopes(p_ca bigint, p_token_key bigint, p_scopes jsonb, p_keep_expired boolean) RETURNS void
 LANGUAGE sql AS $$
-    INSERT INTO crl_scope (ca_id, token_key_id, kind, shard, shards, label, idp, freshest, published, expired_since)
-    SELECT p_ca, p_token_key, s->>'kind', (s->>'shard')::int, (s->>'shards')::int, s->>'label', decode(s->>'idp', 'hex'),
-        decode(s->>'freshest', 'hex'), decode(s->>'published', 'hex'),
-        CASE WHEN p_keep_expired THEN date_trunc('second', clock_timestamp()) END
-    FROM jsonb_array_elements(p_scopes) WITH ORDINALITY AS o (s, i) ORDER BY i
+    INSERT INTO crl_scope (ca_id, token_key_id, kind, attribute, shard, shards, label, idp, freshest, published, expired_since,
+        reasons)
+    SELECT p_ca, p_token_key, s->>'kind', s->>'attribute', (s->>'shard')::int, (s->>'shards')::int, s->>'label',
+        decode(s->>'idp', 'hex'), decode(s->>'freshest', 'hex'), decode(s->>'published', 'hex'),
+        CASE WHEN p_keep_expired THEN date_trunc('second', clock_timestamp()) END,
+        (SELECT array_agg(r::smallint) FROM jsonb_array_elements_text(s->'reasons') r)
+    FROM jsonb_array_elements(p_scopes) WITH ORDINALITY AS o (s, i) ORDER BY i;
+    UPDATE crl_scope c SET whole_id = w.id
+    FROM jsonb_array_elements(p_scopes) s JOIN crl_scope w ON w.token_key_id = p_token_key AND w.label = s->>'whole'
+    WHERE c.token_key_id = p_token_key AND c.label = s->>'label';
 $$;
 
 -- The scope of a CA's own certificate that it signed itself.
 CREATE FUNCTION ca_own_scope(p_token_key bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT id FROM crl_scope WHERE token_key_id = p_token_key AND current AND kind <> 'user'
+    SELECT id FROM crl_scope WHERE token_key_id = p_token_key AND current AND kind <> 'user' AND whole_id IS NULL
     ORDER BY kind = 'ca' DESC, id LIMIT 1
 $$;
 

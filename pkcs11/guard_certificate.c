@@ -284,10 +284,10 @@ check_locations(struct guard_case *g, struct error *why)
 	struct extension x;
 
 	if (extension_find(g->c.extensions, oid_crl_distribution_points, &x) &&
-	    !extension_check_distribution_points(x.value, why))
+	    !extension_check_certificate_points(x.value, why))
 		return false;
 	if (extension_find(g->c.extensions, oid_freshest_crl, &x) &&
-	    !extension_check_distribution_points(x.value, why))
+	    !extension_check_certificate_points(x.value, why))
 		return false;
 	return !extension_find(g->c.extensions, oid_authority_info_access, &x) ||
 	       extension_check_authority_info_access(x.value, why);

@@ -158,7 +158,7 @@ warn_of_places(const struct capolicy *own, const struct capolicy *fresh)
 {
 	if (same_places(own->cdp, own->cdp_count, fresh->cdp, fresh->cdp_count) &&
 	    same_places(own->aia, own->aia_count, fresh->aia, fresh->aia_count) &&
-	    own->crl_shards == fresh->crl_shards && own->crl_by_kind == fresh->crl_by_kind)
+	    capolicy_same_division(own, fresh))
 		return;
 	cli_note("warning: the policy changes where clients look, for certificates that are issued "
 		 "from then on; those that exist go on naming the old places, which are %s",

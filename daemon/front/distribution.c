@@ -12,7 +12,7 @@
 #define CACHE_TOTAL_MAX (32 * 1024 * 1024)   /* octets */
 #define CACHE_SLOTS_MAX 256
 #define LOOKUPS_MAX 128 /* slots at once: the others keep their content, whatever is asked for */
-#define CA_NAME_MAX (64 + 47) /* of a CA, and the label of one of its CRLs: "demo~2of8" */
+#define CA_NAME_MAX (64 + 63) /* of a CA, and the label of one of its CRLs: "demo~2of8" */
 
 /*
  * Public distribution. A slot is what an address stands for: the newest CRL,

@@ -46,7 +46,7 @@ static void
 issuing_ca_free(struct issuing_ca *ca)
 {
 	if (ca->contexts != NULL)
-		for (size_t i = 1; i < ca->row.scope_count; i++)
+		for (size_t i = 1; i < ca->part_count; i++)
 			ca_context_free(ca->contexts[i]);
 	free(ca->contexts);
 	ca_context_free(ca->context);
@@ -137,18 +137,31 @@ ca_location_names(const struct issuing_ca *ca, struct location_names *names)
 
 const struct ca_context *
 ca_choose_scope(
-    const struct issuing_ca *ca, bool ca_certificate, struct bytes serial, int64_t *scope_id)
+    const struct issuing_ca *ca, const struct template *t, struct bytes serial, int64_t *scope_id)
 {
-	enum capolicy_scope_kind first;
 	size_t i;
 
 	*scope_id = ca->row.scope_id;
 	if (ca->contexts == NULL)
 		return ca->context;
-	first = strcmp(ca->row.scopes[0].kind, "user") == 0 ? SCOPE_USER : SCOPE_ALL;
-	i = capolicy_scope_choose(first, ca->row.scope_count, ca_certificate, serial);
+	i = capolicy_scope_choose(
+	    &ca->policy, template_makes_ca(t), template_crl_attribute(t), serial);
 	*scope_id = ca->row.scopes[i].id;
 	return ca->contexts[i];
+}
+
+/* The context of the certificates of one of the CRLs. */
+static bool
+make_context(const struct issuing_ca *ca, size_t part, struct location_names *names,
+    struct ca_context **context, struct error *e)
+{
+	const char *labels[CAPOLICY_REASON_SET_MAX];
+
+	if (ca->row.scope_count > 0)
+		names->partition = ca->row.scopes[part].label;
+	for (size_t i = 0; i < ca->policy.reason_count; i++)
+		labels[i] = ca->row.scopes[capolicy_scope_of_reasons(&ca->policy, part, i)].label;
+	return capolicy_context(&ca->policy, names, labels, ca->row.certificate, context, e);
 }
 
 /* The contexts of ca->row, whose certificate it has. */
@@ -158,22 +171,23 @@ make_contexts(struct issuing_ca *ca, struct error *e)
 	struct location_names names;
 
 	ca_location_names(ca, &names);
-	if (ca->row.scope_count > 0)
-		names.partition = ca->row.scopes[0].label;
-	if (!capolicy_context(&ca->policy, &names, ca->row.certificate, &ca->context, e))
+	if (capolicy_scope_count(&ca->policy) !=
+	    (ca->row.scope_count > 0 ? ca->row.scope_count : 1))
+		return error_set(e, ERROR_INTERNAL,
+		    "CA %s has %zu CRLs, and its policy asks for %zu", ca->row.name,
+		    ca->row.scope_count, capolicy_scope_count(&ca->policy));
+	ca->part_count = capolicy_part_count(&ca->policy);
+	if (!make_context(ca, 0, &names, &ca->context, e))
 		return false;
-	if (ca->row.scope_count <= 1)
+	if (ca->part_count == 1)
 		return true;
-	ca->contexts = calloc(ca->row.scope_count, sizeof(struct ca_context *));
+	ca->contexts = calloc(ca->part_count, sizeof(struct ca_context *));
 	if (ca->contexts == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating CA %s", ca->row.name);
 	ca->contexts[0] = ca->context;
-	for (size_t i = 1; i < ca->row.scope_count; i++) {
-		names.partition = ca->row.scopes[i].label;
-		if (!capolicy_context(
-			&ca->policy, &names, ca->row.certificate, &ca->contexts[i], e))
+	for (size_t i = 1; i < ca->part_count; i++)
+		if (!make_context(ca, i, &names, &ca->contexts[i], e))
 			return false;
-	}
 	return true;
 }
 

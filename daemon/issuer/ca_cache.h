@@ -27,9 +27,10 @@ struct issuing_ca {
 	struct capolicy policy;
 	/* NULL until the CA has its certificate; of a superseded key for its CRLs. */
 	struct ca_context *context;
-	/* With the locations of each of row.scopes, where there are several: the
-	 * first of them is context. NULL where there is one. */
+	/* With the locations of each CRL that certificates are divided among, where there
+	 * are several: the first of them is context. NULL where there is one. */
 	struct ca_context **contexts;
+	size_t part_count;  /* of contexts */
 	bool unchained;	    /* issues nothing; chain_watch.h */
 	int64_t chain_seen; /* when that was looked at; 0: not yet */
 	int references;
@@ -69,9 +70,9 @@ const struct template *ca_cache_template(const struct ca_cache *c, int64_t versi
 void ca_location_names(const struct issuing_ca *ca, struct location_names *names);
 
 /* Which of the CA's CRLs a new certificate goes to, and the context with its
- * locations. ca_certificate: it is one. */
+ * locations. */
 const struct ca_context *ca_choose_scope(
-    const struct issuing_ca *ca, bool ca_certificate, struct bytes serial, int64_t *scope_id);
+    const struct issuing_ca *ca, const struct template *t, struct bytes serial, int64_t *scope_id);
 
 struct issuing_ca *ca_hold(struct issuing_ca *ca);
 void ca_release(struct issuing_ca *ca); /* NULL is legal */

@@ -165,8 +165,7 @@ build(struct issue_item *item, uint16_t signer_id, int64_t now, struct error *e)
 	if (RAND_bytes(random, sizeof random) != 1)
 		return error_set_openssl(e, ERROR_SYSTEM, "no random octets for a serial");
 	serial_build(intent->serial, signer_id, now, random);
-	order.ca = ca_choose_scope(
-	    item->ca, template_makes_ca(item->template), order.serial, &intent->scope_id);
+	order.ca = ca_choose_scope(item->ca, item->template, order.serial, &intent->scope_id);
 	if (!template_build(&order, buf, sizeof buf, &built, e))
 		return false;
 	item->tbs = malloc(built.tbs.len);

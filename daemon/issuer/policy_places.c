@@ -78,13 +78,17 @@ static bool
 add_scope(struct ca_places *places, const struct capolicy *p, size_t i, const struct labels *labels,
     struct location_names *names, struct capolicy_scope_values *values, struct error *e)
 {
-	struct capolicy_scope scope;
+	struct capolicy_scope scope, whole;
 
 	get_scope(p, i, labels, &scope);
+	get_scope(p, scope.whole, labels, &whole);
 	if (!capolicy_scope_values(p, &scope, names, values, e) ||
 	    !ca_places_add_scope(places,
 		&(struct ca_new_scope){.kind = capolicy_scope_kind_name(scope.kind),
+		    .attribute = scope.attribute,
 		    .label = scope.label,
+		    .whole = scope.reasons != 0 ? whole.label : NULL,
+		    .reasons = scope.reasons,
 		    .shard = scope.shard,
 		    .shards = scope.shards,
 		    .idp = values->idp,
@@ -141,7 +145,8 @@ is_same_scope(const struct ca_row *row, const struct capolicy *old, const struct
 	fresh_names.key_index = names->key_index;
 	capolicy_scope(old, i, &a);
 	capolicy_scope(fresh, i, &b);
-	*same = a.kind == b.kind && a.shards == b.shards;
+	*same = a.kind == b.kind && a.shards == b.shards && a.reasons == b.reasons &&
+		strcmp(a.attribute, b.attribute) == 0;
 	memcpy(a.label, row->scopes[i].label, sizeof a.label);
 	memcpy(b.label, row->scopes[i].label, sizeof b.label);
 	if (!capolicy_scope_values(old, &a, names, &values[0], e) ||

@@ -42,13 +42,11 @@ encode_extensions(
 
 	extensions_init(&x, at, CA_CONTEXT_EXTENSIONS_MAX);
 	extensions_add_authority_key_identifier(&x, ca->key_id);
-	if (s->cdp_count > 0)
-		extensions_add_crl_distribution_points(&x, s->cdp, s->cdp_count);
+	extensions_add_crl_distribution_points(&x, s->cdp, s->cdp_count);
 	if (s->ca_issuer_count + s->ocsp_count > 0)
 		extensions_add_authority_info_access(
 		    &x, s->ca_issuers, s->ca_issuer_count, s->ocsp, s->ocsp_count);
-	if (s->freshest_count > 0)
-		extensions_add_freshest_crl(&x, s->freshest, s->freshest_count);
+	extensions_add_freshest_crl(&x, s->freshest, s->freshest_count);
 	if (!extensions_ok(&x))
 		return error_set(err, ERROR_LIMIT,
 		    "the CA's URLs take more than %d octets of extensions",

@@ -19,10 +19,10 @@
 struct ca_context_source {
 	struct bytes certificate; /* the CA's own certificate, DER */
 	enum sig_alg sig_alg;	  /* what its key signs with */
-	/* URLs in certificates; a count of 0 leaves the extension out. */
-	const char *const *cdp; /* cRLDistributionPoints (RFC 5280 4.2.1.13) */
+	/* In certificates; without URLs an extension is left out. */
+	const struct distribution_point *cdp; /* cRLDistributionPoints (RFC 5280 4.2.1.13) */
 	size_t cdp_count;
-	const char *const *freshest; /* freshestCRL (4.2.1.15) */
+	const struct distribution_point *freshest; /* freshestCRL (4.2.1.15) */
 	size_t freshest_count;
 	const char *const *ca_issuers; /* authorityInfoAccess (4.2.2.1) */
 	size_t ca_issuer_count;

@@ -248,13 +248,12 @@ read_crl(struct capolicy *p, struct yaml_map *map, struct error *err)
 {
 	const int64_t min = CAPOLICY_PERIOD_MIN_S, max = CAPOLICY_PERIOD_MAX_S;
 	struct yaml_map crl;
-	int64_t shards = 1;
 	bool delta;
 
 	if (!yaml_get_map(map, "crl", YAML_REQUIRED, &crl, err))
 		return false;
-	(void)yaml_get_bool(&crl, "by_kind", YAML_OPTIONAL, &p->crl_by_kind, err);
-	(void)yaml_get_int(&crl, "shards", YAML_OPTIONAL, 1, CAPOLICY_SHARD_MAX, &shards, err);
+	if (!capolicy_read_division(p, &crl, err))
+		return false;
 	(void)yaml_get_bool(
 	    &crl, "expired_certificates", YAML_OPTIONAL, &p->expired_certificates, err);
 	(void)yaml_get_duration(&crl, "period", YAML_REQUIRED, min, max, &p->crl_period_s, err);
@@ -263,7 +262,6 @@ read_crl(struct capolicy *p, struct yaml_map *map, struct error *err)
 	    &crl, "delta_period", YAML_OPTIONAL, min, max, &p->delta_period_s, err);
 	(void)yaml_get_duration(&crl, "delta_overlap", delta ? YAML_REQUIRED : YAML_OPTIONAL, 1,
 	    max, &p->delta_overlap_s, err);
-	p->crl_shards = (int)shards;
 	(void)yaml_get_duration(&crl, "jitter", YAML_OPTIONAL, 0, max, &p->crl_jitter_s, err);
 	if (!read_on_revocation(p, &crl, err) || !read_align(p, &crl, err) ||
 	    !yaml_map_end(&crl, err) || !check_jitter(p, &crl, err))

@@ -26,7 +26,10 @@
 #define CAPOLICY_TARGET_MAX 32
 #define CAPOLICY_TARGET_NAME_MAX 16 /* bytes of the name of a target that `publish` makes */
 #define CAPOLICY_SHARD_MAX 64
-#define CAPOLICY_SCOPE_MAX (CAPOLICY_SHARD_MAX + 1) /* CRLs of one key */
+#define CAPOLICY_ATTRIBUTE_MAX 16     /* partitions that templates name */
+#define CAPOLICY_REASON_SET_MAX 4     /* CRLs of some reasons beside each one of all */
+#define CAPOLICY_WORD_MAX 16	      /* bytes of a name that stands in labels */
+#define CAPOLICY_SCOPE_MAX 128	      /* CRLs of one key */
 #define CAPOLICY_SCOPE_VALUE_MAX 6144 /* octets of the extensions of CRLs with URLs, together */
 #define CAPOLICY_PATH_LENGTH_MAX 16
 #define CAPOLICY_PATH_MAX 1023 /* bytes of a file's path */
@@ -85,6 +88,12 @@ struct capolicy_limits {
 	int64_t life_s;	   /* ... from the ceremony on */
 };
 
+/* CRLs of some reasons: those with these, as bits 1 << CRLReason. */
+struct capolicy_reasons {
+	const char *name;
+	unsigned reasons;
+};
+
 /* All text is borrowed from doc. */
 struct capolicy {
 	const char *subject_text;
@@ -115,7 +124,11 @@ struct capolicy {
 	int64_t on_revocation_s, on_compromise_s;
 	/* Several CRLs, see capolicy_scope. */
 	bool crl_by_kind;
-	int crl_shards;		   /* 1: not split */
+	int crl_shards; /* 1: not split */
+	const char *attributes[CAPOLICY_ATTRIBUTE_MAX];
+	size_t attribute_count;
+	struct capolicy_reasons reasons[CAPOLICY_REASON_SET_MAX];
+	size_t reason_count;
 	bool expired_certificates; /* an entry stays when its certificate has expired */
 
 	/* Locations, with variables, in the order in which clients are to try them. */
@@ -170,24 +183,35 @@ enum capolicy_scope_kind {
 };
 
 /* One of the CRLs of a key. The label stands for <CRLPartitionIndex> and behind the
- * CA's name in this service's addresses: "", "~user", "~ca", "~2of8", "~user~2of8".
- * No CA's name has a '~'. */
+ * CA's name in this service's addresses: "", "~user", "~ca", "~devices", "~2of8",
+ * "~user~devices~2of8~compromise". No CA's name has a '~'. */
 struct capolicy_scope {
 	enum capolicy_scope_kind kind;
-	int shard, shards; /* from 0 */
+	const char *attribute; /* of the certificates' templates; "": of all others */
+	int shard, shards;     /* from 0 */
+	unsigned reasons;      /* as bits 1 << CRLReason; 0: all */
+	size_t whole; /* the CRL of the same certificates that is for all reasons: it, or ... */
 	char label[LOCATION_PARTITION_MAX];
 };
 
 /* "all", "user", "ca", as the database has them. */
 const char *capolicy_scope_kind_name(enum capolicy_scope_kind kind);
-/* The CRLs that new certificates are divided among, at most CAPOLICY_SCOPE_MAX: the
- * shards in their order, and last, with `by_kind`, that of CA certificates. */
+/* The CRLs that new certificates are divided among: the shards in their order, of those
+ * without an attribute and then of each attribute, and last, with `by_kind`, that of CA
+ * certificates. */
+size_t capolicy_part_count(const struct capolicy *policy);
+/* With those of some reasons, which stand behind, at most CAPOLICY_SCOPE_MAX. Of the
+ * i-th part they are capolicy_scope_of_reasons(policy, i, 0) and so on. */
 size_t capolicy_scope_count(const struct capolicy *policy);
+size_t capolicy_scope_of_reasons(const struct capolicy *policy, size_t part, size_t set);
 void capolicy_scope(const struct capolicy *policy, size_t i, struct capolicy_scope *scope);
-/* Which of them a new certificate goes to; count as above, kind that of the first.
- * The serial's last octets are random, so that the shards fill evenly. */
+/* Whether two policies divide certificates among CRLs in the same way. */
+bool capolicy_same_division(const struct capolicy *a, const struct capolicy *b);
+/* Which part a new certificate goes to. attribute: of its template, "" for none; one that
+ * the policy does not know is none. The serial's last octets are random, so that the
+ * shards fill evenly. */
 size_t capolicy_scope_choose(
-    enum capolicy_scope_kind first, size_t count, bool ca, struct bytes serial);
+    const struct capolicy *policy, bool ca, const char *attribute, struct bytes serial);
 
 /* What the extensions of a scope's CRLs hold, for keeping with the scope: values that
  * stay what they are while certificates refer to them. */
@@ -237,8 +261,11 @@ bool capolicy_build_request(const struct capolicy *policy, struct bytes spki, vo
 bool capolicy_check_certificate(const struct capolicy *policy, struct bytes spki,
     const struct certificate *certificate, struct error *err) MUST_CHECK;
 
-/* The context for this CA's certificates. *out is owned by the caller. */
+/* The context for this CA's certificates. names->partition: of the CRL for all reasons;
+ * labels: of those for some of the same certificates, policy->reason_count of them (NULL:
+ * none). *out is owned by the caller. */
 bool capolicy_context(const struct capolicy *policy, const struct location_names *names,
-    struct bytes certificate, struct ca_context **out, struct error *err) MUST_CHECK;
+    const char *const *labels, struct bytes certificate, struct ca_context **out,
+    struct error *err) MUST_CHECK;
 
 #endif

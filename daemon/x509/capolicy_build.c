@@ -1,6 +1,7 @@
 /* What follows from a CA policy: the CA's own certificate, its request, the
  * context of its certificates. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/x509/capolicy.h"
@@ -153,28 +154,61 @@ capolicy_check_certificate(const struct capolicy *policy, struct bytes spki,
 	return true;
 }
 
+/* Where certificates say that things are. */
+struct context_urls {
+	struct capolicy_urls cdp[1 + CAPOLICY_REASON_SET_MAX];
+	struct capolicy_urls freshest[1 + CAPOLICY_REASON_SET_MAX];
+	struct distribution_point cdp_points[1 + CAPOLICY_REASON_SET_MAX];
+	struct distribution_point freshest_points[1 + CAPOLICY_REASON_SET_MAX];
+	size_t count;
+	struct capolicy_urls aia, ocsp;
+};
+
+/* The CRL of these names. */
+static bool
+add_points(const struct capolicy *policy, const struct location_names *names, unsigned reasons,
+    struct context_urls *u, struct error *err)
+{
+	struct capolicy_urls *cdp = &u->cdp[u->count], *freshest = &u->freshest[u->count];
+
+	if (!capolicy_cdp_urls(policy, LOCATION_IN_CERTIFICATES, names, cdp, err) ||
+	    !capolicy_cdp_urls(policy, LOCATION_IN_CERTIFICATE_FRESHEST, names, freshest, err))
+		return false;
+	u->cdp_points[u->count] = (struct distribution_point){cdp->urls, cdp->count, reasons};
+	u->freshest_points[u->count++] = (struct distribution_point){
+	    freshest->urls, freshest->count, reasons};
+	return true;
+}
+
 bool
 capolicy_context(const struct capolicy *policy, const struct location_names *names,
-    struct bytes certificate, struct ca_context **out, struct error *err)
+    const char *const *labels, struct bytes certificate, struct ca_context **out, struct error *err)
 {
-	struct capolicy_urls cdp, freshest, aia, ocsp;
-	struct ca_context_source source = {
-	    .certificate = certificate,
-	    .sig_alg = policy->sig_alg,
-	    .cdp = cdp.urls,
-	    .freshest = freshest.urls,
-	    .ca_issuers = aia.urls,
-	    .ocsp = ocsp.urls,
-	};
+	struct context_urls *urls = calloc(1, sizeof *urls);
+	struct ca_context_source source = {.certificate = certificate, .sig_alg = policy->sig_alg};
+	struct location_names of = *names;
+	bool ok = urls != NULL;
 
-	if (!capolicy_cdp_urls(policy, LOCATION_IN_CERTIFICATES, names, &cdp, err) ||
-	    !capolicy_cdp_urls(policy, LOCATION_IN_CERTIFICATE_FRESHEST, names, &freshest, err) ||
-	    !capolicy_aia_urls(policy, LOCATION_IN_CERTIFICATES, names, &aia, err) ||
-	    !capolicy_aia_urls(policy, LOCATION_AS_OCSP, names, &ocsp, err))
-		return false;
-	source.cdp_count = cdp.count;
-	source.freshest_count = freshest.count;
-	source.ca_issuer_count = aia.count;
-	source.ocsp_count = ocsp.count;
-	return ca_context_new(&source, out, err);
+	if (!ok)
+		return error_set(err, ERROR_SYSTEM, "no memory for the URLs of CA %s", names->ca);
+	/* That of all reasons first: a client that does not read reasons takes the first. */
+	ok = add_points(policy, &of, 0, urls, err);
+	for (size_t i = 0; ok && labels != NULL && i < policy->reason_count; i++) {
+		of.partition = labels[i];
+		ok = add_points(policy, &of, policy->reasons[i].reasons, urls, err);
+	}
+	ok = ok && capolicy_aia_urls(policy, LOCATION_IN_CERTIFICATES, names, &urls->aia, err) &&
+	     capolicy_aia_urls(policy, LOCATION_AS_OCSP, names, &urls->ocsp, err);
+	if (ok) {
+		source.cdp = urls->cdp_points;
+		source.freshest = urls->freshest_points;
+		source.cdp_count = source.freshest_count = urls->count;
+		source.ca_issuers = urls->aia.urls;
+		source.ca_issuer_count = urls->aia.count;
+		source.ocsp = urls->ocsp.urls;
+		source.ocsp_count = urls->ocsp.count;
+		ok = ca_context_new(&source, out, err);
+	}
+	free(urls);
+	return ok;
 }

@@ -46,6 +46,14 @@ bool url_check_dn(const struct url *url, struct error *err) MUST_CHECK;
 /* What the variables stand for while a policy is checked: no CA has a name yet. */
 void capolicy_sample_names(const struct capolicy *policy, struct location_names *names);
 
+/* 1 to CAPOLICY_WORD_MAX of a-z, 0-9, first a letter, and no word that labels of CRLs
+ * have of themselves: "user", "ca", "v2". */
+bool capolicy_is_word(const char *s);
+
+/* Reads what certificates each CRL is about from `crl`. */
+bool capolicy_read_division(
+    struct capolicy *policy, struct yaml_map *crl, struct error *err) MUST_CHECK;
+
 /* Reads `locations`; the calendar has been read. */
 bool capolicy_read_locations(
     struct capolicy *policy, struct yaml_map *map, struct error *err) MUST_CHECK;

@@ -304,18 +304,24 @@ read_values(struct capolicy *p, struct yaml_map *map, struct error *err)
 	return !error_is_set(err);
 }
 
-/* A CRL of some certificates says so, and a shard has nothing but its name. */
+/* A CRL of some certificates says so, and some have nothing but their name. */
 static bool
-check_shards(const struct capolicy *p, struct yaml_map *map, struct error *err)
+check_names(const struct capolicy *p, struct yaml_map *map, struct error *err)
 {
 	for (size_t i = 0; i < p->cdp_count; i++)
 		if ((p->cdp[i].flags & LOCATION_IN_IDP) != 0)
 			return true;
-	return p->crl_shards == 1 ||
+	if (p->reason_count > 0)
+		return yaml_fail_key(map, "locations", err,
+		    "has no location with in_idp, but 'crl.by_reasons' makes CRLs of some reasons: "
+		    "a client finds them by the name that its certificate has for these reasons "
+		    "(RFC 5280 4.2.1.13, 6.3.3)");
+	return (p->crl_shards == 1 && p->attribute_count == 0) ||
 	       yaml_fail_key(map, "locations", err,
-		   "has no location with in_idp, but 'crl.shards' splits the CRL: without its name "
-		   "in issuingDistributionPoint one shard would pass for the whole list (RFC 5280 "
-		   "5.2.5)");
+		   "has no location with in_idp, but 'crl.%s' splits the CRL: without its name "
+		   "in issuingDistributionPoint one part would pass for the whole list (RFC 5280 "
+		   "5.2.5)",
+		   p->crl_shards > 1 ? "shards" : "by_attribute");
 }
 
 bool
@@ -330,13 +336,13 @@ capolicy_read_locations(struct capolicy *p, struct yaml_map *map, struct error *
 	p->delta_suffix = DELTA_SUFFIX;
 	p->keep_old = true;
 	if (!yaml_get_map(map, "locations", YAML_OPTIONAL, &child, err))
-		return !error_is_set(err) && check_shards(p, map, err);
+		return !error_is_set(err) && check_names(p, map, err);
 	if (!read_values(p, &child, err))
 		return false;
 	for (size_t i = 0; i < COUNT_OF(lists); i++)
 		if (!read_list(p, &lists[i], &child, err))
 			return false;
-	return yaml_map_end(&child, err) && check_shards(p, map, err);
+	return yaml_map_end(&child, err) && check_names(p, map, err);
 }
 
 /* ---- the addresses */

@@ -149,30 +149,37 @@ keep_number(struct bytes value, uint8_t out[CRL_NUMBER_MAX], size_t *len, struct
 	return true;
 }
 
-/* RFC 5280 5.2.5. Indirect CRLs, and CRLs for some reasons only, are not what a
- * CA of ours signs. */
+/* RFC 5280 5.2.5. Indirect CRLs are not what a CA of ours signs, nor one that is told
+ * from the CRL of all reasons by nothing that a client could look for. */
 static bool
 check_idp(struct bytes value, struct error *err)
 {
-	static const uint8_t flags[] = {DER_CONTEXT(1), DER_CONTEXT(2), DER_CONTEXT(5)};
+	static const uint8_t fields[] = {
+	    DER_CONTEXT(1), DER_CONTEXT(2), DER_CONTEXT(3), DER_CONTEXT(5)};
 	struct bytes content;
-	unsigned only = 0;
+	unsigned only = 0, reasons = 0;
+	bool named = false;
 	struct der d;
 
 	if (!der_enter_only(value, DER_SEQUENCE, &d) || der_end(&d))
 		goto bad;
-	if (der_next_is(&d, DER_CONTEXT_CONSTRUCTED(0)) &&
-	    (!der_read(&d, DER_CONTEXT_CONSTRUCTED(0), &content) ||
-		!extension_check_full_name(content, err)))
+	named = der_next_is(&d, DER_CONTEXT_CONSTRUCTED(0));
+	if (named && (!der_read(&d, DER_CONTEXT_CONSTRUCTED(0), &content) ||
+			 !extension_check_full_name(content, err)))
 		goto bad;
-	for (size_t i = 0; i < COUNT_OF(flags); i++) {
-		if (!der_next_is(&d, flags[i]))
+	for (size_t i = 0; i < COUNT_OF(fields); i++) {
+		bool some_reasons = fields[i] == DER_CONTEXT(3);
+
+		if (!der_next_is(&d, fields[i]))
 			continue;
-		if (!der_read(&d, flags[i], &content) || content.len != 1 || content.p[0] != 0xff)
+		if (!der_read(&d, fields[i], &content))
 			goto bad;
-		only++;
+		if (some_reasons ? !extension_read_reasons(content, &reasons, err)
+				 : content.len != 1 || content.p[0] != 0xff)
+			goto bad;
+		only += !some_reasons;
 	}
-	if (der_end(&d) && only <= 1)
+	if (der_end(&d) && only <= 1 && (reasons == 0 || named))
 		return true;
 bad:
 	return refuse(err, "issuingDistributionPoint is not one of ours (RFC 5280 5.2.5)");

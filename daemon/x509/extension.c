@@ -187,37 +187,72 @@ put_full_name(struct derw *w, const char *const *urls, size_t count)
 	derw_wrap(w, mark, DER_CONTEXT_CONSTRUCTED(0));
 }
 
+/* ReasonFlags (RFC 5280 4.2.1.13), a named bit list: no zero bits at its end (X.690
+ * 11.2.2). Its order is that of CRLReason up to certificateHold, and then has no gap. */
+static void
+put_reasons(struct derw *w, uint8_t tag, unsigned reasons)
+{
+	unsigned flags = (reasons & 0x7e) | (reasons >> 2 & 0x180);
+	uint8_t octets[3] = {0};
+	unsigned last = 0;
+
+	if (!REASONS_VALID(reasons))
+		w->failed = true;
+	for (unsigned bit = 0; bit <= 8; bit++) {
+		if ((flags >> bit & 1) == 0)
+			continue;
+		octets[1 + bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+		last = bit;
+	}
+	octets[0] = (uint8_t)(7 - last % 8);
+	derw_element(w, tag, (struct bytes){octets, 2 + last / 8});
+}
+
 static void
 add_distribution_points(
-    struct extensions *x, struct bytes oid, const char *const *urls, size_t count)
+    struct extensions *x, struct bytes oid, const struct distribution_point *points, size_t count)
 {
 	struct derw w;
+	bool any = false;
 
-	if (count == 0)
-		return;
 	begin(x, &w);
-	put_full_name(&w, urls, count);
-	derw_wrap(&w, 0, DER_SEQUENCE);
+	for (size_t i = count; i > 0; i--) {
+		const struct distribution_point *p = &points[i - 1];
+		size_t mark = derw_mark(&w);
+
+		if (p->url_count == 0)
+			continue;
+		any = true;
+		if (p->reasons != 0)
+			put_reasons(&w, DER_CONTEXT(1), p->reasons);
+		put_full_name(&w, p->urls, p->url_count);
+		derw_wrap(&w, mark, DER_SEQUENCE);
+	}
+	if (!any)
+		return;
 	derw_wrap(&w, 0, DER_SEQUENCE);
 	finish(x, &w, oid, false);
 }
 
 void
-extensions_add_crl_distribution_points(struct extensions *x, const char *const *urls, size_t count)
+extensions_add_crl_distribution_points(
+    struct extensions *x, const struct distribution_point *points, size_t count)
 {
-	add_distribution_points(x, oid_crl_distribution_points, urls, count);
+	add_distribution_points(x, oid_crl_distribution_points, points, count);
 }
 
 void
-extensions_add_freshest_crl(struct extensions *x, const char *const *urls, size_t count)
+extensions_add_freshest_crl(
+    struct extensions *x, const struct distribution_point *points, size_t count)
 {
-	add_distribution_points(x, oid_freshest_crl, urls, count);
+	add_distribution_points(x, oid_freshest_crl, points, count);
 }
 
 void
 extensions_add_crl_published_locations(struct extensions *x, const char *const *urls, size_t count)
 {
-	add_distribution_points(x, oid_crl_published_locations, urls, count);
+	add_distribution_points(x, oid_crl_published_locations,
+	    &(struct distribution_point){.urls = urls, .url_count = count}, 1);
 }
 
 void
@@ -314,6 +349,8 @@ put_idp(struct derw *w, const struct idp *idp)
 	if (idp->only_user + idp->only_ca + idp->only_attribute > 1)
 		w->failed = true;
 	put_flag(w, 5, idp->only_attribute);
+	if (idp->only_reasons != 0)
+		put_reasons(w, DER_CONTEXT(3), idp->only_reasons);
 	put_flag(w, 2, idp->only_ca);
 	put_flag(w, 1, idp->only_user);
 	name = derw_mark(w);

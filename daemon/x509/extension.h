@@ -74,11 +74,26 @@ struct policy {
 	const char *cps;  /* URL or NULL */
 };
 
-/* IssuingDistributionPoint (RFC 5280 5.2.5). At most one of the only_* . */
+/* Reasons of revocation, as bits 1 << CRLReason (crl.h), for which RFC 5280 4.2.1.13 has
+ * a flag. Encoded they are ReasonFlags, which count otherwise. */
+#define REASONS_ALL 0x67eu
+/* What of another set is no reason that a CRL can be about. */
+#define REASONS_VALID(set) ((set) != 0 && ((set) & ~REASONS_ALL) == 0)
+
+/* DistributionPoint (RFC 5280 4.2.1.13): ways to one CRL. */
+struct distribution_point {
+	const char *const *urls; /* fullName */
+	size_t url_count;
+	unsigned reasons; /* that the CRL is about; 0: all */
+};
+
+/* IssuingDistributionPoint (RFC 5280 5.2.5). At most one of the only_user, only_ca,
+ * only_attribute. */
 struct idp {
 	const char *const *urls; /* fullName; none: distributionPoint absent */
 	size_t url_count;
 	bool only_user, only_ca, only_attribute;
+	unsigned only_reasons; /* onlySomeReasons; 0: absent */
 };
 
 struct extensions {
@@ -112,10 +127,12 @@ void extensions_add_basic_constraints(
 void extensions_add_subject_key_identifier(struct extensions *x, struct bytes key_id);
 /* keyIdentifier only. */
 void extensions_add_authority_key_identifier(struct extensions *x, struct bytes key_id);
-/* One DistributionPoint whose fullName lists all URLs: ways to the same CRL. */
+/* Points without URLs are left out. Of a certificate at least one must be for all
+ * reasons (RFC 5280 4.2.1.13), of a CRL's freshestCRL every one (5.2.6). */
 void extensions_add_crl_distribution_points(
-    struct extensions *x, const char *const *urls, size_t count);
-void extensions_add_freshest_crl(struct extensions *x, const char *const *urls, size_t count);
+    struct extensions *x, const struct distribution_point *points, size_t count);
+void extensions_add_freshest_crl(
+    struct extensions *x, const struct distribution_point *points, size_t count);
 /* Of a CRL: where it is to be published by hand. */
 void extensions_add_crl_published_locations(
     struct extensions *x, const char *const *urls, size_t count);
@@ -196,9 +213,15 @@ bool extension_read_expired_certs_on_crl(
 bool extension_read_crl_number(
     struct bytes value, struct bytes *number, struct error *err) MUST_CHECK;
 
-/* cRLDistributionPoints and freshestCRL (RFC 5280 4.2.1.13): every point has URIs,
- * and neither reasons nor a CRL issuer of its own. */
+/* freshestCRL of a CRL (RFC 5280 5.2.6): every point has URIs, and neither reasons nor a
+ * CRL issuer of its own. */
 bool extension_check_distribution_points(struct bytes value, struct error *err) MUST_CHECK;
+/* cRLDistributionPoints and freshestCRL of a certificate (4.2.1.13, 4.2.1.15): the same,
+ * but beside a point for all reasons there may be some for a few. */
+bool extension_check_certificate_points(struct bytes value, struct error *err) MUST_CHECK;
+/* The content of a BIT STRING of ReasonFlags (4.2.1.13) to bits 1 << CRLReason: a named
+ * bit list in DER, none of its bits unused(0). */
+bool extension_read_reasons(struct bytes content, unsigned *reasons, struct error *err) MUST_CHECK;
 /* The content of a DistributionPointName's [0] (4.2.1.13, 5.2.5): a fullName of
  * URIs. */
 bool extension_check_full_name(struct bytes content, struct error *err) MUST_CHECK;

@@ -319,11 +319,61 @@ extension_check_full_name(struct bytes content, struct error *err)
 }
 
 bool
-extension_check_distribution_points(struct bytes value, struct error *err)
+extension_read_reasons(struct bytes content, unsigned *reasons, struct error *err)
 {
-	struct bytes name;
-	struct der d, point;
+	unsigned flags = 0, last = 0;
+
+	if (content.len < 2 || content.len > 3 || content.p[0] > 7)
+		goto bad;
+	for (unsigned bit = 0; bit < 8 * (content.len - 1); bit++) {
+		if ((content.p[1 + bit / 8] & 0x80 >> bit % 8) == 0)
+			continue;
+		flags |= 1u << bit;
+		last = bit;
+	}
+	/* The list ends with its last bit that is set (X.690 11.2.2). */
+	if (last + 1 != 8 * (content.len - 1) - content.p[0])
+		goto bad;
+	*reasons = (flags & 0x7e) | (flags & 0x180) << 2;
+	if ((flags & ~0x1feu) == 0 && *reasons != 0)
+		return true;
+bad:
+	return error_set(err, ERROR_INPUT,
+	    "the reasons of a distribution point are no ReasonFlags (RFC 5280 4.2.1.13)");
+}
+
+/* *reasons: of one point; 0: all. */
+static bool
+read_point(struct der *d, unsigned *reasons, struct error *err)
+{
+	struct bytes name, flags;
+	struct der point;
+
+	*reasons = 0;
+	if (!der_enter(d, DER_SEQUENCE, &point) ||
+	    !der_read(&point, DER_CONTEXT_CONSTRUCTED(0), &name))
+		return error_set(
+		    err, ERROR_INPUT, "a distribution point has no name (RFC 5280 4.2.1.13)");
+	if (der_next_is(&point, DER_CONTEXT(1)) &&
+	    (!der_read(&point, DER_CONTEXT(1), &flags) ||
+		!extension_read_reasons(flags, reasons, err)))
+		return error_set(
+		    err, ERROR_INPUT, "the reasons of a distribution point are no DER");
+	if (!der_end(&point))
+		return error_set(err, ERROR_INPUT,
+		    "a distribution point has more than a name and reasons: cRLIssuer does not "
+		    "belong there (RFC 5280 4.2.1.13)");
+	return extension_check_full_name(name, err);
+}
+
+/* some: points for some reasons may stand beside one for all. */
+static bool
+check_points(struct bytes value, bool some, struct error *err)
+{
+	unsigned reasons;
+	struct der d;
 	size_t count = 0;
+	bool all = false;
 
 	if (!der_enter_only(value, DER_SEQUENCE, &d) || der_end(&d))
 		return error_set(err, ERROR_INPUT,
@@ -332,15 +382,27 @@ extension_check_distribution_points(struct bytes value, struct error *err)
 		if (++count > EXTENSION_URL_COUNT_MAX)
 			return error_set(err, ERROR_LIMIT,
 			    "there are more than %d distribution points", EXTENSION_URL_COUNT_MAX);
-		if (!der_enter(&d, DER_SEQUENCE, &point) ||
-		    !der_read(&point, DER_CONTEXT_CONSTRUCTED(0), &name) || !der_end(&point))
-			return error_set(err, ERROR_INPUT,
-			    "a distribution point is not just a name: reasons and cRLIssuer do not "
-			    "belong there (RFC 5280 4.2.1.13)");
-		if (!extension_check_full_name(name, err))
+		if (!read_point(&d, &reasons, err))
 			return false;
+		if (reasons != 0 && !some)
+			return error_set(err, ERROR_INPUT,
+			    "a distribution point in a CRL has reasons (RFC 5280 5.2.6)");
+		all |= reasons == 0;
 	}
-	return true;
+	return all || error_set(err, ERROR_INPUT,
+			  "no distribution point is for all reasons (RFC 5280 4.2.1.13)");
+}
+
+bool
+extension_check_distribution_points(struct bytes value, struct error *err)
+{
+	return check_points(value, false, err);
+}
+
+bool
+extension_check_certificate_points(struct bytes value, struct error *err)
+{
+	return check_points(value, true, err);
 }
 
 bool

@@ -30,7 +30,7 @@
 #include "daemon/core/error.h"
 
 #define LOCATION_URL_MAX 2048	  /* bytes, also after expansion: EXTENSION_URL_MAX */
-#define LOCATION_PARTITION_MAX 48 /* bytes of what <CRLPartitionIndex> stands for, with the NUL */
+#define LOCATION_PARTITION_MAX 64 /* bytes of what <CRLPartitionIndex> stands for, with the NUL */
 #define LOCATION_TRUNCATED_MAX                                                                 \
 	32		       /* characters of a name in <CATruncatedName>, before the digest \
 				*/

@@ -27,6 +27,12 @@ template_makes_ca(const struct template *t)
 	return t->ca;
 }
 
+const char *
+template_crl_attribute(const struct template *t)
+{
+	return t->crl_attribute != NULL ? t->crl_attribute : "";
+}
+
 int64_t
 template_validity_s(const struct template *t)
 {

@@ -36,6 +36,8 @@ const char *template_name(const struct template *t);
 bool template_is_automatic(const struct template *t);
 /* True when it makes CA certificates. */
 bool template_makes_ca(const struct template *t);
+/* The partition of the CA's CRLs that its certificates are for; "": none. */
+const char *template_crl_attribute(const struct template *t);
 int64_t template_validity_s(const struct template *t);
 /* How long before its end a certificate may be renewed; 0: not said. */
 int64_t template_renewal_s(const struct template *t);

@@ -39,6 +39,7 @@ struct template_attribute {
 struct template
 {
 	const char *name;
+	const char *crl_attribute; /* or NULL */
 	bool automatic, cut;
 	int64_t validity_s, renewal_s;
 

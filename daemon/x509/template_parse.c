@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/x509/capolicy_int.h"
 #include "daemon/x509/name.h"
 #include "daemon/x509/template_int.h"
 
@@ -59,6 +60,12 @@ read_head(struct template *t, struct yaml_map *map, struct error *err)
 	if (yaml_get_enum(
 		map, "exceed_issuer", YAML_REQUIRED, exceeds, COUNT_OF(exceeds), &exceed, err))
 		t->cut = exceed == 0;
+	if (yaml_get_string(map, "crl_attribute", YAML_OPTIONAL, &t->crl_attribute, err) &&
+	    !capolicy_is_word(t->crl_attribute))
+		return yaml_fail_key(map, "crl_attribute", err,
+		    "'%.60s' is not allowed; allowed: a letter a-z, then letters and digits, at "
+		    "most %d, but not 'user', 'ca' or 'v' with a number",
+		    t->crl_attribute, CAPOLICY_WORD_MAX);
 	return !error_is_set(err);
 }
 

@@ -94,7 +94,8 @@ server_extensions(const uint8_t ski[SKI_LEN])
 	extensions_add_key_usage(&x, KU_DIGITAL_SIGNATURE);
 	extensions_add_extended_key_usage(&x, &purpose, 1, false);
 	extensions_add_subject_alt_name(&x, csr.names, csr.name_count, false);
-	extensions_add_crl_distribution_points(&x, crl, 1);
+	extensions_add_crl_distribution_points(
+	    &x, &(struct distribution_point){.urls = crl, .url_count = 1}, 1);
 	extensions_add_authority_info_access(&x, aia, 1, NULL, 0);
 	if (!extensions_ok(&x))
 		die("extensions", NULL);

@@ -83,7 +83,7 @@ make_ca(void)
 		      (struct bytes){signature, signature_len}, whole, sizeof whole, &der, &e),
 	    e);
 	capolicy_names(&ca->policy, "test-ca", &names);
-	assert_ok(capolicy_context(&ca->policy, &names, der, &ca->context, &e), e);
+	assert_ok(capolicy_context(&ca->policy, &names, NULL, der, &ca->context, &e), e);
 	ca->row = (struct ca_row){.ca_id = 1,
 	    .issuer_name_id = 2,
 	    .generation_id = 3,

@@ -594,7 +594,7 @@ test_root_certificate(void **state)
 
 	err = ERROR_INIT;
 	capolicy_names(&p, "root", &names);
-	if (!capolicy_context(&p, &names, der, &ctx, &err))
+	if (!capolicy_context(&p, &names, NULL, der, &ctx, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(ctx->path_length, 1);
 	assert_int_equal(ctx->not_after, not_after);
@@ -657,7 +657,7 @@ static const char several[] =
 
 /* Everything that may stand in an issuingDistributionPoint, from OpenSSL. */
 static void
-check_idp(struct bytes value, const char *url, bool user, bool ca)
+check_idp(struct bytes value, const char *url, bool user, bool ca, unsigned reasons)
 {
 	const uint8_t *at = value.p;
 	ISSUING_DIST_POINT *idp = d2i_ISSUING_DIST_POINT(NULL, &at, (long)value.len);
@@ -668,7 +668,10 @@ check_idp(struct bytes value, const char *url, bool user, bool ca)
 	assert_int_equal(idp->onlyuser != 0, user);
 	assert_int_equal(idp->onlyCA != 0, ca);
 	assert_int_equal(idp->onlyattr | idp->indirectCRL, 0);
-	assert_null(idp->onlysomereasons);
+	assert_int_equal(idp->onlysomereasons != NULL, reasons != 0);
+	for (int bit = 1; bit <= 6 && reasons != 0; bit++)
+		assert_int_equal(
+		    ASN1_BIT_STRING_get_bit(idp->onlysomereasons, bit), reasons >> bit & 1);
 	assert_int_equal(sk_GENERAL_NAME_num(idp->distpoint->name.fullname), 1);
 	name = sk_GENERAL_NAME_value(idp->distpoint->name.fullname, 0);
 	assert_int_equal(ASN1_STRING_length(name->d.ia5), strlen(url));
@@ -704,12 +707,24 @@ test_several_crls(void **state)
 		assert_string_equal(scope.label, scopes[i].label);
 		assert_int_equal(scope.kind == SCOPE_CA, scopes[i].ca);
 		assert_true(capolicy_scope_values(&p, &scope, &names, values, &err));
-		check_idp(values->idp, scopes[i].url, !scopes[i].ca, scopes[i].ca);
+		check_idp(values->idp, scopes[i].url, !scopes[i].ca, scopes[i].ca, 0);
 		assert_true(extension_check_distribution_points(values->freshest, &err));
 		assert_true(extension_check_distribution_points(values->published, &err));
 	}
 	capolicy_free(&p);
 	free(values);
+}
+
+static size_t
+choose(int shards, size_t attributes, bool by_kind, bool ca, const char *attribute,
+    struct bytes serial)
+{
+	const struct capolicy p = {.crl_shards = shards,
+	    .crl_by_kind = by_kind,
+	    .attributes = {"first", "second"},
+	    .attribute_count = attributes};
+
+	return capolicy_scope_choose(&p, ca, attribute, serial);
 }
 
 static void
@@ -721,11 +736,76 @@ test_shards_are_chosen_by_serial(void **state)
 	for (unsigned i = 0; i < 512; i++) {
 		serial[18] = (uint8_t)(i >> 8);
 		serial[19] = (uint8_t)i;
-		assert_int_equal(capolicy_scope_choose(SCOPE_ALL, 1, i % 2, s), 0);
-		assert_int_equal(capolicy_scope_choose(SCOPE_ALL, 5, i % 2, s), i % 5);
-		assert_int_equal(capolicy_scope_choose(SCOPE_USER, 2, i % 2, s), i % 2);
-		assert_int_equal(capolicy_scope_choose(SCOPE_USER, 4, i % 2, s), i % 2 ? 3 : i % 3);
+		assert_int_equal(choose(1, 0, false, i % 2, "", s), 0);
+		assert_int_equal(choose(5, 0, false, i % 2, "", s), i % 5);
+		assert_int_equal(choose(1, 0, true, i % 2, "", s), i % 2);
+		assert_int_equal(choose(3, 0, true, i % 2, "", s), i % 2 ? 3 : i % 3);
+		assert_int_equal(choose(5, 2, false, i % 2, "second", s), 10 + i % 5);
+		assert_int_equal(choose(5, 2, false, i % 2, "first", s), 5 + i % 5);
+		assert_int_equal(choose(5, 2, false, i % 2, "third", s), i % 5);
+		assert_int_equal(choose(3, 2, true, i % 2, "second", s), i % 2 ? 9 : 6 + i % 3);
 	}
+}
+
+/* Kinds, attributes, shards and reasons at once. */
+static void
+test_every_division_at_once(void **state)
+{
+	static const struct {
+		const char *label;
+		bool ca;
+		size_t whole;
+		unsigned reasons;
+	} scopes[] = {
+	    {"~user~1of2", false, 0, 0},
+	    {"~user~2of2", false, 1, 0},
+	    {"~user~dev~1of2", false, 2, 0},
+	    {"~user~dev~2of2", false, 3, 0},
+	    {"~ca", true, 4, 0},
+	    {"~user~1of2~bad", false, 0, 6},
+	    {"~user~1of2~rest", false, 0, 0x50},
+	    {"~user~2of2~bad", false, 1, 6},
+	    {"~user~2of2~rest", false, 1, 0x50},
+	    {"~user~dev~1of2~bad", false, 2, 6},
+	    {"~user~dev~1of2~rest", false, 2, 0x50},
+	    {"~user~dev~2of2~bad", false, 3, 6},
+	    {"~user~dev~2of2~rest", false, 3, 0x50},
+	    {"~ca~bad", true, 4, 6},
+	    {"~ca~rest", true, 4, 0x50},
+	};
+	static const char division[] =
+	    "shards: 2, by_attribute: [dev], by_reasons: [{name: bad, reasons: [keyCompromise, "
+	    "cACompromise]}, {name: rest, reasons: [certificateHold, superseded]}]}";
+	struct capolicy_scope_values *values = malloc(sizeof *values);
+	const char *at = strstr(several, "shards: 2}");
+	struct location_names names;
+	struct capolicy_scope scope;
+	struct error err = ERROR_INIT;
+	char text[2048], url[256];
+	struct capolicy p;
+
+	assert_non_null(values);
+	(void)snprintf(text, sizeof text, "%.*s%s%s", (int)(at - several), several, division,
+	    at + strlen("shards: 2}"));
+	if (!capolicy_parse(text, strlen(text), "p", &p, &err))
+		fail_msg("%s", err.text);
+	capolicy_names(&p, "demo", &names);
+	assert_int_equal(capolicy_part_count(&p), 5);
+	assert_int_equal(capolicy_scope_count(&p), COUNT_OF(scopes));
+	assert_int_equal(capolicy_scope_of_reasons(&p, 3, 1), 12);
+	for (size_t i = 0; i < COUNT_OF(scopes); i++) {
+		capolicy_scope(&p, i, &scope);
+		assert_string_equal(scope.label, scopes[i].label);
+		assert_int_equal(scope.kind == SCOPE_CA, scopes[i].ca);
+		assert_int_equal(scope.whole, scopes[i].whole);
+		assert_int_equal(scope.reasons, scopes[i].reasons);
+		assert_true(capolicy_scope_values(&p, &scope, &names, values, &err));
+		(void)snprintf(url, sizeof url, "http://h/demo%s.crl", scopes[i].label);
+		check_idp(values->idp, url, !scopes[i].ca, scopes[i].ca, scopes[i].reasons);
+		assert_true(extension_check_distribution_points(values->freshest, &err));
+	}
+	capolicy_free(&p);
+	free(values);
 }
 
 static void
@@ -742,6 +822,32 @@ test_crls_that_would_share_a_place(void **state)
 	    {"read: /s/<CRLPartitionIndex>", "read: /s/x", "key 'targets[0].read': would be the"},
 	    {"shards: 2", "shards: 65", "key 'crl.shards': '65' is not allowed"},
 	    {"shards: 2", "shards: 0", "key 'crl.shards': '0' is not allowed"},
+	    {"shards: 2", "by_attribute: []", "key 'crl.by_attribute'"},
+	    {"shards: 2", "by_attribute: [a, a]", "'a' stands twice"},
+	    {"shards: 2", "by_attribute: [user]", "'user' is not allowed"},
+	    {"shards: 2", "by_attribute: [v2]", "'v2' is not allowed"},
+	    {"shards: 2", "by_attribute: [2of3]", "'2of3' is not allowed"},
+	    {"shards: 2", "by_attribute: [A]", "'A' is not allowed"},
+	    {"shards: 2", "by_attribute: [abcdefghijklmnopq]", "is not allowed"},
+	    {"shards: 2", "by_reasons: [{name: x, reasons: [unspecified]}]",
+		"'unspecified' is no reason that a CRL can be about"},
+	    {"shards: 2", "by_reasons: [{name: x, reasons: [removeFromCRL]}]",
+		"'removeFromCRL' is no reason that a CRL can be about"},
+	    {"shards: 2", "by_reasons: [{name: x, reasons: []}]", "by_reasons[0].reasons"},
+	    {"shards: 2", "by_reasons: [{name: x, reasons: [superseded, superseded]}]",
+		"'superseded' stands twice"},
+	    {"shards: 2",
+		"by_reasons: [{name: x, reasons: [superseded]}, {name: y, reasons: [superseded]}]",
+		"are those of 'x', too"},
+	    {"shards: 2", "by_attribute: [x], by_reasons: [{name: x, reasons: [superseded]}]",
+		"'x' stands twice"},
+	    {"shards: 2",
+		"by_reasons: [{name: x, reasons: [keyCompromise, cACompromise, affiliationChanged, "
+		"superseded, cessationOfOperation, certificateHold, privilegeWithdrawn, "
+		"aACompromise]}]",
+		"the CRL for all of them is there anyway"},
+	    {"shards: 2", "shards: 64, by_reasons: [{name: x, reasons: [superseded]}]",
+		"makes 130 CRLs; allowed: at most 128"},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -782,6 +888,8 @@ static const struct {
     {"path_length: 0", "path_length: 0\nzzz: 1", ""},
     {"{oid: ", "{zzz: 1, oid: ", "policies[]."},
     {"{period: ", "{zzz: 1, period: ", "crl."},
+    {"on_compromise: 0s", "by_reasons: [{zzz: 1, name: x, reasons: [superseded]}]",
+	"crl.by_reasons[]."},
     {"  cdp:\n", "  zzz: 1\n  cdp:\n", "locations."},
     {"{url: \"file:", "{zzz: 1, url: \"file:", "locations.cdp[]."},
     {"{url: \"https://up", "{zzz: 1, url: \"https://up", "locations.aia[]."},
@@ -852,6 +960,7 @@ main(void)
 	    cmocka_unit_test(test_request_of_subordinate),
 	    cmocka_unit_test(test_several_crls),
 	    cmocka_unit_test(test_shards_are_chosen_by_serial),
+	    cmocka_unit_test(test_every_division_at_once),
 	    cmocka_unit_test(test_crls_that_would_share_a_place),
 	    cmocka_unit_test(test_every_key_is_in_the_manual),
 	    cmocka_unit_test(test_example_of_the_manual),

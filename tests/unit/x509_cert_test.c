@@ -104,8 +104,10 @@ our_extensions(const struct plan *p, uint8_t *buf, size_t size)
 	extensions_add_key_usage(&x, p->usage);
 	extensions_add_extended_key_usage(&x, oids, p->purpose_count, false);
 	extensions_add_subject_alt_name(&x, sans, p->san_count, false);
-	extensions_add_crl_distribution_points(&x, urls, p->cdp_count);
-	extensions_add_freshest_crl(&x, urls, p->freshest_count);
+	extensions_add_crl_distribution_points(
+	    &x, &(struct distribution_point){.urls = urls, .url_count = p->cdp_count}, 1);
+	extensions_add_freshest_crl(
+	    &x, &(struct distribution_point){.urls = urls, .url_count = p->freshest_count}, 1);
 	extensions_add_authority_info_access(&x, urls, p->aia_count, urls + 2, p->ocsp_count);
 	extensions_add_certificate_policies(&x, policies, p->policy_count);
 	assert_true(extensions_ok(&x));
@@ -668,13 +670,16 @@ extension_limits(void **state)
 	const char *const bad_url = "http://a b/";
 	struct error e = ERROR_INIT;
 	struct bytes value;
-	const struct idp nothing = {0}, two = {.only_user = true, .only_ca = true};
+	const struct idp nothing = {0}, two = {.only_user = true, .only_ca = true},
+			 unspecified = {.only_user = true, .only_reasons = 1},
+			 remove = {.only_user = true, .only_reasons = 1 << 8 | 2};
 
 	extensions_init(&x, buf, sizeof buf);
 	extensions_add_basic_constraints(&x, false, 0, true);
 	assert_false(extensions_ok(&x));
 	extensions_init(&x, buf, sizeof buf);
-	extensions_add_crl_distribution_points(&x, &bad_url, 1);
+	extensions_add_crl_distribution_points(
+	    &x, &(struct distribution_point){.urls = &bad_url, .url_count = 1}, 1);
 	assert_false(extensions_ok(&x));
 	extensions_init(&x, buf, 10);
 	extensions_add_key_usage(&x, KU_CRL_SIGN);
@@ -693,6 +698,10 @@ extension_limits(void **state)
 	assert_error(e, "5.2.5");
 	e = ERROR_INIT;
 	assert_false(idp_encode(&two, buf, sizeof buf, &value, &e));
+	e = ERROR_INIT;
+	assert_false(idp_encode(&unspecified, buf, sizeof buf, &value, &e));
+	e = ERROR_INIT;
+	assert_false(idp_encode(&remove, buf, sizeof buf, &value, &e));
 	e = ERROR_INIT;
 	assert_false(extension_url_check("ftp", &e));
 	assert_error(e, "no URL");
@@ -728,14 +737,28 @@ locations(void **state)
 	    {"30 16 30 09 a0 07 a0 05" URI "30 09 a0 07 a0 05" URI, NULL},
 	    {"30 00", "4.2.1.13"},
 	    {"31 0b 30 09 a0 07 a0 05" URI, "4.2.1.13"},
-	    {"30 02 30 00", "not just a name"},
+	    {"30 02 30 00", "has no name"},
 	    {"30 06 30 04 a0 02 a0 00", "no full name"},
 	    {"30 0b 30 09 a0 07 a1 05" URI, "no full name"},
 	    {"30 0b 30 09 a0 07 a0 05 82 03 613a62", "no URI"},
 	    {"30 0b 30 09 a0 07 a0 05 86 03 616262", "no URI"},
-	    {"30 0f 30 0d a0 07 a0 05" URI "81 02 0780", "cRLIssuer"}, /* reasons */
+	    {"30 0f 30 0d a0 07 a0 05" URI "81 02 0640", "has reasons"},
+	    {"30 0f 30 0d a0 07 a0 05" URI "81 02 0780", "no ReasonFlags"},
 	    {"30 0d 30 0b a0 07 a0 05" URI "a2 00", "cRLIssuer"},
-	    {"30 04 30 02 a2 00", "cRLIssuer"},
+	    {"30 04 30 02 a2 00", "has no name"},
+	};
+	static const struct location some[] = {
+	    {"30 0b 30 09 a0 07 a0 05" URI, NULL},
+	    {"30 1a 30 09 a0 07 a0 05" URI "30 0d a0 07 a0 05" URI "81 02 0640", NULL},
+	    {"30 1b 30 0e a0 07 a0 05" URI "81 03 076080 30 09 a0 07 a0 05" URI, NULL},
+	    {"30 0f 30 0d a0 07 a0 05" URI "81 02 0640", "for all reasons"},
+	    {"30 1a 30 09 a0 07 a0 05" URI "30 0d a0 07 a0 05" URI "81 02 0780", "no ReasonFlags"},
+	    {"30 1a 30 09 a0 07 a0 05" URI "30 0d a0 07 a0 05" URI "81 02 0540", "no ReasonFlags"},
+	    {"30 1a 30 09 a0 07 a0 05" URI "30 0d a0 07 a0 05" URI "81 02 0840", "no ReasonFlags"},
+	    {"30 1b 30 09 a0 07 a0 05" URI "30 0e a0 07 a0 05" URI "81 03 066040",
+		"no ReasonFlags"},
+	    {"30 19 30 09 a0 07 a0 05" URI "30 0c a0 07 a0 05" URI "81 01 00", "no ReasonFlags"},
+	    {"30 1a 30 09 a0 07 a0 05" URI "30 0d a0 07 a0 05" URI "82 02 0640", "cRLIssuer"},
 	};
 	static const struct location access[] = {
 	    {"30 11 30 0f 06 08 2b06010505073001 " URI, NULL},
@@ -747,7 +770,46 @@ locations(void **state)
 	};
 
 	locations_of(extension_check_distribution_points, points, COUNT_OF(points));
+	locations_of(extension_check_certificate_points, some, COUNT_OF(some));
 	locations_of(extension_check_authority_info_access, access, COUNT_OF(access));
+}
+
+/* All sets of reasons as OpenSSL has them, and back. */
+static void
+sets_of_reasons(void **state)
+{
+	const char *const url = "a:b";
+	uint8_t buf[64];
+
+	for (unsigned set = 2; set <= REASONS_ALL; set += 2) {
+		const struct idp idp = {.urls = &url, .url_count = 1, .only_reasons = set};
+		struct error e = ERROR_INIT;
+		const uint8_t *at;
+		ISSUING_DIST_POINT *read;
+		struct bytes value;
+		unsigned again = 0;
+
+		if ((set & ~REASONS_ALL) != 0)
+			continue;
+		assert_ok(idp_encode(&idp, buf, sizeof buf, &value, &e), e);
+		at = value.p;
+		read = d2i_ISSUING_DIST_POINT(NULL, &at, (long)value.len);
+		assert_non_null(read);
+		assert_ptr_equal(at, value.p + value.len);
+		/* Behind certificateHold(6) CRLReason leaves two numbers out. */
+		for (int bit = 0; bit <= 10; bit++)
+			assert_int_equal(bit != 7 && bit != 8 && (set >> bit & 1) != 0,
+			    bit != 7 && bit != 8 &&
+				ASN1_BIT_STRING_get_bit(
+				    read->onlysomereasons, bit > 8 ? bit - 2 : bit));
+		assert_ok(extension_read_reasons(
+			      (struct bytes){
+				  value.p + value.len - (set & 0x400 ? 3 : 2), set & 0x400 ? 3 : 2},
+			      &again, &e),
+		    e);
+		assert_int_equal(again, set);
+		ISSUING_DIST_POINT_free(read);
+	}
 }
 
 int
@@ -758,6 +820,7 @@ main(void)
 	    cmocka_unit_test(cut_off_and_flipped),
 	    cmocka_unit_test(refused),
 	    cmocka_unit_test(put_together_wrongly),
+	    cmocka_unit_test(sets_of_reasons),
 	    cmocka_unit_test(builder_refuses),
 	    cmocka_unit_test(extension_limits),
 	    cmocka_unit_test(locations),

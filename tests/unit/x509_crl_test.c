@@ -92,7 +92,8 @@ our_extensions(const struct list *l, uint8_t *buf, size_t size)
 	if (l->idp)
 		extensions_add_issuing_distribution_point(&x, &idp);
 	if (l->freshest)
-		extensions_add_freshest_crl(&x, urls + 1, 1);
+		extensions_add_freshest_crl(
+		    &x, &(struct distribution_point){.urls = urls + 1, .url_count = 1}, 1);
 	assert_true(extensions_ok(&x));
 	return extensions_result(&x);
 }
@@ -539,6 +540,24 @@ faults(void **state)
 	    {NULL, AKI NUMBER "30 0f 06 03 551d1c 01 01 ff 04 05 30 03 81 01 01",
 		"issuingDistribution"},
 	    {NULL, AKI NUMBER "30 0f 06 03 551d1c 01 01 ff 04 05 30 03 84 01 ff",
+		"issuingDistribution"},
+	    {NULL,
+		AKI NUMBER "30 1b 06 03 551d1c 01 01 ff 04 11 30 0f a0 09 a0 07 86 05 613a622f63 "
+			   "83 02 0640",
+		NULL},
+	    {NULL,
+		AKI NUMBER "30 1e 06 03 551d1c 01 01 ff 04 14 30 12 a0 09 a0 07 86 05 613a622f63 "
+			   "82 01 ff 83 02 0640",
+		NULL},
+	    {NULL, /* not in this order */
+		AKI NUMBER "30 1e 06 03 551d1c 01 01 ff 04 14 30 12 a0 09 a0 07 86 05 613a622f63 "
+			   "83 02 0640 82 01 ff",
+		"issuingDistribution"},
+	    {NULL,
+		AKI NUMBER "30 1b 06 03 551d1c 01 01 ff 04 11 30 0f a0 09 a0 07 86 05 613a622f63 "
+			   "83 02 0780",
+		"ReasonFlags"},
+	    {NULL, AKI NUMBER "30 10 06 03 551d1c 01 01 ff 04 06 30 04 83 02 0640",
 		"issuingDistribution"},
 	    {NULL, AKI NUMBER "30 12 06 03 551d1c 01 01 ff 04 08 30 06 81 01 ff 82 01 ff",
 		"issuingDistribution"},

@@ -332,7 +332,7 @@ ca_new(const char *validity, const char *more)
 	ca->x = assemble(
 	    CA_KEY, ca->policy.sig_alg, tbs, ca->der, sizeof ca->der, &ca->certificate);
 	capolicy_names(&ca->policy, "ca", &names);
-	if (!capolicy_context(&ca->policy, &names, ca->certificate, &ca->context, &err))
+	if (!capolicy_context(&ca->policy, &names, NULL, ca->certificate, &ca->context, &err))
 		fail_msg("%s", err.text);
 	OPENSSL_free(der);
 	return ca;
