@@ -13,6 +13,9 @@ static const struct db_statement stmt_orders = {"key_orders",
     "SELECT action, version, decision, statement, body, spkis, signatures "
     "FROM key_orders($1, $2, $3)",
     3};
+static const struct db_statement stmt_end_begin = {
+    "key_end_begin", "SELECT obstacle, token, cka_id FROM key_end_begin($1, $2)", 2};
+static const struct db_statement stmt_end = {"key_end", "SELECT key_end($1, $2)", 2};
 
 static void
 on_versions(struct db *db, struct db_result *result, const struct error *err, void *arg)
@@ -116,4 +119,60 @@ key_orders_load(struct db *db, struct bytes cka_id, int version, int64_t install
 	db_param_int64(&p, version);
 	db_param_int64(&p, install);
 	return db_call(db, &stmt_orders, &p, on_orders, (db_call_fn *)answer, arg, err);
+}
+
+/* -------------------------------------------------------------------- its end */
+
+static void
+on_end_begun(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct db_call call = db_call_take(arg);
+	struct key_ending key = {0};
+	struct error e = ERROR_INIT;
+
+	if (err == NULL && db_row_count(result) > 0) {
+		key = (struct key_ending){db_get_text(result, 0, 0), db_get_text(result, 0, 1),
+		    db_get_bytes(result, 0, 2)};
+		if (!db_result_ok(result, &e))
+			err = &e;
+		else if (key.obstacle == NULL && (key.token == NULL || key.cka_id.len == 0)) {
+			(void)error_set(&e, ERROR_INTERNAL, "no key to be destroyed");
+			err = &e;
+		}
+	}
+	((key_ending_fn *)call.fn)(err == NULL ? &key : NULL, err, call.arg);
+}
+
+static struct db_pending *
+ask_end(struct db *db, const struct db_statement *statement, int64_t decision_id, int epoch,
+    db_answer_fn *answer, db_call_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, decision_id);
+	db_param_int64(&p, epoch);
+	return db_call(db, statement, &p, answer, fn, arg, err);
+}
+
+struct db_pending *
+key_end_begin(struct db *db, int64_t decision_id, int epoch, key_ending_fn *answer, void *arg,
+    struct error *err)
+{
+	return ask_end(
+	    db, &stmt_end_begin, decision_id, epoch, on_end_begun, (db_call_fn *)answer, arg, err);
+}
+
+static void
+on_ended(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct db_call call = db_call_take(arg);
+
+	((key_ended_fn *)call.fn)(err, call.arg);
+}
+
+struct db_pending *
+key_end_note(struct db *db, int64_t decision_id, int epoch, key_ended_fn *answer, void *arg,
+    struct error *err)
+{
+	return ask_end(db, &stmt_end, decision_id, epoch, on_ended, (db_call_fn *)answer, arg, err);
 }

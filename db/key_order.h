@@ -51,4 +51,19 @@ typedef void key_orders_fn(
 struct db_pending *key_orders_load(struct db *db, struct bytes cka_id, int version, int64_t install,
     key_orders_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
+/* The end of a key, which a decision orders: what stands against it, in a sentence (NULL:
+ * nothing), and where the key is. Borrowed for the call. */
+struct key_ending {
+	const char *obstacle, *token;
+	struct bytes cka_id;
+};
+typedef void key_ending_fn(const struct key_ending *key, const struct error *err, void *arg);
+struct db_pending *key_end_begin(struct db *db, int64_t decision_id, int epoch,
+    key_ending_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
+/* It is destroyed: closes the decision. */
+typedef void key_ended_fn(const struct error *err, void *arg);
+struct db_pending *key_end_note(struct db *db, int64_t decision_id, int epoch, key_ended_fn *answer,
+    void *arg, struct error *err) MUST_CHECK;
+
 #endif

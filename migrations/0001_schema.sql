@@ -79,6 +79,7 @@ CREATE TABLE token_key (
     spki        bytea NOT NULL,
     spki_sha256 bytea NOT NULL UNIQUE CHECK (spki_sha256 = sha256(spki)),
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    destroyed_at timestamptz,            -- by an order of its operators
     UNIQUE (token, cka_id)
 );
 
@@ -355,7 +356,8 @@ CREATE TABLE decision (
     public_id     uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     action        text NOT NULL CHECK (action IN ('approve', 'deny', 'revoke', 'hold', 'release',
                       'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add',
-                      'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed', 'key-attest')),
+                      'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed', 'key-attest',
+                      'key-destroy')),
     request_id    bigint REFERENCES request_record, -- approve, deny
     certificate_id bigint,                       -- revoke, hold, release
     ca_id         bigint REFERENCES ca,
@@ -776,6 +778,7 @@ GRANT UPDATE (request_id, certificate_id, ca_id, state, epoch, lease_until, retr
     ON decision TO chancery_issuer;
 GRANT UPDATE (request_id) ON intent_tbs TO chancery_issuer;
 GRANT UPDATE (revoked_at) ON credential TO chancery_issuer;
+GRANT UPDATE (destroyed_at) ON token_key TO chancery_issuer;
 GRANT UPDATE ON rollover, ca, generation, crl_scope, crl, artifact, revocation, publication, target TO chancery_issuer;
 GRANT UPDATE, DELETE ON request_summary TO chancery_issuer; -- a check that is repeated
 GRANT DELETE ON ca_template, intent_tbs, revocation, artifact, artifact_chunk TO chancery_issuer;

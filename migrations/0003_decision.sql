@@ -56,20 +56,22 @@ CREATE FUNCTION limits_in_force(p_ca bigint) RETURNS ca_limits LANGUAGE sql STAB
     SELECT limits_of_key(p_ca, g.key_index) FROM current_generation(p_ca) g
 $$;
 
--- Which of a CA's keys a document of limits, the installation of a certificate, or a
--- rollover is about: the one that the document names; the one that waits; the one that
--- signs.
+-- Which of a CA's keys a document of limits, a destruction, the installation of a
+-- certificate, or a rollover is about: the one that the document names; the one that waits;
+-- the one that signs.
 CREATE FUNCTION ordered_key(p_action text, p_ca bigint, p_body text) RETURNS int LANGUAGE sql STABLE AS $$
     SELECT g.key_index FROM generation g JOIN token_key k ON k.id = g.token_key_id
     WHERE g.ca_id = p_ca AND CASE p_action
         WHEN 'ca-limits' THEN encode(k.spki_sha256, 'hex') = limits_line(limits_of_body(p_body), 'key')
+        WHEN 'key-destroy' THEN encode(k.spki_sha256, 'hex') = limits_line(p_body, 'key')
         WHEN 'ca-rollover' THEN encode(k.spki_sha256, 'hex') = limits_line(p_body, 'signer')
         ELSE true END
     ORDER BY g.state = 'awaiting-certificate' DESC, g.certificate_index DESC LIMIT 1
 $$;
 
 CREATE FUNCTION is_ceremony(p_action text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT p_action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed')
+    SELECT p_action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed',
+        'key-destroy')
 $$;
 
 -- The limits whose operators have to sign: a new CA's own; of a CA that exists
@@ -81,7 +83,7 @@ LANGUAGE sql STABLE AS $$
         UNION ALL
         SELECT (limits_in_force(p_ca)).document WHERE p_action IN ('ca-renew', 'ca-rekey')
         UNION ALL
-        SELECT (limits_of_key(p_ca, ordered_key(p_action, p_ca, p_body))).document WHERE p_action IN ('ca-install', 'ca-limits', 'ca-rollover')
+        SELECT (limits_of_key(p_ca, ordered_key(p_action, p_ca, p_body))).document WHERE p_action IN ('ca-install', 'ca-limits', 'ca-rollover', 'key-destroy')
         UNION ALL
         SELECT (limits_of_key(c.ca_id, c.key_index)).document
         FROM (SELECT DISTINCT g.ca_id, g.key_index FROM string_to_table(p_body, E'\n') l
@@ -156,6 +158,8 @@ LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN d.action IN ('ca-create', 'ca-rekey') THEN substring(d.body FROM '(?n)^token:[ ]*["'']?([A-Za-z0-9._-]+)')
         WHEN d.action = 'signer-reseed' THEN substring(d.statement FROM '(?n)^object: (.*)$')
+        WHEN d.action = 'key-destroy' THEN (SELECT k.token FROM token_key k
+            WHERE encode(k.spki_sha256, 'hex') = limits_line(d.body, 'key'))
         WHEN d.action = 'ca-install' THEN (
             SELECT k.token FROM generation g JOIN token_key k ON k.id = g.token_key_id
             WHERE g.ca_id = d.ca_id AND g.state = 'awaiting-certificate' ORDER BY g.certificate_index DESC LIMIT 1)
@@ -197,7 +201,7 @@ LANGUAGE sql AS $$
         q.public_id, s.csr_sha256, t.name || '/' || v.version,
         x.sha256, a.name, c.result,
         m.spkis, m.signatures, m.received,
-        CASE WHEN c.action IN ('ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed')
+        CASE WHEN c.action IN ('ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed', 'key-destroy')
             THEN ARRAY(SELECT ceremony_documents(c.action, c.ca_id, c.body)) END
     FROM claimed c
     LEFT JOIN credential k ON k.id = c.credential_id

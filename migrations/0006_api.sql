@@ -135,6 +135,7 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
             'policy', a.policy,
             'generations', (SELECT jsonb_agg(jsonb_build_object('index', x.certificate_index, 'key_index', x.key_index,
                 'state', x.state, 'key_sha256', encode(y.spki_sha256, 'hex'), 'token', y.token,
+                'key_destroyed_at', api_time(y.destroyed_at),
                 'sha256', encode(x.sha256, 'hex'), 'not_before', api_time(x.not_before), 'not_after', api_time(x.not_after),
                 'used_until', CASE WHEN isfinite(x.used_until) THEN api_time(x.used_until) END) ORDER BY x.certificate_index DESC)
                 FROM generation x JOIN token_key y ON y.id = x.token_key_id WHERE x.ca_id = a.id),
@@ -612,14 +613,14 @@ BEGIN
     RETURN r.id;
 END $$;
 
--- The CA that ca-create, ca-install, ca-limits, ca-renew, ca-rekey, ca-rollover, crl-issue and
--- key-attest are about; NULL for ca-create.
+-- The CA that ca-create, ca-install, ca-limits, ca-renew, ca-rekey, ca-rollover, crl-issue,
+-- key-attest and key-destroy are about; NULL for ca-create.
 CREATE FUNCTION decide_on_ca(s api_statement) RETURNS bigint
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     a ca;
     v_open boolean := EXISTS (SELECT FROM decision d WHERE d.state IN ('queued', 'working') AND d.action = s.action
-        AND d.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover')
+        AND d.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'key-destroy')
         AND substring(d.statement FROM '(?n)^ca: (.*)$') = s.ca);
 BEGIN
     SELECT * INTO a FROM ca WHERE name = s.ca;
@@ -650,7 +651,7 @@ CREATE FUNCTION decide_credential(s api_statement, p_credential bytea, p_local b
 LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed', 'template-apply',
-            'operator-add')
+            'operator-add', 'key-destroy')
         THEN 'administrator' ELSE 'manager' END;
     r record;
 BEGIN
@@ -743,7 +744,8 @@ BEGIN
             v_request := decide_on_request(s);
         WHEN s.action IN ('revoke', 'hold', 'release') THEN
             v_certificate := decide_on_certificate(s);
-        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'crl-issue', 'key-attest') THEN
+        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'crl-issue', 'key-attest',
+                'key-destroy') THEN
             v_ca := decide_on_ca(s);
         ELSE
             NULL; -- template-apply, operator-add, signer-reseed: the issuer reads the body

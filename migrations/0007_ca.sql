@@ -492,7 +492,7 @@ LANGUAGE sql STABLE AS $$
     CROSS JOIN LATERAL limits_of_key(a.id, g.key_index) l
     LEFT JOIN LATERAL (SELECT x.installed_by FROM generation x WHERE x.token_key_id = k.id AND x.certificate IS NOT NULL
         ORDER BY x.certificate_index DESC LIMIT 1) i ON true
-    WHERE p_signer::text = ANY (string_to_array(limits_line(l.document, 'signer-ids'), ','))
+    WHERE p_signer::text = ANY (string_to_array(limits_line(l.document, 'signer-ids'), ',')) AND k.destroyed_at IS NULL
     ORDER BY a.id, g.key_index
 $$;
 

@@ -22,6 +22,8 @@ BEGIN
     IF v_new <> (v_version + 1)::text THEN
         PERFORM api_fail('CH409', format('the limits of CA "%s" are at version %s: a change of them is version %s and not %s',
             p_ca, v_version, v_version + 1, left(v_new, 20)));
+    ELSIF d.action = 'key-destroy' AND key_end_obstacle(d) IS NOT NULL THEN
+        PERFORM api_fail('CH409', key_end_obstacle(d));
     ELSIF NOT EXISTS (SELECT FROM ceremony_state(d)) THEN
         PERFORM api_fail('CH409', CASE WHEN d.action = 'signer-reseed' THEN 'the document lists no key of a CA'
             ELSE format('CA "%s" has no limits', p_ca) END);
@@ -320,7 +322,7 @@ BEGIN
             FROM token_key k
             JOIN LATERAL (SELECT ca_id, key_index FROM generation WHERE token_key_id = k.id LIMIT 1) g ON true
             JOIN ca a ON a.id = g.ca_id
-            WHERE k.token = p_token AND t.signer_id::text = ANY (
+            WHERE k.token = p_token AND k.destroyed_at IS NULL AND t.signer_id::text = ANY (
                 string_to_array(limits_line((limits_of_key(a.id, g.key_index)).document, 'signer-ids'), ','))));
 END $$;
 

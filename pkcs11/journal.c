@@ -682,6 +682,39 @@ journal_get_login(struct bytes payload, char line[LOGINS_LINE_SIZE])
 	return wire_reader_end(&r);
 }
 
+/* ---- destroyed keys */
+
+/* A document of a destruction with its signatures is not longer. */
+#define DESTRUCTION_MAX (16 * 1024)
+
+static bool
+note_destruction(struct journal *j, struct bytes id, const struct signproto_order *order,
+    struct journal_clock now, struct error *e)
+{
+	if (j->closed != JOURNAL_OPEN)
+		return error_set(e, ERROR_UNAVAILABLE,
+		    "the journal is closed, and no key is destroyed without a record of it");
+	if (order->statement.len + order->body.len > DESTRUCTION_MAX / 2)
+		return error_set(e, ERROR_LIMIT, "the order to destroy a key is too long");
+	if (!journal_make_room(j, DESTRUCTION_MAX + JOURNAL_USE_MAX, now, e))
+		return false;
+	signproto_put_key_destroy(journal_payload(j), &(struct signproto_key_destroy){id, *order});
+	return journal_append_payload(j, JOURNAL_DESTROY, now.wall_s, NULL, e) &&
+	       journal_sync_locked(j, e);
+}
+
+bool
+journal_note_destruction(struct journal *j, struct bytes id, const struct signproto_order *order,
+    struct journal_clock now, struct error *e)
+{
+	bool ok;
+
+	(void)pthread_mutex_lock(&j->lock);
+	ok = note_destruction(j, id, order, now, e);
+	(void)pthread_mutex_unlock(&j->lock);
+	return ok;
+}
+
 /* ---- anchor, report, end */
 
 void

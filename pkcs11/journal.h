@@ -179,6 +179,12 @@ bool journal_note_login(
     struct journal *j, const char *line, struct journal_clock now, struct error *e) MUST_CHECK;
 bool journal_get_login(struct bytes payload, char line[LOGINS_LINE_SIZE]) MUST_CHECK;
 
+/* Keeps the order by which a key is about to be destroyed; durable on return.
+ * ERROR_UNAVAILABLE: the journal is closed, and nothing is destroyed unseen. The record's
+ * payload is the order, coded as a KEY_DESTROY message. */
+bool journal_note_destruction(struct journal *j, struct bytes id,
+    const struct signproto_order *order, struct journal_clock now, struct error *e) MUST_CHECK;
+
 /* ---- a reseed */
 
 /*

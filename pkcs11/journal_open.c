@@ -200,6 +200,7 @@ apply_record(
 		       error_set(e, ERROR_INPUT, "malformed");
 	case JOURNAL_SEGMENT:
 	case JOURNAL_LOGIN:
+	case JOURNAL_DESTROY:
 	case JOURNAL_START:
 	case JOURNAL_STOP:
 		return true;

@@ -21,6 +21,7 @@ static const char *const type_names[] = {
     [JOURNAL_ANCHORED] = "anchored",
     [JOURNAL_RESEED] = "reseed",
     [JOURNAL_LOGIN] = "login",
+    [JOURNAL_DESTROY] = "destroy",
 };
 
 const char *

@@ -44,6 +44,7 @@ enum journal_type {
 	JOURNAL_ANCHORED = 10, /* the token keeps an anchor of this journal */
 	JOURNAL_RESEED = 11,   /* operators opened it again */
 	JOURNAL_LOGIN = 12,    /* a line about a login with a person's PIN (logins.h) */
+	JOURNAL_DESTROY = 13,  /* operators ordered that a key be destroyed */
 };
 
 struct journal_record {

@@ -243,6 +243,21 @@ show_login(struct show *s, struct bytes payload)
 }
 
 /* All of it: statement, document, and who signed. */
+static void
+put_order(struct show *s, const struct signproto_order *order)
+{
+	put_text(s, "statement", (const char *)order->statement.p, order->statement.len);
+	put_text(s, "document", (const char *)order->body.p, order->body.len);
+	for (size_t i = 0; i < order->signature_count; i++) {
+		uint8_t digest[SHA256_DIGEST_LENGTH];
+		char name[32];
+
+		(void)SHA256(order->signatures[i].spki.p, order->signatures[i].spki.len, digest);
+		(void)snprintf(name, sizeof name, "signed-by-%zu", i + 1);
+		put_hex(s, name, digest, sizeof digest);
+	}
+}
+
 static bool
 show_reseed(struct show *s, struct bytes payload)
 {
@@ -253,16 +268,20 @@ show_reseed(struct show *s, struct bytes payload)
 	if (!journal_get_reseed(payload, NULL, NULL, &order) ||
 	    !signproto_get_reseed(order, &m, &why))
 		return false;
-	put_text(s, "statement", (const char *)m.order.statement.p, m.order.statement.len);
-	put_text(s, "document", (const char *)m.order.body.p, m.order.body.len);
-	for (size_t i = 0; i < m.order.signature_count; i++) {
-		uint8_t digest[SHA256_DIGEST_LENGTH];
-		char name[32];
+	put_order(s, &m.order);
+	return true;
+}
 
-		(void)SHA256(m.order.signatures[i].spki.p, m.order.signatures[i].spki.len, digest);
-		(void)snprintf(name, sizeof name, "signed-by-%zu", i + 1);
-		put_hex(s, name, digest, sizeof digest);
-	}
+static bool
+show_destruction(struct show *s, struct bytes payload)
+{
+	struct signproto_key_destroy m;
+	struct error why = ERROR_INIT;
+
+	if (!signproto_get_key_destroy(payload, &m, &why))
+		return false;
+	put_hex(s, "key", m.cka_id.p, m.cka_id.len);
+	put_order(s, &m.order);
 	return true;
 }
 
@@ -288,6 +307,8 @@ show_payload(struct show *s, const struct journal_record *r)
 		return show_reseed(s, r->payload);
 	case JOURNAL_LOGIN:
 		return show_login(s, r->payload);
+	case JOURNAL_DESTROY:
+		return show_destruction(s, r->payload);
 	case JOURNAL_BEGIN:
 	case JOURNAL_STOP:
 	case JOURNAL_ANCHORED:

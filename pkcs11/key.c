@@ -213,6 +213,12 @@ key_find_private(struct session *s, struct bytes id, CK_OBJECT_HANDLE *handle, s
 }
 
 bool
+key_find_public_half(struct session *s, struct bytes id, CK_OBJECT_HANDLE *handle, struct error *e)
+{
+	return find_one(s, CKO_PUBLIC_KEY, "public", id, handle, e);
+}
+
+bool
 key_list_objects(struct session *s, CK_OBJECT_CLASS class, CK_OBJECT_HANDLE found[KEY_OBJECTS_MAX],
     CK_ULONG *count, struct error *e)
 {

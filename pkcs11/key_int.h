@@ -27,6 +27,10 @@ bool key_find_public(struct session *s, const uint8_t spki_sha256[32], CK_OBJECT
 bool key_find_private(
     struct session *s, struct bytes id, CK_OBJECT_HANDLE *handle, struct error *e) MUST_CHECK;
 
+/* The same of the public key. */
+bool key_find_public_half(
+    struct session *s, struct bytes id, CK_OBJECT_HANDLE *handle, struct error *e) MUST_CHECK;
+
 /* CKA_ID of an object; *len is 0 where it has none. */
 bool key_read_id(struct session *s, CK_OBJECT_HANDLE handle, uint8_t id[SIGNPROTO_ID_MAX],
     size_t *len, struct error *e) MUST_CHECK;

@@ -56,6 +56,17 @@ key_find_unowned(struct session *s, const char *state_dir, const uint8_t digest[
 }
 
 bool
+key_find_remains(struct session *s, struct bytes id, struct key_remains *key, struct error *e)
+{
+	*key = (struct key_remains){CK_INVALID_HANDLE, CK_INVALID_HANDLE, ""};
+	if (!key_find_private(s, id, &key->private_key, e) ||
+	    !key_find_public_half(s, id, &key->public_key, e))
+		return false;
+	return (key->private_key == CK_INVALID_HANDLE && key->public_key == CK_INVALID_HANDLE) ||
+	       read_label(s, key, e);
+}
+
+bool
 key_remove(struct session *s, const struct key_remains *key, struct error *e)
 {
 	const CK_OBJECT_HANDLE halves[] = {key->private_key, key->public_key};

@@ -4,7 +4,7 @@
 /*
  * Destroying a key for good, at the signer's console: one that no CA here has, such as
  * what an attempt left behind. A key with limits belongs to its CA's operators, and is
- * not destroyed by hand.
+ * destroyed by their order only (orders.h).
  */
 
 #include "pkcs11/key.h"
@@ -20,6 +20,10 @@ struct key_remains {
  * for it here; ERROR_NOT_FOUND. */
 bool key_find_unowned(struct session *s, const char *state_dir, const uint8_t spki_sha256[32],
     struct key_remains *key, struct error *e) MUST_CHECK;
+
+/* What there is of the pair with this CKA_ID; nothing is a success. */
+bool key_find_remains(
+    struct session *s, struct bytes id, struct key_remains *key, struct error *e) MUST_CHECK;
 
 /* s must be a read-write session. */
 bool key_remove(struct session *s, const struct key_remains *key, struct error *e) MUST_CHECK;

@@ -9,6 +9,8 @@
 
 /* Version, digest, whether there is a certificate, when it was ordered, its digest. */
 #define VALUE_LEN (4 + 32 + 1 + 8 + 32)
+/* In place of a version: the key was destroyed, by the order with that digest. */
+#define DESTROYED UINT32_MAX
 
 static void
 label_of(const uint8_t id[KEY_ID_LEN], char out[ANCHOR_LABEL_MAX + 1])
@@ -80,7 +82,10 @@ limits_floor_read(
 	label_of(id, label);
 	if (anchor_read(s, label, value, &len, &why)) {
 		if (decode(value, len, floor))
-			return true;
+			return floor->version != DESTROYED ||
+			       error_set(e, ERROR_DENIED,
+				   "the token remembers that the key of these limits was destroyed "
+				   "because its operators ordered it");
 		(void)error_set(&why, ERROR_CONFLICT,
 		    "the data object '%s' on the token is not one of limits", label);
 	}
@@ -205,6 +210,24 @@ limits_floor_raise(struct session *s, const struct key_limits *l, bool *refused,
 
 	return limits_floor_read(s, l->id, &floor, e) &&
 	       (!join(&floor, l) || write_floor(s, l, &floor, refused, e));
+}
+
+bool
+limits_floor_bury(struct session *rw, const struct key_limits *l,
+    const uint8_t statement_sha256[32], struct error *e)
+{
+	struct limits_floor floor = {.version = DESTROYED};
+	char label[ANCHOR_LABEL_MAX + 1];
+	struct error why = ERROR_INIT;
+	uint8_t value[VALUE_LEN];
+
+	memcpy(floor.sha256, statement_sha256, sizeof floor.sha256);
+	encode(&floor, value);
+	label_of(l->id, label);
+	if (anchor_write(rw, label, (struct bytes){value, sizeof value}, &why) ||
+	    why.code == ERROR_DENIED)
+		return true;
+	return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
 }
 
 bool

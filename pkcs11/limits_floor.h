@@ -21,8 +21,8 @@ struct limits_floor {
 	uint8_t tbs_sha256[32];
 };
 
-/* ERROR_DENIED when what is there is damaged; a token that does not answer is
- * ERROR_UNAVAILABLE or ERROR_INTERNAL. */
+/* ERROR_DENIED when what is there is damaged, or says that the key was destroyed; a token that does
+ * not answer is ERROR_UNAVAILABLE or ERROR_INTERNAL. */
 bool limits_floor_read(struct session *s, const uint8_t id[KEY_ID_LEN], struct limits_floor *floor,
     struct error *e) MUST_CHECK;
 
@@ -41,6 +41,12 @@ bool limits_floor_check(
 /* Raises what is lower, whatever is higher. */
 bool limits_floor_raise(
     struct session *s, const struct key_limits *l, bool *refused, struct error *e) MUST_CHECK;
+
+/* The key was destroyed by the order whose statement has this digest: nothing of it comes
+ * back on this token, whatever the signer's disk says. That the token takes no such objects
+ * is no failure. rw: a read-write session. */
+bool limits_floor_bury(struct session *rw, const struct key_limits *l,
+    const uint8_t statement_sha256[32], struct error *e) MUST_CHECK;
 
 /* Whether the document is the newest; the certificate does not matter. */
 bool limits_floor_compare_document(

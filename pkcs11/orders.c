@@ -233,7 +233,8 @@ orders_make_key(struct session *rw, const struct orders_env *env,
 	if (!limits_chain_check_first(order, first, e) || !check_token(env, &first->document, e))
 		goto out;
 	limits_chain_id(first->sha256, id);
-	if (!check_count(env, id, e) || !check_possible(rw, env, id, &first->document, e) ||
+	if (!orders_check_not_destroyed(rw, env, id, e) || !check_count(env, id, e) ||
+	    !check_possible(rw, env, id, &first->document, e) ||
 	    !keep_first(rw, env, id, order, first, e) || !find_or_make(rw, env, first, id, key, e))
 		goto out;
 	ok = keep_key(rw, env, id, first, key, l, e);

@@ -3,8 +3,8 @@
 
 /*
  * Carrying out what operators ordered about keys: making one, changing its limits,
- * installing its CA's certificate; and about the journal. Each may be repeated: what was done
- * already is done, and after a crash the repetition finishes it.
+ * installing its CA's certificate, destroying it; and about the journal. Each may be repeated: what
+ * was done already is done, and after a crash the repetition finishes it.
  *
  * These functions write to the state directory and to the token, and must not run
  * at the same time for one state directory.
@@ -52,6 +52,13 @@ bool orders_install(struct session *s, const struct orders_env *env, struct byte
  * written when it is the one that is known. */
 bool orders_note_root(struct session *s, const struct orders_env *env, struct bytes id,
     struct bytes tbs, int64_t ordered, struct error *e) MUST_CHECK;
+
+/* key-destroy: destroys the key on the token, when its limits no longer let it sign
+ * certificates, or its CA's own has ended. ERROR_CONFLICT otherwise. The journal and the state
+ * directory have the order before that, and keep it; so does the token, as far as it takes data
+ * objects. rw: a read-write session. */
+bool orders_destroy_key(struct session *rw, const struct orders_env *env, struct bytes id,
+    const struct signproto_order *order, struct error *e) MUST_CHECK;
 
 /* signer-reseed: opens the keys that the document lists, each of which needs the
  * quorum of its own limits. Cannot be repeated, since it answers a challenge. */

@@ -69,6 +69,7 @@ send_success(struct signer *s, const struct job *job)
 	case JOB_LIMITS_SET:
 	case JOB_INSTALL:
 	case JOB_RESEED:
+	case JOB_KEY_DESTROY:
 		signproto_put_done(&w, job->output_len > 0 ? (const char *)job->output : "");
 		send_answer(s, SIGNPROTO_DONE, job->request, &w);
 		return;
@@ -389,6 +390,15 @@ request_reseed(struct signer *s, uint64_t request, struct bytes payload, struct 
 }
 
 static bool
+request_key_destroy(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct signproto_key_destroy m;
+
+	return signproto_get_key_destroy(payload, &m, e) && can_take_order(s, payload.len, e) &&
+	       submit(s, request, job_new(JOB_KEY_DESTROY, m.cka_id, payload), e);
+}
+
+static bool
 request_key_find(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
 {
 	struct signproto_key_find m;
@@ -564,6 +574,9 @@ signer_request(struct signer *s, uint16_t type, uint64_t id, struct bytes payloa
 		break;
 	case SIGNPROTO_RESEED:
 		ok = request_reseed(s, id, payload, &why);
+		break;
+	case SIGNPROTO_KEY_DESTROY:
+		ok = request_key_destroy(s, id, payload, &why);
 		break;
 	case SIGNPROTO_PIN:
 		ok = signer_request_pin(s, id, payload, &why);

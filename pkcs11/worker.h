@@ -27,6 +27,7 @@ enum job_kind {
 	JOB_LIMITS_SET,
 	JOB_INSTALL,
 	JOB_RESEED,
+	JOB_KEY_DESTROY,
 	JOB_KEY_FIND,
 	JOB_SIGN,	 /* still to be checked */
 	JOB_SIGN_DIGEST, /* use: of a structure that the guard let through */

@@ -16,6 +16,7 @@ digest_statement(const struct job *job, uint8_t digest[32])
 		struct signproto_limits_set limits;
 		struct signproto_install install;
 		struct signproto_reseed reseed;
+		struct signproto_key_destroy destroy;
 	} m;
 
 	if (job->kind == JOB_KEY_GENERATE &&
@@ -28,6 +29,9 @@ digest_statement(const struct job *job, uint8_t digest[32])
 		order = m.install.order;
 	else if (job->kind == JOB_RESEED && signproto_get_reseed(input, &m.reseed, &ignored))
 		order = m.reseed.order;
+	else if (job->kind == JOB_KEY_DESTROY &&
+		 signproto_get_key_destroy(input, &m.destroy, &ignored))
+		order = m.destroy.order;
 	else
 		return false;
 	return EVP_Digest(

@@ -265,6 +265,26 @@ run_reseed(struct worker *w, struct job *job)
 	return true;
 }
 
+static bool
+run_key_destroy(struct worker *w, struct job *job)
+{
+	struct orders_env env = orders_env_of(w->pool);
+	struct signproto_key_destroy m;
+	struct session rw = {0};
+	bool ok = false;
+
+	if (!signproto_get_key_destroy((struct bytes){job->input, job->input_len}, &m, &job->error))
+		return false;
+	limits_cache_begin_change(w->pool->limits);
+	if (session_open(w->session.f, w->session.slot, true, &rw, &job->error)) {
+		ok = orders_destroy_key(&rw, &env, m.cka_id, &m.order, &job->error);
+		session_close(&rw);
+	}
+	limits_cache_end_change(w->pool->limits);
+	w->session.fatal |= rw.fatal;
+	return ok;
+}
+
 /* Between requests, so that an outage is known before the next one meets it. */
 static bool
 check_token(struct worker *w, struct error *e)
@@ -297,6 +317,9 @@ run_order(struct worker *w, struct job *job)
 		break;
 	case JOB_RESEED:
 		ok = run_reseed(w, job);
+		break;
+	case JOB_KEY_DESTROY:
+		ok = run_key_destroy(w, job);
 		break;
 	default:
 		break;
@@ -331,6 +354,7 @@ worker_run(struct worker *w, struct job *job)
 	case JOB_LIMITS_SET:
 	case JOB_INSTALL:
 	case JOB_RESEED:
+	case JOB_KEY_DESTROY:
 		ok = run_order(w, job);
 		break;
 	case JOB_KEY_FIND:

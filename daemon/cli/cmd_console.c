@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/cli/cli.h"
+#include "daemon/cli/key_destruction.h"
 #include "daemon/core/config.h"
 
 #define ARGUMENTS_MAX 24
@@ -111,8 +112,11 @@ cmd_key_adopt(struct cli *cli, struct error *e)
 	return hand_over(cli, "--adopt", cli->words[1], e);
 }
 
+/* A CA's key is its operators' business, wherever they are. */
 bool
 cmd_key_destroy(struct cli *cli, struct error *e)
 {
+	if (cli->options->value[OPTION_CA] != NULL)
+		return key_order_destruction(cli, e);
 	return hand_over(cli, "--destroy-key", cli->words[1], e);
 }

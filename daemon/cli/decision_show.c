@@ -9,6 +9,7 @@
 #include "daemon/cli/limits_show.h"
 #include "daemon/core/encode.h"
 #include "daemon/x509/cert.h"
+#include "daemon/x509/destruction.h"
 #include "daemon/x509/limits_policy.h"
 #include "daemon/x509/name.h"
 #include "daemon/x509/pem.h"
@@ -193,6 +194,22 @@ read_signer(struct shown_decision *d, char key[65], struct error *e)
 	return true;
 }
 
+/* Which key is to go: its limits count. */
+static bool
+read_key_to_destroy(struct shown_decision *d, char key[65], struct error *e)
+{
+	struct destruction what;
+
+	if (!destruction_parse(d->body, strlen(d->body), &what, e))
+		return error_wrap(e, "what is to be signed");
+	if (strcmp(what.ca, d->statement.ca) != 0)
+		return error_set(e, ERROR_INPUT,
+		    "the statement is about CA %s, but the key to be destroyed is of CA %s",
+		    d->statement.ca, what.ca);
+	hex_encode(what.key, sizeof what.key, key);
+	return true;
+}
+
 /* What the decision is about beyond its text. Of one that is carried out, the
  * limits in force may be its own by now. */
 static bool
@@ -243,6 +260,12 @@ read_subject(struct cli *cli, struct shown_decision *d, struct error *e)
 		       error_set(e, ERROR_CONFLICT,
 			   "the new key is to replace another one than CA %s signs with now",
 			   d->statement.ca);
+	case STATEMENT_KEY_DESTROY:
+		if (!read_key_to_destroy(d, key, e) ||
+		    !limits_current_load(cli, d->statement.ca, key, &d->current, e))
+			return false;
+		d->rules = CEREMONY_RULE(&d->current->limits);
+		return true;
 	case STATEMENT_SIGNER_RESEED:
 		return read_reseed(cli, d, e);
 	default:

@@ -17,6 +17,7 @@ static const struct {
     {SIGNPROTO_INSTALL, "INSTALL"},
     {SIGNPROTO_RESEED, "RESEED"},
     {SIGNPROTO_PIN, "PIN"},
+    {SIGNPROTO_KEY_DESTROY, "KEY_DESTROY"},
     {SIGNPROTO_STATUS_OK, "STATUS_OK"},
     {SIGNPROTO_KEY_OK, "KEY_OK"},
     {SIGNPROTO_SIGNED, "SIGNED"},
@@ -259,6 +260,26 @@ signproto_get_install(struct bytes payload, struct signproto_install *m, struct 
 	m->cka_id = wire_get_bytes(&r, SIGNPROTO_ID_MAX);
 	valid = m->cka_id.len > 0 && get_order(&r, &m->order);
 	return finish(&r, valid, SIGNPROTO_INSTALL, e);
+}
+
+void
+signproto_put_key_destroy(struct wire_writer *w, const struct signproto_key_destroy *m)
+{
+	wire_put_bytes(w, m->cka_id.p, m->cka_id.len);
+	put_order(w, &m->order);
+}
+
+bool
+signproto_get_key_destroy(struct bytes payload, struct signproto_key_destroy *m, struct error *e)
+{
+	struct wire_reader r;
+	bool valid;
+
+	*m = (struct signproto_key_destroy){0};
+	wire_reader_init(&r, payload.p, payload.len);
+	m->cka_id = wire_get_bytes(&r, SIGNPROTO_ID_MAX);
+	valid = m->cka_id.len > 0 && get_order(&r, &m->order);
+	return finish(&r, valid, SIGNPROTO_KEY_DESTROY, e);
 }
 
 void

@@ -8,7 +8,7 @@
  *     STATUS                          STATUS_OK
  *     KEY_GENERATE, KEY_FIND          KEY_OK
  *     LIMITS_SET, INSTALL, RESEED,
- *     PIN                             DONE
+ *     KEY_DESTROY, PIN                DONE
  *     SIGN                            SIGNED
  *     STREAM_BEGIN, STREAM_DATA ...,
  *     STREAM_END                      SIGNED
@@ -68,6 +68,7 @@ enum signproto_type {
 	SIGNPROTO_INSTALL = 9,
 	SIGNPROTO_RESEED = 10,
 	SIGNPROTO_PIN = 11,
+	SIGNPROTO_KEY_DESTROY = 12,
 
 	SIGNPROTO_STATUS_OK = 0x8001,
 	SIGNPROTO_KEY_OK = 0x8002,
@@ -162,6 +163,13 @@ struct signproto_install {
 	struct signproto_order order;
 };
 
+/* A key-destroy statement: the key with this id is to be destroyed. Asked again, it is
+ * gone. */
+struct signproto_key_destroy {
+	struct bytes cka_id;
+	struct signproto_order order;
+};
+
 /* A signer-reseed statement: the journal begins anew. */
 struct signproto_reseed {
 	struct signproto_order order;
@@ -244,6 +252,9 @@ void signproto_put_install(struct wire_writer *w, const struct signproto_install
 bool signproto_get_install(
     struct bytes payload, struct signproto_install *m, struct error *e) MUST_CHECK;
 
+void signproto_put_key_destroy(struct wire_writer *w, const struct signproto_key_destroy *m);
+bool signproto_get_key_destroy(
+    struct bytes payload, struct signproto_key_destroy *m, struct error *e) MUST_CHECK;
 void signproto_put_reseed(struct wire_writer *w, const struct signproto_reseed *m);
 bool signproto_get_reseed(
     struct bytes payload, struct signproto_reseed *m, struct error *e) MUST_CHECK;

@@ -9,6 +9,7 @@
 #include "daemon/core/log.h"
 #include "daemon/issuer/decision_check.h"
 #include "daemon/issuer/key_attest.h"
+#include "daemon/issuer/key_end.h"
 #include "daemon/issuer/limits_order.h"
 #include "daemon/issuer/reseed_order.h"
 #include "daemon/x509/crl.h"
@@ -301,6 +302,8 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 		return ca_order_rekey(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_KEY_ATTEST:
 		return key_attest(&d->env.orders, row, s, on_applied, t, e);
+	case STATEMENT_KEY_DESTROY:
+		return key_end_order(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_SIGNER_RESEED:
 		return reseed_order(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_PIN_UNLOCK:

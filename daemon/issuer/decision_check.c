@@ -23,6 +23,7 @@ role_for(enum statement_action action)
 	case STATEMENT_CA_REKEY:
 	case STATEMENT_CA_ROLLOVER:
 	case STATEMENT_SIGNER_RESEED:
+	case STATEMENT_KEY_DESTROY:
 	case STATEMENT_TEMPLATE_APPLY:
 	case STATEMENT_OPERATOR_ADD:
 		return "administrator";
@@ -160,6 +161,7 @@ check_object(const struct decision_row *row, const struct statement *s, struct e
 	case STATEMENT_CA_REKEY:
 	case STATEMENT_CA_ROLLOVER:
 	case STATEMENT_KEY_ATTEST:
+	case STATEMENT_KEY_DESTROY:
 		return check_ca(row, s, e);
 	default:
 		return true;

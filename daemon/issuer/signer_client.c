@@ -401,6 +401,18 @@ signer_ask_install(struct signer_client *c, const char *token, const struct sign
 }
 
 bool
+signer_ask_destroy(struct signer_client *c, const char *token,
+    const struct signproto_key_destroy *m, signer_answer_fn *answer, void *arg, uint64_t *id,
+    struct error *e)
+{
+	struct wire_writer w;
+
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_key_destroy(&w, m);
+	return ask(c, token, SIGNPROTO_KEY_DESTROY, &w, SIGNPROTO_DONE, answer, arg, id, e);
+}
+
+bool
 signer_ask_reseed(struct signer_client *c, const char *token, const struct signproto_reseed *m,
     signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e)
 {

@@ -79,12 +79,15 @@ bool signer_ask_generate(struct signer_client *c, const char *token,
 /* Whether the signer has the key and limits for it that are in force. */
 bool signer_ask_find(struct signer_client *c, const char *token, struct bytes cka_id,
     signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;
-/* These four are answered without contents: the order was carried out. */
+/* These five are answered without contents: the order was carried out. */
 bool signer_ask_limits_set(struct signer_client *c, const char *token,
     const struct signproto_limits_set *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e) MUST_CHECK;
 bool signer_ask_install(struct signer_client *c, const char *token,
     const struct signproto_install *m, signer_answer_fn *answer, void *arg, uint64_t *id,
+    struct error *e) MUST_CHECK;
+bool signer_ask_destroy(struct signer_client *c, const char *token,
+    const struct signproto_key_destroy *m, signer_answer_fn *answer, void *arg, uint64_t *id,
     struct error *e) MUST_CHECK;
 bool signer_ask_reseed(struct signer_client *c, const char *token, const struct signproto_reseed *m,
     signer_answer_fn *answer, void *arg, uint64_t *id, struct error *e) MUST_CHECK;

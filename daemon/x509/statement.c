@@ -83,6 +83,8 @@ static const struct rule {
 	true},
     [STATEMENT_CA_REKEY] = {"ca-rekey", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_KEY, REASON_NONE,
 	true},
+    [STATEMENT_KEY_DESTROY] = {"key-destroy", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE,
+	true},
     [STATEMENT_KEY_ATTEST] = {"key-attest", ALWAYS, NEVER, NEVER, NEVER, OBJECT_CA, REASON_NONE,
 	false},
 };

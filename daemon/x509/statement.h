@@ -47,12 +47,13 @@
  *	key-attest      yes   = ca              -    -         -              -
  *	ca-rekey        yes   SHA-256 of a key  -    -         -              yes
  *	ca-rollover     yes   = ca              -    -         -              yes
+ *	key-destroy     yes   = ca              -    -         -              yes
  *
- * ca-create, ca-install, ca-limits, ca-renew, ca-rekey, ca-rollover and signer-reseed are
- *ceremonies: several persons sign one and the same text, so it may live for days. Each can be
- * carried out once only, whenever that is (a CA is created once, limits follow
- * each other by number, a renewal names the certificate or, with a new key, the key
- * that it replaces, a reseed answers a challenge).
+ * ca-create, ca-install, ca-limits, ca-renew, ca-rekey, ca-rollover, key-destroy and
+ * signer-reseed are ceremonies: several persons sign one and the same text, so it may live
+ * for days. Each can be carried out once only, whenever that is (a CA is created once,
+ * limits follow each other by number, a renewal names the certificate or, with a new key,
+ * the key that it replaces, a key is destroyed once, a reseed answers a challenge).
  *
  * The pin-... are for a signer alone (pin_envelope.h): no decisions that the
  * issuer could carry out, and soon over.
@@ -103,8 +104,9 @@ enum statement_action {
 	STATEMENT_CA_REKEY,
 	STATEMENT_CA_ROLLOVER,
 	STATEMENT_KEY_ATTEST,
+	STATEMENT_KEY_DESTROY,
 };
-#define STATEMENT_ACTION_COUNT 20
+#define STATEMENT_ACTION_COUNT 21
 
 /* Absent text is the empty string. */
 struct statement {

@@ -2,6 +2,7 @@
 refused on the way."""
 
 import datetime
+import json
 import os
 import re
 import threading
@@ -13,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 
 from harness import clients
-from harness.process import wait_until
+from harness.chanceryd import program
+from harness.process import run, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -509,6 +511,49 @@ def test_retired(b):
     assert shown(a, a.sub2)["state"] == "active"
 
 
+def destruction(a, key, *more, ca=None):
+    return "key", "destroy", "main", key, "--ca", ca or a.sub2, *more
+
+
+def test_a_key_ends(b):
+    """By an order of its operators, once nothing needs it; what it signed stays."""
+    a = b
+    now, old = a.cli.json("ca", "generations", a.sub2)["generations"]
+    label = ("--label", a.sub2)
+    assert "is active" in a.cli.fails(*destruction(a, now["key_sha256"], *label))
+    assert "is on token main, not on" in a.cli.fails("key", "destroy", "other", old["key_sha256"], "--ca", a.sub2, *label)
+    # A certificate of it that has not ended, and whose CRL it would have to sign.
+    ends = ("UPDATE chancery_store.certificate SET not_after = now() + interval %s WHERE scope_id IN (SELECT s.id FROM "
+            "chancery_store.crl_scope s JOIN chancery_store.token_key k ON k.id = s.token_key_id WHERE k.spki_sha256 = %s)")
+    key = bytes.fromhex(old["key_sha256"])
+    a.database.execute(ends, ("50 years", key))
+    assert re.search(r"still needed: \d certificates that it signed are valid until .*, and no CRL",
+                     a.cli.fails(*destruction(a, old["key_sha256"], *label)))
+    a.database.execute(ends, ("-1 s", key))
+
+    # The signer compares what was typed with the token.
+    assert "is 'second-issuing', and not 'second'" in a.cli.fails(*destruction(a, old["key_sha256"], "--label", "second"))
+    said = a.cli.result(*destruction(a, old["key_sha256"]), input=a.sub2 + "\n")
+    assert said.returncode == 0 and f"the key {old['key_sha256']} of CA {a.sub2} is destroyed" in said.stdout, said
+    assert "action: key-destroy" in said.stderr and f"label: {a.sub2}" in said.stderr
+    assert "was destroyed already" in a.cli.fails(*destruction(a, old["key_sha256"], *label))
+    _, gone = a.cli.json("ca", "generations", a.sub2)["generations"]
+    assert gone["key_destroyed_at"] and gone["state"] == "retired"
+    here = ("--config", a.daemon.config_path)
+    on_token = [json.loads(line)["key"] for line in a.cli("key", "list", "main", *here, "--json").splitlines()]
+    assert old["key_sha256"] not in on_token and now["key_sha256"] in on_token
+    journal = run([program("chancery-signer"), *here, "--token", "main", "--journal", "--json"],
+                  text=True).stdout.splitlines()
+    record, = (r for r in map(json.loads, journal) if r["type"] == "destroy")
+    assert f"label: {a.sub2}\n" in record["document"] and "action: key-destroy" in record["statement"]
+    # The public record, and the other keys.
+    assert "\nquorum: " in a.cli.json("ca", "limits", "show", a.sub2, "--key-sha256", old["key_sha256"])["document"]
+    assert certificate_of(a, a.sub2, 0) and fetched(a, urls(a.generations[0][0])[0])
+    a.daemon.stop()
+    a.daemon.start()
+    leaf_of(a, "still-there")
+
+
 def test_renewals_of_two(shared_instance):
     """Where the limits take two persons, so does each renewal; who is missing sees all of it."""
     a = shared_instance
@@ -547,3 +592,17 @@ def test_renewals_of_two(shared_instance):
     late = re.search(r"Decision ([0-9a-f-]{36}) waits", said)[1]
     agreed("ca", "renew", "shared", "--new-key")
     assert "another key or certificate than CA shared has now" in bob.fails("decision", "sign", late)
+
+    # So it is when an old key ends, which its own limits must let go first.
+    key, = (g["key_sha256"] for g in a.cli.json("ca", "generations", "shared")["generations"] if g["index"] == 0)
+    a.database.execute("UPDATE chancery_store.generation SET state = 'retired' WHERE state = 'superseded' AND ca_id = "
+                       "(SELECT id FROM chancery_store.ca WHERE name = 'shared') AND key_index = 0")
+    a.database.execute("UPDATE chancery_store.crl_scope s SET next_full_at = NULL, next_delta_at = NULL FROM "
+                       "chancery_store.token_key k WHERE k.id = s.token_key_id AND k.spki_sha256 = %s", (bytes.fromhex(key),))
+    end = destruction(a, key, "--label", "shared", ca="shared")
+    with pytest.raises(AssertionError, match="its limits still name templates"):
+        agreed(*end)
+    agreed("ca", "limits", "change", "shared", "--key-sha256", key, "--remove-template", "sub-ca")
+    seen, said = agreed(*end)
+    assert "chancery-key-destruction: 1" in seen and "signed by    alice" in seen, seen
+    assert f"the key {key} of CA shared is destroyed" in said.stdout

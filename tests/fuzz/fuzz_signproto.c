@@ -27,6 +27,7 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		struct signproto_install install;
 		struct signproto_reseed reseed;
 		struct signproto_pin pin;
+		struct signproto_key_destroy key_destroy;
 		char done[ERROR_TEXT_MAX];
 		struct error failed;
 	} m;
@@ -68,6 +69,8 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		       (signproto_put_done(w, m.done), true);
 	case 15:
 		return AGAIN(pin);
+	case 16:
+		return AGAIN(key_destroy);
 	default:
 		return false;
 	}

@@ -24,6 +24,7 @@ union message {
 	struct signproto_install install;
 	struct signproto_reseed reseed;
 	struct signproto_pin pin;
+	struct signproto_key_destroy key_destroy;
 	char done[ERROR_TEXT_MAX];
 	struct error failed;
 };
@@ -62,6 +63,8 @@ decode(uint16_t type, struct bytes p, union message *m, struct error *e)
 		return signproto_get_reseed(p, &m->reseed, e);
 	case SIGNPROTO_PIN:
 		return signproto_get_pin(p, &m->pin, e);
+	case SIGNPROTO_KEY_DESTROY:
+		return signproto_get_key_destroy(p, &m->key_destroy, e);
 	case SIGNPROTO_DONE:
 		return signproto_get_done(p, m->done, e);
 	default:
@@ -117,6 +120,8 @@ static const struct signproto_install install = {
     .cka_id = {(const uint8_t *)"0123456789abcdef", 16}, .order = ORDER};
 static const struct signproto_reseed reseed = {.order = ORDER};
 static const struct signproto_pin pin = {.order = ORDER};
+static const struct signproto_key_destroy key_destroy = {
+    .cka_id = {(const uint8_t *)"0123456789abcdef", 16}, .order = ORDER};
 
 static void
 put_status_ok(struct wire_writer *w)
@@ -183,6 +188,9 @@ encode(struct wire_writer *w, uint16_t type)
 	case SIGNPROTO_PIN:
 		signproto_put_pin(w, &pin);
 		break;
+	case SIGNPROTO_KEY_DESTROY:
+		signproto_put_key_destroy(w, &key_destroy);
+		break;
 	case SIGNPROTO_DONE:
 		signproto_put_done(w, "more");
 		break;
@@ -208,6 +216,7 @@ static const uint16_t types[] = {
     SIGNPROTO_INSTALL,
     SIGNPROTO_RESEED,
     SIGNPROTO_PIN,
+    SIGNPROTO_KEY_DESTROY,
     SIGNPROTO_DONE,
 };
 
@@ -270,6 +279,10 @@ round_trips(void **state)
 		case SIGNPROTO_INSTALL:
 			assert_int_equal(m.install.cka_id.len, 16);
 			assert_order(&m.install.order);
+			break;
+		case SIGNPROTO_KEY_DESTROY:
+			assert_int_equal(m.key_destroy.cka_id.len, 16);
+			assert_order(&m.key_destroy.order);
 			break;
 		case SIGNPROTO_PIN:
 			assert_order(&m.pin.order);

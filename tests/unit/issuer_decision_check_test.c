@@ -308,6 +308,7 @@ test_roles(void **state)
 	    [STATEMENT_CA_RENEW] = true,
 	    [STATEMENT_CA_REKEY] = true,
 	    [STATEMENT_CA_ROLLOVER] = true,
+	    [STATEMENT_KEY_DESTROY] = true,
 	};
 
 	for (unsigned a = 0; a < STATEMENT_ACTION_COUNT; a++) {
@@ -460,7 +461,7 @@ make_for_two(struct decided *d, enum statement_action action)
 
 static const enum statement_action ceremonies[] = {STATEMENT_CA_CREATE, STATEMENT_CA_INSTALL,
     STATEMENT_CA_LIMITS, STATEMENT_SIGNER_RESEED, STATEMENT_CA_RENEW, STATEMENT_CA_REKEY,
-    STATEMENT_CA_ROLLOVER};
+    STATEMENT_CA_ROLLOVER, STATEMENT_KEY_DESTROY};
 
 static void
 test_quorum(void **state)

@@ -12,6 +12,7 @@
 
 #include "daemon/core/encode.h"
 #include "daemon/x509/cert.h"
+#include "daemon/x509/destruction.h"
 #include "daemon/x509/name.h"
 #include "daemon/x509/pem.h"
 #include "pkcs11/journal.h"
@@ -804,6 +805,133 @@ installed_certificates_come_back(void **state)
 	REFUSED(in_force(e), ERROR_DENIED, "installed later than the one here");
 }
 
+/* ---- key-destroy */
+
+static bool
+destroy_key(
+    const char *label, const uint8_t key[32], int64_t issued, const int *who, struct error *e)
+{
+	struct destruction d = {.token = "main"};
+	size_t len;
+
+	(void)snprintf(d.ca, sizeof d.ca, "%s", limits.ca);
+	(void)snprintf(d.label, sizeof d.label, "%s", label);
+	memcpy(d.key, key, sizeof d.key);
+	assert_true(destruction_format(&d, order.body, &len, e));
+	ceremony_sign(&order, STATEMENT_KEY_DESTROY, limits.ca, issued, who);
+	return orders_destroy_key(&rw, &env, (struct bytes){id, KEY_ID_LEN}, &order.order, e);
+}
+
+/* Limits that leave the key nothing to do but CRLs. */
+static void
+take_templates_out(void)
+{
+	next_version();
+	limits.template_count = 0;
+	OK(set_limits(CEREMONY_BY(ALICE, BOB), e));
+}
+
+static void
+a_key_is_destroyed_by_its_quorum(void **state)
+{
+	uint8_t digest[32], other[32] = {1}, ski[SKI_LEN];
+	struct certificate_spec spec;
+	CK_ULONG keys;
+
+	ceremony_limits(&limits, "ending", KEY_P256, subject);
+	limits.quorum = 2;
+	limits.templates[limits.template_count++] = (struct limits_template){.name = "host",
+	    .key_usage = KU_DIGITAL_SIGNATURE,
+	    .validity_s = DAY,
+	    .path_length = -1};
+	ceremony_order(&first_order, &limits, CEREMONY_BY(ALICE, BOB));
+	OK(make_key(&first_order, e));
+	keys = count_keys();
+	assert_true(spki_sha256(&spki, digest, NULL) && spki_ski(&spki, ski, NULL));
+	spec = (struct certificate_spec){.subject = subject,
+	    .spki = spki.whole,
+	    .ski = {ski, SKI_LEN},
+	    .ca = true,
+	    .path_length = 0,
+	    .not_after = limits.not_after};
+	OK(install(&spec, env.now, CEREMONY_BY(ALICE, BOB), e));
+
+	REFUSED(destroy_key("ending", digest, env.now, CEREMONY_BY(ALICE), e), ERROR_DENIED,
+	    "could also sign: bob");
+	REFUSED(destroy_key("ending", digest, env.now, CEREMONY_BY(ALICE, MALLORY), e),
+	    ERROR_DENIED, "could also sign: bob");
+	REFUSED(destroy_key("ending", digest, env.now - DAY, CEREMONY_BY(ALICE, BOB), e),
+	    ERROR_DENIED, "expired");
+	REFUSED(destroy_key("ending", digest, env.now, CEREMONY_BY(ALICE, BOB), e), ERROR_CONFLICT,
+	    "may still sign certificates");
+	take_templates_out();
+	REFUSED(destroy_key("Ending", digest, env.now, CEREMONY_BY(ALICE, BOB), e), ERROR_DENIED,
+	    "is 'ending', and not 'Ending' as the operators typed");
+	REFUSED(destroy_key("ending", other, env.now, CEREMONY_BY(ALICE, BOB), e), ERROR_DENIED,
+	    "another key");
+	ceremony_sign(&order, STATEMENT_CA_LIMITS, limits.ca, env.now, CEREMONY_BY(ALICE, BOB));
+	REFUSED(orders_destroy_key(&rw, &env, (struct bytes){id, KEY_ID_LEN}, &order.order, e),
+	    ERROR_DENIED, "signed 'ca-limits'");
+	assert_int_equal(count_keys(), keys);
+
+	OK(destroy_key("ending", digest, env.now, CEREMONY_BY(ALICE, BOB), e));
+	assert_int_equal(count_keys(), keys - 1);
+	/* Once more, and long after. */
+	env.now += 365 * DAY;
+	OK(orders_destroy_key(&rw, &env, (struct bytes){id, KEY_ID_LEN}, &order.order, e));
+	env.now -= 365 * DAY;
+}
+
+static void
+a_destroyed_key_does_not_come_back(void **state)
+{
+	CK_ULONG keys = count_keys();
+	uint8_t digest[32];
+
+	make_ca("gone", false);
+	assert_true(spki_sha256(&spki, digest, NULL));
+	/* It never had a certificate: there is nothing that it may sign. */
+	OK(destroy_key("gone", digest, env.now, CEREMONY_BY(ALICE), e));
+	assert_int_equal(count_keys(), keys);
+	REFUSED(in_force(e), ERROR_DENIED, "the token remembers that the key");
+	REFUSED(make_key(&first_order, e), ERROR_DENIED, "is not made again");
+	/* Not by an older copy of the directory, and not without any. */
+	remove_file(".destroyed");
+	REFUSED(make_key(&first_order, e), ERROR_DENIED, "the token remembers that the key");
+	remove_file(".limits-1");
+	remove_file(".key");
+	REFUSED(make_key(&first_order, e), ERROR_DENIED, "the token remembers that the key");
+	assert_int_equal(count_keys(), keys);
+}
+
+/* Cut short behind the order's file: the next one who asks brings it to its end. */
+static void
+a_destruction_is_finished(void **state)
+{
+	char text[65536];
+	uint8_t digest[32];
+	CK_ULONG keys;
+
+	make_ca("half", false);
+	assert_true(spki_sha256(&spki, digest, NULL));
+	OK(destroy_key("half", digest, env.now, CEREMONY_BY(ALICE), e));
+	assert_true(read_file(".destroyed", text, sizeof text) > 0);
+
+	make_ca("other-half", false);
+	keys = count_keys();
+	assert_true(spki_sha256(&spki, digest, NULL));
+	write_file(".destroyed", text);
+	OK(destroy_key("whatever", digest, env.now, CEREMONY_BY(MALLORY), e));
+	assert_int_equal(count_keys(), keys - 1);
+	/* One that cannot be read stops everything. */
+	make_ca("unclear", false);
+	write_file(".destroyed", "nonsense");
+	REFUSED(destroy_key("unclear", digest, env.now, CEREMONY_BY(ALICE), e), ERROR_DENIED,
+	    "is damaged");
+	REFUSED(make_key(&first_order, e), ERROR_DENIED, "is damaged");
+	remove_file(".destroyed");
+}
+
 static void
 keys_are_listed(void **state)
 {
@@ -936,6 +1064,9 @@ main(void)
 	    cmocka_unit_test(the_certificate_is_within_the_limits),
 	    cmocka_unit_test(a_root_has_the_certificates_that_were_ordered),
 	    cmocka_unit_test(installed_certificates_come_back),
+	    cmocka_unit_test(a_key_is_destroyed_by_its_quorum),
+	    cmocka_unit_test(a_destroyed_key_does_not_come_back),
+	    cmocka_unit_test(a_destruction_is_finished),
 	    cmocka_unit_test(keys_are_listed),
 	    cmocka_unit_test(limits_are_shown),
 	};

@@ -66,6 +66,7 @@ sample(enum statement_action action)
 	case STATEMENT_CA_LIMITS:
 	case STATEMENT_CA_RENEW:
 	case STATEMENT_CA_ROLLOVER:
+	case STATEMENT_KEY_DESTROY:
 		(void)snprintf(s.object, sizeof s.object, "%s", s.ca);
 		s.has_body = true;
 		break;
@@ -381,6 +382,8 @@ static const struct change breaches[] = {
     {STATEMENT_CA_LIMITS, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_CA_LIMITS, NULL, NULL, "because", -1, -1, -1, "'reason': must be '-'"},
     {STATEMENT_KEY_ATTEST, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
+    {STATEMENT_KEY_DESTROY, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
+    {STATEMENT_KEY_DESTROY, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_CA_RENEW, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
     {STATEMENT_CA_REKEY, NULL, "demo", NULL, -1, -1, -1, "must be the SHA-256 of the key"},
     {STATEMENT_CA_REKEY, "", NULL, NULL, -1, -1, -1, "'ca': is missing"},
@@ -484,6 +487,7 @@ test_life_of_each_action(void **state)
 	    [STATEMENT_CA_RENEW] = true,
 	    [STATEMENT_CA_REKEY] = true,
 	    [STATEMENT_CA_ROLLOVER] = true,
+	    [STATEMENT_KEY_DESTROY] = true,
 	};
 
 	for (int a = 0; a < STATEMENT_ACTION_COUNT; a++) {
