@@ -24,6 +24,20 @@ class Store:
     def __init__(self, database):
         self.database = database
         self._serials = itertools.count(1)
+        self._idle = []  # connections of snapshots that are over
+
+    def snapshot_connection(self):
+        if self._idle:
+            return self._idle.pop()
+        connection = self.database.connect("chancery_issuer")
+        with connection.cursor() as cursor:
+            cursor.execute("SET search_path = chancery_store")
+        return connection
+
+    def snapshot_over(self, connection):
+        with connection.cursor() as cursor:
+            cursor.execute("ROLLBACK")
+        self._idle.append(connection)
 
     def one(self, sql, *args):
         return self.database.one("SET search_path = chancery_store; " + sql, args)
@@ -35,9 +49,11 @@ class Store:
     def execute(self, sql, *args):
         self.database.execute("SET search_path = chancery_store; " + sql, args)
 
-    def ca(self, name="sql-ca", division=(("all", 0, 1),)):
-        """division: (kind, shard, shards) of its CRLs; "renewed": what follows is of
-        another key. ca.scope is the first one, ca.scopes are all."""
+    def ca(self, name="sql-ca", division=(("all", 0, 1),), reasons=()):
+        """division: (kind, shard, shards, attribute) of its CRLs, the attribute if there is one;
+        "renewed": what follows is of another key. reasons: sets of CRLReasons; of each there
+        is a CRL beside every one of these. ca.scope is the first one, ca.parts are those that
+        have certificates, ca.scopes all, and ca.some {scope: (that of all reasons, set)}."""
         subject, spki, der = (os.urandom(40) for _ in range(3))
         issuer = self.one("INSERT INTO issuer_name (der, der_sha256, readable) VALUES (%s, sha256(%s), %s) RETURNING id",
                           subject, subject, f"CN={name}")
@@ -47,7 +63,7 @@ class Store:
         generation = self.one(
             "INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, certificate, sha256) "
             "VALUES (%s, 0, 0, %s, 'active', %s, sha256(%s)) RETURNING id", ca, key, der, der)
-        scopes = []
+        scopes, some = [], {}
         for part in division:
             if part == "renewed":
                 key = self._key(name, os.urandom(40))
@@ -57,13 +73,23 @@ class Store:
                     "INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, certificate, sha256) "
                     "VALUES (%s, 1, 1, %s, 'active', %s, sha256(%s))", ca, key, der, der)
                 continue
-            kind, shard, shards = part
-            label = ("" if kind == "all" else f"~{kind}") + ("" if shards == 1 else f"~{shard + 1}of{shards}")
-            scopes.append(self.one(
-                "INSERT INTO crl_scope (ca_id, token_key_id, next_full_at, kind, shard, shards, label, idp) VALUES (%s, %s, "
-                "clock_timestamp(), %s, %s, %s, %s, nullif(convert_to(%s, 'UTF8'), '')) RETURNING id",
-                ca, key, kind, shard, shards, label, label))
-        return SimpleNamespace(id=ca, name=name, issuer=issuer, generation=generation, scope=scopes[0], scopes=scopes)
+            kind, shard, shards, attribute = (*part, "")[:4]
+            label = "".join(f"~{word}" for word in (kind if kind != "all" else "", attribute,
+                                                    f"{shard + 1}of{shards}" if shards > 1 else "") if word)
+            whole = None
+            for i, reason_set in enumerate([None, *reasons]):
+                own = label + (f"~r{i}" if i else "")
+                scope = self.one(
+                    "INSERT INTO crl_scope (ca_id, token_key_id, next_full_at, kind, shard, shards, attribute, label, idp, whole_id, "
+                    "reasons) VALUES (%s, %s, clock_timestamp(), %s, %s, %s, %s, %s, nullif(convert_to(%s, 'UTF8'), ''), %s, %s) "
+                    "RETURNING id", ca, key, kind, shard, shards, attribute, own, own, whole, reason_set and list(reason_set))
+                if reason_set:
+                    some[scope] = (whole, set(reason_set))
+                else:
+                    whole = scope
+                    scopes.append(scope)
+        return SimpleNamespace(id=ca, name=name, issuer=issuer, generation=generation, scope=scopes[0], parts=scopes,
+                               scopes=sorted([*scopes, *some]), some=some)
 
     def _key(self, label, spki):
         return self.one("INSERT INTO token_key (token, cka_id, label, purpose, algorithm, spki, spki_sha256) "
@@ -102,8 +128,8 @@ class Store:
         """Lets time pass for a CA: all its times move into the past."""
         self.execute("UPDATE crl SET this_update = this_update - %s::interval, next_update = next_update - %s::interval, "
                      "lease_until = lease_until - %s::interval WHERE scope_id = ANY (%s)", interval, interval, interval, ca.scopes)
-        self.execute("UPDATE crl_scope SET next_full_at = next_full_at - %s::interval, "
-                     "next_delta_at = next_delta_at - %s::interval WHERE id = ANY (%s)", interval, interval, ca.scopes)
+        self.execute("UPDATE crl_scope SET next_full_at = next_full_at - %s::interval, next_delta_at = next_delta_at - %s::interval, "
+                     "expired_since = expired_since - %s::interval WHERE id = ANY (%s)", interval, interval, interval, ca.scopes)
         self.execute("UPDATE certificate SET not_after = not_after - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
         self.execute("UPDATE revocation SET not_after = not_after - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
 
@@ -203,10 +229,9 @@ class Snapshot:
     statement asks for the newest event's number."""
 
     def __init__(self, store, job):
-        self.job = job
-        self.connection = store.database.connect("chancery_issuer")
+        self.job, self.store = job, store
+        self.connection = store.snapshot_connection()
         with self.connection.cursor() as cursor:
-            cursor.execute("SET search_path = chancery_store")
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             cursor.execute("SELECT a.event_seq FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE s.id = %s",
                            (job.scope_id,))
@@ -237,4 +262,4 @@ class Snapshot:
         return self._reasons("crl_complete_expected(%s, %s, %s, %s)", *self._dropped(), self.upto)
 
     def close(self):
-        self.connection.close()
+        self.store.snapshot_over(self.connection)
