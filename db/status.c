@@ -4,8 +4,8 @@
 
 static const struct db_statement stmt_report = {"report_token",
     "SELECT report_token($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "
-    "$17, $18, $19, $20)",
-    20};
+    "$17, $18, $19, $20, $21)",
+    21};
 
 static const struct db_statement stmt_report_host = {
     "report_host", "SELECT report_host($1, $2, $3)", 3};
@@ -53,6 +53,7 @@ status_report_token(struct db *db, const struct token_report *report, struct err
 		db_param_null(&p);
 		db_param_null(&p);
 	}
+	param_bytes(&p, report->pin_shares);
 	return db_query(db, &stmt_report, &p, on_reported, NULL, err) != NULL;
 }
 

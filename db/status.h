@@ -18,7 +18,7 @@ struct token_report {
 	int64_t since; /* unix seconds */
 	/* How people reach it with a PIN; all NULL, empty or 0 where nobody has to. */
 	const char *access, *instance, *start, *unlocked_by;
-	struct bytes start_signature, identity;
+	struct bytes start_signature, identity, pin_shares;
 	int64_t unlocked_until; /* unix seconds; 0: locked */
 	int64_t signatures_left;
 };

@@ -21,6 +21,7 @@ CREATE TABLE token_status (
     announced   text,
     announced_signature bytea,
     identity    bytea,                   -- the SubjectPublicKeyInfo that verifies it
+    pin_shares  bytea,                   -- the holders' encrypted shares, where its PIN was split
     unlocked_by text,                    -- session: while unlocked
     unlocked_until timestamptz,
     signatures_left bigint,
@@ -36,18 +37,19 @@ CREATE FUNCTION report_token(p_signer_id int, p_token text, p_state text, p_sent
     p_serial text, p_model text, p_threads int, p_signatures bigint, p_since timestamptz, p_journal text DEFAULT NULL,
     p_challenge text DEFAULT NULL, p_access text DEFAULT NULL, p_instance text DEFAULT NULL, p_announced text DEFAULT NULL,
     p_announced_signature bytea DEFAULT NULL, p_identity bytea DEFAULT NULL, p_unlocked_by text DEFAULT NULL,
-    p_unlocked_until timestamptz DEFAULT NULL, p_signatures_left bigint DEFAULT NULL) RETURNS void
+    p_unlocked_until timestamptz DEFAULT NULL, p_signatures_left bigint DEFAULT NULL, p_pin_shares bytea DEFAULT NULL) RETURNS void
 LANGUAGE sql AS $$
     INSERT INTO token_status (signer_id, token, state, sentence, label, serial, model, threads, signatures, since, journal,
-        challenge, access, instance, announced, announced_signature, identity, unlocked_by, unlocked_until, signatures_left)
+        challenge, access, instance, announced, announced_signature, identity, unlocked_by, unlocked_until, signatures_left,
+        pin_shares)
     VALUES (p_signer_id, p_token, p_state, p_sentence, p_label, p_serial, p_model, p_threads, p_signatures, p_since,
         p_journal, p_challenge, p_access, p_instance, p_announced, p_announced_signature, p_identity, p_unlocked_by,
-        p_unlocked_until, p_signatures_left)
+        p_unlocked_until, p_signatures_left, p_pin_shares)
     ON CONFLICT (signer_id, token) DO UPDATE SET state = p_state, sentence = p_sentence, label = p_label,
         serial = p_serial, model = p_model, threads = p_threads, signatures = p_signatures, journal = p_journal,
         challenge = p_challenge, access = p_access, instance = p_instance, announced = p_announced,
         announced_signature = p_announced_signature, identity = p_identity, unlocked_by = p_unlocked_by,
-        unlocked_until = p_unlocked_until, signatures_left = p_signatures_left,
+        unlocked_until = p_unlocked_until, signatures_left = p_signatures_left, pin_shares = p_pin_shares,
         since = CASE WHEN token_status.state <> 'ready' AND p_state <> 'ready' THEN token_status.since
             ELSE p_since END,
         reported_at = clock_timestamp()
@@ -65,7 +67,7 @@ BEGIN
             'signatures', signatures, 'since', api_time(since), 'journal', journal, 'challenge', challenge,
             'access', access, 'start', announced,
             'start_signature', replace(encode(announced_signature, 'base64'), E'\n', ''),
-            'identity', replace(encode(identity, 'base64'), E'\n', ''), 'unlocked_by', unlocked_by,
+            'identity', replace(encode(identity, 'base64'), E'\n', ''), 'pin_shares', replace(encode(pin_shares, 'base64'), E'\n', ''), 'unlocked_by', unlocked_by,
             'unlocked_until', api_time(unlocked_until), 'signatures_left', signatures_left,
             'reported_at', api_time(reported_at), 'stale', reported_at < clock_timestamp() - interval '1 minute') ORDER BY token, signer_id)
         FROM token_status), '[]'::jsonb));

@@ -38,7 +38,7 @@ CREATE TABLE pin_entry (
     token        text NOT NULL,
     signer_id    int NOT NULL,
     instance     text NOT NULL,          -- the start of the signer that it is for
-    action       text NOT NULL CHECK (action IN ('pin-unlock', 'pin-operate', 'pin-lock', 'pin-clear')),
+    action       text NOT NULL CHECK (action IN ('pin-unlock', 'pin-operate', 'pin-split', 'pin-lock', 'pin-clear')),
     operations   int NOT NULL,
     spki_sha256  bytea NOT NULL CHECK (length(spki_sha256) = 32), -- of the operator's key
     nonce        bytea NOT NULL CHECK (length(nonce) = 16),

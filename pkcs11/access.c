@@ -230,13 +230,53 @@ check_unlock(const struct access *a, struct pin_envelope *env, int64_t now, stru
 		   c->session_signatures_max, e);
 }
 
+const struct access_operator *
+access_find_person(const struct access *a, const char *name)
+{
+	for (size_t i = 0; i < a->operator_count; i++)
+		if (strcmp(a->operators[i].name, name) == 0)
+			return &a->operators[i];
+	return NULL;
+}
+
+static bool
+check_holder(const struct access *a, const struct pin_envelope *env, size_t number, struct error *e)
+{
+	const struct access_operator *o = access_find_person(a, env->holders[number]), *other;
+
+	if (o == NULL)
+		return error_set(e, ERROR_DENIED,
+		    "%s is not among the pin_operators of token '%s' in this signer's "
+		    "configuration, and can hold no share of its PIN",
+		    env->holders[number], a->config->name);
+	for (size_t i = 0; i < number; i++) {
+		other = access_find_person(a, env->holders[i]);
+		if (memcmp(other->key_sha256, o->key_sha256, sizeof o->key_sha256) == 0)
+			return error_set(e, ERROR_DENIED,
+			    "%s and %s have the same key: two shares of one person are one",
+			    other->name, o->name);
+	}
+	return pin_share_check_key((struct bytes){o->spki, o->spki_len}, e) ||
+	       error_wrap(e, "the key of %s", o->name);
+}
+
+/* Before anything is opened: who is to hold a share can have one. */
+static bool
+check_holders(const struct access *a, const struct pin_envelope *env, struct error *e)
+{
+	for (size_t i = 0; i < env->holder_count; i++)
+		if (!check_holder(a, env, i, e))
+			return false;
+	return true;
+}
+
 static bool
 check_mode(const struct access *a, const struct access_entry *entry, struct error *e)
 {
 	enum config_access wanted = entry->action == STATEMENT_PIN_UNLOCK ? CONFIG_ACCESS_SESSION
 									  : CONFIG_ACCESS_OPERATION;
 
-	if (entry->action == STATEMENT_PIN_LOCK || entry->action == STATEMENT_PIN_CLEAR)
+	if (entry->action != STATEMENT_PIN_UNLOCK && entry->action != STATEMENT_PIN_OPERATE)
 		return true;
 	return a->config->access == wanted ||
 	       error_set(e, ERROR_DENIED, "token '%s' has access: %s, which takes no '%s'",
@@ -258,7 +298,8 @@ access_check(const struct access *a, const struct signproto_order *order, int64_
 	if (!pin_envelope_parse(
 		(const char *)order->body.p, order->body.len, &entry->envelope, e) ||
 	    !pin_envelope_check_action(&entry->envelope, s.action, e) ||
-	    !check_addressee(a, entry, e) || !check_mode(a, entry, e))
+	    !check_addressee(a, entry, e) || !check_mode(a, entry, e) ||
+	    !check_holders(a, &entry->envelope, e))
 		return false;
 	return s.action != STATEMENT_PIN_UNLOCK || check_unlock(a, &entry->envelope, now, e);
 }

@@ -32,6 +32,7 @@ struct access {
 	struct signer_start start;
 	char text[SIGNER_START_TEXT_MAX + 1]; /* of start */
 	uint8_t signature[SIGNER_START_SIGNATURE_LEN];
+	char shares[PIN_SHARES_TEXT_MAX + 1]; /* what status said of them last */
 };
 
 /* What was found to be an operator's. */
@@ -42,6 +43,9 @@ struct access_entry {
 	int64_t expires; /* of the statement */
 	struct pin_envelope envelope;
 };
+
+/* The person of that name; NULL: the configuration has none. */
+const struct access_operator *access_find_person(const struct access *a, const char *name);
 
 /* The persons' keys alone. operators: CONFIG_PIN_OPERATORS_MAX of them. */
 bool access_read_operators(const struct config_token *config, struct access_operator *operators,

@@ -20,7 +20,6 @@
 #include "pkcs11/key_import.h"
 #include "pkcs11/key_list.h"
 #include "pkcs11/key_remove.h"
-#include "pkcs11/pin_split.h"
 #include "pkcs11/probe.h"
 #include "pkcs11/store.h"
 #include "pkcs11/token.h"
@@ -291,49 +290,6 @@ destroy(struct console *c, struct error *e)
 	return enter(c, e) && with_token(c, destroy_key, digest, e);
 }
 
-/* ---- split */
-
-static bool
-read_pin(const struct console_task *task, struct pin *pin, struct error *e)
-{
-	size_t len = 0;
-	bool ok;
-	int fd;
-
-	if (!pin_make(pin, e))
-		return false;
-	if (task->passphrase_file == NULL) {
-		ok = EVP_read_pw_string(pin->text, PIN_MAX, "Present PIN of the token: ", 0) == 0;
-		pin->len = ok ? strlen(pin->text) : 0;
-		return ok || error_set(e, ERROR_INPUT, "no PIN was given");
-	}
-	if (!config_open_secret(task->passphrase_file, &fd, e))
-		return false;
-	ok = read_all(fd, pin->text, PIN_MAX, &len, e);
-	(void)close(fd);
-	if (ok && len > 0 && pin->text[len - 1] == '\n')
-		len--;
-	pin->len = len;
-	return ok || error_wrap(e, "%s", task->passphrase_file);
-}
-
-static bool
-split(struct console *c, struct error *e)
-{
-	struct pin pin = {0};
-	bool ok;
-
-	if (c->token->access == CONFIG_ACCESS_AUTO)
-		return error_set(e, ERROR_CONFIG,
-		    "token '%s' has access: auto; a PIN that nobody knows is entered by persons",
-		    c->token->name);
-	ok = sandbox_hide(e) && read_pin(c->task, &pin, e) && enter(c, e) &&
-	     set_environment(c, e) &&
-	     pin_split_make(c->token, c->state_dir, c->task->need, &pin, stdout, e);
-	pin_clear(&pin);
-	return ok;
-}
-
 /* ---- */
 
 static bool
@@ -350,8 +306,6 @@ work(struct console *c, struct error *e)
 		return adopt(c, e);
 	case CONSOLE_DESTROY:
 		return destroy(c, e);
-	case CONSOLE_SPLIT:
-		return split(c, e);
 	case CONSOLE_NONE:
 		break;
 	}

@@ -16,7 +16,6 @@ enum console_work {
 	CONSOLE_IMPORT,	 /* key_import.h */
 	CONSOLE_ADOPT,	 /* key_adopt.h; takes no token */
 	CONSOLE_DESTROY, /* key_remove.h */
-	CONSOLE_SPLIT,	 /* pin_split.h; not with the PIN of the configuration */
 };
 
 struct console_task {
@@ -27,8 +26,7 @@ struct console_task {
 	const char *file;	     /* import: PKCS#12 */
 	const char *label;	     /* import: CKA_LABEL, or NULL. destroy: its CKA_LABEL, or
 				      * NULL asks at the terminal */
-	const char *passphrase_file; /* import, split (PIN): NULL asks at the terminal */
-	unsigned need;		     /* split: so many shares */
+	const char *passphrase_file; /* import: NULL asks at the terminal */
 	bool wipe;		     /* import: the file, when the key is on the token */
 	const char *document;	     /* adopt: SHA-256 of the limits, hex */
 	const char *key;	     /* destroy: SHA-256 of the public key, hex */

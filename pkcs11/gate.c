@@ -50,6 +50,7 @@ gate_new(const struct gate_options *options, struct gate **gate, struct error *e
 		free(g);
 		return false;
 	}
+	atomic_store(&g->unsettled, pin_split_is_open(options->state_dir));
 	/* Locking must not wait until nobody wants to sign. */
 	(void)pthread_rwlockattr_init(&attr);
 	(void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -333,14 +334,6 @@ open_envelope(struct gate *g, const struct access_entry *entry, struct pin *pin,
 	    &entry->envelope, entry->nonce, g->o.access->key, (uint8_t *)pin->text, &pin->len, e);
 }
 
-static void
-set_who(struct gate *g, const struct access_entry *entry)
-{
-	g->who.person = entry->person->name;
-	memcpy(g->who.key_sha256, entry->person->key_sha256, sizeof g->who.key_sha256);
-	memcpy(g->who.nonce, entry->nonce, sizeof g->who.nonce);
-}
-
 static bool
 check_blocked(struct gate *g, struct error *e)
 {
@@ -356,10 +349,6 @@ unlock(struct gate *g, const struct access_entry *entry, struct pin *pin, struct
 {
 	const struct pin_envelope *env = &entry->envelope;
 
-	if (!check_blocked(g, e) || !token_check_login(g->o.token, pin->len, e))
-		return false;
-	gate_close(g, "again");
-	set_who(g, entry);
 	g->pin = *pin;
 	*pin = (struct pin){0};
 	if (!gate_log_in(g, e)) {
@@ -380,15 +369,11 @@ unlock(struct gate *g, const struct access_entry *entry, struct pin *pin, struct
 }
 
 /* Logs in only when the first of the operations comes. */
-static bool
-begin_entry(struct gate *g, const struct access_entry *entry, struct pin *pin, struct error *e)
+static void
+begin_entry(struct gate *g, const struct access_entry *entry, struct pin *pin)
 {
 	const struct pin_envelope *env = &entry->envelope;
 
-	if (!check_blocked(g, e) || !token_check_login(g->o.token, pin->len, e))
-		return false;
-	gate_close(g, "again");
-	set_who(g, entry);
 	g->pin = *pin;
 	*pin = (struct pin){0};
 	(void)pthread_mutex_lock(&g->lock);
@@ -403,7 +388,6 @@ begin_entry(struct gate *g, const struct access_entry *entry, struct pin *pin, s
 	(void)pthread_mutex_unlock(&g->lock);
 	log_info(name_of(g), "%s entered the PIN for %zu operations", entry->person->name,
 	    env->operation_count);
-	return true;
 }
 
 /* Until it is through, an entry keeps others out. */
@@ -455,7 +439,27 @@ clear(struct gate *g, const struct access_entry *entry, struct error *e)
 	return true;
 }
 
-/* An unlock, or an entry: with the whole PIN, or the last share of it that was missing. */
+static bool
+use_pin(struct gate *g, const struct access_entry *entry, struct pin *pin,
+    char text[ERROR_TEXT_MAX], struct error *e)
+{
+	if (!check_blocked(g, e) || !token_check_login(g->o.token, pin->len, e))
+		return false;
+	gate_close(g, "again");
+	gate_set_who(g, entry);
+	switch (entry->action) {
+	case STATEMENT_PIN_SPLIT:
+		return gate_split(g, entry, pin, text, e);
+	case STATEMENT_PIN_UNLOCK:
+		return unlock(g, entry, pin, e);
+	default:
+		begin_entry(g, entry, pin);
+		return true;
+	}
+}
+
+/* An unlock, an entry, or a new split: with the whole PIN, or the last share of it that was
+ * missing. */
 static bool
 take_pin(struct gate *g, struct access_entry *entry, char text[ERROR_TEXT_MAX], struct error *e)
 {
@@ -464,8 +468,7 @@ take_pin(struct gate *g, struct access_entry *entry, char text[ERROR_TEXT_MAX], 
 
 	ok = open_envelope(g, entry, &pin, e) && gate_take_share(g, entry, &pin, &whole, text, e);
 	if (ok && whole)
-		ok = entry->action == STATEMENT_PIN_UNLOCK ? unlock(g, entry, &pin, e)
-							   : begin_entry(g, entry, &pin, e);
+		ok = use_pin(g, entry, &pin, text, e);
 	pin_clear(&pin);
 	return ok;
 }
@@ -513,24 +516,41 @@ gate_order(
 
 /* ---- the loop's view */
 
-static void
-describe(struct gate *g, struct gate_report *r)
+/* True, with words, for a session that the end of the process has ended. */
+static bool
+describe_lost(struct gate *g, struct gate_report *r)
 {
 	char person[65], time[CANON_TIME_SIZE];
-	struct error why = ERROR_INIT;
 	int64_t since;
 
-	(void)fail_locked(g, &why);
-	(void)snprintf(r->text, sizeof r->text, "%s", why.text);
 	if (is_operation(g) || r->state != SIGNPROTO_LOCKED ||
 	    !logins_lost(g->o.logins, person, &since))
-		return;
+		return false;
 	canon_time_text(since, time);
 	(void)snprintf(r->text, sizeof r->text,
 	    "token '%s' was unlocked by %s at %s, and its signer had to be started anew, which "
 	    "ended the login: it is locked, and nothing is signed; an operator opens it with "
 	    "`chancery token unlock %s`",
 	    name_of(g), person, time, name_of(g));
+	return true;
+}
+
+static void
+describe(struct gate *g, struct gate_report *r)
+{
+	static const char unsettled[] =
+	    "; its PIN was being split when the signer ended: if the shares of the new one do not "
+	    "open it, the old PIN does";
+	struct error why = ERROR_INIT;
+	size_t len;
+
+	if (!describe_lost(g, r)) {
+		(void)fail_locked(g, &why);
+		(void)snprintf(r->text, sizeof r->text, "%s", why.text);
+	}
+	len = strlen(r->text);
+	if (atomic_load(&g->unsettled))
+		(void)snprintf(r->text + len, sizeof r->text - len, "%s", unsettled);
 }
 
 void

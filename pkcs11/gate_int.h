@@ -43,7 +43,9 @@ struct gate {
 	struct pin pin;
 	struct logins_who who;	   /* whose login it is */
 	struct gate_quorum quorum; /* in locked memory */
+	bool next;		   /* the PIN is of the split that is not settled yet */
 	_Atomic uint64_t generation;
+	atomic_bool unsettled; /* which PIN the token has, after a split without an end */
 
 	pthread_mutex_t lock; /* for everything below; never held over a call to the token */
 	struct gate_nonce nonces[GATE_NONCES_MAX];
@@ -84,6 +86,16 @@ void gate_forget_shares(struct gate *g);
 /* True when shares were kept for too long. g->lock is held. */
 bool gate_shares_ended(const struct gate *g, struct gate_clock now);
 
+/* ---- gate_split.c: g->use is held for writing */
+
+/* Gives the token a new PIN, which nobody knows, and the persons that the entry names
+ * shares of it. pin: the present one; text says what came of it. */
+bool gate_split(struct gate *g, const struct access_entry *entry, const struct pin *pin,
+    char text[ERROR_TEXT_MAX], struct error *e) MUST_CHECK;
+
+/* The token has just taken g->pin: so it is known which PIN it has. */
+void gate_settle_split(struct gate *g);
+
 /* ---- gate_login.c: g->use is held for writing */
 
 /* Logs in with g->pin as g->who; the record of logins says so before and after, and
@@ -93,6 +105,9 @@ bool gate_log_in(struct gate *g, struct error *e) MUST_CHECK;
 /* Logs out, after the anchor was brought up to date, and wipes the PIN; `why` is a
  * word for the record. Closes the gate. */
 void gate_close(struct gate *g, const char *why);
+
+/* Whose PIN it is, for what follows. */
+void gate_set_who(struct gate *g, const struct access_entry *entry);
 
 /* Writes a line about a login, durably; to the journal, too, if it is open. */
 bool gate_record(struct gate *g, enum logins_event event, const struct logins_who *who,

@@ -77,6 +77,14 @@ gate_note_wrong(struct gate *g)
 	note(g, LOGINS_WRONG, "context");
 }
 
+void
+gate_set_who(struct gate *g, const struct access_entry *entry)
+{
+	g->who.person = entry->person->name;
+	memcpy(g->who.key_sha256, entry->person->key_sha256, sizeof g->who.key_sha256);
+	memcpy(g->who.nonce, entry->nonce, sizeof g->who.nonce);
+}
+
 static void
 set_at_device(struct gate *g, bool at_device)
 {
@@ -139,7 +147,10 @@ gate_log_in(struct gate *g, struct error *e)
 		return false;
 	}
 	atomic_fetch_add(&g->generation, 1);
-	return open_journal(g, e);
+	if (!open_journal(g, e))
+		return false;
+	gate_settle_split(g);
+	return true;
 }
 
 static void

@@ -29,6 +29,9 @@ digest_request(const struct access_entry *entry, uint8_t out[32])
 		     EVP_DigestUpdate(md, o->cka_id, o->cka_id_len) == 1 &&
 		     EVP_DigestUpdate(md, o->sha256, sizeof o->sha256) == 1;
 	}
+	ok = ok && EVP_DigestUpdate(md, &env->need, 1) == 1;
+	for (size_t i = 0; i < env->holder_count && ok; i++)
+		ok = EVP_DigestUpdate(md, env->holders[i], sizeof env->holders[i]) == 1;
 	ok = ok && EVP_DigestFinal_ex(md, out, NULL) == 1;
 	EVP_MD_CTX_free(md);
 	return ok;
@@ -152,13 +155,19 @@ bool
 gate_take_share(struct gate *g, struct access_entry *entry, struct pin *pin, bool *whole,
     char text[ERROR_TEXT_MAX], struct error *e)
 {
+	const struct pin_envelope *env = &entry->envelope;
 	struct error why = ERROR_INIT;
 	struct pin_shares s;
 	uint8_t request[32];
 
+	/* Of a split that did not come to its end nobody knows which PIN is right: who
+	 * entered it says which one it is. */
+	g->next = env->share > 0 && pin_split_read(g->o.state_dir, PIN_SHARES_NEXT, &s, &why) &&
+		  memcmp(env->split, s.split, sizeof s.split) == 0;
+	error_clear(&why);
 	*whole = false;
-	if (!pin_split_read(g->o.state_dir, &s, &why)) {
-		*whole = why.code == ERROR_NOT_FOUND && entry->envelope.share == 0;
+	if (!g->next && !pin_split_read(g->o.state_dir, PIN_SHARES_FILE, &s, &why)) {
+		*whole = why.code == ERROR_NOT_FOUND && env->share == 0;
 		if (why.code == ERROR_NOT_FOUND)
 			return *whole || error_set(e, ERROR_DENIED,
 					     "the PIN is not split, and takes no share");

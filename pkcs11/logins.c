@@ -43,6 +43,8 @@ static const char *const event_names[] = {
     [LOGINS_UNCLEAR] = "unclear",
     [LOGINS_OUT] = "out",
     [LOGINS_CLEAR] = "clear",
+    [LOGINS_SPLIT] = "split",
+    [LOGINS_NEW_PIN] = "new-pin",
 };
 
 /* ---- what follows from the lines */
@@ -78,6 +80,9 @@ apply(struct logins *l, enum logins_event event, const char *person, int64_t tim
 	case LOGINS_CLEAR:
 		l->unfinished = 0;
 		l->wrong = false;
+		break;
+	case LOGINS_SPLIT:
+	case LOGINS_NEW_PIN:
 		break;
 	}
 }

@@ -41,6 +41,8 @@ enum logins_event {
 	LOGINS_UNCLEAR, /* it may have cost one */
 	LOGINS_OUT,	/* logged out */
 	LOGINS_CLEAR,	/* an operator says that the PIN may be tried again */
+	LOGINS_SPLIT,	/* the token is about to get a new PIN, which is split */
+	LOGINS_NEW_PIN, /* and that one has opened it */
 };
 
 struct logins_who {

@@ -37,8 +37,6 @@ static const char usage[] =
     "           [--label TEXT] [--passphrase-file FILE]\n"
     "       chancery-signer --config PATH --token NAME --adopt SHA256\n"
     "       chancery-signer --config PATH --token NAME --destroy-key SHA256 [--label TEXT]\n"
-    "       chancery-signer --config PATH --token NAME --split-pin NEED"
-    " [--passphrase-file FILE]\n"
     "       chancery-signer --rules\n"
     "Started by chanceryd with its control channel at descriptor 3.\n"
     "--show-limits prints what operators signed about each key of the token, as this\n"
@@ -55,8 +53,6 @@ static const char usage[] =
     "--adopt agrees that the limits with this SHA-256, which operators signed for a new\n"
     "CA, take over the key that they name.\n"
     "--destroy-key destroys a key that no CA here has, and asks for its label.\n"
-    "--split-pin gives the token a PIN that nobody knows, and each of its pin_operators a\n"
-    "share, of which NEED are needed; the signer must be stopped.\n"
     "--rules prints what the guard checks before anything is signed: on what, by which\n"
     "name, and the section that asks for it.\n";
 
@@ -195,7 +191,7 @@ options_fit(const struct console_task *task, const struct shown *what)
 		return false;
 	if (!importing && task->work != CONSOLE_DESTROY && task->label != NULL)
 		return false;
-	if (!importing && task->work != CONSOLE_SPLIT && task->passphrase_file != NULL)
+	if (!importing && task->passphrase_file != NULL)
 		return false;
 	return task->soak_s == 0 || task->work == CONSOLE_PROBE;
 }
@@ -219,7 +215,6 @@ main(int argc, char **argv)
 	    {"wipe", no_argument, NULL, 'w'},
 	    {"adopt", required_argument, NULL, 'A'},
 	    {"destroy-key", required_argument, NULL, 'D'},
-	    {"split-pin", required_argument, NULL, 'N'},
 	    {"rules", no_argument, NULL, 'R'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
@@ -271,16 +266,6 @@ main(int argc, char **argv)
 		case 'D':
 			task.work = CONSOLE_DESTROY;
 			task.key = optarg;
-			works++;
-			break;
-		case 'N':
-			task.work = CONSOLE_SPLIT;
-			if (!parse_seconds(optarg, &task.need)) {
-				(void)fputs("chancery-signer: --split-pin takes how many shares "
-					    "are needed\n",
-				    stderr);
-				return 2;
-			}
 			works++;
 			break;
 		case 'F':

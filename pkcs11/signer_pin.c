@@ -8,6 +8,7 @@
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "pkcs11/pin_split.h"
 #include "pkcs11/signer_int.h"
 
 /* What ends by time ends at once for who asks, and is locked this much later. */
@@ -150,6 +151,9 @@ signer_describe_access(const struct signer *s, struct signproto_status_ok *m)
 	(void)snprintf(m->start, sizeof m->start, "%s", s->access->text);
 	m->start_signature = (struct bytes){s->access->signature, sizeof s->access->signature};
 	m->identity = (struct bytes){s->access->identity_spki, sizeof s->access->identity_spki};
+	pin_split_text(s->state_dir, s->access->shares);
+	m->pin_shares = (struct bytes){
+	    (const uint8_t *)s->access->shares, strlen(s->access->shares)};
 	if (s->gate == NULL)
 		return;
 	gate_report(s->gate, &r);

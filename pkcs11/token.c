@@ -544,6 +544,25 @@ token_logout(struct token *t, struct error *e)
 }
 
 bool
+token_set_pin(struct token *t, struct bytes old, struct bytes fresh, struct error *e)
+{
+	const CK_FUNCTION_LIST *f = module_functions(t->module);
+	struct session rw;
+	CK_RV rv;
+
+	if (!session_open(f, t->info.slot, true, &rw, e))
+		return false;
+	rv = f->C_SetPIN(rw.handle, (unsigned char *)old.p, (CK_ULONG)old.len,
+	    (unsigned char *)fresh.p, (CK_ULONG)fresh.len);
+	if (rv != CKR_OK)
+		(void)session_error(
+		    &rw, rv, e, "token '%s' does not take the new PIN", t->info.label);
+	t->keeper.fatal |= ckr_is_fatal(rv) && ckr_class(rv) != CKR_CLASS_PIN;
+	session_close(&rw);
+	return rv == CKR_OK;
+}
+
+bool
 token_is_lost(const struct token *t)
 {
 	return t->keeper.fatal;

@@ -54,7 +54,12 @@ enum token_login token_login(
  * still be logged in to: then only the end of the process helps. */
 bool token_logout(struct token *t, struct error *e) MUST_CHECK;
 
-/* True when one of these two said that the token, or its sessions, are gone. */
+/* The user who is logged in gets another PIN. False: the token did not say that it has
+ * it, and may have it all the same. */
+bool token_set_pin(
+    struct token *t, struct bytes old, struct bytes fresh, struct error *e) MUST_CHECK;
+
+/* True when one of these three said that the token, or its sessions, are gone. */
 bool token_is_lost(const struct token *t);
 
 bool token_is_logged_in(const struct token *t);

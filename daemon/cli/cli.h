@@ -126,7 +126,7 @@ cli_handler cmd_signer_reseed;
 cli_handler cmd_key_attest, cmd_key_list, cmd_key_import, cmd_key_adopt, cmd_key_destroy,
     cmd_token_probe;
 cli_handler cmd_operator_pin_signer;
-cli_handler cmd_token_list, cmd_token_unlock, cmd_token_lock, cmd_token_clear;
+cli_handler cmd_token_list, cmd_token_unlock, cmd_token_split_pin, cmd_token_lock, cmd_token_clear;
 cli_handler cmd_pin_list, cmd_pin_enter;
 cli_handler cmd_token_status, cmd_status, cmd_doctor;
 

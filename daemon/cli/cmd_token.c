@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "daemon/cli/cli.h"
+#include "daemon/cli/decision.h"
 #include "daemon/cli/pin_entry.h"
 #include "daemon/cli/pinned.h"
 #include "daemon/core/encode.h"
@@ -128,6 +129,94 @@ cmd_token_unlock(struct cli *cli, struct error *e)
 		show_unlock(env, cli->words[0]);
 		ok = pin_entry_send(cli, STATEMENT_PIN_UNLOCK, &signer, env, e);
 	}
+	free(env);
+	return ok;
+}
+
+/* --------------------------------------------------------------------- split */
+
+/* --token, or the only one that people have the PIN of. */
+static bool
+find_split_signer(struct cli *cli, struct pin_signer *signer, struct error *e)
+{
+	const char *wanted = cli->options->value[OPTION_TOKEN], *found = wanted, *token;
+	json_t *answer = NULL, *row;
+	bool ok = true;
+	size_t i;
+	long id;
+
+	if (wanted == NULL && !http_get(cli->http, "/v1/tokens", &answer, e))
+		return false;
+	json_array_foreach(json_object_get(answer, "tokens"), i, row)
+	{
+		token = json_string_value(json_object_get(row, "token"));
+		if (token == NULL || !json_is_string(json_object_get(row, "start")))
+			continue;
+		if (found != NULL && strcmp(found, token) != 0)
+			ok = error_set(
+			    e, ERROR_USAGE, "there are several tokens: say which with --token");
+		found = token;
+	}
+	if (ok && found == NULL)
+		ok = error_set(e, ERROR_CONFLICT,
+		    "no token has its PIN from people: a PIN that nobody knows cannot be in a "
+		    "file, "
+		    "so the token needs access: session or access: operation first "
+		    "(chanceryd.conf(5))");
+	ok = ok && option_number(cli->options, OPTION_SIGNER, 1, UINT16_MAX, 0, &id, e) &&
+	     pin_signer_find(cli, found, (unsigned)id, signer, e);
+	json_decref(answer);
+	return ok;
+}
+
+static bool
+take_holders(struct cli *cli, struct pin_envelope *env, struct error *e)
+{
+	long need;
+
+	if (cli->options->value[OPTION_NEED] == NULL)
+		return error_set(
+		    e, ERROR_USAGE, "say with --need how many of them have to come together");
+	if (cli->word_count > PIN_SHARES_MAX)
+		return error_set(e, ERROR_USAGE, "at most %d operators can have a share of a PIN",
+		    PIN_SHARES_MAX);
+	if (!option_number(cli->options, OPTION_NEED, 2, (long)cli->word_count, 0, &need, e))
+		return false;
+	env->need = (uint8_t)need;
+	for (size_t i = 0; i < cli->word_count; i++)
+		if (!decision_put(env->holders[i], sizeof env->holders[i], "a person's name",
+			cli->words[i], e))
+			return false;
+	env->holder_count = cli->word_count;
+	return true;
+}
+
+static void
+show_split(const struct pin_envelope *env, const char *token)
+{
+	cli_note("Token %s gets a new PIN that nobody knows, instead of the present one.", token);
+	cli_note("From then on it takes %u of these, each with their own share:", env->need);
+	for (size_t i = 0; i < env->holder_count; i++)
+		cli_note("  %s", env->holders[i]);
+}
+
+bool
+cmd_token_split_pin(struct cli *cli, struct error *e)
+{
+	struct pin_envelope *env = calloc(1, sizeof *env);
+	struct pin_signer *signer = calloc(1, sizeof *signer);
+	bool ok = false;
+
+	if (env == NULL || signer == NULL)
+		(void)error_set_errno(e, ERROR_SYSTEM, "allocating an entry of a PIN");
+	else
+		ok = take_holders(cli, env, e) && find_split_signer(cli, signer, e) &&
+		     pin_signer_usable(signer, e);
+	if (ok) {
+		show_split(env, signer->start.token);
+		ok = pin_entry_send(cli, STATEMENT_PIN_SPLIT, signer, env, e);
+	}
+	free(signer);
 	free(env);
 	return ok;
 }

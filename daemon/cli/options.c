@@ -46,6 +46,7 @@ static const struct {
     [OPTION_LIMIT] = {"limit", "N", "at most so many rows, 1 to 1000"},
     [OPTION_LIMITS_OPERATOR] = {"limits-operator", "PERSON=FILE",
 	"that person's key for the limits, from a file; repeatable", true},
+    [OPTION_NEED] = {"need", "N", "so many of the operators have to come together"},
     [OPTION_NEW_KEY] = {"new-key", NULL, "with a new key"},
     [OPTION_NOT_AFTER] = {"not-after", "TIME",
 	"when the limits end: 2046-11-22T12:00:00Z, or a time from now on such as 20y"},
@@ -77,6 +78,7 @@ static const struct {
     [OPTION_TEMPLATE] = {"template", "NAME", "the template's name"},
     [OPTION_TLS] = {"tls", NULL, "the key is of a TLS client certificate, not an operator's"},
     [OPTION_TOKEN] = {"token", "TOKEN", "only that token"},
+    [OPTION_WHOLE_PIN] = {"whole-pin", NULL, "ask for the PIN, although it was split"},
     [OPTION_WIPE] = {"wipe", NULL, "overwrite and remove the file when the key is on the token"},
 };
 

@@ -122,6 +122,18 @@ choose(json_t *answer, const char *token, unsigned signer_id, struct error *e)
 	return chosen;
 }
 
+static bool
+copy_shares(json_t *row, struct pin_signer *signer, struct error *e)
+{
+	const char *text = json_string_value(json_object_get(row, "pin_shares"));
+
+	return text == NULL ||
+	       decode(text, (uint8_t *)signer->shares, sizeof signer->shares, &signer->shares_len,
+		   e) ||
+	       error_wrap(
+		   e, "the shares that the service shows of token %s's PIN", signer->start.token);
+}
+
 bool
 pin_signer_find(struct cli *cli, const char *token, unsigned signer_id, struct pin_signer *signer,
     struct error *e)
@@ -136,7 +148,7 @@ pin_signer_find(struct cli *cli, const char *token, unsigned signer_id, struct p
 	if (row != NULL && verify(cli->options, row, token, signer, e)) {
 		copy_text(row, "state", signer->state, sizeof signer->state);
 		copy_text(row, "sentence", signer->sentence, sizeof signer->sentence);
-		ok = true;
+		ok = copy_shares(row, signer, e);
 	}
 	json_decref(answer);
 	return ok;
@@ -157,53 +169,66 @@ pin_signer_usable(const struct pin_signer *signer, struct error *e)
 static bool
 carries_pin(enum statement_action action)
 {
-	return action == STATEMENT_PIN_UNLOCK || action == STATEMENT_PIN_OPERATE;
+	return action != STATEMENT_PIN_LOCK && action != STATEMENT_PIN_CLEAR;
 }
 
 /* Decrypts one's own share, and says in the envelope which one it is. */
 static bool
-take_share(struct cli *cli, const char *file, const char *token, struct pin_envelope *env,
-    uint8_t share[PIN_SHARE_MAX_LEN], size_t *len, struct error *e)
+open_share(struct cli *cli, struct bytes text, const struct pin_signer *signer,
+    struct pin_envelope *env, uint8_t share[PIN_SHARE_MAX_LEN], size_t *len, struct error *e)
 {
 	struct pin_shares *s = malloc(sizeof *s);
-	char *text = NULL;
-	size_t text_len;
 	unsigned number;
 	bool ok = false;
 
 	if (s == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating the shares of a PIN");
-	if (!output_read_file(file, PIN_SHARES_TEXT_MAX, &text, &text_len, e) ||
-	    !pin_shares_parse(text, text_len, s, e))
+	if (!pin_shares_parse((const char *)text.p, text.len, s, e))
 		goto out;
 	number = pin_shares_find(s, env->operator_key);
-	if (strcmp(s->token, token) != 0)
-		(void)error_set(
-		    e, ERROR_INPUT, "%s is about token %s, not %s", file, s->token, token);
+	if (strcmp(s->token, signer->start.token) != 0)
+		(void)error_set(e, ERROR_INPUT, "these shares are about token %s, not %s", s->token,
+		    signer->start.token);
 	else if (number == 0)
-		(void)error_set(e, ERROR_DENIED, "%s has no share for your operator's key", file);
+		(void)error_set(e, ERROR_DENIED,
+		    "the PIN of token %s is split, and none of the shares is for your operator's "
+		    "key",
+		    s->token);
 	else
 		ok = pin_share_open(s, number, cli->key->key, share, e);
+	if (ok)
+		cli_note(
+		    "The PIN of token %s is split among %zu: your share goes along, and %u are "
+		    "needed.",
+		    s->token, s->count, s->need);
 	env->share = (uint8_t)number;
 	memcpy(env->split, s->split, sizeof env->split);
 	*len = s->length;
 out:
-	free(text);
 	free(s);
-	return ok || error_wrap(e, "--share");
+	return ok;
 }
 
+/* file: NULL takes what the service shows. */
 static bool
 seal_share(struct cli *cli, const char *file, const struct statement *s,
     const struct pin_signer *signer, struct pin_envelope *env, struct error *e)
 {
+	struct bytes shares = {(const uint8_t *)signer->shares, signer->shares_len};
 	uint8_t share[PIN_SHARE_MAX_LEN] = {0};
+	char *text = NULL;
 	size_t len = 0;
 	bool ok;
 
-	ok = take_share(cli, file, signer->start.token, env, share, &len, e) &&
+	if (file != NULL) {
+		if (!output_read_file(file, PIN_SHARES_TEXT_MAX, &text, &shares.len, e))
+			return error_wrap(e, "--share");
+		shares.p = (const uint8_t *)text;
+	}
+	ok = open_share(cli, shares, signer, env, share, &len, e) &&
 	     pin_envelope_seal(env, s->nonce, signer->start.key, (struct bytes){share, len}, e);
 	OPENSSL_cleanse(share, sizeof share);
+	free(text);
 	return ok;
 }
 
@@ -213,13 +238,15 @@ seal(struct cli *cli, const struct statement *s, const struct pin_signer *signer
     struct pin_envelope *env, struct error *e)
 {
 	const char *share = cli->options->value[OPTION_SHARE];
+	bool whole = cli->options->value[OPTION_WHOLE_PIN] != NULL ||
+		     cli->options->value[OPTION_AT_DEVICE] != NULL;
 	struct secret *pin = NULL;
 	char words[STATEMENT_NAME_MAX + 32];
 	bool ok;
 
 	if (!carries_pin(s->action))
 		return true;
-	if (share != NULL)
+	if (share != NULL || (signer->shares_len > 0 && !whole))
 		return seal_share(cli, share, s, signer, env, e);
 	(void)snprintf(words, sizeof words, "PIN of token %s", env->token);
 	if (cli->options->value[OPTION_AT_DEVICE] == NULL) {

@@ -19,6 +19,9 @@ struct pin_signer {
 	struct signer_start start; /* verified under the pinned fingerprint */
 	uint8_t fingerprint[32];
 	char state[SIGNER_START_SERIAL_MAX + 1], sentence[ERROR_TEXT_MAX];
+	char shares[PIN_SHARES_TEXT_MAX]; /* as the service shows them; only a commitment of the
+					   * signer's, and one's own key, make a share one */
+	size_t shares_len;		  /* 0: the PIN is not split */
 };
 
 /* The token's signer; signer_id 0: its only one that waits for people. ERROR_DENIED when the
@@ -30,8 +33,9 @@ bool pin_signer_find(struct cli *cli, const char *token, unsigned signer_id,
  * tried until that is cleared. */
 bool pin_signer_usable(const struct pin_signer *signer, struct error *e) MUST_CHECK;
 
-/* Asks for the PIN unless --at-device says that none goes along, seals and signs env (its
- * limits or operations are the caller's), hands it in, and waits for what the signer says.
+/* Asks for the PIN, or takes the operator's share of one that is split; or none goes along
+ * (--at-device). Seals and signs env (its limits, operations or holders are the caller's),
+ * hands it in, and waits for what the signer says.
  * A refusal is ERROR_DENIED with its sentence. On success the outcome is printed. */
 bool pin_entry_send(struct cli *cli, enum statement_action action, const struct pin_signer *signer,
     struct pin_envelope *env, struct error *e) MUST_CHECK;

@@ -128,6 +128,7 @@ signproto_put_status_ok(struct wire_writer *w, const struct signproto_status_ok 
 	wire_put_string(w, m->start);
 	wire_put_bytes(w, m->start_signature.p, m->start_signature.len);
 	wire_put_bytes(w, m->identity.p, m->identity.len);
+	wire_put_bytes(w, m->pin_shares.p, m->pin_shares.len);
 	wire_put_string(w, m->unlocked_by);
 	wire_put_u64(w, m->unlocked_until);
 	wire_put_u32(w, m->unlocked_idle_s);
@@ -159,6 +160,7 @@ signproto_get_status_ok(struct bytes payload, struct signproto_status_ok *m, str
 	wire_get_string(&r, m->start, sizeof m->start);
 	m->start_signature = wire_get_bytes(&r, SIGNPROTO_START_SIGNATURE_MAX);
 	m->identity = wire_get_bytes(&r, SIGNPROTO_IDENTITY_MAX);
+	m->pin_shares = wire_get_bytes(&r, SIGNPROTO_PIN_SHARES_MAX);
 	wire_get_string(&r, m->unlocked_by, sizeof m->unlocked_by);
 	m->unlocked_until = wire_get_u64(&r);
 	m->unlocked_idle_s = wire_get_u32(&r);

@@ -34,7 +34,7 @@
 #include "daemon/core/wire.h"
 
 /* Both ends must speak the same; STATUS says it first. */
-#define SIGNPROTO_VERSION 3
+#define SIGNPROTO_VERSION 4
 
 #define SIGNPROTO_TBS_MAX (1024 * 1024)			 /* one SIGN */
 #define SIGNPROTO_DATA_MAX (1024 * 1024)		 /* one STREAM_DATA */
@@ -54,7 +54,8 @@
 #define SIGNPROTO_DEADLINE_MAX_MS (600 * 1000)
 #define SIGNPROTO_START_SIZE 513 /* announcement of a start, with the NUL */
 #define SIGNPROTO_START_SIGNATURE_MAX 64
-#define SIGNPROTO_IDENTITY_MAX 44 /* SPKI of the signer's identity key */
+#define SIGNPROTO_PIN_SHARES_MAX 16384 /* text of a split PIN */
+#define SIGNPROTO_IDENTITY_MAX 44      /* SPKI of the signer's identity key */
 
 enum signproto_type {
 	SIGNPROTO_STATUS = 1,
@@ -122,6 +123,7 @@ struct signproto_status_ok {
 	char start[SIGNPROTO_START_SIZE]; /* announcement, daemon/x509/signer_start.h */
 	struct bytes start_signature;	  /* by the identity key */
 	struct bytes identity;		  /* its SPKI */
+	struct bytes pin_shares;	  /* text, daemon/x509/pin_share.h; empty: no split */
 	/* Who let it sign, "" while nobody does; and how long at most. */
 	char unlocked_by[SIGNPROTO_NAME_SIZE];
 	uint64_t unlocked_until;  /* seconds since 1970; 0: locked */

@@ -310,6 +310,7 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 	case STATEMENT_PIN_OPERATE:
 	case STATEMENT_PIN_LOCK:
 	case STATEMENT_PIN_CLEAR:
+	case STATEMENT_PIN_SPLIT:
 		break; /* no decisions: decision_check has refused them */
 	}
 	return error_set(e, ERROR_INTERNAL, "no way to apply %s", row->action);

@@ -255,6 +255,7 @@ report_access(const struct issuer *i, const char *token, const struct signproto_
 	r->start = s->start;
 	r->start_signature = s->start_signature;
 	r->identity = s->identity;
+	r->pin_shares = s->pin_shares;
 	r->unlocked_by = s->unlocked_by;
 	r->unlocked_until = (int64_t)s->unlocked_until;
 	r->signatures_left = (int64_t)s->signatures_left;

@@ -86,6 +86,9 @@ say_done(const struct carried *n, char *out, size_t size)
 	case STATEMENT_PIN_UNLOCK:
 		(void)snprintf(out, size, "token %s is unlocked", n->token);
 		break;
+	case STATEMENT_PIN_SPLIT:
+		(void)snprintf(out, size, "token %s has a new PIN that nobody knows", n->token);
+		break;
 	case STATEMENT_PIN_LOCK:
 		(void)snprintf(out, size, "token %s is locked", n->token);
 		break;

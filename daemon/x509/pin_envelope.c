@@ -7,7 +7,6 @@
 #include <openssl/evp.h>
 
 #include "daemon/core/encode.h"
-#include "daemon/x509/pin_share.h"
 
 #define WHAT "PIN envelope"
 /* Base64 of a key, and of a box. */
@@ -61,10 +60,17 @@ compare(const void *pa, const void *pb)
 	return order != 0 ? order : memcmp(a->sha256, b->sha256, sizeof a->sha256);
 }
 
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
 void
 pin_envelope_sort(struct pin_envelope *env)
 {
 	qsort(env->operations, env->operation_count, sizeof env->operations[0], compare);
+	qsort(env->holders, env->holder_count, sizeof env->holders[0], compare_names);
 }
 
 bool
@@ -95,6 +101,30 @@ check_operations(const struct pin_envelope *env, struct error *err)
 	return true;
 }
 
+/* Of a split. */
+static bool
+check_holders(const struct pin_envelope *env, struct error *err)
+{
+	if (env->holder_count > PIN_SHARES_MAX ||
+	    (env->holder_count > 0 && (env->need < 2 || env->need > env->holder_count)) ||
+	    (env->holder_count == 0 && env->need != 0))
+		return error_set(err, ERROR_LIMIT,
+		    WHAT ": a PIN is split among 2 to %d persons, of whom at least 2 and at most "
+			 "all are needed; here are %u of %zu",
+		    PIN_SHARES_MAX, env->need, env->holder_count);
+	for (size_t i = 0; i < env->holder_count; i++) {
+		if (!canon_is_name(env->holders[i], PIN_HOLDER_CHARACTERS, false))
+			return error_set(err, ERROR_INPUT,
+			    WHAT ", field 'split-among': '%.64s' is no name of a person",
+			    env->holders[i]);
+		if (i > 0 && strcmp(env->holders[i - 1], env->holders[i]) >= 0)
+			return error_set(err, ERROR_INPUT,
+			    WHAT
+			    ", field 'split-among': the names must rise, and none stand twice");
+	}
+	return true;
+}
+
 static bool
 check(const struct pin_envelope *env, struct error *err)
 {
@@ -111,7 +141,7 @@ check(const struct pin_envelope *env, struct error *err)
 		    err, ERROR_LIMIT, WHAT ": 'idle' or 'signatures' is beyond every limit");
 	if (env->share > PIN_SHARES_MAX)
 		return error_set(err, ERROR_INPUT, WHAT ": there is no share %u", env->share);
-	return check_operations(env, err);
+	return check_holders(env, err) && check_operations(env, err);
 }
 
 bool
@@ -122,14 +152,18 @@ pin_envelope_check_action(
 
 	switch (action) {
 	case STATEMENT_PIN_UNLOCK:
-		fits = env->unlock && env->sealed;
+		fits = env->unlock && env->sealed && env->need == 0;
 		break;
 	case STATEMENT_PIN_OPERATE:
-		fits = env->operation_count > 0 && env->sealed;
+		fits = env->operation_count > 0 && env->sealed && env->need == 0;
+		break;
+	case STATEMENT_PIN_SPLIT:
+		fits = env->need > 0 && !env->unlock && env->operation_count == 0 && env->sealed;
 		break;
 	case STATEMENT_PIN_LOCK:
 	case STATEMENT_PIN_CLEAR:
-		fits = !env->unlock && env->operation_count == 0 && !env->sealed && env->share == 0;
+		fits = !env->unlock && env->operation_count == 0 && !env->sealed &&
+		       env->share == 0 && env->need == 0;
 		break;
 	default:
 		fits = false;
@@ -176,6 +210,12 @@ put_limits(struct canon_writer *w, const struct pin_envelope *env)
 	if (env->share > 0) {
 		canon_put(w, "share: %u ", env->share);
 		canon_put_hex(w, env->split, sizeof env->split);
+		canon_put(w, "\n");
+	}
+	if (env->need > 0) {
+		canon_put(w, "split-among: %u", env->need);
+		for (size_t i = 0; i < env->holder_count; i++)
+			canon_put(w, " %s", env->holders[i]);
 		canon_put(w, "\n");
 	}
 }
@@ -300,6 +340,31 @@ take_share(struct canon_reader *r, struct pin_envelope *env, struct error *err)
 }
 
 static bool
+take_holders(struct canon_reader *r, struct pin_envelope *env, struct error *err)
+{
+	const char *name;
+	uint64_t need = 0;
+	char *v;
+
+	if (!canon_next_is(r, "split-among"))
+		return true;
+	if (!canon_take(r, "split-among", &v, err))
+		return false;
+	if (!canon_number(canon_next_word(&v, ' '), PIN_SHARES_MAX, &need) || need == 0)
+		return malformed(r, "must be how many are needed, and the holders' names", err);
+	env->need = (uint8_t)need;
+	while ((name = canon_next_word(&v, ' ')) != NULL) {
+		if (env->holder_count == PIN_SHARES_MAX)
+			return error_set(
+			    err, ERROR_LIMIT, WHAT ": more than %d holders", PIN_SHARES_MAX);
+		if (strlen(name) > CANON_NAME_MAX)
+			return malformed(r, "a name is too long", err);
+		memcpy(env->holders[env->holder_count++], name, strlen(name) + 1);
+	}
+	return true;
+}
+
+static bool
 take_id(const char *word, struct pin_operation *o)
 {
 	size_t len = strlen(word);
@@ -374,7 +439,7 @@ take_values(char *text, struct pin_envelope *env, struct error *err)
 	    !take_hex(&r, "instance", env->instance, sizeof env->instance, err) ||
 	    !take_hex(&r, "operator", env->operator_key, sizeof env->operator_key, err) ||
 	    !take_limits(&r, env, err) || !take_share(&r, env, err) ||
-	    !take_operations(&r, env, err) ||
+	    !take_holders(&r, env, err) || !take_operations(&r, env, err) ||
 	    !take_base64(&r, "enc", env->enc, sizeof env->enc, &enc_len, err) ||
 	    !take_base64(&r, "box", env->box, sizeof env->box, &box_len, err))
 		return false;

@@ -3,7 +3,7 @@
 
 /*
  * A token's PIN on its way from an operator's client to one signer: the body of
- * a statement pin-unlock, pin-operate, pin-lock or pin-clear (statement.h).
+ * a statement pin-unlock, pin-operate, pin-split, pin-lock or pin-clear (statement.h).
  *
  *	chancery-pin-envelope: 1
  *	token: main
@@ -15,15 +15,16 @@
  *	signatures: 500                and after so many of them; "-": no such limit
  *	share: 2 <32 hex>          only if the box holds a share of the PIN (pin_share.h):
  *	                           its number, and the split that it is of
+ *	split-among: 2 alice bob carol   pin-split only: how many of these persons, in
+ *	                           rising order, are to hold a new PIN together
  *	operation: certificate <CKA_ID, hex> <64 hex>    pin-operate only, 1 to 256 of
  *	operation: order - <64 hex>                      them, rising
  *	enc: <base64>              the client's ephemeral X25519 key
  *	box: <base64>              the PIN, encrypted
  *
- * Exactly these lines in this order, but that `share` may be missing; an absent value
- * is "-". A text that is not
- * byte for byte what pin_envelope_format would write is no envelope. pin-lock and
- * pin-clear carry no PIN: `enc` and `box` are "-" there, as in no other.
+ * Exactly these lines in this order, but that `share` and `split-among` may be missing;
+ * an absent value is "-". A text that is not byte for byte what pin_envelope_format would write is
+ *no envelope. pin-lock and pin-clear carry no PIN: `enc` and `box` are "-" there, as in no other.
  *
  * An operation is what the PIN may be used for: SHA-256 of a whole to-be-signed
  * structure (certificate, crl, csr-info) with the key to sign it, or of the text
@@ -49,6 +50,7 @@
 #include "daemon/core/error.h"
 #include "daemon/core/wire.h"
 #include "daemon/x509/canon.h"
+#include "daemon/x509/pin_share.h"
 #include "daemon/x509/statement.h"
 
 #define PIN_ENVELOPE_TEXT_MAX (96 * 1024) /* bytes of an envelope */
@@ -74,7 +76,7 @@ struct pin_operation {
 	uint8_t sha256[32];
 };
 
-/* Some 30 kB. */
+/* Some 35 kB. */
 struct pin_envelope {
 	char token[CANON_NAME_MAX + 1];
 	uint8_t signer[32];
@@ -86,6 +88,9 @@ struct pin_envelope {
 	uint64_t signatures; /* 0: no limit */
 	uint8_t share;	     /* number of the share in the box; 0: a whole PIN */
 	uint8_t split[16];   /* of which split */
+	uint8_t need;	     /* of the holders; 0: nothing is split */
+	char holders[PIN_SHARES_MAX][CANON_NAME_MAX + 1];
+	size_t holder_count;
 	struct pin_operation operations[PIN_ENVELOPE_OPERATIONS_MAX];
 	size_t operation_count;
 	bool sealed; /* the next two are there */
@@ -97,7 +102,7 @@ struct pin_envelope {
 const char *pin_operation_kind_name(enum pin_operation_kind kind);
 bool pin_operation_kind_parse(const char *word, enum pin_operation_kind *kind) MUST_CHECK;
 
-/* Sorts the operations as the text wants them. Twice the same stays twice, and is
+/* Sorts operations and holders as the text wants them. Twice the same stays twice, and is
  * refused by what follows. */
 void pin_envelope_sort(struct pin_envelope *env);
 

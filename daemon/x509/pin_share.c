@@ -15,7 +15,6 @@
 
 #define WHAT "PIN shares"
 #define SEALED_TEXT_MAX (2 * PIN_SHARE_SEALED_MAX)
-#define PERSON_CHARACTERS "._@-"
 
 /* With its NUL. */
 static const char domain[] = "chancery-pin-share";
@@ -44,7 +43,7 @@ check(const struct pin_shares *s, struct error *err)
 		    WHAT ": %u of %zu are needed; allowed: at least 2, of at most %d", s->need,
 		    s->count, PIN_SHARES_MAX);
 	for (size_t i = 0; i < s->count; i++) {
-		if (!canon_is_name(s->holders[i].person, PERSON_CHARACTERS, false))
+		if (!canon_is_name(s->holders[i].person, PIN_HOLDER_CHARACTERS, false))
 			return error_set(err, ERROR_INPUT, WHAT ": holder %zu has no name", i + 1);
 		for (size_t j = 0; j < i; j++)
 			if (strcmp(s->holders[i].person, s->holders[j].person) == 0)
@@ -272,6 +271,15 @@ p256_key(struct bytes spki, struct error *err)
 		    "a share of a PIN can only be encrypted to a P-256 key (Ed25519 has no key "
 		    "agreement)");
 	return key;
+}
+
+bool
+pin_share_check_key(struct bytes spki, struct error *err)
+{
+	EVP_PKEY *key = p256_key(spki, err);
+
+	EVP_PKEY_free(key);
+	return key != NULL;
 }
 
 bool

@@ -39,6 +39,7 @@
 
 #define PIN_SHARES_TEXT_MAX 16384
 #define PIN_SHARES_MAX 32
+#define PIN_HOLDER_CHARACTERS "._@-" /* besides letters and digits, in their names */
 #define PIN_SHARE_MIN_LEN 4
 #define PIN_SHARE_MAX_LEN 64
 #define PIN_SHARE_ENC_LEN 91 /* SubjectPublicKeyInfo of an ephemeral P-256 key */
@@ -68,6 +69,9 @@ bool pin_shares_parse(
 
 /* The number of the share that this key holds; 0: none. */
 unsigned pin_shares_find(const struct pin_shares *s, const uint8_t key_sha256[32]);
+
+/* Refuses a key that no share can be encrypted to. */
+bool pin_share_check_key(struct bytes spki, struct error *err) MUST_CHECK;
 
 /* Fills in commitment and sealed of holder `number`, whose other fields, and the
  * document's, are complete. share: length octets. spki: the holder's key. */

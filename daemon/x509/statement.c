@@ -78,6 +78,8 @@ static const struct rule {
 	false},
     [STATEMENT_PIN_CLEAR] = {"pin-clear", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN, REASON_NONE,
 	false},
+    [STATEMENT_PIN_SPLIT] = {"pin-split", NEVER, NEVER, NEVER, ALWAYS, OBJECT_TOKEN, REASON_NONE,
+	false},
     [STATEMENT_CA_RENEW] = {"ca-renew", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE, true},
     [STATEMENT_CA_ROLLOVER] = {"ca-rollover", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE,
 	true},
@@ -129,7 +131,7 @@ statement_is_ceremony(enum statement_action action)
 bool
 statement_is_pin(enum statement_action action)
 {
-	return action >= STATEMENT_PIN_UNLOCK && action <= STATEMENT_PIN_CLEAR;
+	return action >= STATEMENT_PIN_UNLOCK && action <= STATEMENT_PIN_SPLIT;
 }
 
 int64_t

@@ -43,6 +43,7 @@
  *	pin-operate     -     token's name      -    -         -              yes
  *	pin-lock        -     token's name      -    -         -              yes
  *	pin-clear       -     token's name      -    -         -              yes
+ *	pin-split       -     token's name      -    -         -              yes
  *	ca-renew        yes   = ca              -    -         -              yes
  *	key-attest      yes   = ca              -    -         -              -
  *	ca-rekey        yes   SHA-256 of a key  -    -         -              yes
@@ -100,6 +101,7 @@ enum statement_action {
 	STATEMENT_PIN_OPERATE,
 	STATEMENT_PIN_LOCK,
 	STATEMENT_PIN_CLEAR,
+	STATEMENT_PIN_SPLIT,
 	STATEMENT_CA_RENEW,
 	STATEMENT_CA_REKEY,
 	STATEMENT_CA_ROLLOVER,

@@ -5,9 +5,8 @@ import threading
 
 import pytest
 from harness import clients
-from harness.chanceryd import program
 from harness.persons import Persons
-from harness.process import run, wait_until
+from harness.process import wait_until
 
 
 @pytest.fixture
@@ -272,18 +271,14 @@ def test_two_persons_unlock_with_their_shares(new_persons):
     a.daemon.config["tokens"][0]["pin_operators"] = [{"name": n, "key": k + ".pub"} for n, k in keys.items()]
     a.create()
     a.cli("operator", "add", "bob", "--role", "manager", "--key", keys["bob"] + ".pub")
-    a.cli("token", "lock", "main")
-    assert a.daemon.stop() == 0
-    a.token.write_pin(a.token.pin)
-    shares = clients.write(a.files, "shares", run(
-        [program("chancery-signer"), "-c", a.daemon.config_path, "--token", "main", "--split-pin", "2",
-         "--passphrase-file", a.token.pin_file]).stdout.decode())
-    a.daemon.start()
-    wait_until(lambda: a.token_row()["state"] == "locked", what="the signer's new start")
+    assert "among 2" not in a.cli("token", "lock", "main")
+    said = a.entered("token", "split-pin", "--need", "2", "alice", "bob")
+    assert "Token main gets a new PIN that nobody knows" in said.stderr and "any 2 of these open it" in said.stdout
+    wait_until(lambda: a.token_row()["pin_shares"], what="the shares to be shown")
     bob("operator", "pin-signer", "main", a.fingerprint())
-    assert "took the share of alice: 1 of 2" in a.cli("token", "unlock", "main", "--share", shares)
-    assert "is split: 2 of 2" in a.with_pin("token", "unlock", "main").stderr
-    assert "token main is unlocked" in bob("token", "unlock", "main", "--share", shares)
+    assert "took the share of alice: 1 of 2" in a.cli("token", "unlock", "main")
+    assert "is split: 2 of 2" in a.with_pin("token", "unlock", "main", "--whole-pin").stderr
+    assert "token main is unlocked" in bob("token", "unlock", "main")
     a.certificate("after")
 
 

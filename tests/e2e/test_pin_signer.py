@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from harness import der
 from harness.chanceryd import program
 from harness.decisions import Key, timestamp
@@ -640,29 +641,35 @@ def test_operations_on_other_tokens(new_dir, kind):
 # ---------------------------------------------------------------- a PIN that nobody knows
 
 
-def split_pin(signer, need, pin_file):
-    return run([program("chancery-signer"), "--config", signer.config, "--token", "main", "--split-pin", str(need),
-                "--passphrase-file", pin_file], check=False)
-
-
 class Split:
     """A token whose PIN two of three hold together."""
 
     def __init__(self, new_dir):
         self.token = RecordedToken(new_dir("token"), program("faults/shim.so")).create()
-        self.carol = Key()
-        options = session(alice=ALICE, bob=BOB, carol=self.carol)
+        self.carol, self.ed = Key(), Key(ed25519.Ed25519PrivateKey.generate())
+        options = session(alice=ALICE, bob=BOB, carol=self.carol, ed=self.ed, twin=ALICE)
         self.signer = Signer(new_dir("split"), self.token, **options).start()
         self.pin = PinSigner(self.signer, self.token.pin)
-        self.pin.unlock(ALICE)
-        running = split_pin(self.signer, 2, self.token.pin_file)
-        assert running.returncode == 1 and b"while its signer is stopped" in running.stderr
-        self.signer.stop()
-        done = split_pin(self.signer, 2, self.token.pin_file)
-        assert done.returncode == 0, done.stderr
-        self.shares = Shares(done.stdout.decode())
-        self.signer.start()
-        self.token.forget()
+        self.present = None  # the shares that open it; None: the PIN that everybody knows does
+
+    def split(self):
+        """Anew, whatever the PIN is."""
+        if self.signer.status().state == "blocked":
+            self.pin.clear(BOB)
+        if self.present is None:
+            assert "any 2 of these open it" in self.pin.split(ALICE, 2, "alice", "bob", "carol")
+        else:
+            self.resplit(ALICE)
+            assert "any 2 of these" in self.resplit(BOB)
+        self.present = Shares(self.signer.status().shares)
+
+    def resplit(self, key):
+        name, octets = self.present.open(key)
+        return self.pin.split(key, 2, "alice", "bob", "carol", pin=octets, share=name)
+
+    @property
+    def shares(self):
+        return self.present
 
     def envelope(self, key, share=None, action="pin-unlock", **more):
         name, octets = share or self.shares.open(key)
@@ -676,7 +683,10 @@ class Split:
 @pytest.fixture(scope="module")
 def split(new_dir):
     made = Split(new_dir)
+    made.split()
+    made.token.forget()
     yield made
+    made.token.fail()
     made.signer.stop()
 
 
@@ -723,10 +733,133 @@ def test_nobody_knows_the_pin(split):
             with open(os.path.join(folder, name), "rb") as f:
                 text = f.read()
             assert not any(o in text or o.hex().encode() in text for o in octets), name
-    assert split_pin(split.signer, 2, split.token.pin_file).returncode == 1
-    split.signer.stop()
-    again = split_pin(split.signer, 2, split.token.pin_file)
-    assert again.returncode == 1 and b"refused the PIN" in again.stderr
+    refused("denied", "is split", split.pin.unlock, ALICE)
+
+
+def test_who_can_hold_a_share_is_asked_first(split):
+    split.token.forget()
+    for names, words in ((("alice", "dave"), "dave is not among the pin_operators"),
+                         (("alice", "ed"), "the key of ed: .*P-256"),
+                         (("alice", "twin"), "have the same key")):
+        refused("denied" if "P-256" not in words else "input", words, split.pin.split, ALICE, 2, *names)
+    refused("limit", "at least 2", split.pin.split, ALICE, 1, "alice", "bob")
+    refused("limit", "at most", split.pin.split, ALICE, 3, "alice", "bob")
+    assert split.token.calls("login") == split.token.calls("set-pin") == []
+
+
+def test_those_who_hold_it_split_it_anew(split):
+    """One alone cannot; what they agree about is among whom."""
+    old = split.present
+    assert "1 of 2" in split.resplit(ALICE)
+    name, octets = old.open(BOB)
+    assert "1 of 2" in split.pin.split(BOB, 2, "bob", "carol", pin=octets, share=name)  # something else
+    split.pin.lock(BOB)
+    split.split()
+    assert split.present.fields["split"] != old.fields["split"]
+    refused("denied", "of another split", split.bring, ALICE, old.open(ALICE))
+    split.bring(ALICE)
+    split.bring(split.carol)
+    assert split.signer.status().state == "ready"
+    split.pin.lock(BOB)
+    assert [line[2] for line in logins_of(split.signer)[-11:]] == [
+        "open", "ok", "split", "out", "open", "ok", "new-pin", "out", "open", "ok", "out"]
+
+
+def logins_of(signer):
+    return [line.split(" ") for line in read(os.path.join(signer.state_dir, "signer-main", "logins")).splitlines()]
+
+
+def files(split):
+    return sorted(n for n in os.listdir(os.path.join(split.signer.state_dir, "signer-main")) if n.startswith("pin-shares"))
+
+
+def came_back(split):
+    """After the end of its process."""
+    split.signer.process.wait()
+    split.token.fail()
+    split.token.mend()
     split.signer.start()
+    return split.signer.status()
+
+
+def split_and_die(split, *faults):
+    """Both bring their shares for a new split, and the process ends in it."""
+    split.resplit(ALICE)
+    split.token.forget()
+    split.token.fail(*faults)
+    name, octets = split.present.open(BOB)
+    order = split.pin.envelope(BOB, "pin-split", pin=octets, among=(2, "alice", "bob", "carol"), share=name).order()
+    split.signer.send(PIN, order.octets)
+    return came_back(split)
+
+
+def opens(split, shares):
+    for key in (ALICE, BOB):
+        name, octets = shares.open(key)
+        split.bring(key, (name, octets))
+    assert split.signer.status().state == "ready"
+    assert files(split) == ["pin-shares"]
+    split.pin.lock(BOB)
+
+
+# Where it ends, and whether the token then has the new PIN.
+DEATHS = {
+    "at the first login": (["login die"], False, ["pin-shares"]),
+    "before the token is told": (["set-pin crash"], False, ["pin-shares", "pin-shares.next"]),
+    "when the token has it": (["set-pin die"], True, ["pin-shares", "pin-shares.next"]),
+    "when it was tried": (["login die 2"], True, ["pin-shares", "pin-shares.next"]),
+    "at the last logout": (["logout die 2"], True, ["pin-shares"]),
+}
+
+
+@pytest.mark.parametrize("where", list(DEATHS))
+def test_a_split_that_is_cut_short_leaves_a_pin_that_its_holders_have(split, where):
+    faults, new, left = DEATHS[where]
+    old = split.present
+    status = split_and_die(split, *faults)
+    assert files(split) == left
+    assert ("was being split" in status.text) == ("pin-shares.next" in left)
+    if new:
+        split.present = Shares(status.shares)
+        assert split.present.fields["split"] != old.fields["split"]
+    opens(split, split.present)
+
+
+def test_the_wrong_guess_after_a_cut_costs_one_try(split):
+    """Nobody knows which PIN it has: the new one is tried, is wrong, and the old one goes on."""
+    status = split_and_die(split, "set-pin crash")
+    split.bring(ALICE, Shares(status.shares).open(ALICE))
+    refused("denied", "refused the PIN", split.bring, BOB, Shares(status.shares).open(BOB))
     assert split.signer.status().state == "blocked"
     split.pin.clear(ALICE)
+    opens(split, split.present)
+
+
+@pytest.mark.parametrize("fault, has", [("set-pin 0xa1 1", "old"), ("set-pin 0x6 1 after", "unknown"),
+                                        ("set-pin 0x30 1 after", "unknown")])
+def test_a_token_that_does_not_say_that_it_took_the_pin(split, fault, has):
+    split.resplit(ALICE)
+    split.token.fail(fault)
+    with pytest.raises(Refused) as e:
+        split.resplit(BOB)
+    split.token.fail()
+    assert ("the PIN is what it was" if has == "old" else "nobody knows which PIN") in str(e.value)
+    if wait_until(lambda: at_rest(split.signer), what="it comes to rest") == "ended":
+        came_back(split)
+    if split.signer.status().state == "blocked":
+        split.pin.clear(ALICE)
+    if has == "unknown":
+        split.present = Shares(split.signer.status().shares)
+    opens(split, split.present)
+
+
+def test_a_full_disk_stops_a_split_before_the_token_is_told(split):
+    split.resplit(ALICE)
+    split.token.forget()
+    # The next document cannot be put there: a folder has its name.
+    place = os.path.join(split.signer.state_dir, "signer-main", ".pin-shares.next.new")
+    os.mkdir(place)
+    refused("system", "cannot write", split.resplit, BOB)
+    os.rmdir(place)
+    assert split.token.calls("set-pin") == [] and files(split) == ["pin-shares"]
+    opens(split, split.present)

@@ -289,6 +289,8 @@ faulty_view(const char *call)
 		if (fault_.instead || fault_.after)     \
 			rv_ = fault_.rv;                \
 		record_end(word_, rv_, "");             \
+		if (fault_.die)                         \
+			raise(SIGKILL);                 \
 		return rv_;                             \
 	}
 PKCS11_FUNCTIONS(SHIM)
@@ -373,6 +375,8 @@ login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_BYTE *pin, CK_ULONG pin_l
 	if (f.after)
 		rv = f.rv;
 	record_end("login", rv, type);
+	if (f.die)
+		raise(SIGKILL);
 	return rv;
 }
 

@@ -130,6 +130,7 @@ put_status_ok(struct wire_writer *w)
 
 	m.start_signature = (struct bytes){start_signature, sizeof start_signature};
 	m.identity = (struct bytes){identity, sizeof identity};
+	m.pin_shares = (struct bytes){start_signature, 7};
 	signproto_put_status_ok(w, &m);
 }
 
@@ -250,7 +251,9 @@ round_trips(void **state)
 			    m.status_ok.start_signature.p, start_signature, sizeof start_signature);
 			assert_int_equal(m.status_ok.identity.len, sizeof identity);
 			assert_memory_equal(m.status_ok.identity.p, identity, sizeof identity);
-			m.status_ok.start_signature = m.status_ok.identity = (struct bytes){0};
+			assert_int_equal(m.status_ok.pin_shares.len, 7);
+			m.status_ok.start_signature = m.status_ok.identity =
+			    m.status_ok.pin_shares = (struct bytes){0};
 			assert_memory_equal(&m.status_ok, &status_ok, sizeof status_ok);
 			break;
 		case SIGNPROTO_KEY_GENERATE:

@@ -218,7 +218,7 @@ test_in_order(void **state)
 static void
 test_pin_is_no_decision(void **state)
 {
-	for (unsigned a = STATEMENT_PIN_UNLOCK; a <= STATEMENT_PIN_CLEAR; a++) {
+	for (unsigned a = STATEMENT_PIN_UNLOCK; a <= STATEMENT_PIN_SPLIT; a++) {
 		struct decided d;
 
 		make(&d, STATEMENT_SIGNER_RESEED);

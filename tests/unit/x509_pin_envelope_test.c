@@ -45,6 +45,14 @@ sample(enum statement_action action)
 		    PIN_OPERATION_CERTIFICATE, {0xab, 0xcd}, 2, {5}};
 		pin_envelope_sort(&env);
 	}
+	if (action == STATEMENT_PIN_SPLIT) {
+		env.need = 2;
+		env.holder_count = 3;
+		(void)snprintf(env.holders[0], sizeof env.holders[0], "Zoe@example");
+		(void)snprintf(env.holders[1], sizeof env.holders[1], "alice");
+		(void)snprintf(env.holders[2], sizeof env.holders[2], "Bob.2");
+		pin_envelope_sort(&env);
+	}
 }
 
 static void
@@ -70,8 +78,8 @@ format(void)
 static void
 reads_what_it_writes(void **state)
 {
-	static const enum statement_action actions[] = {
-	    STATEMENT_PIN_UNLOCK, STATEMENT_PIN_OPERATE, STATEMENT_PIN_LOCK, STATEMENT_PIN_CLEAR};
+	static const enum statement_action actions[] = {STATEMENT_PIN_UNLOCK, STATEMENT_PIN_OPERATE,
+	    STATEMENT_PIN_SPLIT, STATEMENT_PIN_LOCK, STATEMENT_PIN_CLEAR};
 	struct error e = ERROR_INIT, other;
 	uint8_t public[32];
 	EVP_PKEY *key = new_key("X25519", public);
@@ -79,14 +87,14 @@ reads_what_it_writes(void **state)
 
 	for (size_t i = 0; i < COUNT_OF(actions); i++) {
 		sample(actions[i]);
-		if (i < 2)
+		if (i < 3)
 			seal(public, secret, strlen(secret));
 		len = format();
 		assert_ok(pin_envelope_parse(text, len, &back, &e), e);
 		assert_ok(pin_envelope_format(&back, again, &again_len, &e), e);
 		assert_string_equal(text, again);
 		for (size_t a = 0; a < STATEMENT_ACTION_COUNT; a++) {
-			bool same = a == actions[i] || (i >= 2 && (a == STATEMENT_PIN_LOCK ||
+			bool same = a == actions[i] || (i >= 3 && (a == STATEMENT_PIN_LOCK ||
 								      a == STATEMENT_PIN_CLEAR));
 
 			other = ERROR_INIT;
@@ -96,6 +104,32 @@ reads_what_it_writes(void **state)
 		}
 	}
 	EVP_PKEY_free(key);
+}
+
+static void
+splits_among_several(void **state)
+{
+	static const char *const wrong[] = {"split-among: 1 Bob.2 Zoe@example alice\n",
+	    "split-among: 4 Bob.2 Zoe@example alice\n", "split-among: 2 Bob.2 alice Zoe@example\n",
+	    "split-among: 2 Bob.2 Bob.2 alice\n", "split-among: 02 Bob.2 Zoe@example alice\n",
+	    "split-among: 2 Bob.2  alice\n", "split-among: 2\n", "split-among: 0\n",
+	    "split-among: 2 Bob.2 -x alice\n"};
+	static const char line[] = "split-among: 2 Bob.2 Zoe@example alice\n";
+	char spoilt[1024], *at;
+	struct error e;
+
+	sample(STATEMENT_PIN_SPLIT);
+	(void)format();
+	at = strstr(text, line);
+	assert_non_null(at);
+	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+		int n = snprintf(spoilt, sizeof spoilt, "%.*s%s%s", (int)(at - text), text,
+		    wrong[i], at + strlen(line));
+
+		e = ERROR_INIT;
+		if (pin_envelope_parse(spoilt, (size_t)n, &back, &e))
+			fail_msg("taken: %s", wrong[i]);
+	}
 }
 
 static void
@@ -422,6 +456,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(reads_what_it_writes),
+	    cmocka_unit_test(splits_among_several),
 	    cmocka_unit_test(says_what_it_means),
 	    cmocka_unit_test(nothing_else_means_the_same),
 	    cmocka_unit_test(has_its_limits),

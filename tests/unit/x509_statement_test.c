@@ -95,6 +95,7 @@ sample(enum statement_action action)
 	case STATEMENT_PIN_OPERATE:
 	case STATEMENT_PIN_LOCK:
 	case STATEMENT_PIN_CLEAR:
+	case STATEMENT_PIN_SPLIT:
 		s.ca[0] = '\0';
 		(void)snprintf(s.object, sizeof s.object, "%s", "main-1");
 		s.has_body = true;

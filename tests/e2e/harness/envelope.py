@@ -38,9 +38,9 @@ def listed_order(order):
 class Envelope:
     """For a signer as its status shows it. fields: of the body, for others than the right ones."""
 
-    def __init__(self, status, key, action, pin=None, operations=(), until=None, idle="-", signatures="-",
+    def __init__(self, status, key, action, pin=None, operations=(), among=None, until=None, idle="-", signatures="-",
                  lasts=600, fields=(), share=None):
-        """share: (number, split) of the share that pin is then."""
+        """share: (number, split) of the share that pin is then; among: how many and whose, of a split."""
         start = announcement(status)
         self.action, self.key, self.pin = action, key, pin
         self.public = base64.b64decode(start["key"])[-32:]
@@ -53,6 +53,8 @@ class Envelope:
             "signatures": str(signatures), **dict(fields)}
         if share:
             self.fields["share"] = f"{share[0]} {share[1]}"
+        if among:
+            self.fields["split-among"] = " ".join([str(among[0]), *sorted(among[1:])])
         self.operations = sorted(operations, key=order_of)
         now = datetime.datetime.utcnow()
         self.statement = Statement(action, object=self.token, body="", expires=timestamp(
@@ -95,7 +97,7 @@ def order_of(line):
 
 
 class Shares:
-    """What chancery-signer --split-pin printed (daemon/x509/pin_share.h), and what holders make of it."""
+    """What a signer shows of a split (daemon/x509/pin_share.h), and what holders make of it."""
 
     def __init__(self, text):
         lines = [line.split(": ", 1) for line in text.splitlines()]
@@ -134,6 +136,11 @@ class PinSigner:
 
     def operate(self, key, *operations, pin=None, **more):
         self.send(self.envelope(key, "pin-operate", pin=pin or self.pin, operations=operations, **more).order())
+
+    def split(self, key, need, *names, pin=None, **more):
+        """What the signer says of it."""
+        order = self.envelope(key, "pin-split", pin=pin or self.pin, among=(need, *names), **more).order()
+        return self.signer.ask(PIN, order.octets)[4:].decode()
 
     def lock(self, key):
         self.send(self.envelope(key, "pin-lock").order())

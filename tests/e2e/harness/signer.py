@@ -18,7 +18,7 @@ STATUS, KEY_GENERATE, KEY_FIND, SIGN, STREAM_BEGIN, STREAM_DATA, STREAM_END, LIM
 STATUS_OK, KEY_OK, SIGNED, FAILED = 0x8001, 0x8002, 0x8003, 0x8004
 CERTIFICATE, CRL, REQUEST = 1, 2, 3
 ECDSA_SHA256, ECDSA_SHA384, RSA_SHA256 = 33, 34, 1
-VERSION = 3
+VERSION = 4
 
 CODES = ("none", "usage", "config", "input", "limit", "denied", "not-found", "conflict", "unavailable", "timeout",
          "locked", "elsewhere", "system", "internal")
@@ -219,6 +219,7 @@ class Signer:
         octets("start")
         octets("start_signature", text=False)
         octets("identity", text=False)
+        octets("shares")
         octets("unlocked_by")
         number("until", "Q")
         number("idle", "I")
