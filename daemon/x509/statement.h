@@ -108,7 +108,7 @@ enum statement_action {
 	STATEMENT_KEY_ATTEST,
 	STATEMENT_KEY_DESTROY,
 };
-#define STATEMENT_ACTION_COUNT 21
+#define STATEMENT_ACTION_COUNT 22
 
 /* Absent text is the empty string. */
 struct statement {
