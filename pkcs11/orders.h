@@ -53,10 +53,10 @@ bool orders_install(struct session *s, const struct orders_env *env, struct byte
 bool orders_note_root(struct session *s, const struct orders_env *env, struct bytes id,
     struct bytes tbs, int64_t ordered, struct error *e) MUST_CHECK;
 
-/* key-destroy: destroys the key on the token, when its limits no longer let it sign
- * certificates, or its CA's own has ended. ERROR_CONFLICT otherwise. The journal and the state
- * directory have the order before that, and keep it; so does the token, as far as it takes data
- * objects. rw: a read-write session. */
+/* key-destroy: destroys the key on the token. Whether anything needs it still is for the
+ * database to say, and for those who sign; the label that they typed has to be the token's.
+ * The journal and the state directory have the order before that, and keep it; so does the
+ * token, as far as it takes data objects. rw: a read-write session. */
 bool orders_destroy_key(struct session *rw, const struct orders_env *env, struct bytes id,
     const struct signproto_order *order, struct error *e) MUST_CHECK;
 

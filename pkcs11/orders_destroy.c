@@ -61,22 +61,6 @@ orders_check_not_destroyed(
 
 /* ---- may it go? */
 
-/* What the signer itself can tell: of the certificates under the key, and of CRLs, the
- * database knows. */
-static bool
-check_no_use(const struct orders_env *env, const struct key_limits *l, struct error *e)
-{
-	const struct limits *d = &l->document;
-
-	if (!l->installed || l->not_after <= env->now || d->template_count == 0)
-		return true;
-	return error_set(e, ERROR_CONFLICT,
-	    "the key of CA %s may still sign certificates: its own has not ended, and its limits "
-	    "still name templates, which \"chancery ca limits change %s --key-sha256 KEY "
-	    "--remove-template NAME\" takes out",
-	    d->ca, d->ca);
-}
-
 /* label: of the key on the token; NULL when it is not there. */
 static bool
 check_document(const struct orders_env *env, const struct key_limits *l,
@@ -186,7 +170,7 @@ take_order(struct session *rw, const struct orders_env *env, const struct key_li
 	bool refused = false, there;
 
 	return limits_floor_check(rw, l, &refused, e) && check_order(env, l, order, e) &&
-	       check_no_use(env, l, e) && look(rw, l, &found, &there, e) &&
+	       look(rw, l, &found, &there, e) &&
 	       check_document(env, l, order, there ? found.label : NULL, e) &&
 	       journal_note_destruction(env->journal, id, order, journal_clock_now(), e) &&
 	       keep(env, l, order, e);

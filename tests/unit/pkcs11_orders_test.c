@@ -822,39 +822,18 @@ destroy_key(
 	return orders_destroy_key(&rw, &env, (struct bytes){id, KEY_ID_LEN}, &order.order, e);
 }
 
-/* Limits that leave the key nothing to do but CRLs. */
-static void
-take_templates_out(void)
-{
-	next_version();
-	limits.template_count = 0;
-	OK(set_limits(CEREMONY_BY(ALICE, BOB), e));
-}
-
 static void
 a_key_is_destroyed_by_its_quorum(void **state)
 {
-	uint8_t digest[32], other[32] = {1}, ski[SKI_LEN];
-	struct certificate_spec spec;
+	uint8_t digest[32], other[32] = {1};
 	CK_ULONG keys;
 
 	ceremony_limits(&limits, "ending", KEY_P256, subject);
 	limits.quorum = 2;
-	limits.templates[limits.template_count++] = (struct limits_template){.name = "host",
-	    .key_usage = KU_DIGITAL_SIGNATURE,
-	    .validity_s = DAY,
-	    .path_length = -1};
 	ceremony_order(&first_order, &limits, CEREMONY_BY(ALICE, BOB));
 	OK(make_key(&first_order, e));
 	keys = count_keys();
-	assert_true(spki_sha256(&spki, digest, NULL) && spki_ski(&spki, ski, NULL));
-	spec = (struct certificate_spec){.subject = subject,
-	    .spki = spki.whole,
-	    .ski = {ski, SKI_LEN},
-	    .ca = true,
-	    .path_length = 0,
-	    .not_after = limits.not_after};
-	OK(install(&spec, env.now, CEREMONY_BY(ALICE, BOB), e));
+	assert_true(spki_sha256(&spki, digest, NULL));
 
 	REFUSED(destroy_key("ending", digest, env.now, CEREMONY_BY(ALICE), e), ERROR_DENIED,
 	    "could also sign: bob");
@@ -862,9 +841,6 @@ a_key_is_destroyed_by_its_quorum(void **state)
 	    ERROR_DENIED, "could also sign: bob");
 	REFUSED(destroy_key("ending", digest, env.now - DAY, CEREMONY_BY(ALICE, BOB), e),
 	    ERROR_DENIED, "expired");
-	REFUSED(destroy_key("ending", digest, env.now, CEREMONY_BY(ALICE, BOB), e), ERROR_CONFLICT,
-	    "may still sign certificates");
-	take_templates_out();
 	REFUSED(destroy_key("Ending", digest, env.now, CEREMONY_BY(ALICE, BOB), e), ERROR_DENIED,
 	    "is 'ending', and not 'Ending' as the operators typed");
 	REFUSED(destroy_key("ending", other, env.now, CEREMONY_BY(ALICE, BOB), e), ERROR_DENIED,
@@ -890,7 +866,6 @@ a_destroyed_key_does_not_come_back(void **state)
 
 	make_ca("gone", false);
 	assert_true(spki_sha256(&spki, digest, NULL));
-	/* It never had a certificate: there is nothing that it may sign. */
 	OK(destroy_key("gone", digest, env.now, CEREMONY_BY(ALICE), e));
 	assert_int_equal(count_keys(), keys);
 	REFUSED(in_force(e), ERROR_DENIED, "the token remembers that the key");
