@@ -156,11 +156,9 @@ has_line(const char *document, const char *line)
 }
 
 static bool
-same_key(const char *line, const char *other)
+same_key(const char *a, const char *b)
 {
-	size_t len = strcspn(line, ":");
-
-	return strncmp(line, other, len + 1) == 0;
+	return strncmp(a, b, strcspn(a, ":") + 1) == 0;
 }
 
 /* Lines of old with the key of line that the new document does not have. */

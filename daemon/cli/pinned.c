@@ -43,12 +43,15 @@ pinned_path(const struct options *options, char *out, size_t size, struct error 
 static bool
 read_one(const char *line, struct pinned *p)
 {
-	char token[STATEMENT_NAME_MAX + 1], hex[65];
+	char token[STATEMENT_NAME_MAX + 1], digits[6], hex[65];
 	int end = 0;
 
-	if (sscanf(line, "%64[A-Za-z0-9._-] %5u %64[0-9a-f]%n", token, &p->signer_id, hex, &end) !=
+	if (sscanf(line, "%64[A-Za-z0-9._-] %5[0-9] %64[0-9a-f]%n", token, digits, hex, &end) !=
 		3 ||
-	    strcmp(line + end, "\n") != 0 || strlen(hex) != 64 || p->signer_id > UINT16_MAX)
+	    strcmp(line + end, "\n") != 0 || strlen(hex) != 64)
+		return false;
+	p->signer_id = (unsigned)strtoul(digits, NULL, 10);
+	if (p->signer_id > UINT16_MAX)
 		return false;
 	memcpy(p->token, token, sizeof p->token);
 	return hex_decode(hex, 32, p->fingerprint);

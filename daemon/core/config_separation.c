@@ -35,10 +35,9 @@ read_user(struct reader *r, struct yaml_map *map, const char *key, struct identi
 	(void)snprintf(out->name, sizeof out->name, "%s", text);
 	if (!r->files)
 		return;
-	if (!identity_parse(text, out, &why))
-		(void)yaml_fail_key(map, key, r->err, "%s", why.text);
 	/* Each role reads the file itself. */
-	else if (geteuid() == 0 && !identity_check(out, may_read, r->cfg->path, &why))
+	if (!identity_parse(text, out, &why) ||
+	    (geteuid() == 0 && !identity_check(out, may_read, r->cfg->path, &why)))
 		(void)yaml_fail_key(map, key, r->err, "%s", why.text);
 }
 

@@ -1,3 +1,4 @@
+#define ERROR_DEFINITIONS
 #include "daemon/core/error.h"
 
 #include <errno.h>

@@ -76,6 +76,15 @@ bool error_set_openssl(struct error *e, enum error_code code, const char *fmt, .
 /* Puts words before the text of a set error: "context: text". Returns false. */
 bool error_wrap(struct error *e, const char *fmt, ...) PRINTF(2, 3);
 
+#if defined __clang_analyzer__ && !defined ERROR_DEFINITIONS
+/* An analyser reads one file at a time and cannot see what these return. */
+#define error_set(...) ((void)error_set(__VA_ARGS__), false)
+#define error_set_foreign(...) ((void)error_set_foreign(__VA_ARGS__), false)
+#define error_set_errno(...) ((void)error_set_errno(__VA_ARGS__), false)
+#define error_set_openssl(...) ((void)error_set_openssl(__VA_ARGS__), false)
+#define error_wrap(...) ((void)error_wrap(__VA_ARGS__), false)
+#endif
+
 bool error_is_set(const struct error *e);
 void error_clear(struct error *e);
 

@@ -41,13 +41,13 @@ place_is_safe(const char *path, struct error *err)
 
 	if (realpath(path, whole) == NULL)
 		return error_set_errno(err, ERROR_SYSTEM, "cannot find %s", path);
-	for (slash = whole + strlen(whole);; *slash = '\0') {
-		if (!is_sound(whole[0] != '\0' ? whole : "/", err))
-			return false;
+	while (is_sound(whole[0] != '\0' ? whole : "/", err)) {
 		slash = strrchr(whole, '/');
 		if (slash == NULL)
 			return true;
+		*slash = '\0';
 	}
+	return false;
 }
 
 static bool
