@@ -96,6 +96,29 @@ ca_places_add_scope(struct ca_places *places, const struct ca_new_scope *scope, 
 	return append(places->scopes, object, err);
 }
 
+static bool
+put_true(json_t *options, const char *key, bool value)
+{
+	return !value || json_object_set_new(options, key, json_true()) == 0;
+}
+
+static bool
+put_more(json_t *options, const struct ca_target *t)
+{
+	json_t *templates = t->template_count > 0 ? json_array() : NULL;
+
+	for (size_t i = 0; i < t->template_count; i++)
+		if (json_array_append_new(templates, json_string(t->templates[i])) != 0) {
+			json_decref(templates);
+			return false;
+		}
+	if (t->template_count > 0 && json_object_set_new(options, "templates", templates) != 0)
+		return false;
+	return put_true(options, "webdav", t->webdav) &&
+	       put_true(options, "remove_revoked", t->remove_revoked) &&
+	       put_true(options, "remove_expired", t->remove_expired);
+}
+
 bool
 ca_places_add_target(struct ca_places *places, const struct ca_target *t, struct error *err)
 {
@@ -105,8 +128,7 @@ ca_places_add_target(struct ca_places *places, const struct ca_target *t, struct
 	    "region", t->region, "certificate", t->certificate, "user", t->user, "host_key",
 	    t->host_key, "schema", t->schema);
 
-	if (options != NULL && t->webdav &&
-	    json_object_set_new(options, "webdav", json_true()) != 0) {
+	if (options != NULL && !put_more(options, t)) {
 		json_decref(options);
 		options = NULL;
 	}

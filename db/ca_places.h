@@ -29,6 +29,10 @@ struct ca_target {
 	const char *credential, *bind_dn, *tls, *auth; /* options: names, no secrets; or NULL */
 	const char *region, *certificate, *user, *host_key, *schema;
 	bool webdav;
+	/* Of directory entries: whose certificates, and which are taken out again. */
+	const char *const *templates;
+	size_t template_count;
+	bool remove_revoked, remove_expired;
 };
 
 /* NULL with an error without memory. ca_places_free(NULL) is legal. */

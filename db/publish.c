@@ -11,7 +11,7 @@ static const struct db_statement claim_statement = {
     .sql = "SELECT publication_id, epoch, attempts, lease_ms, target_id, target, kind, artifact,"
 	   " write_url, read_url, credential, bind_dn, tls, auth, webdav, region, certificate,"
 	   " account, host_key, schema, artifact_id, size,"
-	   " sha256, issuer, companions"
+	   " sha256, issuer, companions, absent, vouched, requester, entry"
 	   " FROM chancery_store.claim_publications("
 	   "$1::int, $2::int, $3::int, $4::int, $5::bigint[])",
     .nparams = 5,
@@ -19,8 +19,8 @@ static const struct db_statement claim_statement = {
 static const struct db_statement report_statement = {
     .name = "publish_report",
     .sql = "SELECT outcome, retry_ms FROM chancery_store.report_publication("
-	   "$1::bigint, $2::int, $3::bigint, $4::text, $5::text, $6::bytea)",
-    .nparams = 6,
+	   "$1::bigint, $2::int, $3::bigint, $4::text, $5::text, $6::bytea, $7::text)",
+    .nparams = 7,
 };
 static const struct db_statement chunk_statement = {
     .name = "publish_chunk",
@@ -36,6 +36,11 @@ static const struct db_statement recheck_statement = {
     .name = "publish_recheck",
     .sql = "SELECT chancery_store.recheck_publications($1::int, $2::int)",
     .nparams = 2,
+};
+static const struct db_statement expire_statement = {
+    .name = "publish_expire",
+    .sql = "SELECT chancery_store.expire_in_entries($1::int)",
+    .nparams = 1,
 };
 static const struct db_statement next_statement = {
     .name = "publish_next",
@@ -77,6 +82,10 @@ read_claim(struct db_result *r, size_t row, struct db_publish_claim *c)
 	c->sha256 = db_get_bytes(r, row, 22);
 	c->issuer = db_get_bytes(r, row, 23);
 	c->companions = db_get_array(r, row, 24);
+	c->absent = db_get_bool(r, row, 25);
+	c->vouched = db_get_bool(r, row, 26);
+	c->requester = db_get_text(r, row, 27);
+	c->entry = db_get_text(r, row, 28);
 }
 
 static void
@@ -153,6 +162,7 @@ db_publish_report(struct db *db, const struct db_publish_end *end, db_publish_re
 	db_param_text(&p, end->outcome);
 	db_param_text(&p, end->error);
 	db_param_bytea(&p, end->read_sha256, end->read_sha256 != NULL ? 32 : 0);
+	db_param_text(&p, end->entry);
 	return db_call(db, &report_statement, &p, report_answer, (db_call_fn *)fn, arg, err) !=
 	       NULL;
 }
@@ -224,6 +234,17 @@ db_publish_recheck(struct db *db, unsigned after_s, unsigned limit, db_publish_n
 	db_param_int64(&p, after_s);
 	db_param_int64(&p, limit);
 	return db_call(db, &recheck_statement, &p, number_answer, (db_call_fn *)fn, arg, err) !=
+	       NULL;
+}
+
+bool
+db_publish_expire(
+    struct db *db, unsigned limit, db_publish_number_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, limit);
+	return db_call(db, &expire_statement, &p, number_answer, (db_call_fn *)fn, arg, err) !=
 	       NULL;
 }
 

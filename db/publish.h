@@ -37,6 +37,11 @@ struct db_publish_claim {
 	struct bytes sha256;
 	struct bytes issuer;	    /* DER of the certificate whose key signs the CRLs, or empty */
 	struct db_array companions; /* of DER certificates */
+	/* Of a certificate for its subject's entry: */
+	bool absent;	       /* it is to be taken out of there */
+	bool vouched;	       /* an operator decided about the names in it */
+	const char *requester; /* "": nobody with a name */
+	const char *entry;     /* "", or the DN where it was put */
 };
 
 /* How an attempt ended, for db_publish_report. */
@@ -44,9 +49,10 @@ struct db_publish_end {
 	int64_t publication;
 	int epoch;
 	int64_t artifact_id;
-	const char *outcome;	    /* "done", "different" or "failed" */
+	const char *outcome;	    /* "done", "different", "nowhere" or "failed" */
 	const char *error;	    /* sentence, or NULL */
 	const uint8_t *read_sha256; /* of what was read, 32 octets, or NULL */
+	const char *entry;	    /* DN of the entry that it was put into, or NULL */
 };
 
 struct db_publish_expiring {
@@ -65,7 +71,7 @@ bool db_publish_claim(struct db *db, unsigned holder, unsigned limit, unsigned r
     unsigned lease_s, const int64_t *busy, size_t busy_count, db_publish_claimed_fn *fn, void *arg,
     struct error *err) MUST_CHECK;
 
-/* outcome: "done", "superseded", "retry", "replaced" or "stale"; NULL with err. */
+/* outcome: "done", "superseded", "retry", "nowhere", "replaced" or "stale"; NULL with err. */
 typedef void db_publish_reported_fn(
     const char *outcome, int64_t retry_ms, const struct error *err, void *arg);
 bool db_publish_report(struct db *db, const struct db_publish_end *end, db_publish_reported_fn *fn,
@@ -84,6 +90,10 @@ bool db_publish_release(struct db *db, unsigned holder, db_publish_number_fn *fn
 /* What was read back so long ago is due again, at most limit of it; how many. */
 bool db_publish_recheck(struct db *db, unsigned after_s, unsigned limit, db_publish_number_fn *fn,
     void *arg, struct error *err) MUST_CHECK;
+/* Certificates that have ended are to leave their subjects' entries, where the policy
+ * says so; how many. */
+bool db_publish_expire(struct db *db, unsigned limit, db_publish_number_fn *fn, void *arg,
+    struct error *err) MUST_CHECK;
 bool db_publish_next(
     struct db *db, db_publish_number_fn *fn, void *arg, struct error *err) MUST_CHECK;
 

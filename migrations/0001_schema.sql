@@ -562,7 +562,7 @@ CREATE UNIQUE INDEX revocation_entry ON revocation (scope_id, serial)
 -- An artifact is what gets published: DER in chunks of at most 1 MiB.
 CREATE TABLE artifact (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind          text NOT NULL CHECK (kind IN ('ca-certificate', 'crl', 'delta-crl')),
+    kind          text NOT NULL CHECK (kind IN ('ca-certificate', 'crl', 'delta-crl', 'certificate')),
     ca_id         bigint NOT NULL REFERENCES ca,
     generation_id bigint REFERENCES generation,
     scope_id      bigint REFERENCES crl_scope,
@@ -635,7 +635,7 @@ CREATE TABLE target (
     scope_id    bigint REFERENCES crl_scope, -- only CRLs of this one; NULL: all of the CA's
     name        text NOT NULL,
     kind        text NOT NULL CHECK (kind IN ('file', 'http', 'ldap', 'sftp', 'command')),
-    artifact    text NOT NULL CHECK (artifact IN ('ca-certificate', 'crl', 'delta-crl')),
+    artifact    text NOT NULL CHECK (artifact IN ('ca-certificate', 'crl', 'delta-crl', 'certificate')),
     write_url   text NOT NULL,   -- file path, URL to PUT, LDAP URL with DN, sftp URL, program
     read_url    text NOT NULL,   -- where clients look
     options     jsonb NOT NULL DEFAULT '{}', -- credential names, never credentials
@@ -655,9 +655,10 @@ CREATE TABLE target_generation (
 CREATE TABLE publication (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     target_id    bigint NOT NULL REFERENCES target,
-    scope_id     bigint REFERENCES crl_scope,     -- NULL for CA certificates
+    scope_id     bigint REFERENCES crl_scope,     -- NULL for certificates
+    certificate_id bigint,                        -- of a certificate that goes to its subject's entry
     artifact_id  bigint NOT NULL REFERENCES artifact,
-    state        text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'working', 'done')),
+    state        text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'working', 'done', 'no-entry')),
     epoch        int NOT NULL DEFAULT 0,          -- the fence: a stale worker cannot report
     lease_until  timestamptz,
     attempts     int NOT NULL DEFAULT 0,          -- for this artifact
@@ -666,7 +667,7 @@ CREATE TABLE publication (
     done_at      timestamptz,
     changed_at   timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE UNIQUE INDEX ON publication (target_id, coalesce(scope_id, 0));
+CREATE UNIQUE INDEX ON publication (target_id, coalesce(scope_id, 0), coalesce(certificate_id, 0));
 CREATE INDEX publication_due ON publication (next_at) WHERE state <> 'done';
 
 CREATE TABLE publication_attempt (

@@ -10,13 +10,18 @@ ALTER TABLE publication
     ADD COLUMN holder int,                         -- signer id of the issuer that works on it
     ADD COLUMN claimed_at timestamptz,
     ADD COLUMN published_id bigint REFERENCES artifact, -- what was last read back from this place
-    ADD COLUMN checked_at timestamptz;                  -- at this time
+    ADD COLUMN checked_at timestamptz,                  -- at this time
+    -- Of a certificate (0014): it is to be taken out of its entry ...
+    ADD COLUMN entry text,                              -- where it was last found or put
+    ADD COLUMN absent boolean NOT NULL DEFAULT false,
+    ADD COLUMN absent_from timestamptz;                 -- ... from then on, if not sooner
 
 -- While a publication is worked on, next_at is the end of its lease, so that one
 -- index finds what is due for the first time, again, or because a worker died.
+CREATE INDEX publication_due_at_target ON publication (target_id, next_at) WHERE state <> 'done';
 CREATE INDEX publication_by_artifact ON publication (artifact_id);
 CREATE INDEX publication_by_published ON publication (published_id);
-CREATE INDEX publication_unchecked ON publication (checked_at) WHERE state = 'done';
+CREATE INDEX publication_unchecked ON publication (checked_at) WHERE state = 'done' AND certificate_id IS NULL;
 CREATE INDEX publication_working ON publication (target_id) WHERE state = 'working';
 CREATE INDEX publication_attempt_by_artifact ON publication_attempt (artifact_id);
 CREATE INDEX artifact_by_digest ON artifact (sha256) WHERE complete;
@@ -76,10 +81,10 @@ BEGIN
     SELECT t.id, a.scope_id, a.id, a.rank
     FROM artifact a JOIN target t ON t.ca_id = a.ca_id AND t.artifact = a.kind
         AND (t.scope_id IS NULL OR t.scope_id = a.scope_id)
-    WHERE a.id = p_artifact AND a.complete AND coalesce(t.until, 'infinity') > clock_timestamp()
+    WHERE a.id = p_artifact AND a.complete AND a.kind <> 'certificate' AND coalesce(t.until, 'infinity') > clock_timestamp()
         AND target_takes(t.id, a.generation_id, a.scope_id)
     ORDER BY t.id
-    ON CONFLICT (target_id, coalesce(scope_id, 0)) DO UPDATE
+    ON CONFLICT (target_id, coalesce(scope_id, 0), coalesce(certificate_id, 0)) DO UPDATE
         SET artifact_id = excluded.artifact_id, rank = excluded.rank, attempts = 0, last_error = NULL,
             state = CASE WHEN p.state = 'working' THEN 'working' ELSE 'pending' END,
             next_at = CASE WHEN p.state = 'working' THEN p.next_at ELSE clock_timestamp() END,
@@ -97,7 +102,7 @@ CREATE FUNCTION publish_newest(p_ca bigint) RETURNS int
 LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
     SELECT coalesce(sum(publish_artifact(newest.id)), 0)::int
     FROM (SELECT DISTINCT ON (kind, scope_id) id FROM artifact
-          WHERE ca_id = p_ca AND complete ORDER BY kind, scope_id, rank DESC) AS newest
+          WHERE ca_id = p_ca AND complete AND kind <> 'certificate' ORDER BY kind, scope_id, rank DESC) AS newest
 $$;
 
 -- -------------------------------------------------------------------- claim
@@ -107,25 +112,32 @@ $$;
 -- the targets in p_busy, where a courier of the caller's still hangs. The lease
 -- is p_lease_s, and two seconds more for each MiB. issuer: DER of a certificate of
 -- the key that signs the CRLs of this scope. companions: DER of the CA's other
--- certificates that have not ended, for a directory's cACertificate.
+-- certificates that have not ended, for a directory's cACertificate. Of a certificate
+-- for its subject's entry: whether to take it out, whether an operator decided about its
+-- names, and who asked for it.
 CREATE FUNCTION claim_publications(p_holder int, p_limit int, p_retries int, p_lease_s int, p_busy bigint[])
 RETURNS TABLE (publication_id bigint, epoch int, attempts int, lease_ms bigint, target_id bigint,
     target text, kind text, artifact text, write_url text, read_url text, credential text,
     bind_dn text, tls text, auth text, webdav boolean, region text, certificate text, account text,
     host_key text, schema text, artifact_id bigint, size bigint,
-    sha256 bytea, issuer bytea, companions bytea[])
+    sha256 bytea, issuer bytea, companions bytea[], absent boolean, vouched boolean, requester text, entry text)
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_due record;
     v_row publication;
     v_seconds int;
+    v_now timestamptz := clock_timestamp();
 BEGIN
     FOR v_due IN
-        SELECT d.id, d.target_id, a.size, (d.attempts > 0) AS again
-        FROM publication d JOIN artifact a ON a.id = d.artifact_id
-        WHERE d.state <> 'done' AND d.next_at <= clock_timestamp()
-            AND (p_retries > 0 OR d.attempts = 0) AND d.target_id <> ALL (p_busy)
+        SELECT d.id, d.target_id, d.size, d.again
+        FROM target t CROSS JOIN LATERAL (
+            SELECT d.id, d.target_id, d.next_at, a.size, (d.attempts > 0) AS again
+            FROM publication d JOIN artifact a ON a.id = d.artifact_id
+            WHERE d.target_id = t.id AND d.state <> 'done' AND d.next_at <= v_now
+                AND (p_retries > 0 OR d.attempts = 0)
+            ORDER BY d.next_at LIMIT 1) d
+        WHERE t.id <> ALL (p_busy)
         ORDER BY d.next_at
     LOOP
         EXIT WHEN p_limit <= 0;
@@ -168,8 +180,10 @@ BEGIN
                           ORDER BY g.certificate_index DESC)
                     || ARRAY(SELECT v.certificate FROM rollover v
                              WHERE v.ca_id = a.ca_id AND v.not_after > clock_timestamp() ORDER BY v.decision_id DESC)
-                ELSE '{}' END
+                ELSE '{}' END,
+                v_row.absent, coalesce(e.vouched, false), coalesce(e.requester, ''), coalesce(v_row.entry, '')
             FROM artifact a, target t JOIN ca c ON c.id = t.ca_id
+                LEFT JOIN LATERAL entry_of_certificate(v_row.certificate_id) e ON true
             WHERE a.id = v_row.artifact_id AND t.id = v_row.target_id;
     END LOOP;
 END $$;
@@ -190,7 +204,7 @@ $$;
 CREATE FUNCTION next_publication_ms() RETURNS bigint
 LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     SELECT greatest(0, ceil(extract(epoch FROM min(next_at) - clock_timestamp()) * 1000))::bigint
-    FROM publication WHERE state <> 'done'
+    FROM publication WHERE state <> 'done' AND next_at < 'infinity'
 $$;
 
 CREATE FUNCTION read_artifact_chunk(p_artifact bigint, p_position int) RETURNS bytea
@@ -210,19 +224,20 @@ $$;
 
 -- The end of an attempt by the holder of the epoch. p_outcome: 'done' (read
 -- back byte-identical), 'different' (something else stands there, of this
--- length and digest) or 'failed'. What is different but a newer artifact of
--- ours for the same slot is 'superseded' and as good as done. Returns what
--- became of the publication: 'done', 'superseded', 'retry', 'replaced' (a newer
--- artifact is due now) or 'stale' (somebody else holds it; nothing was changed).
+-- length and digest), 'failed', or 'nowhere': the subject of a certificate has no
+-- entry, for which is looked again once a day. What is different but a newer artifact
+-- of ours for the same slot is 'superseded' and as good as done. Returns what
+-- became of the publication: 'done', 'superseded', 'retry', 'nowhere', 'replaced' (a
+-- newer artifact is due now) or 'stale' (somebody else holds it; nothing was changed).
 CREATE FUNCTION report_publication(p_publication bigint, p_epoch int, p_artifact bigint,
-    p_outcome text, p_error text, p_read_sha256 bytea,
+    p_outcome text, p_error text, p_read_sha256 bytea, p_entry text,
     OUT outcome text, OUT retry_ms bigint)
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     v_row publication;
     v_sent artifact;
     v_newer artifact;
-    v_again boolean;  -- it was read back there before
+    v_again boolean;  -- that is how it was found before
     v_delay double precision;
 BEGIN
     SELECT * INTO v_row FROM publication WHERE id = p_publication FOR UPDATE;
@@ -244,10 +259,11 @@ BEGIN
     VALUES (p_publication, p_artifact, v_row.claimed_at, outcome,
         CASE WHEN outcome = 'failed' THEN left(p_error, 1000) END);
 
-    v_again := coalesce(v_row.published_id = coalesce(v_newer.id, v_sent.id), false);
+    v_again := coalesce(v_row.published_id = coalesce(v_newer.id, v_sent.id), false) <> v_row.absent;
     IF outcome <> 'failed' AND v_row.rank <= coalesce(v_newer.rank, v_sent.rank) THEN
         UPDATE publication SET state = 'done', artifact_id = coalesce(v_newer.id, v_sent.id),
-            rank = coalesce(v_newer.rank, v_sent.rank), published_id = coalesce(v_newer.id, v_sent.id),
+            rank = coalesce(v_newer.rank, v_sent.rank),
+            entry = coalesce(p_entry, entry), published_id = CASE WHEN NOT absent THEN coalesce(v_newer.id, v_sent.id) END,
             done_at = CASE WHEN v_again THEN done_at ELSE clock_timestamp() END,
             checked_at = clock_timestamp(), changed_at = clock_timestamp(), last_error = NULL,
             lease_until = NULL, holder = NULL
@@ -255,7 +271,7 @@ BEGIN
         -- That it still stands is nothing new.
         IF NOT v_again THEN
             INSERT INTO audit (actor, action, object, detail)
-            SELECT 'issuer', 'artifact.published', c.name || '/' || t.name, jsonb_build_object(
+            SELECT 'issuer', CASE WHEN v_row.absent THEN 'artifact.removed' ELSE 'artifact.published' END, c.name || '/' || t.name, jsonb_build_object(
                 'artifact', v_sent.kind, 'rank', coalesce(v_newer.rank, v_sent.rank)::text,
                 'sha256', encode(coalesce(v_newer.sha256, v_sent.sha256), 'hex'), 'read_url', t.read_url,
                 'attempts', v_row.attempts)
@@ -277,12 +293,14 @@ BEGIN
         RETURN;
     END IF;
 
-    v_delay := publication_backoff_s(v_row.attempts);
-    UPDATE publication SET state = 'pending', last_error = left(p_error, 1000),
-        next_at = clock_timestamp() + make_interval(secs => v_delay),
-        lease_until = NULL, holder = NULL, changed_at = clock_timestamp()
+    v_delay := CASE WHEN p_outcome = 'nowhere' THEN 86400 * (1 - random() / 4)
+        ELSE publication_backoff_s(v_row.attempts) END;
+    UPDATE publication SET state = CASE WHEN p_outcome = 'nowhere' THEN 'no-entry' ELSE 'pending' END,
+        last_error = left(p_error, 1000), lease_until = NULL, holder = NULL, changed_at = clock_timestamp(),
+        next_at = CASE WHEN p_outcome = 'nowhere' AND v_sent.not_after < clock_timestamp() THEN 'infinity'
+            ELSE clock_timestamp() + make_interval(secs => v_delay) END
     WHERE id = p_publication;
-    outcome := 'retry';
+    outcome := CASE WHEN p_outcome = 'nowhere' THEN 'nowhere' ELSE 'retry' END;
     retry_ms := ceil(v_delay * 1000);
 END $$;
 
@@ -294,6 +312,7 @@ LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
     WITH old AS (
         SELECT id FROM publication
         WHERE state = 'done' AND checked_at < clock_timestamp() - make_interval(secs => p_after_s)
+            AND certificate_id IS NULL
         ORDER BY checked_at LIMIT p_limit FOR UPDATE SKIP LOCKED),
     due AS (
         UPDATE publication p SET state = 'pending', attempts = 1, next_at = clock_timestamp()
@@ -344,7 +363,7 @@ GRANT EXECUTE ON FUNCTION target_takes(bigint, bigint, bigint), map_targets(bigi
     publish_artifact(bigint), publish_newest(bigint),
     claim_publications(int, int, int, int, bigint[]), release_publications(int), next_publication_ms(),
     read_artifact_chunk(bigint, int), publication_backoff_s(int),
-    report_publication(bigint, int, bigint, text, text, bytea), retry_publication(bigint),
+    report_publication(bigint, int, bigint, text, text, bytea, text), retry_publication(bigint),
     recheck_publications(int, int), expiring_publications(int) TO chancery_issuer;
 -- The API's own function asks for a retry as chancery_api.
 GRANT EXECUTE ON FUNCTION retry_publication(bigint) TO chancery_api;

@@ -113,7 +113,7 @@ BEGIN
             + (SELECT count(*) FROM decision d WHERE d.state IN ('queued', 'working') AND d.retry_at = 'infinity'),
         'open_decisions', (SELECT count(*) FROM decision WHERE state IN ('queued', 'working')),
         'collecting_decisions', (SELECT count(*) FROM decision WHERE state = 'collecting'),
-        'unpublished', (SELECT count(*) FROM publication WHERE state <> 'done'),
+        'unpublished', (SELECT count(*) FROM publication WHERE state NOT IN ('done', 'no-entry')),
         'operators', (SELECT count(*) FROM person));
 END $$;
 
@@ -808,7 +808,8 @@ DECLARE
 BEGIN
     PERFORM api_reader(p_identity);
     SELECT coalesce(jsonb_agg(jsonb_build_object('id', p.id::text, 'ca', p.ca, 'target', p.name, 'kind', p.kind,
-            'artifact', p.artifact, 'number', f.rank::text, 'sha256', encode(f.sha256, 'hex'),
+            'artifact', p.artifact, 'number', CASE WHEN p.certificate_id IS NULL THEN f.rank::text END,
+            'serial', (SELECT encode(x.serial, 'hex') FROM certificate x WHERE x.id = p.certificate_id), 'remove', p.absent, 'sha256', encode(f.sha256, 'hex'),
             'write', p.write_url, 'read', p.read_url, 'state', p.state, 'attempts', p.attempts,
             'next_at', api_time(CASE WHEN p.state <> 'done' THEN p.next_at END), 'last_error', p.last_error,
             'done_at', api_time(p.done_at), 'checked_at', api_time(p.checked_at), 'stands', w.rank::text,
@@ -816,7 +817,7 @@ BEGIN
         INTO v_rows
     FROM (SELECT p.*, a.name AS ca, t.name, t.kind, t.artifact, t.write_url, t.read_url
           FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id
-          WHERE (v_ca IS NULL OR t.ca_id = v_ca) AND (p_after IS NULL OR p.id > p_after)
+          WHERE (v_ca IS NULL OR t.ca_id = v_ca) AND (p.certificate_id IS NULL OR p.state <> 'done') AND (p_after IS NULL OR p.id > p_after)
           ORDER BY p.id LIMIT v_limit) p
     JOIN artifact f ON f.id = p.artifact_id
     LEFT JOIN artifact w ON w.id = p.published_id;

@@ -65,7 +65,12 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
             p.state, p.attempts, w.created_at, f.not_after
         FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id
         JOIN artifact w ON w.id = p.artifact_id
-        LEFT JOIN artifact f ON f.id = p.published_id)
+        LEFT JOIN artifact f ON f.id = p.published_id
+        WHERE p.certificate_id IS NULL),
+    entry AS (
+        SELECT ARRAY['ca', a.name, 'target', t.name, 'state', p.state] AS labels, count(*) AS n
+        FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id
+        WHERE p.certificate_id IS NOT NULL AND p.state <> 'done' GROUP BY 1)
     SELECT concat(
         metric_head('chancery_publication_waiting_seconds', 'Since what is wanted at a target was made; 0: it was read back.'),
         (SELECT string_agg(metric('chancery_publication_waiting_seconds', labels,
@@ -74,7 +79,9 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
         (SELECT string_agg(metric('chancery_publication_attempts', labels, attempts), '') FROM place),
         metric_head('chancery_published_left_seconds', 'Until what was last read back from a target ends.'),
         (SELECT string_agg(metric('chancery_published_left_seconds', labels, seconds_until(not_after)), '')
-            FROM place WHERE not_after IS NOT NULL))
+            FROM place WHERE not_after IS NOT NULL),
+        metric_head('chancery_entry_certificates', 'Certificates that are not yet in, or not yet out of, the entries of their subjects.'),
+        (SELECT string_agg(metric('chancery_entry_certificates', labels, n), '') FROM entry))
 $$;
 
 -- The oldest 100,000 of the queue stand for all.

@@ -244,7 +244,7 @@ static bool
 look_at_outbox(struct doctor *d, const char *ca, struct error *e)
 {
 	char path[CLI_PATH_MAX], after[32] = "";
-	size_t waiting = 0;
+	size_t waiting = 0, homeless = 0;
 	bool more = true;
 
 	while (more) {
@@ -261,6 +261,10 @@ look_at_outbox(struct doctor *d, const char *ca, struct error *e)
 		{
 			if (strcmp(text_of(row, "state"), "done") == 0)
 				continue;
+			if (strcmp(text_of(row, "state"), "no-entry") == 0) {
+				homeless++;
+				continue;
+			}
 			waiting++;
 			doctor_note(d, FINDING_WARNING, text_of(row, "ca"), "publication",
 			    "%s waits for %s: %s", text_of(row, "artifact"), text_of(row, "target"),
@@ -272,6 +276,10 @@ look_at_outbox(struct doctor *d, const char *ca, struct error *e)
 			memcpy(after, next, strlen(next) + 1);
 		json_decref(answer);
 	}
+	if (homeless > 0)
+		doctor_note(d, FINDING_OK, ca != NULL ? ca : "service", "publication",
+		    "%zu certificates have no directory entry to go to (chancery publish status)",
+		    homeless);
 	if (waiting == 0)
 		doctor_note(d, FINDING_OK, ca != NULL ? ca : "service", "publication",
 		    "everything is published and was read back");

@@ -7,6 +7,36 @@
 #define SCOPES_MAX 240 /* of one key; a signer's journal has room for 256 */
 #define NAME_MAX_LEN (CAPOLICY_NAME_MAX + LOCATION_PARTITION_MAX + 16)
 
+/* The entries of those who get certificates; their variables are of each certificate. */
+static bool
+add_entries(struct ca_places *places, const struct capolicy *p, struct error *e)
+{
+	for (size_t i = 0; i < p->entry_count; i++) {
+		const struct capolicy_entry *entry = &p->entries[i];
+		const struct capolicy_target *t = &entry->target;
+
+		if (!ca_places_add_target(places,
+			&(struct ca_target){.name = t->name,
+			    .kind = t->kind,
+			    .artifact = t->artifact,
+			    .write = t->write,
+			    .read = t->read,
+			    .credential = t->credential,
+			    .bind_dn = t->bind_dn,
+			    .tls = t->tls,
+			    .auth = t->auth,
+			    .certificate = t->certificate,
+			    .schema = t->schema,
+			    .templates = entry->templates,
+			    .template_count = entry->template_count,
+			    .remove_revoked = entry->remove_revoked,
+			    .remove_expired = entry->remove_expired},
+			e))
+			return false;
+	}
+	return true;
+}
+
 /* label: NULL for a certificate's. The name tells the target of one scope from those of
  * the others. */
 static bool
@@ -115,7 +145,8 @@ make_places(const struct capolicy *policy, const struct location_names *names,
 	for (size_t i = 0; ok && i < capolicy_scope_count(policy); i++)
 		ok = add_scope(places, policy, i, labels, &n, values, e);
 	n.partition = "";
-	ok = ok && add_targets(places, policy, &n, false, NULL, e);
+	ok = ok && add_targets(places, policy, &n, false, NULL, e) &&
+	     add_entries(places, policy, e);
 	free(values);
 	if (ok)
 		return places;

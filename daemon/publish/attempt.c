@@ -389,6 +389,8 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	    !copy_text(job->bind_dn, sizeof job->bind_dn, c->bind_dn, "bind_dn", err) ||
 	    !copy_text(job->region, sizeof job->region, c->region, "region", err) ||
 	    !copy_text(job->user, sizeof job->user, c->user, "user", err) ||
+	    !copy_text(job->requester, sizeof job->requester, c->requester, "requester", err) ||
+	    !copy_text(job->entry, sizeof job->entry, c->entry, "entry", err) ||
 	    !copy_text(job->host_key, sizeof job->host_key, c->host_key, "host_key", err))
 		return false;
 	if (settings->ca_file != NULL &&
@@ -404,6 +406,8 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	job->sandbox = settings->sandbox;
 	job->webdav = c->webdav;
 	job->look_first = a->retry;
+	job->absent = c->absent;
+	job->vouched = c->vouched;
 	job->size = (uint64_t)c->size;
 	memcpy(job->sha256, c->sha256.p, PUBLISH_SHA256_LEN);
 	return copy_certificates(a, c, err);
@@ -505,4 +509,10 @@ bool
 attempt_is_retry(const struct attempt *a)
 {
 	return a->retry;
+}
+
+bool
+attempt_takes_out(const struct attempt *a)
+{
+	return a->job.absent;
 }

@@ -54,6 +54,7 @@ int64_t attempt_target_id(const struct attempt *a);
 const char *attempt_target(const struct attempt *a); /* "ca/target" */
 const char *attempt_kind(const struct attempt *a);   /* of artifact */
 bool attempt_is_retry(const struct attempt *a);
+bool attempt_takes_out(const struct attempt *a); /* a certificate out of its entry */
 
 /* CLOCK_MONOTONIC in milliseconds. */
 int64_t attempt_now_ms(void);

@@ -16,6 +16,7 @@
 #include "daemon/core/control.h"
 #include "daemon/core/log.h"
 #include "daemon/publish/confine.h"
+#include "daemon/publish/entry.h"
 #include "daemon/publish/readback.h"
 #include "daemon/publish/standing.h"
 #include "daemon/publish/target.h"
@@ -106,6 +107,10 @@ deliver(const struct target_work *work, struct publish_result *result)
 
 	if (!check_artifact(work, &result->error))
 		goto failed;
+	if (work->job->artifact == ARTIFACT_CERTIFICATE) {
+		entry_deliver(work, result);
+		return;
+	}
 	if (work->job->look_first) {
 		if (readback_compare(work, result, &ignored) && result->outcome == PUBLISH_SAME)
 			return;

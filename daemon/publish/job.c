@@ -10,6 +10,7 @@ static const char *const artifact_words[] = {
     [ARTIFACT_CA_CERTIFICATE] = "ca-certificate",
     [ARTIFACT_CRL] = "crl",
     [ARTIFACT_DELTA_CRL] = "delta-crl",
+    [ARTIFACT_CERTIFICATE] = "certificate",
 };
 static const char *const kind_words[] = {
     [TARGET_FILE] = "file",
@@ -107,6 +108,10 @@ publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 	wire_put_u8(w, (uint8_t)job->sandbox);
 	wire_put_u8(w, job->webdav);
 	wire_put_u8(w, job->look_first);
+	wire_put_u8(w, job->absent);
+	wire_put_u8(w, job->vouched);
+	wire_put_string(w, job->requester);
+	wire_put_string(w, job->entry);
 	wire_put_u32(w, job->timeout_ms);
 	wire_put_u64(w, job->size);
 	wire_put_bytes(w, job->sha256, sizeof job->sha256);
@@ -168,6 +173,10 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	job->sandbox = get_choice(&r, SANDBOX_OFF + 1);
 	job->webdav = get_choice(&r, 2) != 0;
 	job->look_first = get_choice(&r, 2) != 0;
+	job->absent = get_choice(&r, 2) != 0;
+	job->vouched = get_choice(&r, 2) != 0;
+	wire_get_string(&r, job->requester, sizeof job->requester);
+	wire_get_string(&r, job->entry, sizeof job->entry);
 	job->timeout_ms = wire_get_u32(&r);
 	job->size = wire_get_u64(&r);
 	get_sha256(&r, job->sha256);
@@ -188,6 +197,7 @@ publish_result_encode(const struct publish_result *result, struct wire_writer *w
 	wire_put_u8(w, (uint8_t)result->outcome);
 	wire_put_u64(w, result->read_size);
 	wire_put_bytes(w, result->read_sha256, sizeof result->read_sha256);
+	wire_put_string(w, result->entry);
 	wire_put_u8(w, (uint8_t)result->error.code);
 	wire_put_u8(w, (uint8_t)result->error.source);
 	wire_put_string(w, result->error.foreign);
@@ -202,9 +212,10 @@ publish_result_decode(
 
 	memset(result, 0, sizeof *result);
 	wire_reader_init(&r, payload, len);
-	result->outcome = get_choice(&r, PUBLISH_DIFFERENT + 1);
+	result->outcome = get_choice(&r, PUBLISH_NOWHERE + 1);
 	result->read_size = wire_get_u64(&r);
 	get_sha256(&r, result->read_sha256);
+	wire_get_string(&r, result->entry, sizeof result->entry);
 	result->error.code = get_choice(&r, ERROR_INTERNAL + 1);
 	result->error.source = get_choice(&r, ERROR_CURL + 1);
 	wire_get_string(&r, result->error.foreign, sizeof result->error.foreign);

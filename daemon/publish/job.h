@@ -30,6 +30,7 @@ enum artifact_kind {
 	ARTIFACT_CA_CERTIFICATE,
 	ARTIFACT_CRL,
 	ARTIFACT_DELTA_CRL,
+	ARTIFACT_CERTIFICATE, /* of a person or a machine, for its entry */
 };
 
 enum target_kind {
@@ -80,7 +81,12 @@ struct publish_job {
 	enum target_tls tls;
 	enum target_auth auth;
 	enum sandbox_mode sandbox;
-	bool webdav;	     /* PUT under another name, then MOVE (RFC 4918 9.9) */
+	bool webdav; /* PUT under another name, then MOVE (RFC 4918 9.9) */
+	/* Of a certificate: */
+	bool absent;			  /* take it out */
+	bool vouched;			  /* an operator decided about the names in it */
+	char requester[PUBLISH_NAME_MAX]; /* "": nobody with a name */
+	char entry[PUBLISH_URL_MAX];	  /* DN where it was put before; "": not known */
 	bool look_first;     /* when the read URL has the artifact already, write nothing */
 	uint32_t timeout_ms; /* for everything together */
 	uint64_t size;	     /* of the artifact */
@@ -97,17 +103,19 @@ enum publish_outcome {
 	PUBLISH_FAILED,	   /* error says why */
 	PUBLISH_SAME,	   /* read back byte-identical */
 	PUBLISH_DIFFERENT, /* read back something else, described by read_* */
+	PUBLISH_NOWHERE,   /* the certificate's subject has no entry there; error says why */
 };
 
 struct publish_result {
 	enum publish_outcome outcome;
 	uint64_t read_size;
 	uint8_t read_sha256[PUBLISH_SHA256_LEN];
-	struct error error; /* of PUBLISH_FAILED, and a sentence for PUBLISH_DIFFERENT */
+	char entry[PUBLISH_URL_MAX]; /* of a certificate: DN of its entry, or "" */
+	struct error error;	     /* of PUBLISH_FAILED, and a sentence for PUBLISH_DIFFERENT */
 };
 
 /* Words of the database and the policy file: "ca-certificate", "crl",
- * "delta-crl"; "file", "http", "ldap", "sftp", "command"; "none", "starttls",
+ * "delta-crl", "certificate"; "file", "http", "ldap", "sftp", "command"; "none", "starttls",
  * "ldaps"; "basic", "bearer", "aws-sigv4", "key", "password", "gssapi"; "rfc4523", "ad".
  * False for any other word. */
 bool artifact_kind_parse(const char *word, enum artifact_kind *kind) MUST_CHECK;

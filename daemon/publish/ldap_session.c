@@ -21,6 +21,7 @@ ldap_attribute_of(enum artifact_kind kind, enum target_schema schema)
 	    [ARTIFACT_CA_CERTIFICATE] = {"cACertificate;binary", "cACertificate"},
 	    [ARTIFACT_CRL] = {"certificateRevocationList;binary", "certificateRevocationList"},
 	    [ARTIFACT_DELTA_CRL] = {"deltaRevocationList;binary", "deltaRevocationList"},
+	    [ARTIFACT_CERTIFICATE] = {"userCertificate;binary", "userCertificate"},
 	};
 
 	return (size_t)kind < COUNT_OF(names) ? names[kind][schema == TARGET_SCHEMA_AD] : NULL;

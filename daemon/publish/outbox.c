@@ -127,8 +127,12 @@ log_outcome(const struct task *t, const char *outcome, int64_t retry_ms)
 	const char *kind = attempt_kind(t->attempt);
 	const struct error *e = &t->result.error;
 
-	if (strcmp(outcome, "done") == 0)
+	if (strcmp(outcome, "done") == 0 && attempt_takes_out(t->attempt))
+		log_info(target, "%s is out of its entry", kind);
+	else if (strcmp(outcome, "done") == 0)
 		log_info(target, "%s is published and was read back", kind);
+	else if (strcmp(outcome, "nowhere") == 0)
+		log_info(target, "%s has no place there: %s", kind, e->text);
 	else if (strcmp(outcome, "superseded") == 0)
 		log_info(target, "a newer %s stands there already", kind);
 	else if (strcmp(outcome, "retry") == 0)
@@ -175,6 +179,7 @@ report(evutil_socket_t fd, short what, void *arg)
 	    [PUBLISH_FAILED] = "failed",
 	    [PUBLISH_SAME] = "done",
 	    [PUBLISH_DIFFERENT] = "different",
+	    [PUBLISH_NOWHERE] = "nowhere",
 	};
 	struct task *t = arg;
 	struct outbox *o = t->outbox;
@@ -187,6 +192,7 @@ report(evutil_socket_t fd, short what, void *arg)
 	    .outcome = outcomes[r->outcome],
 	    .error = r->outcome != PUBLISH_SAME ? r->error.text : NULL,
 	    .read_sha256 = r->outcome == PUBLISH_DIFFERENT ? r->read_sha256 : NULL,
+	    .entry = r->entry[0] != '\0' ? r->entry : NULL,
 	};
 
 	(void)fd;
@@ -431,6 +437,8 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 		o->pending++;
 	if (db_publish_recheck(
 		o->db, OUTBOX_RECHECK_S, OUTBOX_RECHECK_MAX, on_rechecked, o, &ignored))
+		o->pending++;
+	if (db_publish_expire(o->db, OUTBOX_EXPIRE_MAX, on_rechecked, o, &ignored))
 		o->pending++;
 	set_timer(o->watch, (int64_t)o->watch_s * 1000);
 }

@@ -30,6 +30,7 @@
 #define OUTBOX_WATCH_S 600	 /* between two looks at what is about to end */
 #define OUTBOX_RECHECK_S 21600	 /* what stood there then is read back again */
 #define OUTBOX_RECHECK_MAX 200	 /* ... so many at each look */
+#define OUTBOX_EXPIRE_MAX 10000	 /* certificates that leave their entries at each look */
 
 struct db;
 struct event_base;

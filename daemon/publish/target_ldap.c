@@ -15,6 +15,7 @@
 #include "daemon/publish/ldap_entry.h"
 #include "daemon/publish/ldap_session.h"
 #include "daemon/publish/target.h"
+#include "daemon/publish/target_ldap.h"
 
 struct ldap_work {
 	const struct target_work *work;
@@ -175,23 +176,12 @@ write_value(struct ldap_work *lw, struct error *err)
 	return true;
 }
 
-/* As the writer, whose password goes over TLS or stays on this machine. */
 static bool
-open_session(const struct target_work *work, const struct credential *cred,
-    struct ldap_place *place, LDAP **ld, struct error *err)
+check_secrets(const struct publish_job *job, const struct credential *cred,
+    const struct ldap_place *place, struct error *err)
 {
-	const struct publish_job *job = work->job;
 	bool starttls = job->tls == TARGET_TLS_STARTTLS;
-	const struct ldap_identity who = {
-	    .dn = job->bind_dn,
-	    .password = cred->text,
-	    .password_len = cred->len,
-	    .certificate = job->certificate_path[0] != '\0' ? job->certificate_path : NULL,
-	    .gssapi = job->auth == TARGET_AUTH_GSSAPI,
-	};
 
-	if (!ldap_place_parse(job->write_url, job, job->tls, place, err))
-		return false;
 	/* RFC 4513 5.1.2: a name without a password would be an anonymous bind. */
 	if ((job->bind_dn[0] != '\0') != (cred->len > 0))
 		return error_set(err, ERROR_CONFIG,
@@ -201,21 +191,46 @@ open_session(const struct target_work *work, const struct credential *cred,
 		    "target %s would send its password in the clear to %s; set tls: starttls or "
 		    "ldaps",
 		    job->target, place->server);
-	if (who.certificate != NULL && !place->tls && !starttls)
+	if (job->certificate_path[0] != '\0' && !place->tls && !starttls)
 		return error_set(err, ERROR_CONFIG,
 		    "target %s has a certificate, which is shown in TLS only; set tls: starttls or "
 		    "ldaps",
 		    job->target);
-	return ldap_session_open(work, place, starttls, &who, ld, err);
+	return true;
+}
+
+bool
+target_ldap_open(
+    const struct target_work *work, const struct ldap_place *place, LDAP **ld, struct error *err)
+{
+	const struct publish_job *job = work->job;
+	bool gssapi = job->auth == TARGET_AUTH_GSSAPI, ok;
+	struct credential cred;
+	struct ldap_identity who = {
+	    .dn = job->bind_dn,
+	    .certificate = job->certificate_path[0] != '\0' ? job->certificate_path : NULL,
+	    .gssapi = gssapi,
+	};
+
+	/* A keytab is no password. */
+	if (!credential_load(gssapi ? "" : job->credential_path, &cred, err))
+		return false;
+	who.password = cred.text;
+	who.password_len = cred.len;
+	ok = check_secrets(job, &cred, place, err) &&
+	     ldap_session_open(work, place, job->tls == TARGET_TLS_STARTTLS, &who, ld, err);
+	credential_wipe(&cred);
+	return ok;
 }
 
 static bool
-put_as(const struct target_work *work, const struct credential *cred, struct error *err)
+ldap_put(const struct target_work *work, struct error *err)
 {
 	struct ldap_place place;
 	struct ldap_work lw = {.work = work, .place = &place};
-	bool ok = collect_values(&lw, err) && open_session(work, cred, &place, &lw.ld, err) &&
-		  write_value(&lw, err);
+	bool ok = collect_values(&lw, err) &&
+		  ldap_place_parse(work->job->write_url, work->job, work->job->tls, &place, err) &&
+		  target_ldap_open(work, &place, &lw.ld, err) && write_value(&lw, err);
 
 	ldap_session_close(lw.ld);
 	if (lw.map != NULL)
@@ -224,44 +239,16 @@ put_as(const struct target_work *work, const struct credential *cred, struct err
 }
 
 static bool
-look_as(const struct target_work *work, const struct credential *cred, uint64_t max,
-    const struct fetch_sink *sink, struct error *err)
-{
-	struct ldap_place place;
-	LDAP *ld = NULL;
-	bool ok = open_session(work, cred, &place, &ld, err) &&
-		  fetch_ldap(work, ld, &place, max, sink, err);
-
-	ldap_session_close(ld);
-	return ok;
-}
-
-/* A keytab is none. */
-static bool
-load_password(const struct publish_job *job, struct credential *cred, struct error *err)
-{
-	return credential_load(
-	    job->auth == TARGET_AUTH_GSSAPI ? "" : job->credential_path, cred, err);
-}
-
-static bool
-ldap_put(const struct target_work *work, struct error *err)
-{
-	struct credential cred;
-	bool ok = load_password(work->job, &cred, err) && put_as(work, &cred, err);
-
-	credential_wipe(&cred);
-	return ok;
-}
-
-static bool
 ldap_look(
     const struct target_work *work, uint64_t max, const struct fetch_sink *sink, struct error *err)
 {
-	struct credential cred;
-	bool ok = load_password(work->job, &cred, err) && look_as(work, &cred, max, sink, err);
+	struct ldap_place place;
+	LDAP *ld = NULL;
+	bool ok = ldap_place_parse(work->job->write_url, work->job, work->job->tls, &place, err) &&
+		  target_ldap_open(work, &place, &ld, err) &&
+		  fetch_ldap(work, ld, &place, max, sink, err);
 
-	credential_wipe(&cred);
+	ldap_session_close(ld);
 	return ok;
 }
 

@@ -296,8 +296,8 @@ capolicy_parse(
 	    read_identity(policy, &map, err) && read_templates(policy, &map, err) &&
 	    read_policies(policy, &map, err) && read_crl(policy, &map, err) &&
 	    capolicy_read_locations(policy, &map, err) &&
-	    capolicy_read_targets(policy, &map, err) && capolicy_read_limits(policy, &map, err) &&
-	    yaml_map_end(&map, err))
+	    capolicy_read_targets(policy, &map, err) && capolicy_read_entries(policy, &map, err) &&
+	    capolicy_read_limits(policy, &map, err) && yaml_map_end(&map, err))
 		return true;
 	capolicy_free(policy);
 	return false;

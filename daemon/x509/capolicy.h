@@ -24,6 +24,7 @@
 #define CAPOLICY_POLICY_MAX 16
 #define CAPOLICY_URL_MAX 8 /* URLs in one list */
 #define CAPOLICY_TARGET_MAX 32
+#define CAPOLICY_ENTRY_MAX 8
 #define CAPOLICY_TARGET_NAME_MAX 16 /* bytes of the name of a target that `publish` makes */
 #define CAPOLICY_SHARD_MAX 64
 #define CAPOLICY_ATTRIBUTE_MAX 16     /* partitions that templates name */
@@ -64,6 +65,15 @@ struct capolicy_target {
 	const char *host_key;	 /* ... and the server's key: base64 of its SHA-256 */
 	const char *schema;	 /* ldap: "rfc4523", "ad" */
 	bool webdav;		 /* http: PUT under another name, then MOVE */
+};
+
+/* Certificates of some templates go to the entries of their subjects (entry_address.h). */
+struct capolicy_entry {
+	/* Of kind ldap and artifact "certificate"; write and read are the entry's address. */
+	struct capolicy_target target;
+	const char *templates[CAPOLICY_TEMPLATE_MAX];
+	size_t template_count;
+	bool remove_revoked, remove_expired; /* they are taken out again */
 };
 
 struct capolicy_operator {
@@ -141,6 +151,8 @@ struct capolicy {
 	struct capolicy_target targets[CAPOLICY_TARGET_MAX]; /* also those of `publish` */
 	size_t target_count;
 	char target_names[CAPOLICY_TARGET_MAX][CAPOLICY_TARGET_NAME_MAX];
+	struct capolicy_entry entries[CAPOLICY_ENTRY_MAX];
+	size_t entry_count;
 	struct capolicy_limits limits;
 	struct yaml_doc *doc; /* owned */
 };

@@ -67,6 +67,14 @@ bool capolicy_publish_location(struct capolicy *policy, struct yaml_map *map,
 bool capolicy_read_targets(
     struct capolicy *policy, struct yaml_map *map, struct error *err) MUST_CHECK;
 
+/* Reads what a map says of how to write to a directory at url, into *t. */
+bool capolicy_read_ldap_access(struct yaml_map *map, struct capolicy_target *t,
+    const struct url *url, struct error *err) MUST_CHECK;
+
+/* Reads `entries`; templates and targets have been read. */
+bool capolicy_read_entries(
+    struct capolicy *policy, struct yaml_map *map, struct error *err) MUST_CHECK;
+
 /* Reads `limits`; kind and validity have been read. */
 bool capolicy_read_limits(
     struct capolicy *policy, struct yaml_map *map, struct error *err) MUST_CHECK;

@@ -363,6 +363,13 @@ read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const
 	return true;
 }
 
+bool
+capolicy_read_ldap_access(
+    struct yaml_map *map, struct capolicy_target *t, const struct url *url, struct error *err)
+{
+	return read_options(map, t, PLACE_LDAP, url, err);
+}
+
 /* ---- a target and its neighbours */
 
 /* Whether one of the locations for the other kind of CRL has this address. */

@@ -420,7 +420,7 @@ def claim(outbox, holder=1, limit=8, lease=30):
 
 
 def report(outbox, row, outcome="done", error=None):
-    return outbox.one("SELECT outcome FROM report_publication(%s, %s, %s, %s, %s, NULL)",
+    return outbox.one("SELECT outcome FROM report_publication(%s, %s, %s, %s, %s, NULL, NULL)",
                       (*row[:3], outcome, error), "chancery_issuer")
 
 
