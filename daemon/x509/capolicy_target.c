@@ -316,24 +316,49 @@ read_sftp_options(struct yaml_map *map, struct capolicy_target *t, struct error 
 	return true;
 }
 
+/* What is a secret stays one on its way. */
 static bool
-read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const struct url *url,
-    struct error *err)
+check_secrecy(
+    struct yaml_map *map, const struct capolicy_target *t, const struct url *url, struct error *err)
 {
-	/* Asked for in every kind, so that the error says where they belong. */
+	if (t->certificate != NULL && !is_encrypted(t, url))
+		return yaml_fail_key(map, "certificate", err,
+		    "is shown in TLS only; use https, ldaps or 'tls: starttls'");
+	/* A keytab's key crosses none. */
+	if (t->credential != NULL && !is_encrypted(t, url) && !url_is_loopback(url) &&
+	    (t->auth == NULL || strcmp(t->auth, ldap_auth_words[LDAP_AUTH_GSSAPI]) != 0))
+		return yaml_fail_key(map, "credential", err,
+		    "would cross the network unencrypted; use https, ldaps or 'tls: starttls'");
+	return true;
+}
+
+/* Asked for in every kind, so that the error says where they belong. */
+static bool
+check_owners(struct yaml_map *map, size_t kind, struct error *err)
+{
 	static const struct {
 		const char *key;
 		size_t kind;
 	} owners[] = {{"bind_dn", PLACE_LDAP}, {"tls", PLACE_LDAP}, {"schema", PLACE_LDAP},
 	    {"webdav", PLACE_HTTP}, {"region", PLACE_HTTP}, {"user", PLACE_SFTP},
 	    {"host_key", PLACE_SFTP}};
-	bool has_secrets = kind != PLACE_FILE && kind != PLACE_COMMAND;
 
 	for (size_t i = 0; i < COUNT_OF(owners); i++)
 		if (yaml_has(map, owners[i].key) && owners[i].kind != kind)
 			return yaml_fail_key(map, owners[i].key, err,
 			    "is only for targets of kind %s; this one is of kind %s",
 			    kind_words[owners[i].kind], kind_words[kind]);
+	return true;
+}
+
+static bool
+read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const struct url *url,
+    struct error *err)
+{
+	bool has_secrets = kind != PLACE_FILE && kind != PLACE_COMMAND;
+
+	if (!check_owners(map, kind, err))
+		return false;
 	if (yaml_has(map, "auth") && !has_secrets)
 		return yaml_fail_key(
 		    map, "auth", err, "is not for targets of kind %s", kind_words[kind]);
@@ -352,22 +377,17 @@ read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const
 		return false;
 	if (kind == PLACE_SFTP && !read_sftp_options(map, t, err))
 		return false;
-	if (t->certificate != NULL && !is_encrypted(t, url))
-		return yaml_fail_key(map, "certificate", err,
-		    "is shown in TLS only; use https, ldaps or 'tls: starttls'");
-	/* A keytab's key crosses none. */
-	if (t->credential != NULL && !is_encrypted(t, url) && !url_is_loopback(url) &&
-	    (t->auth == NULL || strcmp(t->auth, ldap_auth_words[LDAP_AUTH_GSSAPI]) != 0))
-		return yaml_fail_key(map, "credential", err,
-		    "would cross the network unencrypted; use https, ldaps or 'tls: starttls'");
-	return true;
+	return check_secrecy(map, t, url, err);
 }
 
 bool
 capolicy_read_ldap_access(
     struct yaml_map *map, struct capolicy_target *t, const struct url *url, struct error *err)
 {
-	return read_options(map, t, PLACE_LDAP, url, err);
+	(void)get_name(map, "credential", YAML_OPTIONAL, &t->credential, err);
+	(void)get_name(map, "certificate", YAML_OPTIONAL, &t->certificate, err);
+	return !error_is_set(err) && read_ldap_options(map, t, url, err) &&
+	       check_secrecy(map, t, url, err);
 }
 
 /* ---- a target and its neighbours */

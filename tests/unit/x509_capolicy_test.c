@@ -894,6 +894,10 @@ static const struct {
     {"{url: \"file:", "{zzz: 1, url: \"file:", "locations.cdp[]."},
     {"{url: \"https://up", "{zzz: 1, url: \"https://up", "locations.aia[]."},
     {"{name: web-crl", "{zzz: 1, name: web-crl", "targets[]."},
+    {"limits: {",
+	"entries: [{zzz: 1, name: e, entry: \"ldap://d/uid=<requester>,o=x\", "
+	"templates: [tls-client]}]\nlimits: {",
+	"entries[]."},
     {"limits: {", "limits: {zzz: 1, ", "limits."},
     {"{person: alice", "{zzz: 1, person: alice", "limits.operators[]."},
 };
