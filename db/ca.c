@@ -13,7 +13,7 @@ static const struct db_statement stmt_load = {"ca_load",
     "SELECT ca_id, issuer_name_id, generation_id, token_key_id, scope_ids[1], key_index, "
     "kind = 'root', state = 'active', name, token, policy, subject, certificate, chain, cka_id, "
     "spki, certificate_index, scope_ids, scope_labels, superseded, "
-    "issued, scope_total FROM load_cas()",
+    "issued, scope_total, stopped, over FROM load_cas()",
     0};
 static const struct db_statement stmt_templates = {"template_load",
     "SELECT v.id, t.name, v.body, v.version FROM template_version v "
@@ -82,6 +82,12 @@ copy_name(const char *from, char *to, size_t size)
 }
 
 static bool
+same_text(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool
 same(struct bytes a, struct bytes b)
 {
 	return a.len == b.len && (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);
@@ -92,9 +98,10 @@ ca_row_equal(const struct ca_row *a, const struct ca_row *b)
 {
 	if (a->ca_id != b->ca_id || a->generation_id != b->generation_id ||
 	    a->scope_id != b->scope_id || a->active != b->active ||
-	    a->superseded != b->superseded || a->issued != b->issued ||
-	    a->chain_len != b->chain_len || strcmp(a->policy, b->policy) != 0 ||
-	    !same(a->certificate, b->certificate) || a->scope_count != b->scope_count)
+	    a->superseded != b->superseded || a->issued != b->issued || a->over != b->over ||
+	    !same_text(a->stopped, b->stopped) || a->chain_len != b->chain_len ||
+	    strcmp(a->policy, b->policy) != 0 || !same(a->certificate, b->certificate) ||
+	    a->scope_count != b->scope_count)
 		return false;
 	for (size_t i = 0; i < a->scope_count; i++) {
 		if (a->scopes[i].id != b->scopes[i].id)
@@ -111,6 +118,7 @@ void
 ca_row_free(struct ca_row *row)
 {
 	free(row->policy);
+	free(row->stopped);
 	free((void *)row->subject.p);
 	free((void *)row->certificate.p);
 	for (size_t i = 0; i < row->chain_len; i++)
@@ -174,7 +182,7 @@ read_scopes(struct db_result *r, size_t i, struct ca_row *row, struct error *err
 static bool
 read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 {
-	const char *policy = db_get_text(r, i, 10);
+	const char *policy = db_get_text(r, i, 10), *stopped = db_get_text(r, i, 22);
 
 	row->ca_id = db_get_int64(r, i, 0);
 	row->issuer_name_id = db_get_int64(r, i, 1);
@@ -188,12 +196,15 @@ read_row(struct db_result *r, size_t i, struct ca_row *row, struct error *err)
 	row->issued = db_get_bool(r, i, 20);
 	row->scope_total = (size_t)db_get_int64(r, i, 21);
 	row->active = db_get_bool(r, i, 7);
+	row->over = db_get_bool(r, i, 23);
 	if (!copy_name(db_get_text(r, i, 8), row->name, sizeof row->name) ||
 	    !copy_name(db_get_text(r, i, 9), row->token, sizeof row->token))
 		return error_set(
 		    err, ERROR_INTERNAL, "a CA's name or token is missing or too long");
 	row->policy = policy != NULL ? strdup(policy) : NULL;
-	if (row->policy == NULL || !copy_bytes(db_get_bytes(r, i, 11), &row->subject) ||
+	row->stopped = stopped != NULL ? strdup(stopped) : NULL;
+	if (row->policy == NULL || (stopped != NULL && row->stopped == NULL) ||
+	    !copy_bytes(db_get_bytes(r, i, 11), &row->subject) ||
 	    !copy_bytes(db_get_bytes(r, i, 12), &row->certificate) ||
 	    !copy_bytes(db_get_bytes(r, i, 14), &row->cka_id) ||
 	    !copy_bytes(db_get_bytes(r, i, 15), &row->spki))

@@ -36,9 +36,11 @@ struct ca_row {
 	int certificate_index, key_index;
 	bool root, active, superseded;
 	bool issued; /* something, by this key */
+	bool over;   /* the CA is retired */
 	char name[CA_NAME_SIZE];
 	char token[CA_TOKEN_SIZE];	  /* the configuration's name of the token login */
 	char *policy;			  /* YAML as given */
+	char *stopped;			  /* why it issues nothing: a sentence; NULL: it does */
 	struct bytes subject;		  /* Name */
 	struct bytes certificate;	  /* empty while it waits for one */
 	struct bytes chain[CA_CHAIN_MAX]; /* its issuers, nearest first */

@@ -80,6 +80,7 @@ CREATE TABLE token_key (
     spki_sha256 bytea NOT NULL UNIQUE CHECK (spki_sha256 = sha256(spki)),
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     destroyed_at timestamptz,            -- by an order of its operators
+    retired_at  timestamptz,             -- by operators' order: it signs no certificate any more, for good
     UNIQUE (token, cka_id)
 );
 
@@ -780,6 +781,7 @@ GRANT UPDATE (request_id, certificate_id, ca_id, state, epoch, lease_until, retr
 GRANT UPDATE (request_id) ON intent_tbs TO chancery_issuer;
 GRANT UPDATE (revoked_at) ON credential TO chancery_issuer;
 GRANT UPDATE (destroyed_at) ON token_key TO chancery_issuer;
+GRANT UPDATE (retired_at) ON token_key TO chancery_issuer;
 GRANT UPDATE ON rollover, ca, generation, crl_scope, crl, artifact, revocation, publication, target TO chancery_issuer;
 GRANT UPDATE, DELETE ON request_summary TO chancery_issuer; -- a check that is repeated
 GRANT DELETE ON ca_template, intent_tbs, revocation, artifact, artifact_chunk TO chancery_issuer;

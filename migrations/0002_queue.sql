@@ -349,15 +349,15 @@ END $$;
 
 -- ------------------------------------------------------ looking, withdrawing
 
--- What all requests of a CA wait for while no signer of its token signs (an operator's
--- PIN, the token), or else the reason that a request has of its own.
+-- What all requests of a CA wait for: that it may issue again; while no signer of its token
+-- signs, an operator's PIN or the token; or else the reason that a request has of its own.
 CREATE FUNCTION why_it_waits(p_state text, p_reason text, p_ca bigint) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
 BEGIN
     IF p_state NOT IN ('submitted', 'approved') THEN
         RETURN p_reason;
     END IF;
-    RETURN coalesce((SELECT format('token "%s": %s', t.token, (array_agg(t.sentence ORDER BY t.signer_id))[1])
+    RETURN coalesce(ca_stopped(p_ca), (SELECT format('token "%s": %s', t.token, (array_agg(t.sentence ORDER BY t.signer_id))[1])
         FROM (SELECT g.token_key_id FROM generation g WHERE g.ca_id = p_ca ORDER BY g.certificate_index DESC LIMIT 1) g
         JOIN token_key k ON k.id = g.token_key_id JOIN token_status t ON t.token = k.token
         WHERE t.reported_at > clock_timestamp() - interval '1 minute'

@@ -41,9 +41,10 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
             THEN split_part(split_part(p_document, ending, 1), E'\n', -1) END AS l) f
 $$;
 
--- The generation that signs; before there is one, the one that waits.
+-- The generation that signs; before there is one, the one that waits; after all, the last.
 CREATE FUNCTION current_generation(p_ca bigint) RETURNS SETOF generation LANGUAGE sql STABLE ROWS 1 AS $$
-    SELECT * FROM generation WHERE ca_id = p_ca ORDER BY state = 'active' DESC, certificate_index DESC LIMIT 1
+    SELECT * FROM generation WHERE ca_id = p_ca
+    ORDER BY state = 'active' DESC, certificate IS NOT NULL DESC, certificate_index DESC LIMIT 1
 $$;
 
 -- Of one of a CA's keys.
@@ -139,6 +140,9 @@ BEGIN
     JOIN template t ON t.id = v.template_id WHERE q.id = p_request;
     SELECT c.spki, p.name INTO k FROM credential c JOIN person p ON p.id = c.person_id WHERE c.id = p_credential;
     RETURN CASE
+        WHEN limits_line(v_limits, 'retired') IS NOT NULL THEN
+            format('operators retired %sCA %s, so that the signer would refuse the certificate',
+                CASE limits_line(v_limits, 'retired') WHEN 'key' THEN 'the key of ' ELSE '' END, v_ca)
         WHEN limits_person(v_limits, k.spki, 'decide') IS NULL AND v_limits IS NOT NULL THEN
             format('the limits of CA %1$s do not name this key of operator %2$s with the right "decide", so that the signer '
                 'would refuse the certificate; they are widened by "chancery ca limits change %1$s --add-operator %2$s"',

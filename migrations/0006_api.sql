@@ -119,6 +119,36 @@ END $$;
 
 -- --------------------------------------------------------------------- CAs
 
+-- Why a CA issues nothing though it has its certificate: operators retired it, or its key;
+-- or that certificate, or one above it, is revoked by a CA of ours. A sentence, or NULL.
+CREATE FUNCTION ca_stopped(p_ca bigint) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    r record;
+    v record;
+BEGIN
+    SELECT a.name, a.state, k.retired_at, g.id, g.chain INTO r
+    FROM ca a, current_generation(a.id) g JOIN token_key k ON k.id = g.token_key_id WHERE a.id = p_ca;
+    IF r.state = 'retired' THEN
+        RETURN format('CA %s is retired and issues no certificates any more', r.name);
+    ELSIF r.retired_at IS NOT NULL THEN
+        RETURN format('the key of CA %1$s is retired: the CA issues nothing until it has a new one (chancery ca renew %1$s --new-key)',
+            r.name);
+    END IF;
+    SELECT o.name AS whose, b.name AS parent, e.reason, e.revoked_at INTO v
+    FROM generation p JOIN ca o ON o.id = p.ca_id
+    JOIN certificate x ON x.sha256 = p.sha256 JOIN ca b ON b.id = x.ca_id
+    JOIN revocation e ON e.scope_id = x.scope_id AND e.serial = x.serial
+    WHERE p.id = r.id OR p.certificate = ANY (r.chain)
+    ORDER BY p.id = r.id DESC, e.revoked_at LIMIT 1;
+    IF v.parent IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN format('CA %s issues nothing: the certificate of CA %s %s by CA %s at %s%s', r.name, v.whose,
+        CASE v.reason WHEN 6 THEN 'was put on hold' ELSE 'was revoked' END, v.parent, api_time(v.revoked_at),
+        CASE WHEN v.reason NOT IN (0, 6) THEN format(' (%s)', crl_reason_word(v.reason)) ELSE '' END);
+END $$;
+
 CREATE FUNCTION ca_json(a ca, p_detail boolean) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     SELECT jsonb_build_object('name', a.name, 'id', a.public_id, 'kind', a.kind, 'state', a.state,
@@ -132,10 +162,11 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
             WHERE w.ca_id = a.id AND w.state = 'awaiting-certificate' AND a.state <> 'awaiting-certificate'),
         'templates', (SELECT coalesce(jsonb_agg(c.template ORDER BY c.template), '[]') FROM ca_template c WHERE c.ca_id = a.id))
         || CASE WHEN NOT p_detail THEN '{}' ELSE jsonb_build_object(
-            'policy', a.policy,
+            'policy', a.policy, 'stopped', ca_stopped(a.id),
             'generations', (SELECT jsonb_agg(jsonb_build_object('index', x.certificate_index, 'key_index', x.key_index,
                 'state', x.state, 'key_sha256', encode(y.spki_sha256, 'hex'), 'token', y.token,
                 'key_destroyed_at', api_time(y.destroyed_at),
+                'key_retired_at', api_time(y.retired_at),
                 'sha256', encode(x.sha256, 'hex'), 'not_before', api_time(x.not_before), 'not_after', api_time(x.not_after),
                 'used_until', CASE WHEN isfinite(x.used_until) THEN api_time(x.used_until) END) ORDER BY x.certificate_index DESC)
                 FROM generation x JOIN token_key y ON y.id = x.token_key_id WHERE x.ca_id = a.id),
@@ -630,6 +661,14 @@ BEGIN
         PERFORM api_fail('CH409', format('a decision on CA "%s" is being carried out already', s.ca));
     ELSIF s.action <> 'ca-create' AND a.id IS NULL THEN
         PERFORM api_fail('CH404', format('CA "%s" is not known', s.ca));
+    ELSIF s.action IN ('ca-install', 'ca-renew', 'ca-rekey', 'ca-rollover') AND a.state = 'retired' THEN
+        PERFORM api_fail('CH409', format('CA "%s" is retired for good', s.ca));
+    ELSIF s.action = 'crl-issue' AND (SELECT g.state = 'retired' FROM current_generation(a.id) g) THEN
+        PERFORM api_fail('CH409', format('the last certificate of CA "%s" has ended: it signs no CRLs any more', s.ca));
+    ELSIF s.action = 'ca-renew' AND (SELECT k.retired_at IS NOT NULL FROM current_generation(a.id) g
+            JOIN token_key k ON k.id = g.token_key_id) THEN
+        PERFORM api_fail('CH409', format('the key of CA "%1$s" is retired for good: "chancery ca renew %1$s --new-key" gives it '
+            'another one', s.ca));
     ELSIF s.action = 'ca-install' AND a.state <> 'awaiting-certificate' AND NOT EXISTS (SELECT FROM generation g
             WHERE g.ca_id = a.id AND g.state = 'awaiting-certificate') THEN
         PERFORM api_fail('CH409', format('CA "%s" does not wait for a certificate: it is %s; "chancery ca renew" begins a renewal',
@@ -928,9 +967,10 @@ $$;
 -- ------------------------------------------------------------------ rights
 
 GRANT EXECUTE ON FUNCTION api_time, api_pem, api_fail, api_uuid, api_limit, crl_reason_word, api_caller, api_reader,
-    ca_json, api_find_ca, request_json, api_find_request, api_request_page, certificate_chain_pem, certificate_json,
+    ca_stopped, ca_json, api_find_ca, request_json, api_find_request, api_request_page, certificate_chain_pem, certificate_json,
     api_find_certificate, decide_on_request, decide_on_certificate, decide_on_ca, decide_credential, decide_check,
     decide_repeated, waits_for_pin TO chancery_api;
+GRANT EXECUTE ON FUNCTION ca_stopped, api_time, crl_reason_word TO chancery_issuer; -- for load_cas
 
 DO $$
 DECLARE

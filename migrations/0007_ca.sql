@@ -13,16 +13,17 @@ RETURNS TABLE (
     generation_id bigint, key_index int, certificate bytea, chain bytea[], csr bytea,
     token_key_id bigint, token text, cka_id bytea, spki bytea, algorithm text,
     certificate_index int, scope_ids bigint[], scope_labels text[], superseded boolean, issued boolean,
-    scope_total int)
+    scope_total int, stopped text, over boolean)
 LANGUAGE sql STABLE AS $$
-    SELECT a.id, a.name, a.kind, a.state, CASE WHEN o.old THEN coalesce(g.policy, a.policy) ELSE a.policy END,
+    SELECT a.id, a.name, a.kind, CASE WHEN g.certificate IS NOT NULL THEN 'active' ELSE a.state END, CASE WHEN o.old THEN coalesce(g.policy, a.policy) ELSE a.policy END,
         a.issuer_name_id, n.der, g.id, g.key_index, g.certificate, g.chain, g.csr,
         k.id, k.token, k.cka_id, k.spki, k.algorithm, g.certificate_index, s.ids, s.labels, o.old,
         -- Whether the key has issued: its certificates are the newest.
         coalesce((SELECT x.token_key_id = k.id FROM (SELECT c.generation_id FROM certificate c
             WHERE c.ca_id = a.id AND c.request_id IS NOT NULL ORDER BY c.id DESC LIMIT 1) c
             JOIN generation x ON x.id = c.generation_id), false),
-        (SELECT count(*)::int FROM crl_scope x WHERE x.token_key_id = k.id)
+        (SELECT count(*)::int FROM crl_scope x WHERE x.token_key_id = k.id),
+        CASE WHEN NOT o.old AND g.certificate IS NOT NULL THEN ca_stopped(a.id) END, a.state = 'retired'
     FROM ca a
     JOIN issuer_name n ON n.id = a.issuer_name_id
     CROSS JOIN LATERAL (
@@ -30,7 +31,7 @@ LANGUAGE sql STABLE AS $$
         UNION ALL
         (SELECT DISTINCT ON (x.key_index) x.id, true FROM generation x
          WHERE x.ca_id = a.id AND x.state = 'superseded'
-            AND x.key_index <> (SELECT y.key_index FROM generation y WHERE y.ca_id = a.id AND y.state = 'active')
+            AND x.key_index <> (SELECT y.key_index FROM current_generation(a.id) y)
          ORDER BY x.key_index, x.certificate_index DESC)) o (id, old)
     JOIN generation g ON g.id = o.id
     JOIN token_key k ON k.id = g.token_key_id
@@ -176,10 +177,13 @@ CREATE FUNCTION ca_make_way(d decision) RETURNS generation LANGUAGE plpgsql AS $
 DECLARE
     g generation;
     v_name text;
+    v_state text;
 BEGIN
-    SELECT name INTO v_name FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
-    SELECT * INTO g FROM generation WHERE ca_id = d.ca_id AND state = 'active';
-    IF g.id IS NULL THEN
+    SELECT name, state INTO v_name, v_state FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
+    SELECT * INTO g FROM current_generation(d.ca_id) c WHERE c.certificate IS NOT NULL;
+    IF v_state = 'retired' THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CA %s is retired for good', v_name);
+    ELSIF g.id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CA %s has no certificate that could be renewed', v_name);
     ELSIF EXISTS (SELECT FROM generation w JOIN decision o ON o.id = w.decision_id WHERE w.ca_id = d.ca_id
             AND w.state = 'awaiting-certificate' AND o.state IN ('queued', 'working')) THEN
@@ -297,7 +301,7 @@ BEGIN
     SELECT * INTO g FROM generation WHERE id = p_generation FOR UPDATE;
     IF g.state <> 'awaiting-certificate' THEN
         PERFORM close_decision(d, 'refused', CASE g.state
-            WHEN 'retired' THEN 'another renewal of this CA was begun meanwhile'
+            WHEN 'retired' THEN 'another renewal of this CA was begun meanwhile, or it was retired'
             ELSE 'this CA has its certificate already' END, NULL);
         RETURN;
     END IF;
@@ -444,6 +448,34 @@ BEGIN
         (SELECT key_index FROM generation WHERE id = v.subject_generation)), jsonb_build_object('ca', a.name));
 END $$;
 
+-- Operators retired one of a CA's keys ('key'), or with the key that signs the whole CA
+-- ('ca'): no certificate more, from its signer's side; CRLs until the last one has ended
+-- (retire_generations). Says what comes of it.
+CREATE FUNCTION ca_retire_key(d decision, a ca, p_key_index int, p_what text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_until timestamptz;
+BEGIN
+    UPDATE token_key SET retired_at = coalesce(retired_at, clock_timestamp())
+    WHERE id IN (SELECT token_key_id FROM generation WHERE ca_id = a.id AND key_index = p_key_index);
+    UPDATE generation SET state = 'retired'
+    WHERE ca_id = a.id AND state = 'awaiting-certificate' AND (key_index = p_key_index OR p_what = 'ca');
+    UPDATE generation SET used_until = NULL WHERE ca_id = a.id AND key_index = p_key_index;
+    IF p_what = 'ca' THEN
+        UPDATE ca SET state = 'retired' WHERE id = a.id;
+    END IF;
+    SELECT max(c.not_after) INTO v_until FROM certificate c JOIN generation g ON g.id = c.generation_id
+    JOIN token_key k ON k.id = g.token_key_id
+    WHERE c.ca_id = a.id AND g.key_index = p_key_index AND c.spki_sha256 <> k.spki_sha256 AND c.not_after >= clock_timestamp();
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), CASE p_what WHEN 'ca' THEN 'ca.retired' ELSE 'ca.key-retired' END, a.name,
+        jsonb_build_object('decision', d.public_id, 'key', p_key_index, 'last_certificate_ends', v_until));
+    RETURN CASE p_what WHEN 'ca' THEN format('CA %s is retired', a.name)
+            ELSE format('key %s of CA %s is retired', p_key_index, a.name) END
+        || ' and signs no certificates any more; '
+        || CASE WHEN v_until IS NULL THEN 'none of those that it signed is valid any more'
+           ELSE format('its CRLs go on until the last certificate that it signed has ended, at %s', api_time(v_until)) END;
+END $$;
+
 -- The next version of a CA's limits is in force at the signer. With a new policy
 -- the CA's templates are the policy's, and so are its CRLs and targets
 -- (ca_change_places).
@@ -456,6 +488,7 @@ DECLARE
     v_note text;
     v_key int := ordered_key(d.action, d.ca_id, d.body);
     v_last int := (limits_of_key(d.ca_id, v_key)).version;
+    v_retired text := limits_line(p_document, 'retired');
 BEGIN
     SELECT * INTO a FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
     IF v_last IS DISTINCT FROM p_version - 1 THEN
@@ -469,6 +502,9 @@ BEGIN
         UPDATE ca SET policy = p_policy WHERE id = a.id;
         PERFORM set_templates(a.id, p_templates);
         v_note := ca_change_places(a, p_scopes, p_targets, p_divide, p_keep_expired, p_keep, p_version);
+    END IF;
+    IF v_retired IS NOT NULL THEN
+        v_note := concat_ws('; ', v_note, ca_retire_key(d, a, v_key, v_retired));
     END IF;
     INSERT INTO audit (actor, action, object, detail)
     VALUES (decision_actor(d), 'ca.limits-changed', a.name, jsonb_build_object('decision', d.public_id,
@@ -486,8 +522,8 @@ RETURNS TABLE (token text, cka_id bytea, name text, version int, install bigint)
 LANGUAGE sql STABLE AS $$
     SELECT k.token, k.cka_id, a.name, l.version, coalesce(i.installed_by, 0)
     FROM ca a
-    CROSS JOIN LATERAL (SELECT DISTINCT g.key_index, g.token_key_id FROM generation g
-        WHERE g.ca_id = a.id AND g.state <> 'retired') g
+    CROSS JOIN LATERAL (SELECT DISTINCT g.key_index, g.token_key_id FROM generation g JOIN token_key k ON k.id = g.token_key_id
+        WHERE g.ca_id = a.id AND (g.state <> 'retired' OR k.retired_at IS NOT NULL)) g
     JOIN token_key k ON k.id = g.token_key_id
     CROSS JOIN LATERAL limits_of_key(a.id, g.key_index) l
     LEFT JOIN LATERAL (SELECT x.installed_by FROM generation x WHERE x.token_key_id = k.id AND x.certificate IS NOT NULL
@@ -529,7 +565,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Generations that are over: superseded ones whose certificate has ended, and those of
--- an older key whose last certificate has ended and stood on a CRL once more (RFC 5280
+-- an older key, or one that operators retired, whose last certificate has ended and stood on a CRL once more (RFC 5280
 -- 3.3). When that is, is looked up in all certificates only when a generation is first
 -- asked about, and again when it seems to be over. How many were retired.
 CREATE FUNCTION retire_generations() RETURNS bigint LANGUAGE plpgsql AS $$
@@ -538,9 +574,10 @@ DECLARE
     v_until timestamptz;
     n bigint := 0;
 BEGIN
-    FOR g IN SELECT x.*, a.name, (SELECT y.key_index FROM generation y WHERE y.ca_id = a.id AND y.state = 'active') AS current
-             FROM generation x JOIN ca a ON a.id = x.ca_id
-             WHERE x.state = 'superseded' ORDER BY x.id FOR NO KEY UPDATE OF x SKIP LOCKED LOOP
+    FOR g IN SELECT x.*, a.name, (SELECT y.key_index FROM generation y JOIN token_key k ON k.id = y.token_key_id
+                 WHERE y.ca_id = a.id AND y.state = 'active' AND k.retired_at IS NULL) AS current
+             FROM generation x JOIN ca a ON a.id = x.ca_id JOIN token_key r ON r.id = x.token_key_id
+             WHERE x.state = 'superseded' OR x.state = 'active' AND r.retired_at IS NOT NULL ORDER BY x.id FOR NO KEY UPDATE OF x SKIP LOCKED LOOP
         v_until := g.used_until;
         IF g.key_index = g.current OR g.not_after < clock_timestamp() THEN
             CONTINUE WHEN g.not_after >= clock_timestamp();
@@ -588,6 +625,7 @@ GRANT EXECUTE ON FUNCTION
     ca_waiting,
     set_templates,
     ca_activate,
+    ca_retire_key,
     apply_limits,
     ca_rollover_begin,
     ca_rollover_end,

@@ -252,8 +252,8 @@ BEGIN
     JOIN ca_limits l ON l.ca_id = a.id AND l.key_index = g.key_index JOIN decision d ON d.id = l.decision_id
     WHERE p_version IS NULL OR l.version = p_version ORDER BY l.version DESC LIMIT 1;
     IF v IS NULL THEN
-        PERFORM api_fail('CH404', CASE WHEN p_key = 'waiting'
-            THEN format('CA "%s" does not wait for a certificate: it is %s; "chancery ca renew" begins a renewal', a.name, a.state)
+        PERFORM api_fail('CH404', CASE WHEN p_key = 'waiting' AND a.state = 'retired' THEN format('CA "%s" is retired for good', a.name)
+            WHEN p_key = 'waiting' THEN format('CA "%s" does not wait for a certificate: it is %s; "chancery ca renew" begins a renewal', a.name, a.state)
             ELSE format('CA "%s" has no limits%s', a.name, coalesce(' of version ' || p_version, '')) END);
     END IF;
     RETURN v;

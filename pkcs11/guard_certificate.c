@@ -74,6 +74,15 @@ take_apart(struct guard_case *g, struct error *why)
 		   x.value, g->names, GUARD_SAN_MAX, &g->name_count, why);
 }
 
+/* For good: no later version of the limits takes it back. */
+static bool
+check_not_retired(struct guard_case *g, struct error *why)
+{
+	return g->l->retired == LIMITS_IN_USE ||
+	       guard_no(why, "operators retired the %s: it signs CRLs and no certificate any more",
+		   limits_retired_word(g->l->retired));
+}
+
 static bool
 check_inner_algorithm(struct guard_case *g, struct error *why)
 {
@@ -295,6 +304,7 @@ check_locations(struct guard_case *g, struct error *why)
 
 static const struct guard_rule certificate_rules[] = {
     {"structure", "RFC 5280 4.1", take_apart, true},
+    {"retired", "limits, retired", check_not_retired, false},
     {"inner-algorithm", "RFC 5280 4.1.2.3", check_inner_algorithm, false},
     {"issuer", "RFC 5280 4.1.2.4", check_issuer, false},
     {"serial", "RFC 5280 4.1.2.2", check_serial, false},

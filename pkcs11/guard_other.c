@@ -87,6 +87,16 @@ check_own_subject(struct guard_case *g, struct error *why)
 	       guard_no(why, "the subject in it is not the key's own");
 }
 
+/* A certificate for a retired key would only be one to revoke; that it is on its token can
+ * be proved all the same. */
+static bool
+check_own_use(struct guard_case *g, struct error *why)
+{
+	return g->l->retired == LIMITS_IN_USE || attestation_is(g->r->tbs, &g->csr) ||
+	       guard_no(why, "operators retired the %s: it gets no certificate any more",
+		   limits_retired_word(g->l->retired));
+}
+
 /* extensionRequest is the one attribute that we write, but for the proof that the key is
  * on its token. */
 static bool
@@ -124,6 +134,7 @@ static const struct guard_rule csr_rules[] = {
     {"own-request", "RFC 2986 4.1", take_own_request, true},
     {"own-key", "RFC 2986 3", check_own_key, false},
     {"own-subject", "RFC 2986 4.1; limits, subject", check_own_subject, false},
+    {"own-use", "limits, retired", check_own_use, false},
     {"own-attributes", "RFC 2986 4.1", check_own_attributes, false},
     {"own-wishes", "RFC 5280 4.2; limits, path-length", check_own_wishes, false},
 };

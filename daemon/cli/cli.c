@@ -32,6 +32,8 @@ const struct cli_command cli_commands[] = {
 	cmd_ca_renew},
     {"ca", "rollover", "NAME", 1, 1, "have a root's old and new key vouch for each other",
 	OWN(OPTION_ALSO_SIGN), cmd_ca_rollover},
+    {"ca", "retire", "NAME", 1, 1, "have it, or one of its keys, sign no certificate any more",
+	OWN(OPTION_GENERATION, OPTION_ALSO_SIGN), cmd_ca_retire},
     {"ca", "generations", "NAME", 1, 1, "its certificates and keys, newest first", NO_OWN,
 	cmd_ca_generations},
     {"ca", "limits show", "NAME", 1, 1, "the limits of its key, as operators signed them",

@@ -32,12 +32,12 @@ bool
 cmd_ca_show(struct cli *cli, struct error *e)
 {
 	static const struct table_column fields[] = {{"name", "name"}, {"kind", "kind"},
-	    {"state", "state"}, {"subject", "subject"}, {"key", "key/algorithm"},
-	    {"token", "key/token"}, {"key label", "key/label"}, {"key SHA-256", "key/spki_sha256"},
-	    {"certificate SHA-256", "certificate/sha256"}, {"subject key id", "certificate/ski"},
-	    {"not before", "certificate/not_before"}, {"not after", "certificate/not_after"},
-	    {"waiting for certificate", "waiting"}, {"templates", "templates"},
-	    {"created", "created_at"}};
+	    {"state", "state"}, {"stopped", "stopped"}, {"subject", "subject"},
+	    {"key", "key/algorithm"}, {"token", "key/token"}, {"key label", "key/label"},
+	    {"key SHA-256", "key/spki_sha256"}, {"certificate SHA-256", "certificate/sha256"},
+	    {"subject key id", "certificate/ski"}, {"not before", "certificate/not_before"},
+	    {"not after", "certificate/not_after"}, {"waiting for certificate", "waiting"},
+	    {"templates", "templates"}, {"created", "created_at"}};
 	char path[CLI_PATH_MAX];
 
 	return cli_path(path, "/v1/cas/", cli->words[0], "", e) &&
@@ -48,8 +48,8 @@ bool
 cmd_ca_generations(struct cli *cli, struct error *e)
 {
 	static const struct table_column columns[] = {{"N", "index"}, {"KEY", "key_index"},
-	    {"STATE", "state"}, {"NOT AFTER", "not_after"}, {"LAST CERTIFICATE", "used_until"},
-	    {"KEY SHA-256", "key_sha256"}};
+	    {"STATE", "state"}, {"NOT AFTER", "not_after"}, {"KEY RETIRED", "key_retired_at"},
+	    {"LAST CERTIFICATE", "used_until"}, {"KEY SHA-256", "key_sha256"}};
 	char path[CLI_PATH_MAX];
 	const struct cli_list list = {.path = path,
 	    .key = "generations",

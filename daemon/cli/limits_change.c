@@ -431,6 +431,34 @@ limits_draft_change(struct cli *cli, const char *ca, const struct limits_current
 	return ok;
 }
 
+/* ------------------------------------------------------------------ retiring */
+
+bool
+limits_draft_retire(struct cli *cli, const struct limits_current *current,
+    enum limits_retired retired, struct limits_draft **draft, struct error *e)
+{
+	struct limits_draft *d = limits_draft_alloc(e);
+	struct limits *l;
+
+	if (d == NULL)
+		return false;
+	l = &d->limits;
+	*l = current->limits;
+	l->retired = retired;
+	l->template_count = 0;
+	l->has_policy = false;
+	l->version = current->limits.version + 1;
+	memcpy(l->previous, current->sha256, sizeof l->previous);
+	memcpy(l->key, current->key, sizeof l->key);
+	if (limits_check_myself(cli, &current->limits, e) && limits_draft_finish(d, "", e) &&
+	    limits_check_change(&current->limits, current->sha256, current->key, l, e)) {
+		*draft = d;
+		return true;
+	}
+	limits_draft_free(d);
+	return false;
+}
+
 /* ------------------------------------------------------------------ new keys */
 
 static bool

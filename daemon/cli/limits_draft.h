@@ -48,6 +48,11 @@ bool limits_draft_rekey(struct cli *cli, const char *ca, const struct limits_cur
 bool limits_draft_change(struct cli *cli, const char *ca, const struct limits_current *current,
     struct limits_draft **draft, struct error *e) MUST_CHECK;
 
+/* The next version for a key that is retired, alone or with the whole CA: without
+ * templates, and otherwise as it is. */
+bool limits_draft_retire(struct cli *cli, const struct limits_current *current,
+    enum limits_retired retired, struct limits_draft **draft, struct error *e) MUST_CHECK;
+
 void limits_draft_free(struct limits_draft *draft); /* NULL is legal */
 
 /* Refuses a key that the limits do not name with the right to change them, and says

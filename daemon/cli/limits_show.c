@@ -90,6 +90,11 @@ explain(const char *line, int64_t now, char *out, size_t size)
 		(void)snprintf(out, size, "SHA-256 of the CA's public key");
 	else if (strncmp(line, "not-after:", 10) == 0)
 		explain_end(value, now, out, size);
+	else if (strncmp(line, "retired:", 8) == 0)
+		(void)snprintf(out, size, "the key signs %s; nothing takes this back",
+		    strcmp(value, "ca") == 0
+			? "no certificate any more, and the CA gets no other key"
+			: "no certificate any more, and CRLs as before");
 	else if (strncmp(line, "operator:", 9) == 0)
 		explain_operator(value, out, size);
 	else if (strncmp(line, "template:", 9) == 0)
@@ -184,7 +189,8 @@ limits_show(FILE *out, const char *document, int64_t now)
 	free(line);
 }
 
-/* Keys stand in the same order in all documents, only templates may be missing. */
+/* Keys stand in the same order in all documents; only templates may be missing, and
+ * `retired`, which nothing takes away. */
 void
 limits_show_change(FILE *out, const char *old, const char *fresh, int64_t now)
 {

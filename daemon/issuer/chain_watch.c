@@ -56,6 +56,9 @@ look(struct issuing_ca *ca, const struct ca_cache *cache, int64_t now)
 	bool first = ca->chain_seen == 0, was = ca->unchained;
 	struct error e = ERROR_INIT;
 
+	/* Another reason is another entry. */
+	if (first && ca->row.stopped != NULL)
+		log_error(ca->row.name, "%s; its CRLs go on", ca->row.stopped);
 	if (!first && now >= ca->chain_seen && now - ca->chain_seen < LOOK_S)
 		return;
 	ca->chain_seen = now;

@@ -5,7 +5,8 @@
  * Whether the CAs' own certificates lead to a root that is installed here: in their
  * chains, or another CA of this service. One that does not issues nothing, since nobody
  * could verify it: its requests wait. CRLs go on, because what was issued before is still
- * relied upon by those who have the chain.
+ * relied upon by those who have the chain. Where a CA issues nothing for another reason
+ * (ca_row.stopped), that is said here, too.
  */
 
 #include "daemon/core/attr.h"

@@ -71,8 +71,9 @@ make_source(struct claim_plan *p, const struct issuing_ca *ca, bool full, struct
 
 	*s = (struct request_source){.ca_id = ca->row.ca_id};
 	/* Requests of a CA that is not in operation need no token to be refused. */
-	s->signs = ca->context == NULL ||
-		   (!ca->unchained && signer_client_is_up(p->signers, ca->row.token) &&
+	s->signs = ca->context == NULL || ca->row.over ||
+		   (!ca->unchained && ca->row.stopped == NULL &&
+		       signer_client_is_up(p->signers, ca->row.token) &&
 		       !token_access_is_away(p->access, ca->row.token, NULL) &&
 		       !token_access_is_locked(p->access, ca->row.token, NULL));
 	if (!full && m != NULL && m->ca_id != 0 && m->due_us > LATE_US)

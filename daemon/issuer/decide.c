@@ -5,6 +5,7 @@
 #include <sys/queue.h>
 
 #include <event2/event.h>
+#include <openssl/sha.h>
 
 #include "daemon/core/log.h"
 #include "daemon/issuer/decision_check.h"
@@ -36,6 +37,7 @@ struct task {
 	/* crl-issue: until its CRL is begun */
 	char ca[STATEMENT_NAME_MAX + 1];
 	bool delta;
+	bool of_ca; /* a revocation: of the certificate of a CA here */
 };
 
 TAILQ_HEAD(task_list, task);
@@ -141,6 +143,23 @@ on_applied(const struct error *err, void *arg)
  * true somebody ends the task.
  */
 
+static void
+on_cas_read(const struct error *err, void *arg)
+{
+	if (err != NULL)
+		log_failure(LOG_LEVEL_DEBUG, "decision", err);
+}
+
+/* Which of them may issue is another question now. */
+static void
+reload_cas(struct decider *d)
+{
+	struct error e = ERROR_INIT;
+
+	if (!ca_cache_load(d->env.cache, on_cas_read, d, &e))
+		log_failure(LOG_LEVEL_DEBUG, "decision", &e);
+}
+
 /* Whoever fetches a CRL after it must learn of it soon: a CRL that was made
  * because of it may be looked for at once. */
 static void
@@ -149,9 +168,30 @@ on_revoked(const struct error *err, void *arg)
 	struct task *t = arg;
 	struct crl_calendar *calendar = t->d->env.calendar;
 
+	if (err == NULL && t->of_ca)
+		reload_cas(t->d);
 	on_applied(err, t);
 	if (err == NULL)
 		crl_calendar_poke(calendar);
+}
+
+/* A CA's own certificate, or one above it. */
+static bool
+is_of_ca(const struct decider *d, struct bytes sha256)
+{
+	const struct issuing_ca *ca = ca_cache_first(d->env.cache);
+	uint8_t own[SHA256_DIGEST_LENGTH];
+
+	for (; ca != NULL; ca = ca_cache_next(d->env.cache, ca)) {
+		for (size_t i = 0; i <= ca->row.chain_len; i++) {
+			struct bytes c = i == 0 ? ca->row.certificate : ca->row.chain[i - 1];
+
+			SHA256(c.p, c.len, own);
+			if (bytes_equal(sha256, (struct bytes){own, sizeof own}))
+				return true;
+		}
+	}
+	return false;
 }
 
 /* Seconds until a CRL is wanted that says so; -1: when the calendar makes one. */
@@ -176,6 +216,7 @@ apply_revocation(
 	if (s->action == STATEMENT_REVOKE && !statement_reason_code(s->reason, &reason))
 		return error_set(
 		    e, ERROR_INPUT, "RFC 5280 5.3.1: %s is no reason for a revocation", s->reason);
+	t->of_ca = is_of_ca(t->d, row->certificate_sha256);
 	return decision_apply_revocation(t->d->env.db, row->key, reason,
 		   publish_after(t->d, s, reason), on_revoked, t, e) != NULL;
 }

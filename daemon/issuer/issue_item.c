@@ -73,6 +73,16 @@ list_names(struct item_names *n, struct bytes subject, const struct san *names, 
 /* ------------------------------------------------------------------- check */
 
 static bool
+check_in_operation(const struct issue_item *item, struct error *e)
+{
+	if (item->ca == NULL || item->ca->context == NULL)
+		return error_set(e, ERROR_CONFLICT, "the CA of this request is not in operation");
+	return !item->ca->row.over ||
+	       error_set(e, ERROR_CONFLICT, "CA %s is retired and issues no certificates any more",
+		   item->ca->row.name);
+}
+
+static bool
 check(struct issue_item *item, struct verifier *verifier, struct error *e)
 {
 	struct csr *csr = &item->csr;
@@ -83,8 +93,8 @@ check(struct issue_item *item, struct verifier *verifier, struct error *e)
 	    !list_names(&item->listed, csr->subject, csr->names, csr->name_count, e))
 		return false;
 	spki_describe(&csr->spki, item->key_type);
-	if (item->ca == NULL || item->ca->context == NULL)
-		return error_set(e, ERROR_CONFLICT, "the CA of this request is not in operation");
+	if (!check_in_operation(item, e))
+		return false;
 	if (item->template == NULL)
 		return error_set(e, ERROR_CONFLICT, "the template of this request cannot be used");
 	if (!capolicy_allows_template(&item->ca->policy, template_name(item->template)))
@@ -114,8 +124,8 @@ resume(struct issue_item *item, uint16_t signer_id, int64_t now, struct error *e
 	struct certificate c;
 	int64_t made;
 
-	if (item->ca == NULL || item->ca->context == NULL)
-		return error_set(e, ERROR_CONFLICT, "the CA of this request is not in operation");
+	if (!check_in_operation(item, e))
+		return false;
 	if (!tbs_certificate_parse(item->intent.tbs, &c, e))
 		return error_wrap(e, "what was committed for this request");
 	/* A signer takes no serials but its own, and none of last week. */

@@ -340,11 +340,25 @@ check_templates(const struct limits *l, struct error *err)
 	       limits_fail(err, "template", "must stand in the order of names, none twice");
 }
 
+/* A new key is none to retire, and templates are for certificates. */
+static bool
+check_retired(const struct limits *l, struct error *err)
+{
+	if (l->retired == LIMITS_IN_USE)
+		return true;
+	if (limits_retired_word(l->retired) == NULL)
+		return limits_fail(err, "retired", "must be 'key' or 'ca'");
+	if (l->version == 1)
+		return limits_fail(err, "retired", "cannot stand in version 1");
+	return l->template_count == 0 ||
+	       limits_fail(err, "template", "must not stand where the key is retired");
+}
+
 static bool
 check(const struct limits *l, struct error *err)
 {
-	return check_head(l, err) && check_algorithms(l, err) && check_subject(l, err) &&
-	       check_bounds(l, err) &&
+	return check_head(l, err) && check_retired(l, err) && check_algorithms(l, err) &&
+	       check_subject(l, err) && check_bounds(l, err) &&
 	       check_names(l->permitted, l->permitted_count, "permitted", err) &&
 	       check_names(l->excluded, l->excluded_count, "excluded", err) &&
 	       check_operators(l, err) && check_templates(l, err);
@@ -398,8 +412,10 @@ put_head(struct canon_writer *w, const struct limits *l)
 	canon_put(w, "chancery-limits: 1\nca: %s\nversion: %u\n", l->ca, (unsigned)l->version);
 	put_digest(w, "previous", l->version > 1, l->previous);
 	put_digest(w, "key", l->version > 1 || limits_adopts_key(l), l->key);
-	canon_put(w, "token: %s\nkind: %s\nalgorithm: %s\nsignatures: ", l->token,
-	    l->root ? "root" : "subordinate", key_alg_name(l->algorithm));
+	canon_put(w, "token: %s\nkind: %s\n", l->token, l->root ? "root" : "subordinate");
+	if (l->retired != LIMITS_IN_USE)
+		canon_put(w, "retired: %s\n", limits_retired_word(l->retired));
+	canon_put(w, "algorithm: %s\nsignatures: ", key_alg_name(l->algorithm));
 	for (size_t i = 0; i < l->signature_count; i++)
 		canon_put(w, "%s%s", comma(i), sig_alg_name(l->signatures[i]));
 	canon_put(w, "\nsubject: ");
@@ -487,6 +503,20 @@ limits_sha256(const char *text, size_t len, uint8_t digest[32])
 }
 
 /* ---- questions */
+
+const char *
+limits_retired_word(enum limits_retired retired)
+{
+	switch (retired) {
+	case LIMITS_KEY_RETIRED:
+		return "key";
+	case LIMITS_CA_RETIRED:
+		return "ca";
+	case LIMITS_IN_USE:
+		break;
+	}
+	return NULL;
+}
 
 const struct limits_template *
 limits_find_template(const struct limits *l, const char *name)
@@ -620,5 +650,9 @@ limits_check_change(const struct limits *old, const uint8_t old_sha256[32],
 		    "change anew from that one");
 	if (memcmp(fresh->key, key_sha256, sizeof fresh->key) != 0)
 		return fail_change(err, old, "'key' is not the CA's key");
-	return true;
+	return fresh->retired >= old->retired ||
+	       fail_change(err, old,
+		   old->retired == LIMITS_CA_RETIRED
+		       ? "the CA is retired for good, and 'retired: ca' stays"
+		       : "the key is retired for good, and 'retired' stays");
 }

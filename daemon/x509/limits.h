@@ -13,6 +13,7 @@
  *	key: -                       SHA-256 of the key's SubjectPublicKeyInfo
  *	token: main
  *	kind: subordinate            or root
+ *	retired: key                 or ca; stands only where the key is retired
  *	algorithm: p256
  *	signatures: ecdsa-sha256     algorithms it may sign with
  *	subject: <DER of the Name, hex>
@@ -35,6 +36,10 @@
  * bytes, key usages by their bit, operators by person and then key, templates by
  * name. A text that is not byte for byte what limits_format would write is no
  * limits document.
+ *
+ * A key that is retired signs no certificate any more, its CRLs as before, and has no
+ * `template`; with "ca" the whole CA is over and gets no new key either. No later version
+ * takes it back.
  *
  * Version 1 names no previous document, and a key only if the CA takes over one that is
  * there already; otherwise the key is made for it. Every later version names both. Names in
@@ -87,6 +92,13 @@ enum limits_right {
 	LIMITS_RIGHT_DECIDE = 2, /* requests */
 };
 
+/* No later version has less of it. */
+enum limits_retired {
+	LIMITS_IN_USE,
+	LIMITS_KEY_RETIRED, /* signs no certificates; the CA may get a new key */
+	LIMITS_CA_RETIRED,  /* the same, and there is no next key */
+};
+
 /* One key of a person. A person with two keys has two of these, and counts
  * once; no key stands twice. */
 struct limits_operator {
@@ -126,6 +138,7 @@ struct limits {
 	uint8_t key[32];      /* all zero: none, in version 1 */
 	char token[CANON_NAME_MAX + 1];
 	bool root;
+	enum limits_retired retired;
 	enum key_alg algorithm;
 	enum sig_alg signatures[LIMITS_SIGNATURE_MAX];
 	size_t signature_count;
@@ -152,6 +165,9 @@ struct limits {
 /* Reads len bytes; the result obeys the rules above. out (some 60 kB) is the
  * caller's, and undefined on failure. */
 bool limits_parse(const char *text, size_t len, struct limits *out, struct error *err) MUST_CHECK;
+
+/* "key", "ca"; NULL of a key that is not retired. */
+const char *limits_retired_word(enum limits_retired retired);
 
 /* Writes the text and a NUL; *len counts without it. Sorts nothing: refuses a
  * struct that breaks the rules (limits_sort helps). */
@@ -196,8 +212,8 @@ bool limits_template_from(
 
 /* Checks that `fresh` may follow `old` (whose text has old_sha256) for the key with
  * that digest: the next version, which names the old document and the key, for the
- * same CA, token, kind, algorithm and subject. Whether enough persons signed it is
- * order_verify's business. */
+ * same CA, token, kind, algorithm and subject, and not less retired. Whether enough persons signed
+ * it is order_verify's business. */
 bool limits_check_change(const struct limits *old, const uint8_t old_sha256[32],
     const uint8_t key_sha256[32], const struct limits *fresh, struct error *err) MUST_CHECK;
 

@@ -102,6 +102,24 @@ take_kind(struct canon_reader *r, struct limits *l, struct error *err)
 }
 
 static bool
+take_retired(struct canon_reader *r, struct limits *l, struct error *err)
+{
+	char *value;
+
+	if (!canon_next_is(r, "retired"))
+		return true;
+	if (!canon_take(r, "retired", &value, err))
+		return false;
+	if (strcmp(value, "key") == 0)
+		l->retired = LIMITS_KEY_RETIRED;
+	else if (strcmp(value, "ca") == 0)
+		l->retired = LIMITS_CA_RETIRED;
+	else
+		return limits_fail(err, "retired", "must be 'key' or 'ca'");
+	return true;
+}
+
+static bool
 take_algorithms(struct canon_reader *r, struct limits *l, struct error *err)
 {
 	char *value, *word;
@@ -370,7 +388,8 @@ take_head(struct canon_reader *r, struct limits *l, struct error *err)
 		return limits_fail(err, "chancery-limits", "must be 1, the only format there is");
 	return take_text(r, "ca", l->ca, sizeof l->ca, err) && take_version(r, l, err) &&
 	       take_text(r, "token", l->token, sizeof l->token, err) && take_kind(r, l, err) &&
-	       take_algorithms(r, l, err) && take_subject(r, l, err) && take_bounds(r, l, err) &&
+	       take_retired(r, l, err) && take_algorithms(r, l, err) && take_subject(r, l, err) &&
+	       take_bounds(r, l, err) &&
 	       take_names(r, "permitted", l->permitted, &l->permitted_count, err) &&
 	       take_names(r, "excluded", l->excluded, &l->excluded_count, err) &&
 	       take_responders(r, l, err) && take_quorum(r, l, err);

@@ -529,6 +529,32 @@ attacks(
 )
 
 
+def retire(w):
+    """A root whose operators retired it."""
+    if not hasattr(w, "old"):
+        w.old = w.make_key("oracle-old", "Oracle Old Root", kind="root")
+        w.signer.sign(w.old, CERTIFICATE, w.root_certificate(w.old).der)
+        change_old(w, 2, w.old.limits, retired="key")
+    return w.old
+
+
+def change_old(w, version, previous, **more):
+    text = w.limits("oracle-old", "Oracle Old Root", kind="root", version=version,
+                    key=der.hashlib.sha256(w.old.spki).hexdigest(),
+                    previous=der.hashlib.sha256(previous.encode()).hexdigest(), **more)
+    w.signer.set_limits(w.old, w.order("ca-limits", "oracle-old", limits.body(text), w.alice, w.bob))
+    w.old.limits = text
+
+
+attacks(
+    a_certificate_by_a_retired_key=lambda w: w.signer.sign(
+        retire(w), CERTIFICATE, w.root_certificate(retire(w)).der),
+    a_request_by_a_retired_key=lambda w: w.signer.sign(
+        retire(w), REQUEST, der.request_info(retire(w).name, retire(w).spki)),
+    a_retired_key_brought_back=lambda w: change_old(w, 3, retire(w).limits),
+)
+
+
 @attack
 def limits_with_another_body(w):
     order = w.order("ca-limits", "oracle", wider(w), w.alice)
@@ -590,6 +616,7 @@ WORDS = {
     "order: previous": "field 'previous'",
     "order: ca": "they are of another CA",
     "order: key": "has the key of CA",
+    "order: retired": "is retired for good",
     "frames": "no frame",
     "messages": "malformed",
 }

@@ -427,6 +427,7 @@ TEST(roots, ROOTS)
 	X(a_renewal_of_another_certificate, "renewal-replaces", renewal, s->renewal.replaces[31] ^= 1) \
 	X(a_renewal_before_the_first, "renewal-replaces", renewal, s->key.installed = false) \
 	X(a_renewal_for_another_key, "renewal-key", renewal, memcpy(s->renewal.key, all.other.sha256, 32)) \
+	X(a_renewal_of_a_retired_key, "retired", renewal, s->key.document.retired = LIMITS_KEY_RETIRED) \
 	X(a_longer_root_than_ordered, "renewal-end", renewal, s->renewal.not_after--) \
 	X(a_renewal_that_a_parent_ends, "renewal-end", renewal, s->renewal.not_after = 0) \
 	X(a_renewed_root_beyond_its_limits, "limits-end", renewal, s->key.document.not_after--) \
@@ -455,6 +456,7 @@ TEST(renewals, RENEWALS)
 		memcpy(s->renewal.key, all.us.sha256, 32)) \
 	X(an_old_rollover, "rollover-time", rollover, s->statement.issued = NOW - GUARD_AGE_MAX_S - 1; \
 		s->statement.expires = s->statement.issued + 600) \
+	X(a_rollover_by_a_retired_key, "retired", rollover, s->key.document.retired = LIMITS_KEY_RETIRED) \
 	X(a_longer_rollover_than_ordered, "rollover-end", rollover, s->renewal.not_after--) \
 	X(a_rollover_that_outlives_the_key, "rollover-validity", rollover, s->key.not_after--) \
 	X(a_rollover_before_the_first, "rollover-validity", rollover, s->key.installed = false) \
@@ -466,6 +468,8 @@ TEST(renewals, RENEWALS)
 TEST(rollovers, ROLLOVERS)
 
 #define ISSUED(X) \
+	X(by_a_retired_key, "retired", new, s->key.document.retired = LIMITS_KEY_RETIRED) \
+	X(by_a_retired_ca, "retired", new, s->key.document.retired = LIMITS_CA_RETIRED) \
 	X(a_template_outside_the_limits, "template", new, s->r.template = "nonesuch") \
 	X(a_template_in_capitals, "template", new, s->r.template = "AUTO") \
 	X(before_the_ca_is_installed, "installed", new, s->key.installed = false) \
@@ -696,6 +700,7 @@ TEST(decisions, DECISIONS)
 	X(a_crl_before_the_ca_is_installed, "crl-installed", crl, s->key.installed = false) \
 	X(a_crl_of_tomorrow, "this-update", crl, s->this_update = NOW + GUARD_AHEAD_MAX_S + 1) \
 	X(a_crl_of_last_month, "this-update", crl, s->this_update = NOW - GUARD_AGE_MAX_S - 1) \
+	X(a_crl_of_a_retired_ca, NULL, crl, s->key.document.retired = LIMITS_CA_RETIRED) \
 	X(a_crl_that_outlives_the_ca, "next-update", crl, s->next_update = s->key.not_after + 1) \
 	X(a_crl_for_ever, "crl-life", crl, s->next_update = NOW + GUARD_CRL_LIFE_MAX_S + 1; \
 		s->key.not_after = s->next_update) \
@@ -710,6 +715,7 @@ TEST(crls, CRLS)
 	X(a_certificate_as_a_request, "own-request", csr, s->spki = TEXT("\x05\x00")) \
 	X(a_request_with_another_key, "own-key", csr, s->spki = all.other.spki.whole) \
 	X(a_request_with_another_subject, "own-subject", csr, s->subject = all.other.name) \
+	X(a_request_of_a_retired_key, "own-use", csr, s->key.document.retired = LIMITS_KEY_RETIRED) \
 	X(a_request_with_a_password, "own-attributes", csr, s->tail = TEXT(CHALLENGE)) \
 	X(a_request_for_a_host_name, "own-wishes", csr, s->extra = TEXT(WANTS_NAMES)) \
 	X(a_request_for_servers, "own-wishes", csr, set_purpose(s, "serverAuth")) \

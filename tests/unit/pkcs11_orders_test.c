@@ -434,6 +434,33 @@ limits_change_by_their_quorum(void **state)
 	REFUSED(set_limits(CEREMONY_BY(ALICE, BOB), e), ERROR_CONFLICT, "'previous'");
 }
 
+/* Nobody brings a retired key back, with whatever signatures. */
+static void
+retiring_is_for_good(void **state)
+{
+	make_ca("retire", false);
+	next_version();
+	limits.retired = LIMITS_KEY_RETIRED;
+	limits.template_count = 0;
+	OK(set_limits(CEREMONY_BY(ALICE), e));
+	OK(in_force(e));
+	assert_int_equal(kept.document.retired, LIMITS_KEY_RETIRED);
+
+	next_version();
+	limits.retired = LIMITS_IN_USE;
+	REFUSED(
+	    set_limits(CEREMONY_BY(ALICE, BOB), e), ERROR_CONFLICT, "the key is retired for good");
+	limits.retired = LIMITS_CA_RETIRED;
+	OK(set_limits(CEREMONY_BY(ALICE), e));
+	next_version();
+	limits.retired = LIMITS_KEY_RETIRED;
+	REFUSED(
+	    set_limits(CEREMONY_BY(ALICE, BOB), e), ERROR_CONFLICT, "the CA is retired for good");
+	limits.retired = LIMITS_CA_RETIRED;
+	limits.quorum = 2;
+	OK(set_limits(CEREMONY_BY(ALICE), e));
+}
+
 static void
 changes_follow_the_one_in_force(void **state)
 {
@@ -1029,6 +1056,7 @@ main(void)
 	    cmocka_unit_test(others_cannot_take_a_key_over),
 	    cmocka_unit_test(a_key_that_could_leave_is_not_used),
 	    cmocka_unit_test(limits_change_by_their_quorum),
+	    cmocka_unit_test(retiring_is_for_good),
 	    cmocka_unit_test(changes_follow_the_one_in_force),
 	    cmocka_unit_test(an_old_version_put_back_is_noticed),
 	    cmocka_unit_test(what_the_token_remembers_is_asked_again),

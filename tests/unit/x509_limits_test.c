@@ -411,7 +411,49 @@ test_changes_follow_each_other(void **state)
 	REFUSED(f->algorithm = KEY_RSA4096, "algorithm and subject");
 	REFUSED(f->subject[16] ^= 1, "algorithm and subject");
 	REFUSED(f->subject_len--, "algorithm and subject");
+
+	/* Retiring goes one way. */
+	other.retired = LIMITS_KEY_RETIRED;
+	assert_ok(limits_check_change(&limits, digest, key, &other, &err), err);
+	limits.retired = LIMITS_KEY_RETIRED;
+	assert_ok(limits_check_change(&limits, digest, key, &other, &err), err);
+	REFUSED(f->retired = LIMITS_IN_USE, "the key is retired for good");
+	other.retired = LIMITS_CA_RETIRED;
+	assert_ok(limits_check_change(&limits, digest, key, &other, &err), err);
+	limits.retired = LIMITS_CA_RETIRED;
+	REFUSED(f->retired = LIMITS_KEY_RETIRED, "the CA is retired for good");
 #undef REFUSED
+}
+
+static void
+test_a_retired_key_has_no_templates(void **state)
+{
+	char text[LIMITS_TEXT_MAX + 1];
+	struct error err;
+	size_t len;
+
+	assert_ok(parses(golden, &err), err);
+	limits.version = 2;
+	memset(limits.previous, 1, sizeof limits.previous);
+	memset(limits.key, 2, sizeof limits.key);
+	limits.retired = LIMITS_KEY_RETIRED;
+	assert_false(limits_format(&limits, text, &len, &err));
+	assert_error(err, "'template': must not stand where the key is retired");
+	limits.template_count = 0;
+	err = ERROR_INIT;
+	assert_ok(limits_format(&limits, text, &len, &err), err);
+	assert_non_null(strstr(text, "\nkind: subordinate\nretired: key\nalgorithm: "));
+	assert_ok(limits_parse(text, len, &other, &err), err);
+	assert_int_equal(other.retired, LIMITS_KEY_RETIRED);
+
+	assert_false(parses(with("kind: subordinate\n", "kind: subordinate\nretired: ca\n"), &err));
+	assert_error(err, "'retired': cannot stand in version 1");
+	assert_false(parses(with("kind: subordinate\n", "kind: subordinate\nretired: no\n"), &err));
+	assert_error(err, "'retired': must be 'key' or 'ca'");
+	assert_false(parses(with("token: main\n", "token: main\nretired: key\n"), &err));
+	limits.retired = (enum limits_retired)7;
+	err = ERROR_INIT;
+	assert_false(limits_format(&limits, text, &len, &err));
 }
 
 /* ---- bodies */
@@ -649,6 +691,7 @@ main(void)
 	    cmocka_unit_test(test_sorts),
 	    cmocka_unit_test(test_derives_lines_from_templates),
 	    cmocka_unit_test(test_changes_follow_each_other),
+	    cmocka_unit_test(test_a_retired_key_has_no_templates),
 	    cmocka_unit_test(test_takes_bodies_apart),
 	    cmocka_unit_test_setup_teardown(test_counts_persons, set_up_people, tear_down_people),
 	    cmocka_unit_test_setup_teardown(test_orders_are_whole, set_up_people, tear_down_people),

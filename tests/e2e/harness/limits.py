@@ -36,11 +36,14 @@ def document(ca, operators, subject, policy=None, quorum=1, **more):
         "policy-sha256": hashlib.sha256(policy.encode()).hexdigest() if policy is not None else "-",
     }
     templates = more.pop("templates", [])
+    retired = more.pop("retired", None)
     for name, value in more.items():
         name = name.replace("_", "-")
         assert name in fields or name in tail, name
         (fields if name in fields else tail)[name] = value
     lines = ["chancery-limits: 1"] + [f"{k}: {v}" for k, v in fields.items()]
+    if retired is not None:
+        lines.insert(1 + list(fields).index("algorithm"), f"retired: {retired}")
     lines += [f"operator: {line}" for line in sorted(operators)] + [f"template: {t}" for t in sorted(templates)]
     return "\n".join(lines + [f"{k}: {v}" for k, v in tail.items()]) + "\n"
 
