@@ -41,6 +41,7 @@ become_signer(const struct config *config, const struct config_token *token, str
 	struct identity user;
 
 	(void)umask(077);
+	(void)sandbox_lock_memory();
 	if (!sandbox_hide(e))
 		return false;
 	if (config->separation != CONFIG_SEPARATION_USERS || geteuid() != 0)

@@ -59,11 +59,16 @@ static const char usage[] =
 #define SOAK_MAX_S (30 * 86400)
 
 /* Keys and PINs pass through this memory: nobody gets a look at it, with or
- * without a sandbox. */
+ * without a sandbox, and none of it gets to a disk. Where that is not permitted, the pages
+ * with PINs are locked all the same (pin.h). */
 static bool
-harden(struct error *e)
+harden(const char *name, struct error *e)
 {
 	(void)umask(077);
+	if (!sandbox_lock_memory())
+		log_warning(name,
+		    "its memory is not locked, but for PINs: RLIMIT_MEMLOCK is not unlimited "
+		    "(LimitMEMLOCK=infinity in systemd's unit)");
 	return sandbox_hide(e);
 }
 
@@ -148,7 +153,7 @@ serve(const char *path, const char *name)
 	struct config config;
 	int status = 1;
 
-	if (!harden(&why) || !config_load_for_role(path, &config, &why)) {
+	if (!harden(name, &why) || !config_load_for_role(path, &config, &why)) {
 		log_failure(LOG_LEVEL_ERROR, name, &why);
 		return 1;
 	}

@@ -296,7 +296,8 @@ submit(struct signer *s, uint64_t request, struct job *job, struct error *e)
 	return true;
 }
 
-/* With what the module has not come back from for some time. */
+/* With what the module has not come back from for some time, and whether memory may get to
+ * a disk. */
 static void
 describe_state(const struct signer *s, char text[ERROR_TEXT_MAX])
 {
@@ -307,7 +308,10 @@ describe_state(const struct signer *s, char text[ERROR_TEXT_MAX])
 		    "%.400s; %s has not come back for %lld s, and may take %lld s", s->state_text,
 		    c.name, (long long)(c.age_ms / 1000), (long long)(c.limit_ms / 1000));
 	else
-		(void)snprintf(text, ERROR_TEXT_MAX, "%s", s->state_text);
+		(void)snprintf(text, ERROR_TEXT_MAX, "%.400s%s", s->state_text,
+		    s->state == SIGNPROTO_READY && !sandbox_memory_is_locked()
+			? "; its memory is not locked (RLIMIT_MEMLOCK)"
+			: "");
 }
 
 static bool

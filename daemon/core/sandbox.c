@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -175,6 +176,33 @@ sandbox_hide(struct error *err)
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0)
 		return error_set_errno(err, ERROR_SYSTEM, "cannot forbid core dumps");
 	return true;
+}
+
+static bool memory_is_locked;
+
+bool
+sandbox_lock_memory(void)
+{
+	struct rlimit limit;
+
+	memory_is_locked = getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+			   limit.rlim_cur == RLIM_INFINITY &&
+			   mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
+	return memory_is_locked;
+}
+
+bool
+sandbox_memory_is_locked(void)
+{
+	return memory_is_locked;
+}
+
+void
+sandbox_allow_locking(void)
+{
+	const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+
+	(void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
 }
 
 static bool

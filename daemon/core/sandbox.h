@@ -128,6 +128,17 @@ bool sandbox_available(struct error *err) MUST_CHECK;
 /* No core dump, no debugger of the same user, no look into its memory. */
 bool sandbox_hide(struct error *err) MUST_CHECK;
 
+/* Keeps all memory of the process out of the swap from now on: what it has, and what it will
+ * get, each page when it is touched. Before the sandbox, whose filter knows no such call.
+ * False when that is not permitted: RLIMIT_MEMLOCK has to be unlimited, since a limit would
+ * make memory run out at any later moment. */
+bool sandbox_lock_memory(void);
+bool sandbox_memory_is_locked(void);
+
+/* For the supervisor while it is root: its children may lock theirs. What cannot be raised
+ * stays. */
+void sandbox_allow_locking(void);
+
 /* A report as one line of text and back; the reader takes exactly what the
  * writer makes. */
 void sandbox_report_format(const struct sandbox_report *report, char out[SANDBOX_TEXT_MAX]);

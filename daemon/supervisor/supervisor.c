@@ -576,6 +576,7 @@ restrict_ourselves(const struct config *cfg, struct error *err)
 		    "all roles run as uid %u: only when started as root each gets a user of its "
 		    "own",
 		    (unsigned)geteuid());
+	sandbox_allow_locking();
 	if (cfg->sandbox == SANDBOX_OFF || sandbox_restrict_supervisor(users, &why))
 		return true;
 	if (cfg->sandbox == SANDBOX_REQUIRE) {
