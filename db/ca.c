@@ -1,5 +1,7 @@
 #include "db/ca.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +52,7 @@ static const struct db_statement stmt_waiting = {"ca_waiting",
     "FROM ca_waiting($1)",
     1};
 static const struct db_statement stmt_limits = {
-    "ca_limits", "SELECT apply_limits($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", 11};
+    "ca_limits", "SELECT apply_limits($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", 12};
 static const struct db_statement stmt_activate = {
     "ca_activate", "SELECT ca_activate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", 12};
 
@@ -529,6 +531,19 @@ ca_change_limits(struct db *db, const struct ca_limits_change *change, ca_done_f
 	db_param_bool(&p, change->divide);
 	db_param_bool(&p, change->keep_expired);
 	db_param_bool(&p, change->keep_places);
+	if (change->calendar == NULL) {
+		db_param_null(&p);
+	} else {
+		const struct ca_calendar *c = change->calendar;
+		char text[256];
+
+		(void)snprintf(text, sizeof text,
+		    "{\"period\":%" PRId64 ",\"delta\":%" PRId64 ",\"unit\":%" PRId64
+		    ",\"offset\":%" PRId64 ",\"jitter\":%" PRId64 "}",
+		    c->period_s, c->delta_period_s, c->align_unit_s, c->align_offset_s,
+		    c->jitter_s);
+		db_param_text(&p, text);
+	}
 	return db_call(db, &stmt_limits, &p, on_done, (db_call_fn *)answer, arg, err);
 }
 

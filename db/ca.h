@@ -160,16 +160,21 @@ struct db_pending *ca_find_waiting(
 
 /* The next version of a CA's limits, which the signer has by now. policy NULL: it
  * stays; otherwise templates are the new policy's. */
+struct ca_calendar {
+	int64_t period_s, delta_period_s; /* the latter 0: no delta CRLs */
+	int64_t align_unit_s, align_offset_s, jitter_s;
+};
 struct ca_limits_change {
 	int64_t decision_id;
 	int epoch, version;
 	const char *document, *policy;
 	const char *const *templates;
 	size_t template_count;
-	const struct ca_places *places; /* of the new policy, else NULL */
-	bool divide;			/* its scopes are new ones, beside those that stand */
-	bool keep_expired;		/* entries of CRLs stay when certificates expire */
-	bool keep_places;		/* that it no longer names, while certificates may */
+	const struct ca_places *places;	    /* of the new policy, else NULL */
+	const struct ca_calendar *calendar; /* of its CRLs, where it changes, else NULL */
+	bool divide;			    /* its scopes are new ones, beside those that stand */
+	bool keep_expired;		    /* entries of CRLs stay when certificates expire */
+	bool keep_places;		    /* that it no longer names, while certificates may */
 };
 typedef void ca_done_fn(const struct error *err, void *arg);
 struct db_pending *ca_change_limits(struct db *db, const struct ca_limits_change *change,

@@ -14,7 +14,7 @@
 static const struct db_statement stmt_due = {
     "crl_due", "SELECT scope_id, token_key_id, delta FROM due_scopes($1, $2)", 2};
 static const struct db_statement stmt_begin = {
-    "crl_begin", "SELECT " COLUMNS_OF_JOB " FROM begin_crl($1, $2, $3, $4, $5, $6)", 6};
+    "crl_begin", "SELECT " COLUMNS_OF_JOB " FROM begin_crl($1, $2, $3, $4, $5, $6, $7)", 7};
 static const struct db_statement stmt_put_chunk = {"crl_put_chunk",
     "INSERT INTO artifact_chunk (artifact_id, position, data) VALUES ($1, $2, $3)", 3};
 static const struct db_statement stmt_spool_size = {"crl_spool_size",
@@ -198,7 +198,8 @@ crl_find_due(struct db *db, int limit, const int64_t *without, size_t n, crl_due
 
 struct db_pending *
 crl_begin(struct db *db, int64_t scope_id, bool delta, const struct decision_key *decision,
-    int64_t life_s, int lease_s, crl_job_fn *fn, void *arg, struct error *err)
+    int64_t life_s, int lease_s, struct bytes policy_sha256, crl_job_fn *fn, void *arg,
+    struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
 
@@ -213,6 +214,7 @@ crl_begin(struct db *db, int64_t scope_id, bool delta, const struct decision_key
 	}
 	db_param_int64(&p, life_s);
 	db_param_int64(&p, lease_s);
+	db_param_bytes(&p, policy_sha256);
 	return db_call(db, &stmt_begin, &p, on_job, (db_call_fn *)fn, arg, err);
 }
 

@@ -74,11 +74,12 @@ struct db_pending *crl_find_due(struct db *db, int limit, const int64_t *without
     crl_due_fn *fn, void *arg, struct error *err) MUST_CHECK;
 
 /* decision: NULL for the calendar; a stale one is ERROR_CONFLICT. life_s: from
- * thisUpdate to nextUpdate. The job may be one that was left behind, for another
+ * thisUpdate to nextUpdate. policy_sha256: of the policy that says so; there is no job
+ * when another one is in force. The job may be one that was left behind, for another
  * decision or kind: look. */
 struct db_pending *crl_begin(struct db *db, int64_t scope_id, bool delta,
-    const struct decision_key *decision, int64_t life_s, int lease_s, crl_job_fn *fn, void *arg,
-    struct error *err) MUST_CHECK;
+    const struct decision_key *decision, int64_t life_s, int lease_s, struct bytes policy_sha256,
+    crl_job_fn *fn, void *arg, struct error *err) MUST_CHECK;
 
 /* One chunk of the to-be-signed bytes; position counts from 1. */
 struct db_pending *crl_put_chunk(struct db *db, int64_t artifact_id, int position, const void *data,

@@ -267,14 +267,22 @@ BEGIN
     END IF;
 END $$;
 
+-- By which a key's CRLs are made: an older key of the CA goes on with the policy that it had.
+CREATE FUNCTION policy_of_key(p_token_key bigint) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT coalesce(g.policy, a.policy) FROM generation g JOIN ca a ON a.id = g.ca_id
+    WHERE g.token_key_id = p_token_key ORDER BY g.certificate IS NOT NULL DESC, g.certificate_index DESC LIMIT 1
+$$;
+
 -- Begins a CRL, or takes over one that was left behind. Returns no row when
 -- another issuer works on the scope, when the calendar is not due and no CRL
 -- wanted (any more), or when the scope has a CRL of this very second: CRLs that a client must take as
 -- issued at the same time have one number (RFC 5280 5.2.3). p_decision: who
 -- ordered it, NULL for the calendar; from here on the CRL carries the decision,
 -- whose lease no longer ends by itself. p_life_s: nextUpdate - thisUpdate.
+-- p_policy_sha256: of the policy that the caller reckons by; no row when another one is in
+-- force, which the caller learns at its next look at the CAs.
 CREATE FUNCTION begin_crl(p_scope bigint, p_delta boolean, p_decision bigint, p_decision_epoch int,
-    p_life_s int, p_lease_s int) RETURNS SETOF crl_job
+    p_life_s int, p_lease_s int, p_policy_sha256 bytea DEFAULT NULL) RETURNS SETOF crl_job
 LANGUAGE plpgsql AS $$
 DECLARE
     s crl_scope;
@@ -288,7 +296,7 @@ BEGIN
     p_scope := ordered_scope(p_scope, p_decision);
     SELECT * INTO s FROM crl_scope WHERE id = p_scope FOR NO KEY UPDATE;
     -- A CRL of a wrong time outlives it: it waits until an operator confirms the clock.
-    IF clock_doubt() IS NOT NULL THEN
+    IF clock_doubt() IS NOT NULL OR p_policy_sha256 <> sha256(convert_to(policy_of_key(s.token_key_id), 'UTF8')) THEN
         RETURN;
     END IF;
     v_this := date_trunc('second', clock_timestamp());
@@ -442,6 +450,36 @@ BEGIN
     NOTIFY chancery_done;
 END $$;
 
+-- Another calendar for a key's CRLs; p_calendar: {period, delta, unit, offset, jitter}, in
+-- seconds, as crl_issued has them, and 0 for what is not there. What is under way by the old
+-- one is given up. The next CRL comes when the one or the other calendar wants it first, so
+-- that no client is left without; where delta CRLs begin or end, a complete one comes at
+-- once, since it is what says whether there are any.
+CREATE FUNCTION crl_change_calendar(p_token_key bigint, p_calendar jsonb) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    c crl;
+    v_delta_s int := nullif((p_calendar->>'delta')::int, 0);
+    v_unit_s int := nullif((p_calendar->>'unit')::int, 0);
+    v_offset_s int := (p_calendar->>'offset')::int;
+    v_jitter_s int := (p_calendar->>'jitter')::int;
+BEGIN
+    PERFORM FROM crl_scope WHERE token_key_id = p_token_key ORDER BY id FOR NO KEY UPDATE;
+    FOR c IN SELECT x.* FROM crl x JOIN crl_scope s ON s.id = x.scope_id
+             WHERE s.token_key_id = p_token_key AND x.state IN ('building', 'signing', 'awaiting-pin') ORDER BY x.scope_id LOOP
+        PERFORM burn_crl(c.id, c.epoch, 'the CA has another calendar meanwhile', false);
+    END LOOP;
+    UPDATE crl_scope s SET
+        next_full_at = CASE WHEN (s.next_delta_at IS NULL) <> (v_delta_s IS NULL) THEN clock_timestamp()
+            ELSE least(s.next_full_at, (SELECT next_tick(max(f.this_update), (p_calendar->>'period')::int, v_unit_s, v_offset_s,
+                v_jitter_s) FROM crl f WHERE f.scope_id = s.id AND f.state = 'issued' AND NOT f.delta)) END,
+        next_delta_at = CASE WHEN v_delta_s IS NOT NULL AND s.next_delta_at IS NOT NULL
+            THEN least(s.next_delta_at, (SELECT next_tick(max(f.this_update), v_delta_s, v_unit_s, v_offset_s, v_jitter_s)
+                FROM crl f WHERE f.scope_id = s.id AND f.state = 'issued')) END,
+        freshest = CASE WHEN v_delta_s IS NOT NULL THEN s.freshest END
+    WHERE s.token_key_id = p_token_key AND s.next_full_at IS NOT NULL;
+END $$;
+
 -- Only the issuer calls these.
 GRANT EXECUTE ON FUNCTION
     number_octets,
@@ -464,5 +502,7 @@ GRANT EXECUTE ON FUNCTION
     crl_spooled,
     crl_keep_lease,
     next_tick,
+    policy_of_key,
+    crl_change_calendar,
     crl_issued
     TO chancery_issuer;

@@ -478,9 +478,9 @@ END $$;
 
 -- The next version of a CA's limits is in force at the signer. With a new policy
 -- the CA's templates are the policy's, and so are its CRLs and targets
--- (ca_change_places).
+-- (ca_change_places), and its calendar (crl_change_calendar; NULL: that stays).
 CREATE FUNCTION apply_limits(p_id bigint, p_epoch int, p_version int, p_document text, p_policy text, p_templates text[],
-    p_scopes jsonb, p_targets jsonb, p_divide boolean, p_keep_expired boolean, p_keep boolean)
+    p_scopes jsonb, p_targets jsonb, p_divide boolean, p_keep_expired boolean, p_keep boolean, p_calendar jsonb)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     d decision := hold_decision(p_id, p_epoch);
@@ -502,6 +502,9 @@ BEGIN
         UPDATE ca SET policy = p_policy WHERE id = a.id;
         PERFORM set_templates(a.id, p_templates);
         v_note := ca_change_places(a, p_scopes, p_targets, p_divide, p_keep_expired, p_keep, p_version);
+        IF p_calendar IS NOT NULL THEN
+            PERFORM crl_change_calendar((SELECT token_key_id FROM current_generation(a.id)), p_calendar);
+        END IF;
     END IF;
     IF v_retired IS NOT NULL THEN
         v_note := concat_ws('; ', v_note, ca_retire_key(d, a, v_key, v_retired));

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <event2/event.h>
+#include <openssl/sha.h>
 
 #include "daemon/core/log.h"
 
@@ -218,6 +219,7 @@ begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool 
 {
 	struct beginning *begin;
 	int64_t life_s = life_of(ca, delta);
+	uint8_t policy[SHA256_DIGEST_LENGTH];
 
 	if (life_s <= 0)
 		return error_set(e, ERROR_CONFLICT,
@@ -228,8 +230,9 @@ begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool 
 		return error_set_errno(e, ERROR_SYSTEM, "allocating the beginning of a CRL");
 	*begin = (struct beginning){
 	    c, ca_hold(ca), begun, arg, scope_id, decision != NULL ? decision->id : 0};
-	if (crl_begin(c->env.db, scope_id, delta, decision, life_s, LEASE_S, on_begun, begin, e) ==
-	    NULL) {
+	SHA256((const uint8_t *)ca->row.policy, strlen(ca->row.policy), policy);
+	if (crl_begin(c->env.db, scope_id, delta, decision, life_s, LEASE_S,
+		(struct bytes){policy, sizeof policy}, on_begun, begin, e) == NULL) {
 		ca_release(begin->ca);
 		free(begin);
 		return false;

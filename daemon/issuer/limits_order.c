@@ -77,18 +77,27 @@ on_applied(const struct error *err, void *arg)
 static bool
 apply(struct limits_order *o, struct error *e)
 {
+	const struct capolicy *p = &o->policy;
+	const struct ca_calendar calendar = {
+	    .period_s = p->crl_period_s,
+	    .delta_period_s = p->delta_period_s,
+	    .align_unit_s = p->align_unit_s,
+	    .align_offset_s = p->align_offset_s,
+	    .jitter_s = p->crl_jitter_s,
+	};
 	const struct ca_limits_change change = {
 	    .decision_id = o->key.id,
 	    .epoch = o->key.epoch,
 	    .version = (int)o->fresh.version,
 	    .document = o->document,
 	    .policy = o->policy_text,
-	    .templates = o->policy.templates,
-	    .template_count = o->policy.template_count,
+	    .templates = p->templates,
+	    .template_count = p->template_count,
 	    .places = o->change.places,
+	    .calendar = o->change.calendar ? &calendar : NULL,
 	    .divide = o->change.divide,
-	    .keep_expired = o->policy.expired_certificates,
-	    .keep_places = o->policy.keep_old,
+	    .keep_expired = p->expired_certificates,
+	    .keep_places = p->keep_old,
 	};
 
 	return ca_change_limits(o->env->db, &change, on_applied, o, e) != NULL;

@@ -264,7 +264,7 @@ policy_places_change(const struct ca_row *row, const struct capolicy *old,
 	struct labels labels = {.standing = row};
 	bool same = false;
 
-	*change = (struct policy_change){0};
+	*change = (struct policy_change){.calendar = !capolicy_same_calendar(old, fresh)};
 	capolicy_names(old, row->name, &names);
 	names.certificate_index = row->certificate_index;
 	names.key_index = row->key_index;

@@ -18,6 +18,7 @@ struct ca_places *policy_places(
 /* What a new policy changes for a key that stands. */
 struct policy_change {
 	struct ca_places *places; /* owned: ca_places_free */
+	bool calendar;		  /* is another one */
 	bool divide;		  /* the scopes are new ones, beside those that stand */
 };
 

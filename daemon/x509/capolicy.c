@@ -311,6 +311,15 @@ capolicy_free(struct capolicy *policy)
 }
 
 bool
+capolicy_same_calendar(const struct capolicy *a, const struct capolicy *b)
+{
+	return a->align_unit_s == b->align_unit_s && a->align_offset_s == b->align_offset_s &&
+	       a->crl_jitter_s == b->crl_jitter_s && a->crl_period_s == b->crl_period_s &&
+	       a->crl_overlap_s == b->crl_overlap_s && a->delta_period_s == b->delta_period_s &&
+	       a->delta_overlap_s == b->delta_overlap_s;
+}
+
+bool
 capolicy_allows_template(const struct capolicy *policy, const char *name)
 {
 	for (size_t i = 0; i < policy->template_count; i++)

@@ -217,6 +217,8 @@ size_t capolicy_part_count(const struct capolicy *policy);
 size_t capolicy_scope_count(const struct capolicy *policy);
 size_t capolicy_scope_of_reasons(const struct capolicy *policy, size_t part, size_t set);
 void capolicy_scope(const struct capolicy *policy, size_t i, struct capolicy_scope *scope);
+/* Whether the calendars of two policies are one: what is issued when, and lives how long. */
+bool capolicy_same_calendar(const struct capolicy *a, const struct capolicy *b);
 /* Whether two policies divide certificates among CRLs in the same way. */
 bool capolicy_same_division(const struct capolicy *a, const struct capolicy *b);
 /* Which part a new certificate goes to. attribute: of its template, "" for none; one that

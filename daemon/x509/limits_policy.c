@@ -155,15 +155,6 @@ same_policies(const struct capolicy *a, const struct capolicy *b)
 	return true;
 }
 
-static bool
-same_crl(const struct capolicy *a, const struct capolicy *b)
-{
-	return a->align_unit_s == b->align_unit_s && a->align_offset_s == b->align_offset_s &&
-	       a->crl_jitter_s == b->crl_jitter_s && a->crl_period_s == b->crl_period_s &&
-	       a->crl_overlap_s == b->crl_overlap_s && a->delta_period_s == b->delta_period_s &&
-	       a->delta_overlap_s == b->delta_overlap_s;
-}
-
 bool
 limits_check_next_policy(
     const struct capolicy *old, const struct capolicy *fresh, struct error *err)
@@ -180,15 +171,14 @@ limits_check_next_policy(
 	    {"validity", old->validity_s == fresh->validity_s},
 	    {"path_length", old->path_length == fresh->path_length},
 	    {"policies", same_policies(old, fresh)},
-	    {"crl", same_crl(old, fresh)},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(parts); i++)
 		if (!parts[i].same)
 			return error_set(err, ERROR_INPUT,
 			    "the policy differs from the one that the CA was made with in '%s'; "
-			    "with its limits only 'templates', 'limits', 'locations', 'targets' "
-			    "and what certificates its CRLs are about can change",
+			    "with its limits only 'templates', 'crl', 'limits', 'locations' and "
+			    "'targets' can change",
 			    parts[i].key);
 	return true;
 }

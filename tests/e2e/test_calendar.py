@@ -86,3 +86,98 @@ def test_forecast(shared_instance):
     everything = a.cli("crl", "forecast")
     assert a.root in everything and "delta-crl" in everything
     assert "is not known" in a.cli.fails("crl", "forecast", "nobody")
+
+
+# ------------------------------------------------------------ another calendar
+
+
+@pytest.fixture
+def moved(shared_instance, request):
+    """move(crl): a CA with a calendar of a week and deltas of a day gets this one; the rows of its
+    calendar, in hours from thisUpdate of the newest complete CRL on."""
+    a, name = shared_instance, request.node.name.replace("_", "-")[-30:].lstrip("-")
+
+    def crl(delta=False):
+        return x509.load_der_x509_crl(a.crl(name, delta))
+
+    def calendar():
+        rows = a.database.execute(STORE + "SELECT extract(epoch FROM next_full_at - this_update) / 3600, extract(epoch FROM "
+                                  "next_delta_at - this_update) / 3600 FROM crl_scope s CROSS JOIN LATERAL (SELECT this_update FROM "
+                                  "crl WHERE scope_id = s.id AND state = 'issued' AND NOT delta ORDER BY id DESC LIMIT 1) c WHERE "
+                                  "ca_id = (SELECT id FROM ca WHERE name = %s)", (name,))
+        return rows[0] if rows else (None, None)
+
+    def move(new, deltas=True, **more):
+        path = a.issuing_policy(name, deltas=deltas, crl=new, **more)
+        a.cli("ca", "limits", "change", name, "--policy", path)
+
+    a.create_issuing(name)
+    wait_until(lambda: calendar()[1] is not None, what="the first CRLs")
+    a.crl(name, delta=True)
+    move.crl, move.calendar, move.name = crl, calendar, name
+    return move
+
+
+def number(crl):
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+def test_the_next_crl_comes_when_either_calendar_wants_it(moved):
+    before = number(moved.crl())
+    assert moved.calendar() == (168, 24)
+    moved({"period": "30d", "overlap": "2d", "delta_period": "2d", "delta_overlap": "2h"})
+    assert moved.calendar() == (168, 24) and number(moved.crl()) == before
+    moved({"period": "3d", "overlap": "1d", "delta_period": "12h", "delta_overlap": "2h"})
+    assert moved.calendar() == (72, 12)
+    moved({"period": "3d", "overlap": "1d", "delta_period": "12h", "delta_overlap": "2h", "align": "02:00", "jitter": "30m"})
+    full, delta = moved.calendar()
+    assert 0 < delta <= 12 and 48 <= full <= 72 and number(moved.crl()) == before
+
+
+def test_one_that_is_due_by_the_new_calendar_comes_at_once(moved, shared_instance):
+    a = shared_instance
+    before = moved.crl()
+    a.database.execute(STORE + "UPDATE crl SET this_update = this_update - interval '2 h' WHERE scope_id = (SELECT s.id FROM crl_scope s "
+                       "JOIN ca a ON a.id = s.ca_id WHERE a.name = %s)", (moved.name,))
+    moved({"period": "1h", "overlap": "30m", "delta_period": "30m", "delta_overlap": "10m"})
+    wait_until(lambda: number(moved.crl()) > number(before), what="the CRL")
+    after = moved.crl()
+    assert after.next_update - after.last_update == datetime.timedelta(hours=1.5)
+    wait_until(lambda: moved.calendar() == (1, 0.5), what="the calendar")
+
+
+def test_delta_crls_end_and_begin(moved, shared_instance):
+    """What says whether there are any is the complete CRL (RFC 5280 5.2.6)."""
+    a, before = shared_instance, moved.crl()
+    assert before.extensions.get_extension_for_class(x509.FreshestCRL)
+    moved({"period": "7d", "overlap": "12h"}, deltas=False)
+    wait_until(lambda: number(moved.crl()) > number(before), what="the CRL")
+    without = moved.crl()
+    with pytest.raises(x509.ExtensionNotFound):
+        without.extensions.get_extension_for_class(x509.FreshestCRL)
+    wait_until(lambda: moved.calendar() == (168, None), what="the calendar")
+    assert "has no delta CRLs" in a.cli.fails("crl", "issue", moved.name, "--delta")
+    moved({"period": "7d", "overlap": "12h", "delta_period": "1d", "delta_overlap": "1h"})
+    wait_until(lambda: number(moved.crl(delta=True)) > number(without), what="the delta CRL")
+    assert moved.crl().extensions.get_extension_for_class(x509.FreshestCRL)
+    assert moved.calendar() == (168, 24)
+
+
+def test_what_is_under_way_by_an_old_calendar(moved, shared_instance):
+    """It is given up; and who has not heard of the new one begins nothing."""
+    a = shared_instance
+    scope = a.database.one(STORE + "SELECT s.id FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = %s", (moved.name,))
+    old = a.database.one(STORE + "SELECT sha256(convert_to(policy, 'UTF8')) FROM ca WHERE name = %s", (moved.name,))
+    # As another issuer, which then does nothing more with it.
+    begin = STORE + "UPDATE crl SET this_update = this_update - interval '10 s' WHERE scope_id = %(s)s; UPDATE crl_scope SET " \
+        "next_full_at = now() + interval '1 d' WHERE id = %(s)s; INSERT INTO crl (scope_id, number, delta, scheduled, this_update, " \
+        "next_update, state, epoch, lease_until) VALUES (%(s)s, 1000, false, true, now(), now() + interval '1 d', 'building', 1, " \
+        "now() + interval '1 h') RETURNING id"
+    crl = a.database.one(begin, {"s": scope})
+    moved({"period": "6d", "overlap": "1d", "delta_period": "1d", "delta_overlap": "1h"})
+    assert a.database.one(STORE + "SELECT state FROM crl WHERE id = %s", (crl,)) == "burnt"
+    question = STORE + "BEGIN; UPDATE crl_scope SET next_full_at = now() WHERE id = %(s)s; SELECT count(*) FROM begin_crl(%(s)s, false, " \
+        "NULL, NULL, 3600, 30, {}); "
+    assert a.database.one(question.format("%(p)s"), {"s": scope, "p": bytes(old)}) == 0
+    assert a.database.one(question.format("(SELECT sha256(convert_to(policy, 'UTF8')) FROM ca WHERE name = %(n)s)"),
+                          {"s": scope, "n": moved.name}) == 1

@@ -226,8 +226,8 @@ def test_change_by_a_policy(a, shared):
     before = limits_of(a, shared)
     with open(policy(a, shared, limits={"permitted": ["dns:example.com"]}), encoding="utf-8") as f:
         text = f.read()
-    other = clients.write(a.files, "other.yaml", text.replace("period: 30d", "period: 31d"))
-    assert "differs from the one that the CA was made with in 'crl'" in a.cli.fails(
+    other = clients.write(a.files, "other.yaml", text.replace("validity: 20y", "validity: 21y"))
+    assert "differs from the one that the CA was made with in 'validity'" in a.cli.fails(
         "ca", "limits", "change", shared, "--policy", other)
     text = re.sub(r"(?s)  operators:\n.*?(?=  permitted)", "", text).replace("  quorum: 2\n", "")
     text = text.replace("templates:\n- sub-ca", "templates:\n- sub-ca\n- device\n- not-yet")
