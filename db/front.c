@@ -17,6 +17,7 @@ static const struct db_statement queries[FRONT_QUERY_COUNT] = {
     [FRONT_CA] = {"front_ca", "SELECT chancery.api_ca($1, $2)", 2},
     [FRONT_CA_CSR] = {"front_ca_csr", "SELECT chancery.api_ca_csr($1, $2)", 2},
     [FRONT_CA_CHAIN] = {"front_ca_chain", "SELECT chancery.api_ca_chain($1, $2)", 2},
+    [FRONT_CA_VALID] = {"front_ca_valid", "SELECT chancery.api_ca_valid($1, $2)", 2},
     [FRONT_CA_CRLS] = {"front_ca_crls", "SELECT chancery.api_ca_crls($1, $2, $3, $4)", 4},
     [FRONT_CA_LIMITS] = {"front_ca_limits", "SELECT chancery.api_ca_limits($1, $2, $3, $4)", 4},
     [FRONT_TEMPLATES] = {"front_templates", "SELECT chancery.api_templates($1, $2, $3)", 3},

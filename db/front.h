@@ -33,6 +33,7 @@ enum front_query {
 	FRONT_CA_CSR,	      /* identity, name -> JSON string of PEM */
 	FRONT_CA_CHAIN,	      /* identity, name -> JSON string of PEM */
 	FRONT_CA_CRLS,	      /* identity, name, limit, after: number */
+	FRONT_CA_VALID,	      /* identity, name */
 	FRONT_CA_LIMITS,      /* identity, name, version, key */
 	FRONT_TEMPLATES,      /* identity, limit, after: name */
 	FRONT_TEMPLATE,	      /* identity, name, version */

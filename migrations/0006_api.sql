@@ -272,6 +272,22 @@ BEGIN
         'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
 END $$;
 
+-- How many valid certificates name places of the CA's key, and until when, for whoever is
+-- about to move these: of its newest million certificates.
+CREATE FUNCTION chancery.api_ca_valid(p_identity text, p_name text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    a ca := api_find_ca(p_identity, p_name);
+    v_key bigint := (SELECT token_key_id FROM current_generation(a.id));
+BEGIN
+    PERFORM api_reader(p_identity);
+    RETURN (SELECT jsonb_build_object('certificates', count(*) FILTER (WHERE c.valid), 'until', api_time(max(c.not_after) FILTER (WHERE c.valid)),
+            'more', count(*) = 1000000)
+        FROM (SELECT x.not_after, x.not_after >= clock_timestamp() AND x.request_id IS NOT NULL AND x.scope_id IN (
+                  SELECT s.id FROM crl_scope s WHERE s.token_key_id = v_key) AS valid
+              FROM certificate x WHERE x.ca_id = a.id ORDER BY x.id DESC LIMIT 1000000) c);
+END $$;
+
 -- --------------------------------------------------------------- templates
 
 CREATE FUNCTION chancery.api_templates(p_identity text, p_limit int, p_after text) RETURNS jsonb

@@ -153,17 +153,32 @@ same_places(const struct location *a, size_t a_count, const struct location *b, 
 }
 
 /* What no order undoes: certificates name their places for good. */
-static void
-warn_of_places(const struct capolicy *own, const struct capolicy *fresh)
+static bool
+warn_of_places(struct cli *cli, const char *ca, const struct capolicy *own,
+    const struct capolicy *fresh, struct error *e)
 {
+	json_t *valid = NULL;
+	char path[CLI_PATH_MAX];
+	const char *until;
+
 	if (same_places(own->cdp, own->cdp_count, fresh->cdp, fresh->cdp_count) &&
 	    same_places(own->aia, own->aia_count, fresh->aia, fresh->aia_count) &&
 	    capolicy_same_division(own, fresh))
-		return;
+		return true;
+	if (!cli_path(path, "/v1/cas/", ca, "/valid", e) ||
+	    !cli_get_object(cli, path, NULL, NULL, &valid, e))
+		return false;
+	until = json_string_value(json_object_get(valid, "until"));
 	cli_note("warning: the policy changes where clients look, for certificates that are issued "
-		 "from then on; those that exist go on naming the old places, which are %s",
-	    fresh->keep_old ? "kept up to date until the last of them has ended"
+		 "from then on; %s%" JSON_INTEGER_FORMAT
+		 " valid certificates go on naming the old places%s%s, which are %s",
+	    json_is_true(json_object_get(valid, "more")) ? "more than " : "",
+	    json_integer_value(json_object_get(valid, "certificates")),
+	    until != NULL ? ", the last of them until " : "", until != NULL ? until : "",
+	    fresh->keep_old ? "kept up to date until then"
 			    : "not kept up to date ('locations.keep_old')");
+	json_decref(valid);
+	return true;
 }
 
 static bool
@@ -178,8 +193,7 @@ apply_policy(struct cli *cli, struct limits *l, const struct limits *old,
 		return false;
 	if (said->not_after == 0 && said->life_s == 0)
 		l->not_after = old->not_after;
-	warn_of_places(&own->policy, &fresh->policy);
-	return true;
+	return warn_of_places(cli, old->ca, &own->policy, &fresh->policy, e);
 }
 
 /* --template: one after the other, in their newest versions. */

@@ -47,6 +47,8 @@ const struct route routes[] = {
 	{{"name", PARAM_TEXT}}},
     {"GET", "/v1/cas/{name}/crls", DOORS_API, api_ask, FRONT_CA_CRLS, 200, JSON, 0,
 	{{"name", PARAM_TEXT}, {"limit", PARAM_LIMIT}, {"after", PARAM_NUMBER}}},
+    {"GET", "/v1/cas/{name}/valid", DOORS_API, api_ask, FRONT_CA_VALID, 200, JSON, 0,
+	{{"name", PARAM_TEXT}}},
     {"GET", "/v1/cas/{name}/limits", DOORS_API, api_ask, FRONT_CA_LIMITS, 200, JSON, 0,
 	{{"name", PARAM_TEXT}, {"version", PARAM_INT}, {"key", PARAM_TEXT}}},
 

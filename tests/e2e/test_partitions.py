@@ -282,6 +282,15 @@ def test_other_names_open_other_crls(shared_instance, work_dir):
     assert label_of(before) == ""
     other = locations(a)
     other["cdp"][0]["url"] = other["cdp"][0]["url"].replace("127.0.0.1", "localhost")
+    # How many that concerns is said before anybody signs.
+    path = a.issuing_policy("moves", crl={**crl, "shards": 2}, locations=other)
+    passphrase = clients.write(a.files, "wrong-passphrase", "not this one\n")
+    os.chmod(passphrase, 0o600)
+    words = a.cli.as_operator(a.operator_key, passphrase).fails(
+        "ca", "limits", "change", "moves", "--policy", path)
+    assert "1 valid certificates go on naming the old places, the last of them until 20" in words, words
+    assert "Passphrase" in words or "passphrase" in words
+    assert a.cli.json("ca", "limits", "show", "moves")["version"] == 1
     said = change(a, "moves", {**crl, "shards": 2}, other)
     assert "1 valid certificates may name the old places, which are kept until the last of them has ended" in said
     at_rest(a, "moves")
