@@ -11,7 +11,7 @@ ALTER TABLE publication
     ADD COLUMN claimed_at timestamptz,
     ADD COLUMN published_id bigint REFERENCES artifact, -- what was last read back from this place
     ADD COLUMN checked_at timestamptz,                  -- at this time
-    -- Of a certificate (0014): it is to be taken out of its entry ...
+    -- Of a certificate (0015): it is to be taken out of its entry ...
     ADD COLUMN entry text,                              -- where it was last found or put
     ADD COLUMN absent boolean NOT NULL DEFAULT false,
     ADD COLUMN absent_from timestamptz;                 -- ... from then on, if not sooner
