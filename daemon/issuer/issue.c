@@ -626,6 +626,7 @@ issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, st
 	s->idle = idle;
 	s->arg = arg;
 	s->look_ms = LOOK_MIN_MS;
+	STAILQ_INIT(&s->closing);
 	s->limit = env->config->issuer.batch < LIMIT_START ? env->config->issuer.batch
 							   : LIMIT_START;
 	s->plan = claim_plan_new(env->config, env->signers, env->access, e);

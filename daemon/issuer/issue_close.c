@@ -23,6 +23,19 @@ on_closed(const int64_t *ids, size_t count, const struct error *err, void *arg)
 	batch_let_go(b);
 }
 
+static void close_waiting(struct issuance *s);
+
+static void
+on_completed(const int64_t *ids, size_t count, const struct error *err, void *arg)
+{
+	struct batch *b = arg;
+	struct issuance *s = b->s;
+
+	s->completing = false;
+	on_closed(ids, count, err, b);
+	close_waiting(s);
+}
+
 static bool
 complete_signed(struct batch *b, struct error *e)
 {
@@ -50,8 +63,9 @@ complete_signed(struct batch *b, struct error *e)
 		};
 	}
 	if (n > 0) {
-		p = request_complete(b->s->env.db, done, n, on_closed, b, e);
+		p = request_complete(b->s->env.db, done, n, on_completed, b, e);
 		b->holds += p != NULL;
+		b->s->completing = p != NULL;
 	}
 	free(done);
 	return n == 0 || p != NULL;
@@ -227,15 +241,34 @@ batch_abandon_stale(struct batch *b, struct error *e)
 	       request_abandon_intents(b->s->env.db, keys, n, on_abandoned, NULL, e) != NULL;
 }
 
-/* Every item has its outcome: tell the database, each kind in one transaction. */
-void
-batch_close(struct batch *b)
+/* Each kind of outcome in one transaction. */
+static void
+close_now(struct batch *b)
 {
 	struct error e = ERROR_INIT;
 
-	event_del(b->deadline);
 	if (!complete_signed(b, &e) || !batch_abandon_stale(b, &e) || !release_later(b, &e) ||
 	    !void_serials(b, &e) || !await_pins(b, &e) || !fail_refused(b, &e))
 		log_failure(LOG_LEVEL_WARNING, "-", &e);
 	batch_let_go(b);
+}
+
+static void
+close_waiting(struct issuance *s)
+{
+	struct batch *b;
+
+	while (!s->completing && (b = STAILQ_FIRST(&s->closing)) != NULL) {
+		STAILQ_REMOVE_HEAD(&s->closing, next);
+		close_now(b);
+	}
+}
+
+/* Every item has its outcome: tell the database. */
+void
+batch_close(struct batch *b)
+{
+	event_del(b->deadline);
+	STAILQ_INSERT_TAIL(&b->s->closing, b, next);
+	close_waiting(b->s);
 }

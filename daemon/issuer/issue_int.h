@@ -7,6 +7,8 @@
  * database how a batch ended.
  */
 
+#include <sys/queue.h>
+
 #include "daemon/issuer/claim_plan.h"
 #include "daemon/issuer/issue.h"
 #include "daemon/issuer/issue_item.h"
@@ -41,6 +43,7 @@ struct batch {
 	size_t holds;
 	struct db_pending *pending;
 	struct event *deadline;
+	STAILQ_ENTRY(batch) next; /* that waits to be closed */
 };
 
 struct issuance {
@@ -49,6 +52,10 @@ struct issuance {
 	void *arg;
 	struct batch batches[BATCHES];
 	struct listed listed[CONFIG_TOKENS_MAX];
+	/* Certificates go to the database one batch at a time, so that claims and intents,
+	 * which the token waits for, pass those that wait here. */
+	STAILQ_HEAD(, batch) closing;
+	bool completing;
 	bool claiming; /* one claim at a time */
 	bool held;     /* the clock is in doubt */
 	bool again;    /* a hint came while nobody could claim */
