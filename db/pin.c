@@ -1,14 +1,17 @@
 #include "db/pin.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/core/log.h"
 #include "db/call_int.h"
 
 static const struct db_statement stmt_take = {"pin_take_entry",
-    "SELECT id, statement, body, spki, signature FROM take_pin_entry($1, $2, $3)", 3};
+    "SELECT id, statement, body, spki, signature FROM take_pin_entry($1, $2, $3, $4)", 4};
 static const struct db_statement stmt_end = {
     "pin_end_entry", "SELECT end_pin_entry($1, $2, $3)", 3};
+static const struct db_statement stmt_return = {
+    "pin_return_entry", "SELECT return_pin_entry($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_await = {
     "pin_await_decision", "SELECT await_pin_decision($1, $2, $3, $4, $5, $6, $7, $8)", 8};
 static const struct db_statement stmt_wake = {
@@ -51,7 +54,7 @@ on_entry(struct db *db, struct db_result *result, const struct error *err, void 
 }
 
 struct db_pending *
-pin_take_entry(struct db *db, const char *token, int signer_id, const char *instance,
+pin_take_entry(struct db *db, const char *token, int signer_id, const char *instance, bool busy,
     pin_entry_fn *fn, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
@@ -59,6 +62,7 @@ pin_take_entry(struct db *db, const char *token, int signer_id, const char *inst
 	db_param_text(&p, token);
 	db_param_int64(&p, signer_id);
 	db_param_text(&p, instance);
+	db_param_bool(&p, busy);
 	return db_call(db, &stmt_take, &p, on_entry, (db_call_fn *)fn, arg, err);
 }
 
@@ -78,6 +82,30 @@ pin_end_entry(struct db *db, int64_t id, bool done, const char *outcome, struct 
 	db_param_text(&p, done ? "done" : "refused");
 	db_param_text(&p, outcome);
 	return db_query(db, &stmt_end, &p, on_ended, NULL, err) != NULL;
+}
+
+static void
+param_text(struct db_params *p, struct bytes text)
+{
+	char *copy = strndup((const char *)text.p, text.len);
+
+	db_param_text(p, copy);
+	free(copy);
+}
+
+bool
+pin_return_entry(
+    struct db *db, const struct pin_entry *entry, const char *outcome, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, entry->id);
+	param_text(&p, entry->statement);
+	param_text(&p, entry->body);
+	db_param_bytea(&p, entry->spki.p, entry->spki.len);
+	db_param_bytea(&p, entry->signature.p, entry->signature.len);
+	db_param_text(&p, outcome);
+	return db_query(db, &stmt_return, &p, on_ended, NULL, err) != NULL;
 }
 
 static void

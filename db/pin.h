@@ -36,8 +36,14 @@ struct pin_entry {
 /* entry NULL and err NULL: there is none. It is given out once: after this call it
  * is nowhere but here. */
 typedef void pin_entry_fn(const struct pin_entry *entry, const struct error *err, void *arg);
+/* busy: the signer has an entry under way, so that only others than those come. */
 struct db_pending *pin_take_entry(struct db *db, const char *token, int signer_id,
-    const char *instance, pin_entry_fn *fn, void *arg, struct error *err) MUST_CHECK;
+    const char *instance, bool busy, pin_entry_fn *fn, void *arg, struct error *err) MUST_CHECK;
+
+/* The signer did not look at it: it keeps its place, and `outcome` says why it waits. As
+ * with the next one, nobody waits for the answer. */
+bool pin_return_entry(struct db *db, const struct pin_entry *entry, const char *outcome,
+    struct error *err) MUST_CHECK;
 
 /* What became of it; one sentence. Nobody waits for the answer; a failure is logged. */
 bool pin_end_entry(

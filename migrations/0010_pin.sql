@@ -55,6 +55,7 @@ CREATE TABLE pin_entry (
     UNIQUE (spki_sha256, nonce)
 );
 CREATE INDEX pin_entry_queue ON pin_entry (token, signer_id, id) WHERE state IN ('queued', 'delivered');
+CREATE INDEX pin_entry_served ON pin_entry (token, received_via, ended_at);
 
 GRANT SELECT ON pin_operation, pin_entry TO chancery_api, chancery_issuer;
 GRANT INSERT, DELETE ON pin_operation TO chancery_issuer;
@@ -308,9 +309,11 @@ BEGIN
     NOTIFY chancery_done;
 END $$;
 
--- The oldest entry for this start of the token's signer: it is given out once, whatever
--- becomes of it. Those that nobody can open any more end here.
-CREATE FUNCTION take_pin_entry(p_token text, p_signer_id int, p_instance text)
+-- The next entry for this start of the token's signer: it is given out once, whatever
+-- becomes of it. Those that nobody can open any more end here. Who locks the token or
+-- lifts its block waits for nobody; of the others whoever was served last waits longest,
+-- and all of them while the signer is busy with an entry.
+CREATE FUNCTION take_pin_entry(p_token text, p_signer_id int, p_instance text, p_busy boolean)
 RETURNS TABLE (id bigint, action text, statement text, body text, spki bytea, signature bytea)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -318,7 +321,9 @@ DECLARE
     n pin_entry;
 BEGIN
     FOR n IN SELECT * FROM pin_entry e WHERE e.token = p_token AND e.signer_id = p_signer_id
-        AND e.state IN ('queued', 'delivered') ORDER BY e.id FOR UPDATE
+        AND e.state IN ('queued', 'delivered')
+        ORDER BY e.action NOT IN ('pin-lock', 'pin-clear'), (SELECT max(x.ended_at) FROM pin_entry x
+            WHERE x.token = e.token AND x.received_via = e.received_via AND x.state = 'done') NULLS FIRST, e.id FOR UPDATE
     LOOP
         IF n.expires_at <= clock_timestamp() THEN
             PERFORM end_pin_entry(n.id, 'refused', CASE n.state WHEN 'queued' THEN 'the entry expired before the signer could take it'
@@ -326,7 +331,7 @@ BEGIN
         ELSIF n.instance <> p_instance THEN
             PERFORM end_pin_entry(n.id, 'refused',
                 'the signer started anew since: its new start opens no envelope of the old one; enter the PIN again');
-        ELSIF n.state = 'queued' THEN
+        ELSIF n.state = 'queued' AND (p_busy IS NOT TRUE OR n.action IN ('pin-lock', 'pin-clear')) THEN
             UPDATE pin_entry e SET state = 'delivered', statement = NULL, body = NULL, spki = NULL, signature = NULL
             WHERE e.id = n.id;
             RETURN QUERY SELECT n.id, n.action, n.statement, n.body, n.spki, n.signature;
@@ -335,8 +340,17 @@ BEGIN
     END LOOP;
 END $$;
 
+-- The signer was busy with another entry after all, and has not looked at this one.
+CREATE FUNCTION return_pin_entry(p_id bigint, p_statement text, p_body text, p_spki bytea, p_signature bytea,
+    p_outcome text) RETURNS void
+LANGUAGE sql AS $$
+    UPDATE pin_entry SET state = 'queued', statement = p_statement, body = p_body, spki = p_spki, signature = p_signature,
+        outcome = left(p_outcome, 1000)
+    WHERE id = p_id AND state = 'delivered'
+$$;
+
 GRANT EXECUTE ON FUNCTION pin_words, await_pins, claim_pins, expire_pins, note_crl_alarm, await_pin_crl, claim_pin_crls, await_pin_decision,
-    wake_pin_decisions, end_pin_entry, take_pin_entry TO chancery_issuer;
+    wake_pin_decisions, end_pin_entry, take_pin_entry, return_pin_entry TO chancery_issuer;
 
 -- ---------------------------------------------------------------- the front
 
@@ -409,11 +423,15 @@ END $$;
 CREATE FUNCTION pin_entry_json(n pin_entry) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object('id', n.public_id, 'token', n.token, 'signer_id', n.signer_id, 'action', n.action,
         'operations', n.operations, 'operator_sha256', encode(n.spki_sha256, 'hex'), 'state', n.state,
-        'outcome', n.outcome, 'received_at', api_time(n.received_at), 'ended_at', api_time(n.ended_at))
+        'outcome', n.outcome, 'received_at', api_time(n.received_at), 'ended_at', api_time(n.ended_at),
+        'expires_at', api_time(n.expires_at),
+        'ahead', CASE WHEN n.state = 'queued' THEN (SELECT count(*) FROM pin_entry e WHERE e.token = n.token
+            AND e.signer_id = n.signer_id AND e.id < n.id AND e.state IN ('queued', 'delivered')) END)
 $$;
 
 -- Why no signer could take this entry; a sentence, or NULL.
-CREATE FUNCTION pin_entry_obstacle(p_token text, p_instance text, p_expires timestamptz) RETURNS text
+CREATE FUNCTION pin_entry_obstacle(p_identity text, p_token text, p_action text, p_instance text, p_expires timestamptz)
+RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN NOT EXISTS (SELECT FROM token_status t WHERE t.token = p_token) THEN
@@ -423,9 +441,13 @@ LANGUAGE sql STABLE AS $$
                 left(p_token, 64), left(p_instance, 32))
         WHEN p_expires <= clock_timestamp() THEN 'the entry has expired'
         WHEN p_expires > clock_timestamp() + interval '11 min' THEN 'an entry is valid for ten minutes at most'
-        WHEN (SELECT count(*) >= 16 FROM pin_entry e JOIN token_status t ON t.signer_id = e.signer_id AND t.token = e.token
-              WHERE e.token = p_token AND t.instance = p_instance AND e.state IN ('queued', 'delivered')) THEN
-            'sixteen entries for this signer are on their way already'
+        -- A queue that others filled keeps nobody from locking the token.
+        ELSE (SELECT CASE WHEN count(*) >= 16 THEN 'sixteen entries for this signer are on their way already'
+                WHEN count(*) FILTER (WHERE e.received_via = p_identity) >= 4 THEN 'four of your entries for this signer are on their way already' END
+              FROM pin_entry e JOIN token_status t ON t.signer_id = e.signer_id AND t.token = e.token
+              WHERE e.token = p_token AND t.instance = p_instance AND e.state IN ('queued', 'delivered')
+                AND e.expires_at > clock_timestamp()
+                AND (e.action IN ('pin-lock', 'pin-clear')) = (p_action IN ('pin-lock', 'pin-clear')))
     END
 $$;
 
@@ -436,7 +458,7 @@ CREATE FUNCTION chancery.api_pin_enter(p_identity text, p_token text, p_action t
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     v_caller api_caller := api_caller(p_identity);
-    v_obstacle text := pin_entry_obstacle(p_token, p_instance, p_expires);
+    v_obstacle text := pin_entry_obstacle(p_identity, p_token, p_action, p_instance, p_expires);
     n pin_entry;
 BEGIN
     IF v_caller.decides IS NOT TRUE THEN

@@ -400,10 +400,8 @@ check_busy(struct gate *g, struct error *e)
 	if (is_operation(g) && !gate_ended(g, gate_clock_now()))
 		left = g->left;
 	(void)pthread_mutex_unlock(&g->lock);
-	return left == 0 ||
-	       error_set(e, ERROR_UNAVAILABLE,
-		   "another PIN entry has %llu operations to go; try again in a minute at most",
-		   (unsigned long long)left);
+	return left == 0 || error_set(e, ERROR_BUSY, "another PIN entry has %llu operations to go",
+				(unsigned long long)left);
 }
 
 /* Else one key, stolen, could use up all tries, wrong PIN by wrong PIN. */

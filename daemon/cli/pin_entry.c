@@ -17,6 +17,7 @@
 #include "daemon/x509/pin_share.h"
 
 #define PAUSE_NS 200000000
+#define QUEUED_NEWS_S 2 /* then it is not just on its way */
 
 /* -------------------------------------------------------------------- signer */
 
@@ -314,9 +315,11 @@ sign(struct cli *cli, struct statement *s, const struct pin_envelope *env, struc
 	return json;
 }
 
-/* One look at the entry; *done when it has its end. */
+enum entry_state { ENTRY_QUEUED, ENTRY_DELIVERED, ENTRY_DONE };
+
+/* One look at the entry; a refusal is an error. */
 static bool
-look(struct cli *cli, const char *path, json_t **answer, bool *done, struct error *e)
+look(struct cli *cli, const char *path, json_t **answer, enum entry_state *now, struct error *e)
 {
 	const char *state, *outcome;
 
@@ -331,26 +334,49 @@ look(struct cli *cli, const char *path, json_t **answer, bool *done, struct erro
 	if (strcmp(state, "refused") == 0)
 		return error_set(
 		    e, ERROR_DENIED, "refused: %s", outcome != NULL ? outcome : "no reason given");
-	*done = strcmp(state, "done") == 0;
+	*now = strcmp(state, "done") == 0     ? ENTRY_DONE
+	       : strcmp(state, "queued") == 0 ? ENTRY_QUEUED
+					      : ENTRY_DELIVERED;
 	return true;
+}
+
+/* Others were first: it has its turn while it is valid. */
+static void
+say_queued(json_t *answer)
+{
+	json_int_t ahead = json_integer_value(json_object_get(answer, "ahead"));
+
+	if (ahead > 0)
+		cli_note(
+		    "Your entry waits for its turn: %" JSON_INTEGER_FORMAT " before it.", ahead);
+	else
+		cli_note("Your entry waits until the one that the signer has is through.");
 }
 
 static bool
 await(struct cli *cli, const char *id, struct error *e)
 {
 	const struct timespec pause = {0, PAUSE_NS};
-	time_t end = time(NULL) + PIN_ENTRY_WAIT_S;
+	time_t begun = time(NULL), end = begun + PIN_ENTRY_WAIT_S;
+	enum entry_state now = ENTRY_QUEUED;
 	json_t *answer = NULL;
 	char path[CLI_PATH_MAX];
-	bool done = false, ok;
+	bool told = false, ok;
 
 	ok = cli_path(path, "/v1/pin/entries/", id, "", e);
-	while (ok && !done) {
-		ok = look(cli, path, &answer, &done, e);
-		if (ok && !done && time(NULL) >= end)
+	while (ok && now != ENTRY_DONE) {
+		ok = look(cli, path, &answer, &now, e);
+		if (!ok || now == ENTRY_DONE)
+			break;
+		if (now == ENTRY_QUEUED && !told && time(NULL) >= begun + QUEUED_NEWS_S) {
+			say_queued(answer);
+			told = true;
+			end = begun + STATEMENT_LIFE_PIN_S + PIN_ENTRY_WAIT_S;
+		}
+		if (time(NULL) >= end)
 			ok = error_set(e, ERROR_TIMEOUT,
 			    "the signer has not said yet what becomes of entry %s", id);
-		else if (ok && !done)
+		else
 			(void)nanosleep(&pause, NULL);
 	}
 	if (ok && cli->json) {

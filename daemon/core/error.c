@@ -21,6 +21,7 @@ static const char *const code_names[] = {
     [ERROR_TIMEOUT] = "timeout",
     [ERROR_LOCKED] = "locked",
     [ERROR_ELSEWHERE] = "elsewhere",
+    [ERROR_BUSY] = "busy",
     [ERROR_SYSTEM] = "system",
     [ERROR_INTERNAL] = "internal",
 };
@@ -180,7 +181,8 @@ error_clear(struct error *e)
 bool
 error_is_retryable(const struct error *e)
 {
-	return e->code == ERROR_UNAVAILABLE || e->code == ERROR_TIMEOUT || e->code == ERROR_LOCKED;
+	return e->code == ERROR_UNAVAILABLE || e->code == ERROR_TIMEOUT ||
+	       e->code == ERROR_LOCKED || e->code == ERROR_BUSY;
 }
 
 const char *

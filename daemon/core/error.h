@@ -35,6 +35,7 @@ enum error_code {
 	ERROR_TIMEOUT,	   /* a deadline passed */
 	ERROR_LOCKED,	   /* the token waits for a person's PIN */
 	ERROR_ELSEWHERE,   /* another signer does it; nothing is wrong */
+	ERROR_BUSY,	   /* something of the same kind is under way: wait for its end */
 	ERROR_SYSTEM,	   /* the operating system refused */
 	ERROR_INTERNAL,	   /* a bug, or a state that must not be */
 };

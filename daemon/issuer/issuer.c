@@ -289,7 +289,8 @@ on_status_answer(const struct signer_answer *answer, const struct error *failure
 		report_access(asked->issuer, asked->token, s, &r);
 		if (unlocked || !asked->between)
 			report(asked->issuer, &r);
-		if (token_access_is_away(asked->issuer->access, asked->token, NULL))
+		if (token_access_is_away(asked->issuer->access, asked->token, NULL) ||
+		    token_access_is_busy(asked->issuer->access, asked->token))
 			ask_soon(asked->issuer);
 		if (unlocked)
 			on_unlocked(asked->issuer, asked->token);
@@ -320,7 +321,8 @@ on_away(evutil_socket_t fd, short what, void *arg)
 	struct issuer *i = arg;
 
 	for (size_t t = 0; t < i->config->token_count; t++) {
-		if (token_access_is_away(i->access, i->config->tokens[t].name, NULL))
+		if (token_access_is_away(i->access, i->config->tokens[t].name, NULL) ||
+		    token_access_is_busy(i->access, i->config->tokens[t].name))
 			ask_status(i, i->config->tokens[t].name, true);
 	}
 }

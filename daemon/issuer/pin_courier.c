@@ -41,6 +41,25 @@ end_entry(struct carried *n, bool done, const char *outcome)
 	n->busy = false;
 }
 
+/* It waits for its turn. */
+static void
+return_entry(struct carried *n, const char *why)
+{
+	const struct signproto_order *o = &n->kept.order;
+	const struct pin_entry entry = {.id = n->id,
+	    .statement = o->statement,
+	    .body = o->body,
+	    .spki = o->signatures[0].spki,
+	    .signature = o->signatures[0].signature};
+	struct error e = ERROR_INIT;
+
+	token_access_note_busy(n->courier->env.access, n->token);
+	if (!pin_return_entry(n->courier->env.db, &entry, why, &e))
+		log_failure(LOG_LEVEL_WARNING, n->token, &e);
+	kept_order_drop(&n->kept);
+	n->busy = false;
+}
+
 /* ----------------------------------------------------------------- accepted */
 
 static void
@@ -104,7 +123,9 @@ on_answer(const struct signer_answer *answer, const struct error *failure, void 
 	struct carried *n = arg;
 	char words[200];
 
-	if (failure != NULL) {
+	if (failure != NULL && failure->code == ERROR_BUSY) {
+		return_entry(n, failure->text);
+	} else if (failure != NULL) {
 		end_entry(n, false, failure->text);
 	} else {
 		say_done(n, words, sizeof words);
@@ -188,8 +209,8 @@ look(struct carried *n)
 
 	if (n->busy || instance == NULL || !signer_client_is_attached(env->signers, n->token))
 		return;
-	if (pin_take_entry(env->db, n->token, env->config->issuer.signer_id, instance, on_entry, n,
-		&e) != NULL)
+	if (pin_take_entry(env->db, n->token, env->config->issuer.signer_id, instance,
+		token_access_is_busy(env->access, n->token), on_entry, n, &e) != NULL)
 		n->busy = true;
 	else
 		log_failure(LOG_LEVEL_DEBUG, n->token, &e);

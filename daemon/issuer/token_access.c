@@ -17,7 +17,7 @@ struct token {
 	const struct config_token *config;
 	enum signproto_access access;
 	char serial[SIGNPROTO_NAME_SIZE], model[SIGNPROTO_NAME_SIZE]; /* "": not known */
-	bool locked, away;
+	bool locked, away, busy;
 	char words[ERROR_TEXT_MAX]; /* why */
 	char instance[TOKEN_INSTANCE_SIZE];
 	uint8_t listed[PIN_ENVELOPE_OPERATIONS_MAX][PIN_DIGEST_LEN];
@@ -103,6 +103,23 @@ take_words(struct token *t, const struct signproto_status_ok *status)
 }
 
 bool
+token_access_is_busy(const struct token_access *a, const char *token)
+{
+	const struct token *t = find(a, token);
+
+	return t != NULL && t->busy;
+}
+
+void
+token_access_note_busy(struct token_access *a, const char *token)
+{
+	struct token *t = find(a, token);
+
+	if (t != NULL)
+		t->busy = true;
+}
+
+bool
 token_access_note(
     struct token_access *a, const char *token, const struct signproto_status_ok *status)
 {
@@ -119,6 +136,7 @@ token_access_note(
 	}
 	t->locked = status->access == SIGNPROTO_ACCESS_SESSION && waits_for_people(status->state);
 	t->away = status->state != SIGNPROTO_READY && !waits_for_people(status->state);
+	t->busy = status->access == SIGNPROTO_ACCESS_OPERATION && status->signatures_left > 0;
 	take_words(t, status);
 	read_instance(t, status->start);
 	return waited && !t->locked && !t->away;

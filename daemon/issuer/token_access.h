@@ -50,6 +50,12 @@ const char *token_access_words(const struct token_access *a, const char *token);
 /* The signer has just refused something with ERROR_LOCKED. */
 void token_access_note_locked(struct token_access *a, const char *token, const struct error *why);
 
+/* True while an entry lists operations that are still to come (access: operation): no
+ * other one is taken meanwhile. */
+bool token_access_is_busy(const struct token_access *a, const char *token);
+/* The signer has just said so. */
+void token_access_note_busy(struct token_access *a, const char *token);
+
 /* The start of the signer to which an entry may be handed, in hex; NULL when nobody gives
  * it a PIN, or it is not known. */
 const char *token_access_instance(const struct token_access *a, const char *token);

@@ -119,6 +119,34 @@ def test_twenty_with_one_pin_and_none_besides(desk):
     desk.wait_state(late, "issued")
 
 
+def test_a_second_entry_waits_for_its_turn(desk):
+    """The first one lists something that does not come; who locks the token overtakes the second."""
+    gone, = submit(desk, "gone")
+    second, = submit(desk, "second")
+    first, mine = operation_of(desk, gone)["id"], operation_of(desk, second)["id"]
+    # No issuer has it waiting any more when the signer has the PIN for it.
+    desk.database.execute(
+        "CREATE FUNCTION public.never() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN UPDATE chancery_store.pin_operation"
+        " SET signer_id = 99 WHERE request_id IS NOT NULL AND object = '" + gone + "'; RETURN NEW; END $$;"
+        " CREATE TRIGGER never BEFORE INSERT ON chancery_store.pin_entry FOR EACH ROW EXECUTE FUNCTION public.never()")
+    try:
+        desk.entered("pin", "enter", first)
+        wait_until(lambda: desk.token_row()["signatures_left"] == 1, what="the entry under way")
+        said = []
+        entering = threading.Thread(target=lambda: said.append(desk.with_pin("pin", "enter", mine)))
+        entering.start()
+        waits = wait_until(lambda: desk.database.one(
+            "SELECT count(*) FROM chancery_store.pin_entry WHERE state = 'queued'"), what="the entry to wait")
+        assert waits == 1 and desk.state(second) == "awaiting-pin"
+        desk.cli("token", "lock", "main")  # overtakes it, and ends the first one
+        entering.join()
+        assert said[0].returncode == 0, said[0]
+        desk.wait_state(second, "issued")
+    finally:
+        desk.database.execute("DROP FUNCTION public.never() CASCADE; UPDATE chancery_store.pin_operation SET signer_id = 1")
+    desk.enter_until(lambda: not desk.waiting(), "nothing to wait")
+
+
 @pytest.fixture
 def meddled(desk):
     """A function: what the database's owner does to the next entry (SQL on NEW)."""

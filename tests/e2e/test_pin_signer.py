@@ -476,7 +476,7 @@ def test_keys_want_the_pin_for_each_signature(alone):
 def test_another_entry_waits_for_its_turn(alone):
     tbs = alone.certificate().der
     alone.pin.operate(ALICE, listed(CERTIFICATE, alone.key, tbs))
-    refused("unavailable", "another PIN entry has 1 operations to go", alone.pin.operate, BOB, listed_order(
+    refused("busy", "another PIN entry has 1 operations to go", alone.pin.operate, BOB, listed_order(
         alone.order("signer-reseed", "-", "x", object="main")))
     alone.signer.sign(alone.key, CERTIFICATE, tbs, "auto")
 

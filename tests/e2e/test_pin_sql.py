@@ -121,7 +121,7 @@ def test_an_entry_is_handed_out_once(queue, issuer):
                          user="chancery_front")
 
     def deliver(instance=START, signer=1):
-        return issuer.call("take_pin_entry('main', %s, %s)", signer, instance)
+        return issuer.call("take_pin_entry('main', %s, %s, false)", signer, instance)
 
     nonce = os.urandom(16)
     first = enter(nonce)
@@ -153,12 +153,60 @@ def test_an_entry_is_handed_out_once(queue, issuer):
     assert actions == ["pin.received", "pin.refused", "pin.done"] + ["pin.refused"] * 4 + ["pin.received", "pin.refused"]
 
 
+def test_entries_have_their_turn(queue, issuer):
+    """Whoever was served last waits longest; who locks waits for nobody; nobody fills the queue."""
+    queue.execute("SET search_path = chancery_store, pg_temp; " + TOKEN_UP, (START,))
+
+    def enter(user, action="pin-operate"):
+        # As the front does it, for whoever calls.
+        return queue.one("SET search_path = chancery_store, pg_temp; INSERT INTO pin_entry (token, signer_id, instance, action,"
+                         " operations, spki_sha256, nonce, statement, body, spki, signature, expires_at, received_via, state)"
+                         " VALUES ('main', 1, %s, %s, 1, sha256('x'), %s, 's', 'b', '\\x01', '\\x02', now() + interval '5 min',"
+                         " %s, 'queued') RETURNING id", (START, action, os.urandom(16), user))
+
+    def take(busy=False):
+        rows = issuer.call("take_pin_entry('main', 1, %s, %s)", START, busy)
+        return rows[0]["id"] if rows else None
+
+    def obstacle(user, action="pin-operate"):
+        return queue.one("SET search_path = chancery_store, pg_temp; SELECT pin_entry_obstacle(%s, 'main', %s, %s,"
+                         " now() + interval '5 min')", (user, action, START))
+
+    a = [enter("uid:1") for _ in range(3)]
+    b = [enter("uid:2") for _ in range(2)]
+    lock = enter("uid:3", "pin-lock")
+    assert take(busy=True) == lock and take(busy=True) is None
+    issuer.call("end_pin_entry(%s, 'done', 'locked')", lock)
+    served = []
+    for _ in range(5):
+        served.append(take())
+        issuer.call("end_pin_entry(%s, 'done', 'x')", served[-1])
+    assert served == [a[0], b[0], a[1], b[1], a[2]]
+    # One that the signer did not look at keeps its place.
+    first, second = enter("uid:1"), enter("uid:1")
+    assert take() == first
+    issuer.call("return_pin_entry(%s, 's', 'b', '\\x01', '\\x02', 'another PIN entry has 3 operations to go')", first)
+    seen = queue.one("SET search_path = chancery_store, pg_temp; SELECT pin_entry_json(e) FROM pin_entry e WHERE id = %s", (second,))
+    assert (seen["state"], seen["ahead"]) == ("queued", 1)
+    assert take() == first
+    issuer.call("return_pin_entry(%s, 's', 'b', '\\x01', '\\x02', 'x')", second)  # it was not given out
+    # Bounded, for each and for all; a full queue keeps nobody from locking.
+    assert obstacle("uid:1") is None
+    enter("uid:1"), enter("uid:1")
+    assert "four of your entries" in obstacle("uid:1") and obstacle("uid:2") is None
+    for n in range(12):
+        enter(f"uid:{n + 10}")
+    assert "sixteen entries" in obstacle("uid:2") and obstacle("uid:1", "pin-lock") is None
+    queue.execute("UPDATE chancery_store.pin_entry SET expires_at = now() - interval '1 s'")
+    assert take() is None and obstacle("uid:1") is None
+
+
 def test_who_may_do_what(queue, issuer):
     for statement in ("SELECT chancery.api_pin_operations('uid:0', NULL, NULL, NULL)",
                       "SELECT chancery.api_pin_entry('uid:0', 'x')"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             queue.execute(statement, user="service_one")
-    for statement in ("SELECT FROM chancery_store.pin_entry", "SELECT chancery_store.take_pin_entry('main', 1, '')",
+    for statement in ("SELECT FROM chancery_store.pin_entry", "SELECT chancery_store.take_pin_entry('main', 1, '', false)",
                       "SELECT chancery_store.claim_pins('main', 1, '{}', 1)"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             queue.execute(statement, user="chancery_front")

@@ -21,7 +21,7 @@ ECDSA_SHA256, ECDSA_SHA384, RSA_SHA256 = 33, 34, 1
 VERSION = 4
 
 CODES = ("none", "usage", "config", "input", "limit", "denied", "not-found", "conflict", "unavailable", "timeout",
-         "locked", "elsewhere", "system", "internal")
+         "locked", "elsewhere", "busy", "system", "internal")
 STATES = ("", "ready", "no-pin", "pin-wrong", "token-away", "module-broken", "closed", "locked", "at-device", "blocked")
 
 
