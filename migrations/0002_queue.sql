@@ -766,18 +766,22 @@ END $$;
 
 -- Puts requests whose issuer went away back into the queue; how many. Their
 -- epoch rises with the next claim, which fences the late issuer off. Passes over
--- all that is open, so that claims need no index of their own.
+-- what was due, as a claim does, so that claims need no index of their own, and the
+-- many that wait for a person are not touched.
 CREATE FUNCTION sweep_leases(p_limit int DEFAULT 1000) RETURNS int
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off SET enable_bitmapscan = off SET enable_sort = off
 SET search_path = chancery_store, pg_temp AS $$
 DECLARE
+    v_now timestamptz := clock_timestamp();
     v_rows tid[];
 BEGIN
     SELECT array_agg(late.place) INTO v_rows FROM (
-        SELECT q.ctid AS place FROM request_queue q
-        WHERE q.state IN ('claimed', 'signing') AND q.lease_until < clock_timestamp()
-        ORDER BY q.request_id LIMIT p_limit FOR UPDATE SKIP LOCKED) late;
+        SELECT q.place FROM ca a CROSS JOIN LATERAL (
+            SELECT q.ctid AS place FROM request_queue q
+            WHERE q.ca_id = a.id AND q.retry_at <= v_now AND q.state IN ('claimed', 'signing') AND q.lease_until < v_now
+            ORDER BY q.retry_at LIMIT p_limit FOR UPDATE SKIP LOCKED) q
+        LIMIT p_limit) late;
     IF v_rows IS NULL THEN
         RETURN 0;
     END IF;

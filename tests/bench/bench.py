@@ -92,12 +92,17 @@ class Bench:
             line((role, -12), (f"{now:.1f}", 7), (f"{most:.1f}", 7))
         line(("postgres", -12), (f"{self.results['memory.postgres.pss_mib']:.1f}", 7), ("all its processes, shared pages once", -1))
 
+    def timed(self, series):
+        start = time.monotonic()
+        series(self)
+        self.results.put(f"run.{series.__name__}_s", time.monotonic() - start)
+
     def run(self):
         for series in SERIES:
-            series(self)
+            self.timed(series)
         self.look_at_memory()
         for series in AT_REST:
-            series(self)
+            self.timed(series)
         self.show_memory()
         targets.judge(self.results)
 

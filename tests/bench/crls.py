@@ -87,7 +87,11 @@ class List:
             self.database.execute(REVOKE, {"first": first, "last": last, "ca": self.ca, "scope": self.scope})
             self.database.execute("UPDATE chancery_store.ca SET event_seq = %s WHERE id = %s", (last, self.ca))
         # Autovacuum would do it some minutes later.
-        self.database.execute("VACUUM ANALYZE chancery_store.revocation, chancery_store.revocation_event")
+        connection = self.database.connect()
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")
+            cursor.execute("VACUUM ANALYZE chancery_store.revocation, chancery_store.revocation_event")
+        connection.close()
         return last
 
     def make(self, tool, after=-1):

@@ -11,6 +11,7 @@ digests and ids of their own.
     CRL         the issuer's time for a CRL and a delta of the same few entries
 """
 
+import concurrent.futures
 import statistics
 import time
 
@@ -26,7 +27,8 @@ KEY, CSR = "p256", "rsa_csr"
 REVOKED = 64
 SEARCHES = 20
 SIZES = [1_000_000, 10_000_000]
-CHUNK = 100_000
+CHUNK = 50_000
+WRITERS = 4
 
 DIGEST = "sha256(int8send(n))"
 SERIAL = (f"set_byte('\\x01'::bytea || substr(m.serial, 2, 2) || substr(int8send(1795348800 + n / 1000), 3) || "
@@ -59,20 +61,25 @@ def fill(database, have, want):
     model, request, certificate = database.execute(
         "SELECT (SELECT id FROM chancery_store.request WHERE state = 'issued' ORDER BY id LIMIT 1), "
         "(SELECT max(id) FROM chancery_store.request_record), (SELECT max(id) FROM chancery_store.certificate)")[0]
-    while have < want:
-        first, have = have + 1, min(have + CHUNK, want)
-        # Copied as they are: no trigger, no foreign key.
-        database.execute(
-            "SET search_path = chancery_store; SET session_replication_role = replica; SET synchronous_commit = off; "
-            + "; ".join(statements), {"model": model, "request": request - first + 1, "certificate": certificate - first + 1,
-                                      "first": first, "last": have})
-        request += have - first + 1
-        certificate += have - first + 1
+    # Copied as they are: no trigger, no foreign key.
+    script = ("SET search_path = chancery_store; SET session_replication_role = replica; SET synchronous_commit = off; "
+              + "; ".join(statements))
+
+    def copy(first):
+        database.execute(script, {"model": model, "request": request - have, "certificate": certificate - have,
+                                  "first": first, "last": min(first + CHUNK - 1, want)})
+
+    with concurrent.futures.ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(copy, range(have + 1, want + 1, CHUNK)))
     for table in ("request_record", "certificate"):
         database.execute(f"SELECT setval(pg_get_serial_sequence('chancery_store.{table}', 'id'), "
                          f"(SELECT max(id) FROM chancery_store.{table}))")
-    database.execute("VACUUM ANALYZE")
-    database.execute("CHECKPOINT")
+    connection = database.connect()
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")  # many gigabytes
+        cursor.execute("VACUUM (ANALYZE) " + ", ".join(f"chancery_store.{table}" for table in COPIES))
+        cursor.execute("CHECKPOINT")
+    connection.close()
 
 
 class Installation:
