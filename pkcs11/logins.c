@@ -315,7 +315,7 @@ format(const struct logins *l, enum logins_event event, const struct logins_who 
 
 	canon_time_text(now, time);
 	canon_writer_init(&w, out, LOGINS_LINE_SIZE);
-	canon_put(&w, "%llu %s %s ", (unsigned long long)(l->seq + 1), time, event_names[event]);
+	canon_put(&w, "%llu %s %s ", (unsigned long long)l->seq + 1, time, event_names[event]);
 	if (who != NULL) {
 		canon_put(&w, "%s ", who->person);
 		canon_put_hex(&w, who->key_sha256, sizeof who->key_sha256);

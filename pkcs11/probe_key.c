@@ -55,8 +55,10 @@ generate(struct probe *p, enum key_alg alg, bool always, struct scratch *k)
 		public[public_count++] = (CK_ATTRIBUTE){
 		    CKA_EC_PARAMS, (void *)(uintptr_t)curve.p, curve.len};
 	}
-	if (always)
-	private[private_count++] = (CK_ATTRIBUTE){CKA_ALWAYS_AUTHENTICATE, &yes, sizeof yes};
+	if (always) {
+		private[private_count++] = (CK_ATTRIBUTE){
+		    CKA_ALWAYS_AUTHENTICATE, &yes, sizeof yes};
+	}
 	return p->session.f->C_GenerateKeyPair(p->session.handle, &mechanism, public, public_count,
 	    private, private_count, &k->public_key, &k->key.private_key);
 }

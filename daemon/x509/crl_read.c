@@ -93,8 +93,10 @@ crl_peek_algorithm(struct bytes head, enum sig_alg *alg, struct error *err)
 	uint32_t version;
 	struct der d;
 
-	if (!step_in(&head) || !step_in(&head))
-		goto bad;
+	for (int depth = 0; depth < 2; depth++) { /* CertificateList, TBSCertList */
+		if (!step_in(&head))
+			goto bad;
+	}
 	der_init(&d, head);
 	if (der_read_small(&d, 1, &version) && der_read_whole(&d, DER_SEQUENCE, &whole) &&
 	    sig_alg_parse(whole, alg, &salt_len))
