@@ -1,11 +1,13 @@
 #include "pkcs11/anchor.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include <openssl/sha.h>
 
 #include "daemon/core/log.h"
 #include "daemon/x509/der.h"
+#include "pkcs11/call.h"
 #include "pkcs11/ckr.h"
 
 #define APPLICATION "chancery"
@@ -327,12 +329,112 @@ check_length(struct bytes value, struct error *e)
 	return error_set(e, ERROR_INTERNAL, "a data object of %zu octets", value.len);
 }
 
-bool
-anchor_write(struct session *s, const char *label, struct bytes value, struct error *e)
+static bool
+write_here(struct session *s, const char *label, struct bytes value, struct error *e)
 {
 	struct objects o;
 
 	return check_length(value, e) && load(s, label, &o, e) && replace(s, label, &o, value, e);
+}
+
+static bool
+remove_here(struct session *s, const char *label, struct error *e)
+{
+	struct objects o = {.count = 0};
+	bool ok;
+
+	ok = check_label(label, e) && find(s, label, &o, e);
+	for (CK_ULONG i = 0; i < o.count && ok; i++)
+		ok = destroy(s, o.handles[i], label, e);
+	return ok;
+}
+
+/* ---- a group's other members */
+
+static struct {
+	struct anchor_mirror of;
+	bool failed, told;
+	struct error why;
+} mirrors[CONFIG_MEMBERS_MAX];
+static size_t mirror_count;
+static pthread_mutex_t mirror_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void
+anchor_set_mirrors(const struct anchor_mirror *of, size_t count)
+{
+	(void)pthread_mutex_lock(&mirror_lock);
+	memset(mirrors, 0, sizeof mirrors);
+	mirror_count = count;
+	for (size_t i = 0; i < count; i++)
+		mirrors[i].of = of[i];
+	(void)pthread_mutex_unlock(&mirror_lock);
+}
+
+bool
+anchor_mirror_failed(size_t *member, struct error *why)
+{
+	bool news = false;
+
+	(void)pthread_mutex_lock(&mirror_lock);
+	for (size_t i = 0; i < mirror_count && !news; i++) {
+		news = mirrors[i].failed && !mirrors[i].told;
+		if (!news)
+			continue;
+		mirrors[i].told = true;
+		*member = mirrors[i].of.member;
+		*why = mirrors[i].why;
+	}
+	(void)pthread_mutex_unlock(&mirror_lock);
+	return news;
+}
+
+/* value empty: it is removed. */
+static void
+write_there(const struct session *s, size_t i, const char *label, struct bytes value)
+{
+	struct error why = ERROR_INIT;
+	struct session rw;
+	int before = call_about((int)mirrors[i].of.member);
+	bool ok;
+
+	ok = session_open(s->f, mirrors[i].of.slot, true, &rw, &why);
+	if (ok)
+		ok = value.len > 0 ? write_here(&rw, label, value, &why)
+				   : remove_here(&rw, label, &why);
+	session_close(&rw);
+	(void)call_about(before);
+	if (ok)
+		return;
+	/* One that takes no such objects is no worse than a single token that does not. */
+	if (!rw.fatal) {
+		log_failure(LOG_LEVEL_DEBUG, label, &why);
+		return;
+	}
+	mirrors[i].failed = true;
+	mirrors[i].why = why;
+}
+
+/* Under the lock throughout: of two values of one label the later one stays everywhere. */
+static void
+mirror(const struct session *s, const char *label, struct bytes value)
+{
+	(void)pthread_mutex_lock(&mirror_lock);
+	for (size_t i = 0; i < mirror_count; i++) {
+		if (mirrors[i].of.slot != s->slot && !mirrors[i].failed)
+			write_there(s, i, label, value);
+	}
+	(void)pthread_mutex_unlock(&mirror_lock);
+}
+
+/* ---- */
+
+bool
+anchor_write(struct session *s, const char *label, struct bytes value, struct error *e)
+{
+	if (!write_here(s, label, value, e))
+		return false;
+	mirror(s, label, value);
+	return true;
 }
 
 static bool
@@ -351,19 +453,19 @@ anchor_swap(struct session *s, const char *label, struct bytes expected, struct 
 {
 	struct objects o;
 
-	return check_length(value, e) && load(s, label, &o, e) &&
-	       check_value(&o, label, expected, e) && replace(s, label, &o, value, e) &&
-	       load(s, label, &o, e) && check_value(&o, label, value, e);
+	if (!check_length(value, e) || !load(s, label, &o, e) ||
+	    !check_value(&o, label, expected, e) || !replace(s, label, &o, value, e) ||
+	    !load(s, label, &o, e) || !check_value(&o, label, value, e))
+		return false;
+	mirror(s, label, value);
+	return true;
 }
 
 bool
 anchor_remove(struct session *s, const char *label, struct error *e)
 {
-	struct objects o = {.count = 0};
-	bool ok;
-
-	ok = check_label(label, e) && find(s, label, &o, e);
-	for (CK_ULONG i = 0; i < o.count && ok; i++)
-		ok = destroy(s, o.handles[i], label, e);
-	return ok;
+	if (!remove_here(s, label, e))
+		return false;
+	mirror(s, label, (struct bytes){0});
+	return true;
 }

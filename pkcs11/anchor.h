@@ -13,6 +13,7 @@
  * same winner, and the value itself has to say who may write next.
  */
 
+#include "daemon/core/config.h"
 #include "daemon/core/wire.h"
 #include "pkcs11/session.h"
 
@@ -46,5 +47,21 @@ bool anchor_swap(struct session *s, const char *label, struct bytes expected, st
 
 /* Removes the value; that there is none is no error. Needs a read-write session. */
 bool anchor_remove(struct session *s, const char *label, struct error *e) MUST_CHECK;
+
+/*
+ * A group's other members (group.h): what is written to one of them, or removed, is then
+ * written to the others as well, so that each knows it should it be the only one left.
+ * One that fails over it is left out from then on; nobody waits for it.
+ */
+struct anchor_mirror {
+	CK_SLOT_ID slot;
+	size_t member;
+};
+
+/* For the whole process, before any other thread writes; copied. */
+void anchor_set_mirrors(const struct anchor_mirror *mirrors, size_t count);
+
+/* One that has failed, each once: false when there is none (any more). */
+bool anchor_mirror_failed(size_t *member, struct error *why);
 
 #endif

@@ -18,6 +18,8 @@ struct place {
 	atomic_bool taken;
 	_Atomic(const char *) name;
 	_Atomic int64_t since_ms;
+	atomic_int member;
+	atomic_bool left_alone;
 };
 
 static struct place places[PLACES];
@@ -36,6 +38,8 @@ give_place_back(void *place)
 	struct place *p = place;
 
 	atomic_store(&p->name, NULL);
+	atomic_store(&p->left_alone, false);
+	atomic_store(&p->member, CALL_OF_NONE);
 	atomic_store(&p->taken, false);
 }
 
@@ -56,6 +60,7 @@ my_place(void)
 		if (!atomic_compare_exchange_strong(&places[i].taken, &taken, true))
 			continue;
 		mine = &places[i];
+		atomic_store(&mine->member, CALL_OF_NONE);
 		(void)pthread_setspecific(at_end, mine);
 	}
 	return mine;
@@ -86,6 +91,23 @@ call_end(void)
 {
 	if (mine != NULL)
 		atomic_store_explicit(&mine->name, NULL, memory_order_release);
+}
+
+int
+call_about(int member)
+{
+	struct place *p = my_place();
+
+	return p != NULL ? atomic_exchange(&p->member, member) : CALL_OF_NONE;
+}
+
+void
+call_leave_alone(void)
+{
+	struct place *p = my_place();
+
+	if (p != NULL)
+		atomic_store(&p->left_alone, true);
 }
 
 /* ---- the list */
@@ -156,8 +178,9 @@ call_worst(unsigned int timeout_s, struct call *worst)
 		const char *name = atomic_load_explicit(&places[i].name, memory_order_acquire);
 		struct call c = {.name = name, .limit_ms = (int64_t)timeout_s * 1000};
 
-		if (name == NULL)
+		if (name == NULL || atomic_load(&places[i].left_alone))
 			continue;
+		c.member = atomic_load_explicit(&places[i].member, memory_order_relaxed);
 		c.age_ms = clock_ms() -
 			   atomic_load_explicit(&places[i].since_ms, memory_order_relaxed);
 		if (is_long(name))

@@ -24,8 +24,17 @@ const CK_FUNCTION_LIST *call_watch(const CK_FUNCTION_LIST *real);
 void call_begin(const char *name);
 void call_end(void);
 
+/* Of a group's members the one that this thread's calls are for from now on; CALL_OF_NONE:
+ * the module as a whole, which is how a thread begins. Returns what it was before. */
+#define CALL_OF_NONE (-1)
+int call_about(int member);
+
+/* What this thread calls is nobody's loss when it hangs: it is not looked at. */
+void call_leave_alone(void);
+
 struct call {
 	const char *name;
+	int member;
 	int64_t age_ms;	  /* under way for so long ... */
 	int64_t limit_ms; /* ... and may be for so long */
 };

@@ -16,6 +16,7 @@
 #include "daemon/core/encode.h"
 #include "daemon/core/log.h"
 #include "daemon/core/sandbox.h"
+#include "pkcs11/group.h"
 #include "pkcs11/key_adopt.h"
 #include "pkcs11/key_import.h"
 #include "pkcs11/key_list.h"
@@ -92,7 +93,7 @@ with_token(struct console *c, token_work_fn *work, void *arg, struct error *e)
 		    c->token->name);
 	if (!set_environment(c, e))
 		return false;
-	if (token_open(c->token, c->state_dir, &token, &state, e) &&
+	if (token_open_member(c->token, c->state_dir, c->task->member, &token, &state, e) &&
 	    session_open(token_functions(token), token_info(token)->slot, true, &session, e))
 		ok = work(c, &session, arg, e);
 	session_close(&session);
@@ -110,7 +111,7 @@ list_keys(struct console *c, struct session *s, void *arg, struct error *e)
 static bool
 probe(struct console *c, struct error *e)
 {
-	const struct probe_options options = {c->task->json, c->task->soak_s};
+	const struct probe_options options = {c->task->json, c->task->soak_s, c->task->member};
 
 	return probe_run(c->token, c->state_dir, &options, stdout, stderr, e);
 }
@@ -293,6 +294,26 @@ destroy(struct console *c, struct error *e)
 
 /* ---- */
 
+/* What is done by hand to one of a group's tokens is done to each. */
+static bool
+check_member(const struct console *c, struct error *e)
+{
+	char names[ERROR_TEXT_MAX / 2] = "";
+	size_t at = 0;
+
+	if (c->task->work == CONSOLE_ADOPT ||
+	    (c->task->member == NULL && group_count(c->token) == 1))
+		return true;
+	if (c->task->member != NULL &&
+	    group_find(c->token, c->task->member) < group_count(c->token))
+		return true;
+	for (size_t i = 0; i < group_count(c->token) && at < sizeof names; i++)
+		at += (size_t)snprintf(names + at, sizeof names - at, "%s'%s'", i > 0 ? ", " : "",
+		    group_name(c->token, i));
+	return error_set(e, ERROR_USAGE, "token '%s' is %s; say --member with one of: %s",
+	    c->token->name, group_count(c->token) > 1 ? "a group" : "a single one", names);
+}
+
 static bool
 work(struct console *c, struct error *e)
 {
@@ -330,7 +351,7 @@ console_run(const struct console_task *task)
 		(void)error_set(&why, ERROR_CONFIG, "the configuration %s has no token '%s'",
 		    task->config, task->token);
 	else
-		ok = work(&c, &why);
+		ok = check_member(&c, &why) && work(&c, &why);
 	if (!ok)
 		(void)fprintf(stderr, "chancery-signer: %s\n", why.text);
 	config_free(&c.config);

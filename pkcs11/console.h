@@ -21,6 +21,7 @@ enum console_work {
 struct console_task {
 	enum console_work work;
 	const char *config, *token; /* path; name */
+	const char *member;	    /* of a group: which of its tokens */
 	bool json;
 	unsigned soak_s;	     /* probe */
 	const char *file;	     /* import: PKCS#12 */

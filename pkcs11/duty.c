@@ -321,10 +321,12 @@ has_duty_for_good(const struct duty *d, struct error *e)
 	if (first == d->place.signer_id)
 		return true;
 	return error_set(e, ERROR_ELSEWHERE,
-	    "CRLs of CA %s are signed by signer %u, the first of its limits, since the token keeps "
-	    "no "
-	    "data objects; this is signer %u",
-	    ca_of(d), first, d->place.signer_id);
+	    "CRLs of CA %s are signed by signer %u, the first of its limits, since %s; this is "
+	    "signer %u",
+	    ca_of(d), first,
+	    d->place.in_group ? "its token is a group, of which hosts may see different ones"
+			      : "the token keeps no data objects",
+	    d->place.signer_id);
 }
 
 /* True when the CRL may be signed all the same. */
@@ -373,6 +375,8 @@ duty_begin(struct duty *d, struct session *s, const struct duty_place *place,
 
 	*d = (struct duty){.place = *place, .limits = limits, .use = use};
 	set_labels(d);
+	if (d->place.in_group && is_shared(d) && !has_duty_for_good(d, e))
+		return false;
 	d->kept = session_open(s->f, s->slot, true, &d->rw, &why) && take_lease(d, &why) &&
 		  read_numbers(d, &why);
 	return d->kept || do_without(d, &why, e);

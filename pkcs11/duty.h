@@ -21,7 +21,8 @@
  *     that: clocks say only who may ask.
  *
  * A token that keeps no data objects cannot tell: then the first of the limits'
- * signer-ids has the duty for good. A key with one signer writes its numbers down
+ * signer-ids has the duty for good. It is the same with a group of tokens: of two hosts
+ * each may see another one of them. A key with one signer writes its numbers down
  * all the same, so that they are known once there are two; but what the token does
  * with them stops nothing.
  */
@@ -34,6 +35,7 @@ struct duty_place {
 	uint16_t signer_id;
 	uint32_t lease_s; /* from the CRL for which it is taken or renewed */
 	struct journal_clock now;
+	bool in_group; /* the token is one of several with the same keys (group.h) */
 };
 
 /* One CRL on its way; nothing in it is allocated. */

@@ -38,6 +38,8 @@ static const char usage[] =
     "       chancery-signer --config PATH --token NAME --adopt SHA256\n"
     "       chancery-signer --config PATH --token NAME --destroy-key SHA256 [--label TEXT]\n"
     "       chancery-signer --rules\n"
+    "Where NAME is a group of tokens, --probe, --keys, --import-key and --destroy-key also take\n"
+    "--member with one of its tokens, as `select` names it.\n"
     "Started by chanceryd with its control channel at descriptor 3.\n"
     "--show-limits prints what operators signed about each key of the token, as this\n"
     "host goes by it, and stops.\n"
@@ -194,6 +196,8 @@ options_fit(const struct console_task *task, const struct shown *what)
 		return false;
 	if (!importing && task->wipe)
 		return false;
+	if (task->work == CONSOLE_NONE && task->member != NULL)
+		return false;
 	if (!importing && task->work != CONSOLE_DESTROY && task->label != NULL)
 		return false;
 	if (!importing && task->passphrase_file != NULL)
@@ -220,6 +224,7 @@ main(int argc, char **argv)
 	    {"wipe", no_argument, NULL, 'w'},
 	    {"adopt", required_argument, NULL, 'A'},
 	    {"destroy-key", required_argument, NULL, 'D'},
+	    {"member", required_argument, NULL, 'M'},
 	    {"rules", no_argument, NULL, 'R'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
@@ -272,6 +277,9 @@ main(int argc, char **argv)
 			task.work = CONSOLE_DESTROY;
 			task.key = optarg;
 			works++;
+			break;
+		case 'M':
+			task.member = optarg;
 			break;
 		case 'F':
 			task.passphrase_file = optarg;

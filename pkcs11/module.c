@@ -280,25 +280,44 @@ struct search {
 	char all[256], matching[256];
 };
 
+/* What is looked for. */
+struct wanted {
+	enum config_select by;
+	const char *what;
+	P11KitUri *uri; /* owned */
+};
+
 static void
-look_at(struct module *m, PKCS11_SLOT *slot, enum config_select by, const char *what,
-    const P11KitUri *uri, struct search *s)
+look_at(struct module *m, CK_SLOT_ID id, const struct wanted *w, struct search *s)
 {
 	struct token_info token;
 	CK_TOKEN_INFO info;
-	CK_SLOT_ID id;
 
-	if (slot->token == NULL || !slot->token->initialized)
-		return;
-	id = PKCS11_get_slotid_from_slot(slot);
-	if (m->f->C_GetTokenInfo(id, &info) != CKR_OK)
+	if (m->f->C_GetTokenInfo(id, &info) != CKR_OK || (info.flags & CKF_TOKEN_INITIALIZED) == 0)
 		return;
 	describe(&info, id, &token);
 	name_candidate(s->all, sizeof s->all, &token, s->present++);
-	if (!matches(&info, &token, by, what, uri))
+	if (!matches(&info, &token, w->by, w->what, w->uri))
 		return;
 	name_candidate(s->matching, sizeof s->matching, &token, s->matched++);
 	s->found = token;
+}
+
+/* Some modules look for tokens only when they are asked for the number. */
+static bool
+list_slots(struct module *m, CK_SLOT_ID slots[SLOTS_MAX], CK_ULONG *count, struct error *e)
+{
+	CK_RV rv;
+
+	*count = SLOTS_MAX;
+	rv = m->f->C_GetSlotList(CK_TRUE, NULL, count);
+	*count = SLOTS_MAX;
+	if (rv == CKR_OK)
+		rv = m->f->C_GetSlotList(CK_TRUE, slots, count);
+	if (rv == CKR_BUFFER_TOO_SMALL)
+		return error_set(
+		    e, ERROR_LIMIT, "the PKCS#11 module has more than %d tokens", SLOTS_MAX);
+	return rv == CKR_OK || ckr_error(e, rv, "the PKCS#11 module does not list its slots");
 }
 
 /*
@@ -309,20 +328,12 @@ static bool
 all_answer(struct module *m, struct error *e)
 {
 	CK_SLOT_ID slots[SLOTS_MAX];
-	CK_ULONG count = COUNT_OF(slots);
 	CK_TOKEN_INFO info;
+	CK_ULONG count;
 	CK_RV rv;
 
-	/* Some modules look for tokens only when they are asked for the number. */
-	rv = m->f->C_GetSlotList(CK_TRUE, NULL, &count);
-	count = COUNT_OF(slots);
-	if (rv == CKR_OK)
-		rv = m->f->C_GetSlotList(CK_TRUE, slots, &count);
-	if (rv == CKR_BUFFER_TOO_SMALL)
-		return error_set(
-		    e, ERROR_LIMIT, "the PKCS#11 module has more than %d tokens", SLOTS_MAX);
-	if (rv != CKR_OK)
-		return ckr_error(e, rv, "the PKCS#11 module does not list its slots");
+	if (!list_slots(m, slots, &count, e))
+		return false;
 	for (CK_ULONG i = 0; i < count; i++) {
 		rv = m->f->C_GetTokenInfo(slots[i], &info);
 		if (rv != CKR_OK && rv != CKR_TOKEN_NOT_PRESENT && rv != CKR_TOKEN_NOT_RECOGNIZED)
@@ -332,22 +343,48 @@ all_answer(struct module *m, struct error *e)
 	return true;
 }
 
-bool
-module_select(struct module *m, enum config_select by, const char *what, struct token_info *token,
-    struct error *e)
+static bool
+begin_search(struct wanted *w, enum config_select by, const char *what, struct error *e)
+{
+	*w = (struct wanted){.by = by, .what = what};
+	if (by == CONFIG_SELECT_URI)
+		w->uri = parse_uri(what, e);
+	return by != CONFIG_SELECT_URI || w->uri != NULL;
+}
+
+static bool
+end_search(
+    const struct wanted *w, const struct search *s, struct token_info *token, struct error *e)
 {
 	static const char *const words[] = {
 	    [CONFIG_SELECT_LABEL] = "label",
 	    [CONFIG_SELECT_SERIAL] = "serial number",
 	    [CONFIG_SELECT_URI] = "URI",
 	};
+
+	if (s->matched == 0)
+		return error_set(e, ERROR_UNAVAILABLE,
+		    "no token with the %s '%s' is present; present are: %s", words[w->by], w->what,
+		    s->present > 0 ? s->all : "none");
+	if (s->matched > 1)
+		return error_set(e, ERROR_CONFLICT,
+		    "%u tokens match the %s '%s' (%s); select one by its serial number", s->matched,
+		    words[w->by], w->what, s->matching);
+	*token = s->found;
+	return true;
+}
+
+bool
+module_select(struct module *m, enum config_select by, const char *what, struct token_info *token,
+    struct error *e)
+{
 	struct search s = {0};
 	PKCS11_SLOT *slots = NULL;
-	P11KitUri *uri = NULL;
 	unsigned int count = 0;
+	struct wanted w;
 	bool listed, ok = false;
 
-	if (by == CONFIG_SELECT_URI && (uri = parse_uri(what, e)) == NULL)
+	if (!begin_search(&w, by, what, e))
 		return false;
 	if (!all_answer(m, e))
 		goto out;
@@ -358,26 +395,41 @@ module_select(struct module *m, enum config_select by, const char *what, struct 
 		(void)libp11_error(e, "the PKCS#11 module does not list its slots");
 		goto out;
 	}
-	for (unsigned int i = 0; i < count && i < SLOTS_MAX; i++)
-		look_at(m, &slots[i], by, what, uri, &s);
-	if (s.matched == 0)
-		(void)error_set(e, ERROR_UNAVAILABLE,
-		    "no token with the %s '%s' is present; present are: %s", words[by], what,
-		    s.present > 0 ? s.all : "none");
-	else if (s.matched > 1)
-		(void)error_set(e, ERROR_CONFLICT,
-		    "%u tokens match the %s '%s' (%s); select one by its serial number", s.matched,
-		    words[by], what, s.matching);
-	else
-		ok = true;
-	if (ok)
-		*token = s.found;
+	for (unsigned int i = 0; i < count && i < SLOTS_MAX; i++) {
+		if (slots[i].token != NULL && slots[i].token->initialized)
+			look_at(m, PKCS11_get_slotid_from_slot(&slots[i]), &w, &s);
+	}
+	ok = end_search(&w, &s, token, e);
 out:
 	if (slots != NULL) {
 		call_begin("C_CloseAllSessions by libp11");
 		PKCS11_release_all_slots(m->ctx, slots, count);
 		call_end();
 	}
-	p11_kit_uri_free(uri);
+	p11_kit_uri_free(w.uri);
+	return ok;
+}
+
+/* Not by libp11, which lists no slot when one of them does not answer. */
+bool
+module_select_among(struct module *m, enum config_select by, const char *what,
+    module_before_fn *before, void *arg, struct token_info *token, struct error *e)
+{
+	CK_SLOT_ID slots[SLOTS_MAX];
+	struct search s = {0};
+	CK_ULONG count;
+	struct wanted w;
+	bool ok = false;
+
+	if (!begin_search(&w, by, what, e))
+		return false;
+	if (list_slots(m, slots, &count, e)) {
+		for (CK_ULONG i = 0; i < count; i++) {
+			if (before == NULL || before(slots[i], arg))
+				look_at(m, slots[i], &w, &s);
+		}
+		ok = end_search(&w, &s, token, e);
+	}
+	p11_kit_uri_free(w.uri);
 	return ok;
 }

@@ -52,4 +52,11 @@ bool module_is_thread_safe(const struct module *m);
 bool module_select(struct module *m, enum config_select by, const char *what,
     struct token_info *token, struct error *e) MUST_CHECK;
 
+/* The same for one of a group, whose others may be away: tokens that do not say what they
+ * are do not count. before (may be NULL) is called before a slot is asked, which may hang;
+ * false: it is not asked. */
+typedef bool module_before_fn(CK_SLOT_ID slot, void *arg);
+bool module_select_among(struct module *m, enum config_select by, const char *what,
+    module_before_fn *before, void *arg, struct token_info *token, struct error *e) MUST_CHECK;
+
 #endif

@@ -65,4 +65,10 @@ bool orders_destroy_key(struct session *rw, const struct orders_env *env, struct
 bool orders_reseed(struct session *s, const struct orders_env *env,
     const struct signproto_order *order, struct error *e) MUST_CHECK;
 
+/* Whether that was ordered of a key, as this host knows; and what is left to be done then on
+ * another of a group's tokens, which was away, or has just been cloned. */
+bool orders_is_destroyed(const char *state_dir, const uint8_t id[KEY_ID_LEN]);
+bool orders_destroy_copy(
+    struct session *rw, const struct key_limits *l, struct error *e) MUST_CHECK;
+
 #endif

@@ -148,6 +148,21 @@ destroy(struct session *rw, const struct key_limits *l, struct error *e)
 			     "the token says that it destroyed the key, and still has it");
 }
 
+bool
+orders_is_destroyed(const char *state_dir, const uint8_t id[KEY_ID_LEN])
+{
+	struct error ignored = ERROR_INIT;
+	bool ordered;
+
+	return is_ordered(state_dir, id, &ordered, &ignored) && ordered;
+}
+
+bool
+orders_destroy_copy(struct session *rw, const struct key_limits *l, struct error *e)
+{
+	return destroy(rw, l, e);
+}
+
 /* The token shall remember it as long as it has room for that. */
 static void
 bury(struct session *rw, const struct key_limits *l, const struct signproto_order *order)

@@ -71,7 +71,8 @@ probe_open(struct probe *p, struct error *e)
 {
 	enum signproto_state state;
 
-	return token_open(p->config, p->state_dir, &p->token, &state, e) &&
+	return token_open_member(
+		   p->config, p->state_dir, p->options->member, &p->token, &state, e) &&
 	       session_open(
 		   token_functions(p->token), token_info(p->token)->slot, true, &p->session, e);
 }

@@ -13,7 +13,8 @@
 
 struct probe_options {
 	bool json;
-	unsigned soak_s; /* keep signing for so long, through outages; 0: do not */
+	unsigned soak_s;    /* keep signing for so long, through outages; 0: do not */
+	const char *member; /* of a group; NULL of a single token */
 };
 
 /*

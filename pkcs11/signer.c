@@ -13,6 +13,7 @@
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "pkcs11/call.h"
 #include "pkcs11/signer_int.h"
 #include "pkcs11/signer_watch.h"
 #include "pkcs11/store.h"
@@ -65,8 +66,8 @@ on_flush(evutil_socket_t fd, short what, void *arg)
 	flush(arg);
 }
 
-static void
-end(struct signer *s, int status)
+void
+signer_end(struct signer *s, int status)
 {
 	if (s->ending)
 		return;
@@ -151,6 +152,12 @@ opening_main(void *arg)
 	};
 
 	o->ok = token_open(s->token_config, s->state_dir, &o->token, &o->state, &o->why);
+	if (o->ok)
+		(void)call_about((int)token_first(o->token));
+	if (o->ok && !signer_join_members(s, o->token, &o->why)) {
+		o->ok = false;
+		o->state = SIGNPROTO_TOKEN_AWAY;
+	}
 	if (o->ok && signer_has_gate(s)) {
 		o->ok = signer_new_gate(s, o->token, &o->gate, &o->why);
 		o->state = SIGNPROTO_TOKEN_AWAY;
@@ -200,7 +207,7 @@ open_token(struct signer *s)
 	o->running = started;
 	if (!started) {
 		log_error(s->token_config->name, "cannot start a thread to open the token");
-		end(s, 1);
+		signer_end(s, 1);
 	}
 }
 
@@ -256,6 +263,7 @@ static void
 opening_succeeded(struct signer *s, struct opening *o)
 {
 	take_opened(s, o);
+	signer_note_members(s);
 	if (s->gate == NULL) {
 		signer_look_at_journal(s);
 	} else {
@@ -267,7 +275,6 @@ opening_succeeded(struct signer *s, struct opening *o)
 void
 signer_look_at_journal(struct signer *s)
 {
-	const struct token_info *info = token_info(s->token);
 	char text[ERROR_TEXT_MAX];
 
 	if (signer_describe_journal(s, text) == SIGNPROTO_CLOSED) {
@@ -275,8 +282,7 @@ signer_look_at_journal(struct signer *s)
 		signer_set_state(s, SIGNPROTO_CLOSED, text);
 		return;
 	}
-	(void)snprintf(text, sizeof text, "token '%s' (serial %s, %s) with %u signing threads",
-	    info->label, info->serial, info->model, pool_threads(s->pool));
+	signer_describe_token(s, text, sizeof text);
 	log_info(s->token_config->name, "ready: %s", text);
 	signer_set_state(s, SIGNPROTO_READY, text);
 }
@@ -323,17 +329,18 @@ on_patience(evutil_socket_t fd, short what, void *arg)
 /* ---- losing the token, and the end */
 
 static void
-lose_token(struct signer *s, const struct error *seen, int status)
+lose_token(struct signer *s, const struct error *seen, int member, int status)
 {
 	struct error why = ERROR_INIT;
 
+	signer_blame(s, member);
 	s->lost = true;
 	(void)error_set_foreign(&why, ERROR_UNAVAILABLE, seen->source, seen->foreign,
 	    "token '%s' was lost: %s", s->token_config->name, seen->text);
 	log_error(s->token_config->name, "%s; starting again", why.text);
 	signer_set_state(s, SIGNPROTO_TOKEN_AWAY, why.text);
 	signer_fail_all(s, &why);
-	end(s, status);
+	signer_end(s, status);
 }
 
 /* Nobody knows any more what the disk has; a new process reads it back. */
@@ -348,14 +355,16 @@ lose_journal(struct signer *s, const struct error *seen)
 	log_error(s->token_config->name, "%s; starting again", why.text);
 	signer_set_state(s, SIGNPROTO_CLOSED, why.text);
 	signer_fail_all(s, &why);
-	end(s, EXIT_JOURNAL_FAILED);
+	signer_end(s, EXIT_JOURNAL_FAILED);
 }
 
 static void
 on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct signer *s = arg;
+	int hanging = CALL_OF_NONE;
 	struct error why;
+	size_t failed = 0;
 	uint64_t count;
 
 	if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN)
@@ -363,25 +372,27 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	check_opening(s);
 	if (s->lost)
 		return;
-	if (signer_watch_is_late(s->watch, &why)) {
+	if (signer_watch_is_late(s->watch, &hanging, &why)) {
 		if (s->gate != NULL)
 			gate_abandon(s->gate);
-		lose_token(s, &why, ROLE_EXIT_MODULE_HUNG);
+		lose_token(s, &why, hanging, ROLE_EXIT_MODULE_HUNG);
 		return;
 	}
 	if (s->pool == NULL)
 		return;
 	signer_answer_done(s);
-	switch (pool_failed(s->pool, &why)) {
+	switch (pool_failed(s->pool, &failed, &why)) {
 	case POOL_TOKEN_LOST:
-		lose_token(s, &why, ROLE_EXIT_TOKEN_LOST);
+		lose_token(s, &why, (int)failed, ROLE_EXIT_TOKEN_LOST);
 		break;
 	case POOL_JOURNAL_FAILED:
 		lose_journal(s, &why);
 		break;
 	case POOL_WORKS:
 		if (role_is_draining(s->role) && signer_is_idle(s))
-			end(s, 0);
+			signer_end(s, 0);
+		else if (s->leaving && signer_is_idle(s))
+			signer_end(s, ROLE_EXIT_TOKEN_LOST);
 		break;
 	}
 }
@@ -415,7 +426,7 @@ on_drain(void *arg)
 	struct signer *s = arg;
 
 	if (signer_is_idle(s))
-		end(s, 0);
+		signer_end(s, 0);
 }
 
 static void
@@ -458,7 +469,8 @@ set_up(struct signer *s, int control_fd, struct error *e)
 	struct event_base *base;
 
 	s->role = role_new("signer", control_fd, &role_handlers, s, e);
-	if (s->role == NULL || !make_state_dir(s, e) || !signer_set_up_pin(s, e))
+	if (s->role == NULL || !make_state_dir(s, e) || !signer_set_up_pin(s, e) ||
+	    !signer_set_up_group(s, e))
 		return false;
 	base = role_base(s->role);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -506,10 +518,12 @@ tear_down(struct signer *s)
 	free_event(s->flush);
 	free_event(s->anchor);
 	free_event(s->check);
+	free_event(s->look);
 	if (s->wake_fd >= 0)
 		(void)close(s->wake_fd);
 	role_free(s->role);
 	(void)pthread_mutex_destroy(&s->opening.lock);
+	(void)pthread_mutex_destroy(&s->looking.lock);
 	free(s);
 }
 
@@ -560,6 +574,7 @@ signer_main(const struct config *config, const struct config_token *token, int c
 	s->token_config = token;
 	s->wake_fd = -1;
 	(void)pthread_mutex_init(&s->opening.lock, NULL);
+	(void)pthread_mutex_init(&s->looking.lock, NULL);
 	if (!set_up(s, control_fd, &why)) {
 		log_failure(LOG_LEVEL_ERROR, token->name, &why);
 		tear_down(s);
@@ -569,7 +584,7 @@ signer_main(const struct config *config, const struct config_token *token, int c
 	open_token(s);
 	status = role_run(s->role);
 	end_opening(s);
-	if (s->lost || s->opening.running || s->pending_count > 0)
+	if (!signer_tear_down_group(s) || s->lost || s->opening.running || s->pending_count > 0)
 		leave_at_once(s, status);
 	tear_down(s);
 	return status;

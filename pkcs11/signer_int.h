@@ -36,6 +36,17 @@ struct opening {
 	struct pool *pool;
 };
 
+/* Of a group: whether a token that is not in use could be, looked at by a thread of its
+ * own, which the module may keep for ever. */
+struct looking {
+	pthread_t thread;
+	bool running; /* the loop's, as above */
+	pthread_mutex_t lock;
+	bool done, found; /* under lock */
+	size_t member;
+	bool refused; /* its keys are what is looked at */
+};
+
 struct signer {
 	struct role *role;
 	const struct config *config;
@@ -62,6 +73,14 @@ struct signer {
 	bool tried;   /* the first opening came to an end, or took too long */
 	bool ending;  /* only the last answers and the exit are left */
 	bool lost;    /* and that because the token was */
+
+	/* Of a group (signer_group.c). */
+	struct looking looking;
+	struct event *look;
+	bool was_open[CONFIG_MEMBERS_MAX];
+	int64_t noted_ms;    /* when they were opened */
+	int64_t compared_ms; /* when the keys of one that is refused were last looked at */
+	bool leaving;	     /* nothing is begun any more: a new process takes all members */
 
 	int wake_fd;
 	struct event *wake, *retry, *patience, *flush, *anchor, *check;
@@ -137,6 +156,26 @@ void signer_describe_access(const struct signer *s, struct signproto_status_ok *
 /* Logs out; the pool must be gone, and the journal is still to be closed. */
 void signer_close_gate(struct signer *s);
 
+/* ---- signer_group.c; all do nothing for a single token, but the first */
+
+/* Who signs, and why others do not. */
+void signer_describe_token(const struct signer *s, char *text, size_t size);
+
+bool signer_set_up_group(struct signer *s, struct error *e) MUST_CHECK;
+
+/* By the thread that opens the token: those that are open have the same keys, and get the
+ * same data objects. */
+bool signer_join_members(const struct signer *s, struct token *token, struct error *e) MUST_CHECK;
+
+/* The token was opened, and its thread is gone. */
+void signer_note_members(struct signer *s);
+
+/* It went wrong on this member (CALL_OF_NONE: nobody knows on which). */
+void signer_blame(const struct signer *s, int member);
+
+/* False when the thread that looks is still in the module. */
+bool signer_tear_down_group(struct signer *s) MUST_CHECK;
+
 /* ---- signer_journal.c */
 
 /* Finds out how the journal is; called by the thread that opens the token. What
@@ -160,6 +199,9 @@ void signer_set_state(struct signer *s, enum signproto_state state, const char *
 
 /* The state that follows from the journal, which was opened, or changed. */
 void signer_look_at_journal(struct signer *s);
+
+/* Ends the process once the last answers are on their way. */
+void signer_end(struct signer *s, int status);
 
 /* The issuer does not read its answers, or sent nonsense: ends the process, so
  * that both get a fresh channel. */

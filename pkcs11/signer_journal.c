@@ -3,25 +3,66 @@
 
 #include "daemon/core/encode.h"
 #include "daemon/core/log.h"
+#include "pkcs11/call.h"
 #include "pkcs11/duty.h"
 #include "pkcs11/journal_anchor.h"
 #include "pkcs11/signer_int.h"
 
 static bool
-read_anchor(struct token *token, struct journal_options *options, struct error *e)
+read_anchor_of(struct token *token, size_t member, struct journal_options *options, struct error *e)
 {
+	int before = call_about((int)member);
+	struct token_member m;
 	struct session s;
 	bool ok;
 
-	if (!session_open(token_functions(token), token_info(token)->slot, false, &s, e))
-		return false;
-	ok = journal_anchor_read(&s, options, e);
-	/* Who is not logged in does not see it. */
-	if (ok && options->anchor == JOURNAL_ANCHOR_ABSENT &&
-	    (token_info(token)->flags & CKF_LOGIN_REQUIRED) != 0)
-		ok = session_check_login(&s, e);
-	session_close(&s);
+	token_member(token, member, &m);
+	ok = session_open(token_functions(token), m.info->slot, false, &s, e);
+	if (ok) {
+		ok = journal_anchor_read(&s, options, e);
+		/* Who is not logged in does not see it. */
+		if (ok && options->anchor == JOURNAL_ANCHOR_ABSENT &&
+		    (m.info->flags & CKF_LOGIN_REQUIRED) != 0)
+			ok = session_check_login(&s, e);
+		session_close(&s);
+	}
+	(void)call_about(before);
 	return ok;
+}
+
+/* What says more about the journal. */
+static bool
+is_better(const struct journal_options *a, const struct journal_options *b)
+{
+	if (a->anchor != b->anchor)
+		return a->anchor == JOURNAL_ANCHOR_MARK ||
+		       (a->anchor == JOURNAL_ANCHOR_DAMAGED && b->anchor != JOURNAL_ANCHOR_MARK);
+	return a->anchor == JOURNAL_ANCHOR_MARK &&
+	       (a->mark.time > b->mark.time ||
+		   (a->mark.time == b->mark.time && a->mark.seq > b->mark.seq));
+}
+
+/* Of a group's tokens the one that saw the journal last: the others were away then. */
+static bool
+read_anchor(struct token *token, struct journal_options *options, struct error *e)
+{
+	struct journal_options one = *options;
+
+	if (!read_anchor_of(token, token_first(token), options, e))
+		return false;
+	for (size_t i = 0; i < token_members(token); i++) {
+		struct error why = ERROR_INIT;
+		struct token_member m;
+
+		token_member(token, i, &m);
+		if (i == token_first(token) || m.standing != TOKEN_OPEN)
+			continue;
+		if (!read_anchor_of(token, i, &one, &why))
+			token_lose(token, i, &why);
+		else if (is_better(&one, options))
+			*options = one;
+	}
+	return true;
 }
 
 static void

@@ -255,7 +255,7 @@ can_take_order(struct signer *s, size_t bytes, struct error *e)
 	if (s->lost || s->pool == NULL)
 		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is not ready: %s",
 		    s->token_config->name, s->state_text);
-	if (s->ending || role_is_draining(s->role))
+	if (s->ending || s->leaving || role_is_draining(s->role))
 		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is stopping",
 		    s->token_config->name);
 	if (s->pending_count >= SIGNER_QUEUE_MAX ||

@@ -22,6 +22,7 @@ struct signer_watch {
 	pthread_mutex_t lock; /* for what follows */
 	pthread_cond_t stop;
 	bool stopping, late;
+	int member;
 	struct error why;
 };
 
@@ -49,6 +50,7 @@ end_process(struct signer_watch *w, const struct call *c)
 	uint64_t one = 1;
 
 	w->late = true;
+	w->member = c->member;
 	(void)error_set(&w->why, ERROR_TIMEOUT, "%s has not come back for %lld s", c->name,
 	    (long long)(c->age_ms / 1000));
 	log_error(w->name, "the module hangs: %s; this process ends", w->why.text);
@@ -111,14 +113,16 @@ signer_watch_new(const char *name, unsigned int timeout_s, int wake_fd, int stat
 }
 
 bool
-signer_watch_is_late(struct signer_watch *w, struct error *why)
+signer_watch_is_late(struct signer_watch *w, int *member, struct error *why)
 {
 	bool late;
 
 	(void)pthread_mutex_lock(&w->lock);
 	late = w->late;
-	if (late)
+	if (late) {
 		*why = w->why;
+		*member = w->member;
+	}
 	(void)pthread_mutex_unlock(&w->lock);
 	return late;
 }

@@ -20,8 +20,9 @@ struct signer_watch;
 struct signer_watch *signer_watch_new(
     const char *name, unsigned int timeout_s, int wake_fd, int status, struct error *e) MUST_CHECK;
 
-/* True when a call is over its time; *why says which one. */
-bool signer_watch_is_late(struct signer_watch *w, struct error *why);
+/* True when a call is over its time; *why says which one, *member for which of a group's
+ * tokens (call.h). */
+bool signer_watch_is_late(struct signer_watch *w, int *member, struct error *why);
 
 /* NULL is legal. */
 void signer_watch_free(struct signer_watch *w);

@@ -32,6 +32,48 @@ struct token;
 bool token_open(const struct config_token *config, const char *state_dir, struct token **token,
     enum signproto_state *state, struct error *e) MUST_CHECK;
 
+/* The same with one member of a group alone, whatever it is blamed for; NULL: with all of
+ * them. Of a group those are opened that are there, work, and are not under blame (group.h): at
+ * least one, or it is a failure. The first of them in the order of the configuration is
+ * what is meant where a token is spoken of. */
+bool token_open_member(const struct config_token *config, const char *state_dir, const char *only,
+    struct token **token, enum signproto_state *state, struct error *e) MUST_CHECK;
+
+/* ---- members of a group; from any thread unless something else is said */
+
+enum token_standing {
+	TOKEN_AWAY,    /* it is not there, or failed */
+	TOKEN_REFUSED, /* it is open, and not to be used: its keys are not those of the others */
+	TOKEN_OPEN,
+};
+
+struct token_member {
+	const char *name; /* in the configuration */
+	enum token_standing standing;
+	char why[ERROR_TEXT_MAX];      /* it is not open */
+	const struct token_info *info; /* valid of one that was there */
+};
+
+size_t token_members(const struct token *t);
+void token_member(struct token *t, size_t i, struct token_member *out);
+size_t token_first(const struct token *t);
+
+/* It is not used. False when none is left. Before any other thread has the token. */
+bool token_refuse(struct token *t, size_t i, const struct error *why);
+
+/* The same with one of the others, later on; what is under way there goes on. */
+void token_set_aside(struct token *t, size_t i, const struct error *why);
+
+/* One of the others failed. */
+void token_lose(struct token *t, size_t i, const struct error *why);
+
+/* Asks all others that are open whether they still are. Not for the loop. */
+void token_check_others(struct token *t);
+
+/* Whether one that is away could be opened; costs no try of its PIN, and may never come
+ * back. It changes nothing: who wants it opens everything anew. */
+bool token_look(struct token *t, size_t i, struct error *e) MUST_CHECK;
+
 /* How a login with a person's PIN ended. */
 enum token_login {
 	TOKEN_LOGGED_IN,
@@ -68,6 +110,7 @@ bool token_is_logged_in(const struct token *t);
  * legal. */
 void token_close(struct token *t);
 
+const struct config_token *token_config(const struct token *t);
 const struct token_info *token_info(const struct token *t);
 const CK_FUNCTION_LIST *token_functions(const struct token *t);
 /* How many threads may use it: `wanted`, or 1 when the module is not thread-safe. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "daemon/core/log.h"
+#include "pkcs11/call.h"
 
 /* While more jobs wait, the loop is woken this often and no more; and the disk is
  * asked to take signatures this often. */
@@ -67,21 +68,43 @@ wake(struct pool *p)
 		return;
 }
 
-static struct job *
-next_job(struct pool *p)
+/* Orders, keys and CRLs are the business of the first of a group's tokens, whose data
+ * objects are read; certificates need nothing of that. */
+static bool
+suits(const struct worker *w, const struct job *job)
 {
+	return !worker_is_aside(w) ||
+	       (job->kind == JOB_SIGN && job->structure == SIGNPROTO_TBS_CERTIFICATE);
+}
+
+/* The first in the queue that is for this thread; taken out. */
+static struct job *
+take_job(struct worker *w)
+{
+	struct pool *p = w->pool;
+	struct job **at = &p->queue, *job;
+
+	while (*at != NULL && !suits(w, *at))
+		at = &(*at)->next;
+	job = *at;
+	if (job == NULL)
+		return NULL;
+	*at = job->next;
+	if (*at == NULL)
+		p->queue_end = at;
+	job->next = NULL;
+	return job;
+}
+
+static struct job *
+next_job(struct worker *w)
+{
+	struct pool *p = w->pool;
 	struct job *job = NULL;
 
 	(void)pthread_mutex_lock(&p->lock);
-	while (p->queue == NULL && !p->stopping)
+	while (!p->stopping && (job = take_job(w)) == NULL)
 		(void)pthread_cond_wait(&p->work, &p->lock);
-	if (!p->stopping) {
-		job = p->queue;
-		p->queue = job->next;
-		if (p->queue == NULL)
-			p->queue_end = &p->queue;
-		job->next = NULL;
-	}
 	(void)pthread_mutex_unlock(&p->lock);
 	return job;
 }
@@ -123,11 +146,12 @@ has_to_release(const struct pool *p, int64_t now_ns)
 }
 
 static void
-fail_pool(struct pool *p, enum pool_failure failed, const struct error *why)
+fail_pool(struct pool *p, enum pool_failure failed, size_t member, const struct error *why)
 {
 	if (p->failed != POOL_WORKS)
 		return;
 	p->failed = failed;
+	p->failed_member = member;
 	p->failure = *why;
 	p->stopping = true;
 	(void)pthread_cond_broadcast(&p->work);
@@ -156,7 +180,7 @@ finish_job(struct worker *w, struct job *job)
 	if (w->session.fatal) {
 		(void)error_set(&why, ERROR_UNAVAILABLE, "%s",
 		    error_is_set(&job->error) ? job->error.text : "its sessions have ended");
-		fail_pool(p, POOL_TOKEN_LOST, &why);
+		fail_pool(p, POOL_TOKEN_LOST, w->member, &why);
 	}
 	if (has_to_release(p, now))
 		(void)pthread_cond_signal(&p->release);
@@ -213,7 +237,7 @@ release_jobs(struct pool *p, struct job *jobs)
 	while (*p->done_end != NULL)
 		p->done_end = &(*p->done_end)->next;
 	if (!ok)
-		fail_pool(p, POOL_JOURNAL_FAILED, &why);
+		fail_pool(p, POOL_JOURNAL_FAILED, token_first(p->token), &why);
 	p->woken_ns = clock_ns();
 	(void)pthread_mutex_unlock(&p->lock);
 	wake(p);
@@ -238,32 +262,62 @@ worker_main(void *arg)
 	struct worker *w = arg;
 	struct job *job;
 
-	while ((job = next_job(w->pool)) != NULL) {
+	(void)call_about((int)w->member);
+	while ((job = next_job(w)) != NULL) {
 		worker_run_behind_gate(w, job);
 		finish_job(w, job);
 	}
 	return NULL;
 }
 
+/* Of a group that spreads its load they are dealt out to all that are open. */
+static size_t
+member_of(const struct pool *p, unsigned int thread)
+{
+	size_t open[CONFIG_MEMBERS_MAX], count = 0;
+	struct token_member m;
+
+	if (!token_config(p->token)->spread)
+		return token_first(p->token);
+	for (size_t i = 0; i < token_members(p->token); i++) {
+		token_member(p->token, i, &m);
+		if (m.standing == TOKEN_OPEN)
+			open[count++] = i;
+	}
+	return count > 0 ? open[thread % count] : token_first(p->token);
+}
+
+static bool
+open_session(struct worker *w, struct error *e)
+{
+	int before = call_about((int)w->member);
+	struct token_member m;
+	bool ok;
+
+	token_member(w->pool->token, w->member, &m);
+	ok = session_open(token_functions(w->pool->token), m.info->slot, false, &w->session, e);
+	(void)call_about(before);
+	return ok;
+}
+
 static bool
 open_sessions(struct pool *p, unsigned int threads, struct error *e)
 {
-	const CK_FUNCTION_LIST *f = token_functions(p->token);
-	const struct token_info *info = token_info(p->token);
 	struct error why = ERROR_INIT;
 
 	for (; p->count < threads; p->count++) {
 		struct worker *w = &p->workers[p->count];
 
 		w->pool = p;
-		if (session_open(f, info->slot, false, &w->session, &why))
+		w->member = member_of(p, p->count);
+		if (open_session(w, &why))
 			continue;
 		if (p->count == 0) {
 			*e = why;
 			return false;
 		}
-		log_warning(info->label, "%u signing threads instead of %u: %s", p->count, threads,
-		    why.text);
+		log_warning(token_info(p->token)->label, "%u signing threads instead of %u: %s",
+		    p->count, threads, why.text);
 		break;
 	}
 	return true;
@@ -344,7 +398,11 @@ pool_submit(struct pool *p, struct job *job)
 	(void)pthread_mutex_lock(&p->lock);
 	*p->queue_end = job;
 	p->queue_end = &job->next;
-	(void)pthread_cond_signal(&p->work);
+	/* Not each of a group's threads can take each job. */
+	if (token_config(p->token)->spread)
+		(void)pthread_cond_broadcast(&p->work);
+	else
+		(void)pthread_cond_signal(&p->work);
 	(void)pthread_mutex_unlock(&p->lock);
 }
 
@@ -382,7 +440,7 @@ pool_take_queued(struct pool *p)
 }
 
 enum pool_failure
-pool_failed(struct pool *p, struct error *why)
+pool_failed(struct pool *p, size_t *member, struct error *why)
 {
 	enum pool_failure failed;
 
@@ -390,6 +448,8 @@ pool_failed(struct pool *p, struct error *why)
 	failed = p->failed;
 	if (failed != POOL_WORKS)
 		*why = p->failure;
+	if (failed != POOL_WORKS && member != NULL)
+		*member = p->failed_member;
 	(void)pthread_mutex_unlock(&p->lock);
 	return failed;
 }

@@ -116,8 +116,9 @@ enum pool_failure {
 	POOL_JOURNAL_FAILED, /* a disk that does not take it: nothing is released any more */
 };
 
-/* *why says what was seen. No more jobs are begun after a failure. */
-enum pool_failure pool_failed(struct pool *p, struct error *why);
+/* *why says what was seen, *member (may be NULL) on which of a group's tokens. No more jobs are
+ * begun after a failure. */
+enum pool_failure pool_failed(struct pool *p, size_t *member, struct error *why);
 
 /* Lets go of the threads, wherever they are: for a process that ends at once. */
 void pool_abandon(struct pool *p);

@@ -24,6 +24,7 @@ struct worker {
 	pthread_t thread;
 	bool started;
 	struct session session;
+	size_t member; /* of a group: the token that the session is on */
 	struct known_key *keys;
 	unsigned int key_count;
 	uint8_t (*own_keys)[32]; /* of all that have limits; NULL: not read yet */
@@ -55,8 +56,16 @@ struct pool {
 	bool stopping;
 	bool last_made; /* no thread will sign any more: the releaser may end */
 	enum pool_failure failed;
+	size_t failed_member;
 	struct error failure;
 };
+
+/* Of a group that spreads: the thread is not on the first of its tokens. */
+static inline bool
+worker_is_aside(const struct worker *w)
+{
+	return w->member != token_first(w->pool->token);
+}
 
 /* False: the token takes signatures from who is not logged in, or no more. */
 bool worker_must_be_logged_in(const struct worker *w);

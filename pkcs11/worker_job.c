@@ -6,6 +6,7 @@
 #include "daemon/core/log.h"
 #include "pkcs11/ckr.h"
 #include "pkcs11/duty.h"
+#include "pkcs11/group_keys.h"
 #include "pkcs11/journal_anchor.h"
 #include "pkcs11/orders.h"
 #include "pkcs11/sign.h"
@@ -104,6 +105,20 @@ check_structure(struct worker *w, const struct known_key *k, struct job *job)
 	       (!job->use.own || note_own_certificate(w, job, m.tbs, &job->error));
 }
 
+/* Another of the group's tokens, which is not there, may have what this one has not. */
+static bool
+lacks_members(struct token *t)
+{
+	struct token_member m;
+
+	for (size_t i = 0; i < token_members(t); i++) {
+		token_member(t, i, &m);
+		if (m.standing != TOKEN_OPEN)
+			return true;
+	}
+	return false;
+}
+
 /* What is wrong with a key's limits may be put right: what is to be signed waits. */
 static const struct known_key *
 find_key_to_sign(struct worker *w, struct job *job)
@@ -111,9 +126,18 @@ find_key_to_sign(struct worker *w, struct job *job)
 	const struct known_key *k = worker_find_key(
 	    w, (struct bytes){job->id, job->id_len}, &job->error);
 
-	if (k == NULL && job->error.code == ERROR_DENIED)
+	if (k != NULL)
+		return k;
+	if (job->error.code == ERROR_DENIED)
 		job->error.code = ERROR_UNAVAILABLE;
-	return k;
+	if (job->error.code == ERROR_NOT_FOUND && lacks_members(w->pool->token))
+		job->error.code = ERROR_UNAVAILABLE;
+	/* The tokens are compared at the next start. */
+	if (job->error.code == ERROR_NOT_FOUND && worker_is_aside(w)) {
+		job->error.code = ERROR_UNAVAILABLE;
+		w->session.fatal = true;
+	}
+	return NULL;
 }
 
 /* What the token gets: a digest, but with Ed25519 the structure. */
@@ -156,6 +180,7 @@ sign_crl(struct worker *w, const struct known_key *k, struct job *job)
 	    .journal = w->pool->place.journal,
 	    .signer_id = w->pool->place.signer_id,
 	    .lease_s = w->pool->place.lease_s,
+	    .in_group = token_members(w->pool->token) > 1,
 	    .now = journal_clock_now(),
 	};
 	struct duty duty;
@@ -216,6 +241,8 @@ run_key_generate(struct worker *w, struct job *job)
 	limits_cache_end_change(w->pool->limits);
 	job->id_len = ok ? KEY_ID_LEN : 0;
 	key_clear(&key);
+	if (ok)
+		group_check_others(w->pool->token, w->pool->place.state_dir);
 	w->session.fatal |= rw.fatal;
 	w->session.pin_refused |= rw.pin_refused;
 	return ok;
@@ -280,6 +307,8 @@ run_key_destroy(struct worker *w, struct job *job)
 		ok = orders_destroy_key(&rw, &env, m.cka_id, &m.order, &job->error);
 		session_close(&rw);
 	}
+	if (ok)
+		group_check_others(w->pool->token, w->pool->place.state_dir);
 	limits_cache_end_change(w->pool->limits);
 	w->session.fatal |= rw.fatal;
 	return ok;
@@ -292,6 +321,7 @@ check_token(struct worker *w, struct error *e)
 	CK_SESSION_INFO info;
 	CK_RV rv;
 
+	token_check_others(w->pool->token);
 	if (worker_must_be_logged_in(w))
 		return session_check_login(&w->session, e);
 	rv = w->session.f->C_GetSessionInfo(w->session.handle, &info);

@@ -25,6 +25,7 @@
 
 #define CONFIG_TOKENS_MAX 16
 #define CONFIG_TOKEN_NAME_MAX 32 /* characters: a-z 0-9 - */
+#define CONFIG_MEMBERS_MAX 8	 /* tokens of a group */
 #define CONFIG_CRL_LEASE_MAX_S 86400
 #define CONFIG_THREADS_MAX 64
 #define CONFIG_ENVIRONMENT_MAX 32
@@ -39,6 +40,7 @@ struct config_variable {
 	char *name, *value;
 };
 
+/* Paths, or other texts. */
 struct config_paths {
 	char **items;
 	size_t count;
@@ -71,6 +73,9 @@ struct config_token {
 	char *module; /* path of the PKCS#11 module */
 	enum config_select select_by;
 	char *select;
+	/* Of a group: the tokens that come after that one, which have the same keys. */
+	struct config_paths others;
+	bool spread; /* all of them sign, not only the first that works */
 	struct identity
 	    user; /* of its signer: separation.signer, or its own; for a role only the name */
 	enum config_access access;

@@ -151,6 +151,19 @@ config_read_access(struct reader *r, struct yaml_map *map, struct config_token *
 		    (long long)t->user_type);
 }
 
+static bool
+is_same_token(const struct config_token *a, const struct config_token *b)
+{
+	if (a->module == NULL || b->module == NULL || a->select == NULL || b->select == NULL ||
+	    a->select_by != b->select_by || strcmp(a->module, b->module) != 0)
+		return false;
+	for (size_t i = 0; i < b->others.count; i++) {
+		if (config_names_token(a, b->others.items[i]))
+			return true;
+	}
+	return config_names_token(a, b->select);
+}
+
 /* One login is one way to a token: what a person has to allow with one of them, the
  * other would sign without. */
 bool
@@ -160,9 +173,7 @@ config_check_mixed_access(
 	for (size_t i = 0; i < cfg->token_count; i++) {
 		const struct config_token *o = &cfg->tokens[i];
 
-		if (o != t && o->module != NULL && t->module != NULL && o->access != t->access &&
-		    o->select_by == t->select_by && strcmp(o->module, t->module) == 0 &&
-		    strcmp(o->select, t->select) == 0) {
+		if (o != t && o->access != t->access && is_same_token(o, t)) {
 			*other = o;
 			return false;
 		}

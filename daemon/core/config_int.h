@@ -63,6 +63,8 @@ void config_free_paths(struct config_paths *paths);
 
 void config_read_tokens(struct reader *r, struct yaml_map *root);
 void config_free_token(struct config_token *t);
+/* Whether `select` names this one, by itself or among others. */
+bool config_names_token(const struct config_token *t, const char *what) MUST_CHECK;
 
 /* ---- config_access.c: `access` and what belongs to it; the PIN's source */
 

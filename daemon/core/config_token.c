@@ -10,6 +10,79 @@
 #define CALL_TIMEOUT_MAX_S 3600
 #define DEFAULT_CRL_LEASE_S 60
 
+/* One name, of a group one of several. */
+static bool
+take_name(struct reader *r, const struct yaml_node *node, struct config_token *t)
+{
+	char **place = t->select == NULL ? &t->select : &t->others.items[t->others.count];
+	const char *text;
+
+	if (!yaml_node_string(node, &text, r->err))
+		return false;
+	if (t->select_by == CONFIG_SELECT_URI && strncmp(text, "pkcs11:", 7) != 0)
+		return yaml_fail(node, r->err,
+		    "'%.80s' is no PKCS#11 URI (RFC 7512); allowed: \"pkcs11:token=NAME\" and the "
+		    "like",
+		    text);
+	if (config_names_token(t, text))
+		return yaml_fail(node, r->err, "'%.80s' is named twice", text);
+	*place = config_copy(r, text);
+	if (place != &t->select)
+		t->others.count += *place != NULL;
+	return *place != NULL;
+}
+
+static void
+read_names(struct reader *r, struct yaml_map *map, const char *key, struct config_token *t)
+{
+	const struct yaml_node *node;
+	struct yaml_list list;
+
+	if (!yaml_get_node(map, key, YAML_REQUIRED, &node, r->err))
+		return;
+	if (!yaml_is_list(node)) {
+		(void)take_name(r, node, t);
+		return;
+	}
+	if (!yaml_get_list(map, key, YAML_REQUIRED, 1, CONFIG_MEMBERS_MAX, &list, r->err))
+		return;
+	t->others.items = calloc(CONFIG_MEMBERS_MAX, sizeof *t->others.items);
+	if (t->others.items == NULL) {
+		error_set(r->err, ERROR_SYSTEM, "out of memory");
+		return;
+	}
+	while ((node = yaml_list_next(&list)) != NULL && take_name(r, node, t))
+		;
+}
+
+bool
+config_names_token(const struct config_token *t, const char *what)
+{
+	if (t->select != NULL && strcmp(t->select, what) == 0)
+		return true;
+	for (size_t i = 0; i < t->others.count; i++) {
+		if (strcmp(t->others.items[i], what) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+read_group(struct reader *r, struct yaml_map *map, struct config_token *t)
+{
+	yaml_get_bool(map, "spread", YAML_OPTIONAL, &t->spread, r->err);
+	if (error_is_set(r->err))
+		return;
+	if (t->others.count == 0 && yaml_has(map, "spread"))
+		(void)yaml_fail_key(map, "spread", r->err,
+		    "there is one token here; allowed where 'select' names several");
+	else if (t->others.count > 0 && t->access != CONFIG_ACCESS_AUTO)
+		(void)yaml_fail_key(map, "select", r->err,
+		    "names %zu tokens, and persons enter PINs for one at a time; allowed only with "
+		    "access: auto",
+		    t->others.count + 1);
+}
+
 static void
 read_select(struct reader *r, struct yaml_map *token, struct config_token *t)
 {
@@ -37,12 +110,7 @@ read_select(struct reader *r, struct yaml_map *token, struct config_token *t)
 		    given);
 		return;
 	}
-	if (config_read_text(r, &map, words[t->select_by], YAML_REQUIRED, &t->select) &&
-	    t->select_by == CONFIG_SELECT_URI && strncmp(t->select, "pkcs11:", 7) != 0)
-		(void)yaml_fail_key(&map, "uri", r->err,
-		    "'%.80s' is no PKCS#11 URI (RFC 7512); allowed: \"pkcs11:token=NAME\" and the "
-		    "like",
-		    t->select);
+	read_names(r, &map, words[t->select_by], t);
 }
 
 static void
@@ -147,6 +215,7 @@ read_token(struct reader *r, const struct yaml_node *node, struct config_token *
 		    "are of one kind, or the looser one undoes the other; allowed: the same "
 		    "access for both",
 		    config_access_name(t->access), config_access_name(other->access), other->name);
+	read_group(r, &map, t);
 	yaml_get_int(&map, "threads", YAML_OPTIONAL, 1, CONFIG_THREADS_MAX, &threads, r->err);
 	t->threads = (unsigned)threads;
 	yaml_get_duration(
@@ -191,6 +260,7 @@ config_free_token(struct config_token *t)
 	free(t->name);
 	free(t->module);
 	free(t->select);
+	config_free_paths(&t->others);
 	config_free_access(t);
 	config_free_paths(&t->writable);
 }

@@ -261,6 +261,12 @@ yaml_map_entry(struct yaml_map *map, size_t index, const char **key, const struc
 /* ---- lists */
 
 bool
+yaml_is_list(const struct yaml_node *node)
+{
+	return node->kind == YAML_SEQUENCE;
+}
+
+bool
 yaml_get_list(struct yaml_map *map, const char *key, enum yaml_need need, size_t min, size_t max,
     struct yaml_list *list, struct error *err)
 {

@@ -128,6 +128,8 @@ bool yaml_get_list(struct yaml_map *map, const char *key, enum yaml_need need, s
 bool yaml_get_node(struct yaml_map *map, const char *key, enum yaml_need need,
     const struct yaml_node **out, struct error *err);
 
+bool yaml_is_list(const struct yaml_node *node);
+
 /* The next item, or NULL after the last. */
 const struct yaml_node *yaml_list_next(struct yaml_list *list);
 

@@ -44,6 +44,7 @@ change_of_token(const struct config_token *a, const struct config_token *b)
 {
 	if (differ(a->name, b->name) || differ(a->module, b->module) ||
 	    a->select_by != b->select_by || differ(a->select, b->select) ||
+	    paths_differ(&a->others, &b->others) || a->spread != b->spread ||
 	    differ(a->pin_file, b->pin_file) || differ(a->pin_credential, b->pin_credential) ||
 	    a->threads != b->threads || a->call_timeout_s != b->call_timeout_s ||
 	    a->profile != b->profile || a->network != b->network ||

@@ -9,6 +9,7 @@
  *                 ("open-session"), RESULT: its code, in hex; or "hang", "crash". After
  *                 that of sign: the data, in hex, if it has up to 64 octets (a digest,
  *                 a DigestInfo), otherwise its SHA-256
+ *   SHIM_LABELS   if set, a line of sign ends with the label of the token that was asked
  *   SHIM_SIGN_MS  from the call of C_Sign to its answer, as long as a network HSM takes;
  *                 the real module's own time is part of it, and sessions do not wait for
  *                 each other
@@ -34,6 +35,8 @@
  *                                     before it is made, all sessions of the token are
  *                                     closed; the user is logged out
  *                   token-flags BITS  the token has these flags, too
+ *                 CALL@LABEL: only of the token with that label (no blanks in it);
+ *                 any@LABEL: whatever that token, or a session of it, is asked for
  *                 COUNT: at most so many times in this process and file; or "once": by
  *                 whichever process comes first, and with it the whole file goes
  */
@@ -66,7 +69,7 @@
 
 static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST faked;
-static const char *log_path, *faults_path, *device_path;
+static const char *log_path, *faults_path, *device_path, *labels;
 static int64_t sign_ns;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static CK_RV loaded = CKR_GENERAL_ERROR;
@@ -77,6 +80,9 @@ static unsigned long used[LINES_MAX];			 /* by their lines */
 static CK_RV spoilt; /* what a spoilt view of the token answers; 0: it is whole */
 static CK_SLOT_ID slot;
 static CK_SESSION_HANDLE logged_in;
+
+/* The slot or the session that this thread is just asking. */
+static _Thread_local unsigned long subject;
 
 /* What shall become of a call. */
 struct fault {
@@ -101,7 +107,7 @@ word_of(const char *function, char word[WORD_MAX])
 static void
 record(const char *call, const char *result, const char *more)
 {
-	char line[2 * WORD_MAX + 2 * DATA_MAX + 8];
+	char line[3 * WORD_MAX + 2 * DATA_MAX + 8];
 	int fd, n;
 
 	if (log_path == NULL)
@@ -190,6 +196,66 @@ lose(const char *what)
 		(void)real->C_Logout(logged_in);
 }
 
+static bool
+takes_slot(const char *call)
+{
+	static const char *const calls[] = {"get-slot-info", "get-token-info", "get-mechanism-list",
+	    "get-mechanism-info", "init-token", "open-session", "close-all-sessions"};
+
+	for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+		if (strcmp(calls[i], call) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+takes_neither(const char *call)
+{
+	return strcmp(call, "initialize") == 0 || strcmp(call, "finalize") == 0 ||
+	       strcmp(call, "get-info") == 0 || strcmp(call, "get-slot-list") == 0 ||
+	       strcmp(call, "get-function-list") == 0;
+}
+
+/* The label of the token that the call is made on, with a blank behind it. */
+static bool
+find_label(const char *call, CK_TOKEN_INFO *token)
+{
+	CK_SLOT_ID id = subject;
+	CK_SESSION_INFO session;
+
+	if (takes_neither(call))
+		return false;
+	if (!takes_slot(call)) {
+		if (real->C_GetSessionInfo(subject, &session) != CKR_OK)
+			return false;
+		id = session.slotID;
+	}
+	return real->C_GetTokenInfo(id, token) == CKR_OK;
+}
+
+static bool
+is_on(const char *label, const char *call)
+{
+	size_t len = strlen(label);
+	CK_TOKEN_INFO token;
+
+	return len < sizeof token.label && find_label(call, &token) &&
+	       memcmp(token.label, label, len) == 0 && token.label[len] == ' ';
+}
+
+/* "sign", "sign@label", "any@label" */
+static bool
+is_meant(char *word, const char *call)
+{
+	char *label = strchr(word, '@');
+
+	if (label != NULL)
+		*label++ = '\0';
+	return (strcmp(word, call) == 0 || (label != NULL && strcmp(word, "any") == 0)) &&
+	       (label == NULL || is_on(label, call));
+}
+
 /* One line of the faults. May not return. */
 static bool
 match(size_t line, const char *text, const char *call, struct fault *f)
@@ -197,7 +263,7 @@ match(size_t line, const char *text, const char *call, struct fault *f)
 	char word[WORD_MAX], what[WORD_MAX], count[WORD_MAX] = "", how[WORD_MAX] = "";
 	int fields = sscanf(text, "%31s %31s %31s %31s", word, what, count, how);
 
-	if (fields < 2 || strcmp(word, call) != 0 || is_delay(line, what, count, how))
+	if (fields < 2 || !is_meant(word, call) || is_delay(line, what, count, how))
 		return false;
 	if (is_death(line, what, count, f))
 		return f->die;
@@ -283,6 +349,7 @@ faulty_view(const char *call)
 		CK_RV rv_ = CKR_OK;                     \
                                                         \
 		word_of(#function, word_);              \
+		subject = (unsigned long)a;             \
 		fault_ = faulty(word_);                 \
 		if (!fault_.instead)                    \
 			rv_ = real->function arguments; \
@@ -308,9 +375,12 @@ initialize(CK_VOID_PTR args)
 static CK_RV
 get_token_info(CK_SLOT_ID id, CK_TOKEN_INFO *info)
 {
-	struct fault f = faulty_view("get-token-info"), flags;
-	CK_RV rv = f.rv;
+	struct fault f, flags;
+	CK_RV rv;
 
+	subject = id;
+	f = faulty_view("get-token-info");
+	rv = f.rv;
 	if (!f.instead)
 		rv = real->C_GetTokenInfo(id, info);
 	if (f.after)
@@ -361,10 +431,13 @@ call_login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_BYTE *pin, CK_ULONG 
 static CK_RV
 login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_BYTE *pin, CK_ULONG pin_len)
 {
-	struct fault f = faulty_view("login");
 	char type[WORD_MAX] = "";
-	CK_RV rv = f.rv;
+	struct fault f;
+	CK_RV rv;
 
+	subject = session;
+	f = faulty_view("login");
+	rv = f.rv;
 	if (user != CKU_USER && user != CKU_CONTEXT_SPECIFIC)
 		snprintf(type, sizeof type, "0x%lx", user);
 	pthread_mutex_lock(&lock);
@@ -409,12 +482,14 @@ static CK_RV
 sign(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG data_len, CK_BYTE *signature,
     CK_ULONG *signature_len)
 {
-	char hex[2 * DATA_MAX + 1];
+	char hex[2 * DATA_MAX + 1 + WORD_MAX];
+	CK_TOKEN_INFO token;
 	struct timespec begun;
 	struct fault f;
 	CK_RV rv = CKR_OK;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &begun);
+	subject = session;
 	f = faulty("sign");
 	if (!f.instead)
 		rv = real->C_Sign(session, data, data_len, signature, signature_len);
@@ -424,6 +499,9 @@ sign(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG data_len, CK_BYTE *signa
 		signature[*signature_len - 1] ^= 1;
 	if (signature != NULL && log_path != NULL) {
 		hex_of(data, data_len, hex);
+		if (labels != NULL && find_label("sign", &token))
+			snprintf(hex + strlen(hex), WORD_MAX, " %.*s",
+			    (int)strcspn((const char *)token.label, " "), token.label);
 		record_end("sign", rv, hex);
 	}
 	if (f.die)
@@ -455,6 +533,7 @@ load(void)
 	log_path = getenv("SHIM_LOG");
 	faults_path = getenv("SHIM_FAULTS");
 	device_path = getenv("SHIM_DEVICE");
+	labels = getenv("SHIM_LABELS");
 	sign_ns = ms == NULL ? 0 : (int64_t)(strtod(ms, NULL) * 1e6);
 	faked = *real;
 #define REPLACE(function, parameters, arguments) faked.function = shim_##function;
@@ -478,6 +557,7 @@ C_GetFunctionList(CK_FUNCTION_LIST **list)
 	pthread_once(&once, load);
 	rv = loaded;
 	if (rv == CKR_OK) {
+		subject = 0;
 		f = faulty("get-function-list");
 		rv = f.rv;
 		*list = &faked;

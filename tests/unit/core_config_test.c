@@ -341,6 +341,11 @@ static const struct {
     {11, "select: {label: a, serial: b}", 11, "'tokens[0].select'", "exactly one"},
     {11, "select: {uri: \"token=x\"}", 11, "'tokens[0].select.uri'", "pkcs11:"},
     {11, "select: chancery", 11, "'tokens[0].select'", "mapping"},
+    {11, "select: {label: [a, b, a]}", 11, "'tokens[0].select.label[2]'", "named twice"},
+    {11, "select: {label: [1, 2, 3, 4, 5, 6, 7, 8, 9]}", 11, "'tokens[0].select.label'", "1 to 8"},
+    {11, "select: {label: []}", 11, "'tokens[0].select.label'", "1 to 8"},
+    {11, "select: {uri: [\"pkcs11:token=a\", b]}", 11, "'tokens[0].select.uri[1]'", "pkcs11:"},
+    {11, "select: {label: a}\n    spread: true", 12, "'tokens[0].spread'", "names several"},
     {12, "pin_file: ~/pin\n    pin_credential: x", 13, "pin_credential", "exactly one of"},
     {12, "pin_file: ~/none", 12, "'tokens[0].pin_file'", "No such file"},
     {12, "pin_file: ~/pin-open", 12, "'tokens[0].pin_file'", "chmod 0600"},
@@ -542,6 +547,24 @@ slurp(const char *path)
 }
 
 static void
+a_group_names_its_tokens(void **state)
+{
+	struct error err = ERROR_INIT;
+	struct config cfg;
+
+	write_config(good, 11, "select: {serial: [one, two, three]}\n    spread: true", 0644);
+	if (!config_load(in_dir("c.yaml"), &cfg, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(cfg.tokens[0].select_by, CONFIG_SELECT_SERIAL);
+	assert_string_equal(cfg.tokens[0].select, "one");
+	assert_int_equal(cfg.tokens[0].others.count, 2);
+	assert_string_equal(cfg.tokens[0].others.items[1], "three");
+	assert_true(cfg.tokens[0].spread);
+	assert_false(cfg.tokens[1].spread);
+	config_free(&cfg);
+}
+
+static void
 the_example_is_good(void **state)
 {
 	char *text = slurp(EXAMPLE);
@@ -642,6 +665,7 @@ main(void)
 	    cmocka_unit_test(each_mistake_is_named_with_its_place),
 	    cmocka_unit_test(the_file_itself_has_rules),
 	    cmocka_unit_test(addresses),
+	    cmocka_unit_test(a_group_names_its_tokens),
 	    cmocka_unit_test(the_example_is_good),
 	    cmocka_unit_test(every_key_is_in_the_manual),
 	};

@@ -122,7 +122,7 @@ tear_down(void **state)
 static bool
 begins(struct host *h, const struct guard_use *use, int64_t now, struct error *e)
 {
-	struct duty_place place = {h->place.j, h->id, LEASE_S, at(now)};
+	struct duty_place place = {h->place.j, h->id, LEASE_S, at(now), false};
 
 	return duty_begin(&h->duty, &session, &place, &limits, use, e);
 }

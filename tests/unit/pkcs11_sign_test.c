@@ -368,14 +368,14 @@ a_destroyed_key_ends_the_pool(void **state)
 	struct job *job;
 
 	/* Known to the threads' sessions, and then gone. */
-	assert_false(pool_failed(pool, &e));
+	assert_false(pool_failed(pool, NULL, &e));
 	assert_true(session_open(token_functions(token), token_info(token)->slot, true, &rw, &e));
 	assert_true(key_destroy(&rw, id, &e));
 	session_close(&rw);
 	job = job_new(JOB_KEY_FIND, id, (struct bytes){0});
 	refused(job, ERROR_NOT_FOUND, "has no key with CKA_ID");
 	/* A handle that is no more is the sign of lost sessions. */
-	for (unsigned int i = 0; i < 8 && !pool_failed(pool, &e); i++) {
+	for (unsigned int i = 0; i < 8 && !pool_failed(pool, NULL, &e); i++) {
 		pool_submit(pool, sign_job(&keys[5], SIG_ECDSA_SHA512, buf, sizeof buf));
 		job = wait_for(1);
 		assert_true(error_is_set(&job->error));

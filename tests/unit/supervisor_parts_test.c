@@ -379,6 +379,9 @@ a_change_concerns_whom_it_concerns(void **state)
 	CHANGES(bt[0].module = word("/n.so"), true, false, false);
 	CHANGES(bt[0].select_by = CONFIG_SELECT_URI, true, false, false);
 	CHANGES(bt[0].select = word("y"), true, false, false);
+	CHANGES(
+	    bt[0].others = ((struct config_paths){(char *[]){word("z")}, 1}), true, false, false);
+	CHANGES(bt[0].spread = true, true, false, false);
 	CHANGES((bt[0].pin_file = NULL, bt[0].pin_credential = word("p")), true, false, false);
 	CHANGES(bt[0].access = CONFIG_ACCESS_SESSION, true, false, false);
 	CHANGES(bt[0].pin_operator_count = 0, true, false, false);
