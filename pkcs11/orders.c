@@ -7,6 +7,7 @@
 #include "daemon/core/log.h"
 #include "pkcs11/journal.h"
 #include "pkcs11/key_adopt.h"
+#include "pkcs11/key_remove.h"
 #include "pkcs11/limits_chain.h"
 #include "pkcs11/limits_floor.h"
 
@@ -156,6 +157,25 @@ check_found(struct session *rw, const struct limits *l, const struct key *key, s
 		   "the key with the CKA_ID of these limits is not the one that they name");
 }
 
+/*
+ * A half of a pair that an attempt of ours left, which the token or its login went away
+ * from: it has signed nothing, since the order was not carried out, and nobody else may be
+ * making it at this moment.
+ */
+static bool
+is_left_over(struct session *rw, const struct orders_env *env, const struct limits *l,
+    const uint8_t id[KEY_ID_LEN], struct key_remains *half)
+{
+	struct error ignored = ERROR_INIT;
+	struct limits_floor floor;
+
+	return l->signer_count == 1 && !limits_adopts_key(l) &&
+	       !key_limits_is_known(env->state_dir, id) &&
+	       limits_floor_read(rw, id, &floor, &ignored) && floor.version == 0 &&
+	       key_find_remains(rw, (struct bytes){id, KEY_ID_LEN}, half, &ignored) &&
+	       (half->private_key == CK_INVALID_HANDLE) != (half->public_key == CK_INVALID_HANDLE);
+}
+
 /* Finds the pair, or makes it; the journal knows it before. One that was found, and of
  * which the journal cannot tell what it was used for, stays closed, and every use of
  * it says so. */
@@ -168,6 +188,7 @@ find_or_make(struct session *rw, const struct orders_env *env, const struct limi
 	    l->algorithm, l->ca, id, l->signatures, l->signature_count, rw->pin.len > 0};
 	struct bytes cka_id = {id, KEY_ID_LEN};
 	struct error why = ERROR_INIT;
+	struct key_remains half;
 
 	if (key_find(rw, cka_id, key, &why)) {
 		if (!check_found(rw, l, key, e)) {
@@ -178,6 +199,12 @@ find_or_make(struct session *rw, const struct orders_env *env, const struct limi
 			env->journal, cka_id, JOURNAL_KEY_FOUND, journal_clock_now(), &why))
 			log_failure(LOG_LEVEL_WARNING, l->ca, &why);
 		return true;
+	}
+	if (why.code == ERROR_CONFLICT && is_left_over(rw, env, l, id, &half)) {
+		log_warning(l->ca, "%s; it is left from an attempt, and makes room", why.text);
+		if (!key_remove(rw, &half, e))
+			return false;
+		why.code = ERROR_NOT_FOUND;
 	}
 	/* One half only has the id when a takeover was cut short. */
 	if (limits_adopts_key(l) && (why.code == ERROR_NOT_FOUND || why.code == ERROR_CONFLICT))
