@@ -10,8 +10,8 @@ static const struct db_statement stmt_claim = {"decision_claim",
     "nonce, credential_spki, credential_live, person, roles, first_operator, "
     "request_public_id, request_csr_sha256, request_template, certificate_sha256, ca_name, "
     "more_spkis, more_signatures, more_received, limits "
-    "FROM claim_decisions($1, $2, $3)",
-    3};
+    "FROM claim_decisions($1, $2, $3, $4)",
+    4};
 static const struct db_statement stmt_keep = {
     "decision_keep", "SELECT keep_decisions($1, $2, $3)", 3};
 static const struct db_statement stmt_refuse = {
@@ -130,7 +130,7 @@ on_done(struct db *db, struct db_result *result, const struct error *err, void *
 
 struct db_pending *
 decision_claim(struct db *db, int limit, int lease_s, const char *const *tokens, size_t token_count,
-    decisions_fn *answer, void *arg, struct error *err)
+    bool clock, decisions_fn *answer, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
 
@@ -140,6 +140,7 @@ decision_claim(struct db *db, int limit, int lease_s, const char *const *tokens,
 	for (size_t i = 0; i < token_count; i++)
 		db_element_text(&p, tokens[i]);
 	db_array_end(&p);
+	db_param_bool(&p, clock);
 	return db_call(db, &stmt_claim, &p, on_claimed, (db_call_fn *)answer, arg, err);
 }
 

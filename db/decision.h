@@ -64,9 +64,10 @@ struct decision_row {
 typedef void decisions_fn(
     const struct decision_row *rows, size_t n, const struct error *err, void *arg);
 /* tokens: the names of those that this host has. An order for another one comes only
- * when nobody took it for ten seconds. */
+ * when nobody took it for ten seconds. clock: this host's is not in doubt; otherwise no
+ * order about a CA comes by which something is signed with the time. */
 struct db_pending *decision_claim(struct db *db, int limit, int lease_s, const char *const *tokens,
-    size_t token_count, decisions_fn *answer, void *arg, struct error *err) MUST_CHECK;
+    size_t token_count, bool clock, decisions_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
 /* The outcome is in the decision's row; err only when it could not be written. */
 typedef void decision_done_fn(const struct error *err, void *arg);

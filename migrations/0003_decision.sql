@@ -172,11 +172,20 @@ LANGUAGE sql STABLE AS $$
     END
 $$;
 
+-- Whether an order waits while the clock is in doubt: by it a CA signs something with the
+-- time, or judges a certificate by it.
+CREATE FUNCTION waits_for_clock(p_action text, p_clock boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN p_action IN ('ca-create', 'ca-install', 'ca-renew', 'ca-rekey', 'ca-rollover')
+        AND (NOT p_clock OR clock_doubt() IS NOT NULL);
+END $$;
+
 -- Up to p_limit decisions that wait, under a lease, with all that the issuer
 -- needs to judge them. p_tokens: those of the issuer's host; an order for another
 -- token is left to an issuer that has it, for ten seconds: then there is none, and
--- somebody must say so.
-CREATE FUNCTION claim_decisions(p_limit int, p_lease_s int, p_tokens text[] DEFAULT NULL)
+-- somebody must say so. p_clock: the issuer's own clock is not in doubt; what is signed
+-- with the time, or judged by it, waits while that or the database's is.
+CREATE FUNCTION claim_decisions(p_limit int, p_lease_s int, p_tokens text[] DEFAULT NULL, p_clock boolean DEFAULT true)
 RETURNS TABLE (
     id bigint, public_id uuid, epoch int, action text, statement text, signature bytea, body text,
     received_via text, received_at timestamptz, nonce bytea,
@@ -191,6 +200,7 @@ LANGUAGE sql AS $$
                OR d.state = 'working' AND d.lease_until < clock_timestamp())
             AND (p_tokens IS NULL OR coalesce(decision_token(d) = ANY (p_tokens), true)
                 OR d.received_at < clock_timestamp() - interval '10 s')
+            AND NOT waits_for_clock(d.action, p_clock)
         ORDER BY d.id LIMIT p_limit FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE decision d SET state = 'working', epoch = d.epoch + 1,
@@ -523,7 +533,7 @@ END $$;
 -- Only the issuer calls these.
 GRANT EXECUTE ON FUNCTION
     decision_token,
-    claim_decisions,
+    claim_decisions, waits_for_clock,
     keep_decisions,
     hold_decision,
     decision_actor,

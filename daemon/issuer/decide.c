@@ -47,6 +47,7 @@ struct decider {
 	void (*idle)(void *arg);
 	void *arg;
 	bool claiming, again, draining;
+	bool held; /* the clock is in doubt */
 	struct task_list tasks;
 	size_t working; /* tasks */
 	struct event *lease;
@@ -436,7 +437,7 @@ decider_poke(struct decider *d)
 	for (size_t i = 0; i < config->token_count; i++)
 		tokens[i] = config->tokens[i].name;
 	if (decision_claim(d->env.db, DECISION_BATCH_MAX, LEASE_S, tokens, config->token_count,
-		on_claimed, d, &e) == NULL)
+		!d->held, on_claimed, d, &e) == NULL)
 		log_failure(LOG_LEVEL_WARNING, "decision", &e);
 	else
 		d->claiming = true;
@@ -515,6 +516,14 @@ decider_new(const struct decide_env *env, void (*idle)(void *arg), void *arg, st
 		return NULL;
 	}
 	return d;
+}
+
+void
+decider_hold(struct decider *d, bool held)
+{
+	d->held = held;
+	if (!held)
+		decider_poke(d);
 }
 
 void

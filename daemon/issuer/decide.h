@@ -33,6 +33,9 @@ struct decider *decider_new(
     const struct decide_env *env, void (*idle)(void *arg), void *arg, struct error *e) MUST_CHECK;
 /* There may be work. */
 void decider_poke(struct decider *d);
+/* The clock is in doubt, or right again: orders by which a CA signs something with the
+ * time, or judges a certificate by it, wait meanwhile. */
+void decider_hold(struct decider *d, bool held);
 /* Claims nothing more; what is in hand goes on. */
 void decider_drain(struct decider *d);
 bool decider_is_idle(const struct decider *d);

@@ -375,6 +375,7 @@ on_clock(bool held, void *arg)
 	struct issuer *i = arg;
 
 	issuance_hold(i->issuance, held);
+	decider_hold(i->decider, held);
 	if (!held)
 		look_for_work(i);
 }

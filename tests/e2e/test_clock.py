@@ -1,11 +1,15 @@
 """A clock that jumps: nothing is signed with it until an operator confirms it."""
 
 import json
+import os
+import subprocess
 
 import pytest
 
 from harness import clients
-from harness.process import wait_until
+from harness.authority import locations
+from harness.postgres import REPO
+from harness.process import PATIENCE_S, wait_until
 
 STORE = "SET search_path = chancery_store, pg_temp; "
 
@@ -65,6 +69,30 @@ def test_nothing_is_signed_until_confirmed(shared_instance, held, shift, word):
     actions = [r[0] for r in sql(a, "SELECT action FROM audit WHERE object = 'clock' ORDER BY id DESC LIMIT 2")]
     assert actions == ["clock.confirmed", "clock.held"]
     assert "nothing to confirm" in a.cli.fails("clock", "confirm")
+
+
+def test_orders_about_a_ca_wait(shared_instance, held):
+    """A root's own certificate carries the time, too; an order that signs nothing goes on."""
+    a = shared_instance
+    held("2 hours")
+    policy = a.policy("late-root", "root", "p256", templates=["sub-ca"], crl={"period": "30d", "overlap": "3d"},
+                      locations=locations([a.daemon.crl_url("late-root")]))
+    before = sql(a, "SELECT count(*) FROM serial_intent")[0][0]
+    processes = [subprocess.Popen(a.cli.argv(*words), env=a.cli.environment(), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                 for words in (("ca", "create", "late-root", "--policy", policy), ("ca", "renew", a.issuing, "--same-key"))]
+    waiting = "SELECT array_agg(action ORDER BY action) FROM decision WHERE state = 'queued' AND action LIKE 'ca-%'"
+    wait_until(lambda: sql(a, waiting)[0][0] == ["ca-create", "ca-renew"] or any(p.poll() for p in processes),
+               what="the orders")
+    a.cli("template", "apply", os.path.join(REPO, "daemon/templates/device.yaml"))
+    assert sql(a, "SELECT count(*) FROM claim_decisions(8, 1)") == [(0,)]
+    assert sql(a, waiting)[0][0] == ["ca-create", "ca-renew"]
+    assert sql(a, "SELECT count(*) FROM serial_intent")[0][0] == before
+    a.cli("clock", "confirm")
+    for process in processes:
+        assert process.wait(PATIENCE_S) == 0, process.stdout.read()
+        process.stdout.close()
+    assert sql(a, "SELECT count(*) FROM serial_intent")[0][0] == before + 1
 
 
 def test_a_jump_between_two_looks(database):
