@@ -20,8 +20,8 @@ BUILD="gcc libc6-dev make pkg-config libssl-dev libevent-dev libyaml-dev libjans
 DEMO="openssl curl ca-certificates util-linux postgresql postgresql-client softhsm2 slapd
     ldap-utils jq gnutls-bin strongswan-pki libstrongswan-standard-plugins
     libstrongswan-extra-plugins"
-CHECK="libcmocka-dev nginx-light openssh-server p11-kit openjdk-17-jre-headless mandoc python3-pytest
-    python3-pytest-xdist python3-psycopg2 python3-cryptography python3-ldap3
+CHECK="libcmocka-dev nginx-light openssh-server p11-kit mandoc openjdk-17-jdk-headless
+    libnss3-tools dirmngr python3-pytest python3-pytest-xdist python3-psycopg2 python3-cryptography python3-ldap3
     python3-asn1crypto python3-hypothesis python3-yaml p11-kit-modules swtpm tpm2-abrmd
     dbus-daemon libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools
     opencryptoki krb5-kdc krb5-admin-server libsasl2-modules-gssapi-mit"

@@ -168,13 +168,22 @@ def certtool_verify(directory, leaf, issuing, root, crls=()):
     return result.returncode == 0, result.stdout + result.stderr
 
 
-def pki_verify(directory, leaf, issuing, root, online=True):
+# What `pki` loads by itself in Debian, as far as it takes to judge certificates.
+PKI_PLUGINS = "random openssl gcrypt aes sha1 sha2 gmp pkcs1 pkcs7 pkcs8 pubkey pem x509 revocation constraints curl"
+
+
+def pki_verify(directory, leaf, issuing, root, online=True, more_plugins=None):
     """strongSwan; online: fetches CRL and delta by itself from the URLs in the
-    certificate and in the base CRL. Returns (accepted, output)."""
+    certificate and in the base CRL. more_plugins: of its own, which it has to be told
+    to load (ldap). Returns (accepted, output)."""
+    env = None
+    if more_plugins:
+        conf = write(directory, "strongswan.conf", f"pki {{\n  load = {PKI_PLUGINS} {more_plugins}\n}}\n")
+        env = dict(os.environ, STRONGSWAN_CONF=conf)
     argv = [find_program("pki"), "--verify", "--in", write(directory, "p-leaf.pem", leaf),
             "--cacert", write(directory, "p-issuing.pem", issuing),
             "--cacert", write(directory, "p-root.pem", root)]
     if online:
         argv.append("--online")
-    result = run(argv, check=False, text=True)
+    result = run(argv, check=False, text=True, **({"env": env} if env else {}))
     return result.returncode == 0, result.stdout + result.stderr
