@@ -255,6 +255,12 @@ CREATE INDEX request_by_ca ON request_record (ca_id, id);
 -- updates stay on their page (HOT), where the next look clears them away; half of
 -- each page is kept free for them. What waits for a person is due at infinity, out
 -- of the way of those who claim.
+--
+-- Measured with backlogs of 20,000, 200,000 requests in all, four databases in turns:
+-- with a fill factor of 50, 98 % of the updates stay on their page and both indexes take
+-- 4 MiB; with 80 and 100 it is 39 % and 10 %, 11 and 8 MiB, and the issuer's session
+-- needs a tenth to a third more CPU. What autovacuum's own settings do depends on the
+-- size of the table; these keep to a number of dead rows.
 CREATE TABLE request_queue (
     request_id          bigint PRIMARY KEY,
     ca_id               bigint NOT NULL,

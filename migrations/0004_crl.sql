@@ -51,7 +51,8 @@ $$;
 -- that a mistake in one of them shows as a difference.
 
 -- After event p_upto: the last event of each serial, unless that was a release
--- or it may leave the list. Only whether it has expired is not an event.
+-- or it may leave the list. Only whether it has expired is not an event; those that
+-- have are few, and joining them alone spares the sorting of all.
 CREATE FUNCTION crl_complete_expected(p_scope bigint, p_expired_before timestamptz, p_drop_upto bigint, p_upto bigint)
 RETURNS TABLE (serial bytea, revoked_at timestamptz, reason smallint, invalidity_date timestamptz)
 LANGUAGE sql STABLE AS $$
@@ -59,8 +60,8 @@ LANGUAGE sql STABLE AS $$
     FROM (SELECT DISTINCT ON (h.serial) h.serial, h.seq, h.kind, h.revoked_at, h.reason, h.invalidity_date
           FROM revocation_event h WHERE h.scope_id = p_scope AND h.seq <= p_upto
           ORDER BY h.serial, h.seq DESC) e
-    LEFT JOIN revocation r ON r.scope_id = p_scope AND r.serial = e.serial
-    WHERE e.kind <> 'release' AND (e.seq > p_drop_upto OR r.not_after >= p_expired_before) IS NOT FALSE
+    LEFT JOIN revocation r ON r.scope_id = p_scope AND r.serial = e.serial AND r.not_after < p_expired_before
+    WHERE e.kind <> 'release' AND (e.seq <= p_drop_upto AND r.serial IS NOT NULL) IS NOT TRUE
 $$;
 
 -- Serials that have an event between base and end, each with its state at the end.

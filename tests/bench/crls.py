@@ -27,7 +27,7 @@ DELTA = 1000
 CHUNK = 500_000
 CERTIFICATES = 16  # that are revoked one by one
 REVOCATIONS = 5
-WAY = ["issuer_s", "spool_s", "sign_s", "gate_s", "gate_per_s", "published_s", *(f"{role}_peak_mib" for role in (
+WAY = ["issuer_s", "way_cpu_s", "spool_s", "sign_s", "gate_s", "gate_per_s", "published_s", *(f"{role}_peak_mib" for role in (
     "issuer", "signer", "front", "courier"))]
 
 REVOKE = """
@@ -119,12 +119,15 @@ class List:
         roles = {role: pids[0] for role, pids in self.world.roles().items()}
         for pid in roles.values():
             measure.forget_peak(pid)
+        cpu = measure.Cpu(self.world.roles(), self.world.cluster)
+        spent = cpu.look()
         said = self.main.cli.result("crl", "issue", self.name, *(["--delta"] if delta else []))
         assert said.returncode == 0 or "still waits" in said.stderr, said.stderr
         artifact, issued = wait_until(lambda: self.database.execute(
             "SELECT artifact_id, extract(epoch FROM issued_at - created_at)::float8 FROM chancery_store.crl "
             "WHERE scope_id = %s AND id > %s AND delta = %s AND state = 'issued' ORDER BY id LIMIT 1",
             (self.scope, before, delta)), timeout=1800, what="the CRL")[0]
+        spent = cpu.between(spent, cpu.look())
         courier = [0.0]
 
         def published():
@@ -141,6 +144,7 @@ class List:
         for role, pid in roles.items():
             self.bench.saw_memory(role, pid)
         said.update(self._stages("delta CRL" if delta else "CRL"))
+        said["way_cpu_s"] = sum(spent.values()) / 1e6
         return said
 
     def _stages(self, kind):
@@ -237,12 +241,12 @@ def show(bench, name, text, ours, theirs, way):
 
 def show_way(bench, names):
     heading("CRLs, the issuer's whole way: seconds of its stages, until read back where it is published, and peak memory in MiB")
-    line(("", -16), ("rows", 8), ("signature", 9), ("gate", 8), ("entries/s", 9), ("read back", 9), ("issuer", 7), ("signer", 7),
+    line(("", -16), ("rows", 8), ("signature", 9), ("gate", 8), ("entries/s", 9), ("CPU", 8), ("read back", 9), ("issuer", 7), ("signer", 7),
          ("front", 7), ("courier", 7))
     for name in names:
         of = {what: bench.results[f"{name}.{what}"] for what in WAY}
         line((name, -16), (f"{of['spool_s']:.2f}", 8), (f"{of['sign_s']:.2f}", 9), (f"{of['gate_s']:.2f}", 8),
-             (f"{of['gate_per_s']:.0f}", 9), (f"{of['published_s']:.2f}", 9),
+             (f"{of['gate_per_s']:.0f}", 9), (f"{of['way_cpu_s']:.2f}", 8), (f"{of['published_s']:.2f}", 9),
              *((f"{of[f'{role}_peak_mib']:.1f}", 7) for role in ("issuer", "signer", "front", "courier")))
 
 
