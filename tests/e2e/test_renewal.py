@@ -570,7 +570,7 @@ def test_renewals_of_two(shared_instance):
         decision = re.search(r"Decision ([0-9a-f-]{36}) waits", said)[1]
         shown_to_bob = bob("decision", "show", decision)
         said = bob.result("decision", "sign", decision)
-        assert said.returncode == 0, said
+        assert said.returncode == 0, said.stderr
         return shown_to_bob, said
 
     agreed("ca", "create", "shared", "--policy", policy_with_suffixes(a, "shared", "root", limits={
