@@ -9,7 +9,7 @@
 	"crl_id, epoch, artifact_id, scope_id, ca_id, delta, resume, number, base_number, "  \
 	"this_update, next_update, upto_seq, base_seq, drop_expired_before, drop_upto_seq, " \
 	"ca_name, "                                                                          \
-	"tbs_sha256, decision_id, idp, freshest, published, expired_since"
+	"tbs_sha256, decision_id, idp, freshest, published, expired_since, prepared"
 
 static const struct db_statement stmt_due = {
     "crl_due", "SELECT scope_id, token_key_id, delta FROM due_scopes($1, $2)", 2};
@@ -31,7 +31,7 @@ static const struct db_statement stmt_complete = {"crl_complete",
     "SELECT " COLUMNS_OF_JOB " FROM crl_issued($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     12};
 static const struct db_statement stmt_await_pin = {
-    "crl_await_pin", "SELECT await_pin_crl($1, $2, $3, $4)", 4};
+    "crl_await_pin", "SELECT " COLUMNS_OF_JOB " FROM await_pin_crl($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_claim_pins = {
     "crl_claim_pins", "SELECT " COLUMNS_OF_JOB " FROM claim_pin_crls($1, $2, $3, $4)", 4};
 static const struct db_statement stmt_note_alarm = {
@@ -111,6 +111,7 @@ read_job(struct db_result *r, size_t row, struct crl_job *job, struct error *err
 	    .ca_id = db_get_int64(r, row, 4),
 	    .delta = db_get_bool(r, row, 5),
 	    .resume = db_get_bool(r, row, 6),
+	    .prepared = db_get_bool(r, row, 22),
 	    .this_update = db_get_unixtime(r, row, 9),
 	    .next_update = db_get_unixtime(r, row, 10),
 	    .upto_seq = db_is_null(r, row, 11) ? -1 : db_get_int64(r, row, 11),
@@ -321,7 +322,7 @@ crl_burn(struct db *db, const struct crl_job *job, const char *reason, bool fina
 
 struct db_pending *
 crl_await_pin(struct db *db, const struct crl_job *job, int signer_id, const char *said,
-    crl_done_fn *fn, void *arg, struct error *err)
+    int64_t delta_life_s, int lease_s, crl_job_fn *fn, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
 
@@ -329,7 +330,12 @@ crl_await_pin(struct db *db, const struct crl_job *job, int signer_id, const cha
 	db_param_int64(&p, job->epoch);
 	db_param_int64(&p, signer_id);
 	db_param_text(&p, said);
-	return db_call(db, &stmt_await_pin, &p, on_done, (db_call_fn *)fn, arg, err);
+	if (delta_life_s > 0)
+		db_param_int64(&p, delta_life_s);
+	else
+		db_param_null(&p);
+	db_param_int64(&p, lease_s);
+	return db_call(db, &stmt_await_pin, &p, on_job, (db_call_fn *)fn, arg, err);
 }
 
 static void

@@ -31,8 +31,9 @@ struct crl_job {
 	int64_t decision_id; /* whose order it is, 0: the calendar's */
 	int32_t epoch;
 	bool delta;
-	bool resume; /* spooled and committed by somebody before: only sign */
-	bool listed; /* by an entry of a PIN, which lets it be signed now */
+	bool resume;   /* spooled and committed by somebody before: only sign */
+	bool prepared; /* a delta whose complete CRL waits for a PIN: only spool */
+	bool listed;   /* by an entry of a PIN, which lets it be signed now */
 	uint8_t number[CRL_NUMBER_OCTETS_MAX], base_number[CRL_NUMBER_OCTETS_MAX];
 	size_t number_len, base_number_len; /* base: 0 for a complete CRL */
 	int64_t this_update, next_update;
@@ -42,7 +43,7 @@ struct crl_job {
 	 * 0 and -1 where none does. */
 	int64_t drop_expired_before, drop_upto_seq;
 	uint8_t tbs_sha256[32]; /* of a resumed CRL: what it may be signed with */
-	char ca_name[65 + 47];	/* with the label of the scope: for people */
+	char ca_name[65 + 63];	/* with the label of the scope: for people */
 	/* Values of extensions, as the scope has them; empty: absent. */
 	uint8_t extensions[CRL_VALUES_MAX];
 	struct crl_slice {
@@ -120,9 +121,11 @@ struct db_pending *crl_burn(struct db *db, const struct crl_job *job, const char
     bool final, crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
 
 /* Committed, and waiting for a person's PIN from now on, under no lease. said: why signing
- * it failed before, or NULL. */
+ * it failed before, or NULL. delta_life_s: of the delta that goes with a complete CRL, the
+ * job that there may then be, so that one entry covers both; 0: there is none. */
 struct db_pending *crl_await_pin(struct db *db, const struct crl_job *job, int signer_id,
-    const char *said, crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
+    const char *said, int64_t delta_life_s, int lease_s, crl_job_fn *fn, void *arg,
+    struct error *err) MUST_CHECK;
 
 /* Those of this signer that an entry lists, at most CRL_CLAIM_MAX; all to be resumed. */
 #define CRL_CLAIM_MAX 64

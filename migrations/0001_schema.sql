@@ -607,7 +607,7 @@ CREATE TABLE crl (
     tbs_sha256   bytea,                     -- committed before the token is asked
     artifact_id  bigint REFERENCES artifact,
     decision_id  bigint REFERENCES decision,
-    state        text NOT NULL CHECK (state IN ('building', 'signing', 'awaiting-pin', 'issued', 'burnt')),
+    state        text NOT NULL CHECK (state IN ('building', 'signing', 'awaiting-pin', 'prepared', 'issued', 'burnt')),
     epoch        int NOT NULL DEFAULT 0,
     lease_until  timestamptz,
     stale_at     timestamptz,               -- waits for a PIN: from then on another is made instead

@@ -122,7 +122,8 @@ CREATE TYPE crl_job AS (
     base_seq bigint,        -- delta: events after this one
     drop_expired_before timestamptz, drop_upto_seq bigint,  -- complete: entries that may leave (RFC 5280 3.3)
     entries bigint, tbs_sha256 bytea, ca_name text, decision_id bigint, -- ca_name: with the label
-    idp bytea, freshest bytea, published bytea, expired_since timestamptz); -- of the scope
+    idp bytea, freshest bytea, published bytea, expired_since timestamptz, -- of the scope
+    prepared boolean);      -- a delta that is only spooled: its complete CRL waits for a PIN
 
 -- Volatile, so that it sees the row that the caller has just written.
 CREATE FUNCTION crl_job_of(p_crl bigint) RETURNS crl_job
@@ -130,7 +131,7 @@ LANGUAGE sql VOLATILE AS $$
     SELECT ROW(c.id, c.epoch, c.artifact_id, c.scope_id, s.ca_id, c.delta, c.state = 'signing',
         number_octets(c.number), number_octets(b.number), c.this_update, c.next_update, c.upto_seq, b.upto_seq,
         least(k.this_update, s.expired_since), k.upto_seq, c.entries, c.tbs_sha256, a.name || s.label, c.decision_id,
-        s.idp, s.freshest, s.published, s.expired_since)::crl_job
+        s.idp, s.freshest, s.published, s.expired_since, c.state = 'prepared')::crl_job
     FROM crl c
     JOIN crl_scope s ON s.id = c.scope_id
     JOIN ca a ON a.id = s.ca_id
@@ -155,7 +156,8 @@ $$;
 
 -- Opens a CRL row with an empty artifact and returns its id.
 CREATE FUNCTION open_crl(p_scope bigint, p_number numeric, p_delta boolean, p_base bigint, p_scheduled boolean,
-    p_this timestamptz, p_next timestamptz, p_upto bigint, p_decision bigint, p_lease_s int) RETURNS bigint
+    p_this timestamptz, p_next timestamptz, p_upto bigint, p_decision bigint, p_lease_s int, p_state text DEFAULT 'building')
+RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     v_artifact bigint;
@@ -169,10 +171,19 @@ BEGIN
     INSERT INTO crl (scope_id, number, delta, base_id, scheduled, this_update, next_update, upto_seq, artifact_id,
         decision_id, state, epoch, lease_until)
     VALUES (p_scope, p_number, p_delta, p_base, p_scheduled, p_this, v_next, p_upto, v_artifact,
-        p_decision, 'building', 1, clock_timestamp() + make_interval(secs => p_lease_s))
+        p_decision, p_state, 1, clock_timestamp() + make_interval(secs => p_lease_s))
     RETURNING id INTO v_crl;
     RETURN v_crl;
 END $$;
+
+-- The delta that goes with a complete CRL: of the same number, time and events, against
+-- the complete CRL before it, which clients may still hold.
+CREATE FUNCTION open_delta_beside(c crl, p_life_s int, p_lease_s int, p_state text) RETURNS bigint
+LANGUAGE sql AS $$
+    SELECT open_crl(c.scope_id, c.number, true, coalesce((SELECT b.id FROM crl b WHERE b.scope_id = c.scope_id AND NOT b.delta
+            AND b.state = 'issued' AND b.number < c.number AND b.next_update > c.this_update ORDER BY b.number DESC LIMIT 1), c.id),
+        c.scheduled, c.this_update, c.this_update + make_interval(secs => p_life_s), c.upto_seq, c.decision_id, p_lease_s, p_state)
+$$;
 
 -- The scope of a CRL, locked; then the CRL, if the caller holds it in one of
 -- these states. Otherwise the row returned is NULL.
@@ -215,13 +226,22 @@ END $$;
 CREATE FUNCTION burn_crl(p_crl bigint, p_epoch int, p_reason text, p_final boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    c crl := hold_crl(p_crl, p_epoch, ARRAY['building', 'signing', 'awaiting-pin']);
+    c crl := hold_crl(p_crl, p_epoch, ARRAY['building', 'signing', 'awaiting-pin', 'prepared']);
+    p crl;
 BEGIN
     IF c.id IS NULL THEN
+        RETURN;
+    ELSIF c.state = 'prepared' THEN -- it is made when its complete CRL is issued
+        UPDATE crl SET tbs_sha256 = NULL, lease_until = NULL WHERE id = c.id;
         RETURN;
     END IF;
     UPDATE crl SET state = 'burnt', artifact_id = NULL, lease_until = NULL WHERE id = c.id;
     DELETE FROM artifact WHERE id = c.artifact_id;
+    SELECT * INTO p FROM crl WHERE scope_id = c.scope_id AND number = c.number AND state = 'prepared' FOR UPDATE;
+    IF p.id IS NOT NULL THEN
+        UPDATE crl SET state = 'burnt', artifact_id = NULL, lease_until = NULL WHERE id = p.id;
+        DELETE FROM artifact WHERE id = p.artifact_id;
+    END IF;
     IF p_final THEN
         UPDATE crl_scope SET alarm = left(p_reason, 1000), alarm_since = coalesce(alarm_since, clock_timestamp())
         WHERE id = c.scope_id;
@@ -352,18 +372,24 @@ END $$;
 -- The spool stands and its digest with it: from here the number has one content.
 CREATE FUNCTION crl_spooled(p_crl bigint, p_epoch int, p_upto bigint, p_entries bigint, p_tbs_sha256 bytea, p_lease_s int)
 RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    c crl;
 BEGIN
-    UPDATE crl SET state = 'signing', upto_seq = p_upto, entries = p_entries, tbs_sha256 = p_tbs_sha256,
-        lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
-    WHERE id = p_crl AND epoch = p_epoch AND state = 'building';
-    RETURN FOUND;
+    UPDATE crl SET state = CASE state WHEN 'building' THEN 'signing' ELSE state END, upto_seq = p_upto, entries = p_entries,
+        tbs_sha256 = p_tbs_sha256,
+        lease_until = CASE state WHEN 'building' THEN clock_timestamp() + make_interval(secs => p_lease_s) END
+    WHERE id = p_crl AND epoch = p_epoch AND state IN ('building', 'prepared') RETURNING * INTO c;
+    IF c.state = 'prepared' THEN
+        PERFORM list_prepared_crl(c);
+    END IF;
+    RETURN c.id IS NOT NULL;
 END $$;
 
 -- 0 s gives it back: whoever looks next takes it over.
 CREATE FUNCTION crl_keep_lease(p_crl bigint, p_epoch int, p_lease_s int) RETURNS boolean
 LANGUAGE sql AS $$
     UPDATE crl SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
-    WHERE id = p_crl AND epoch = p_epoch AND state IN ('building', 'signing') RETURNING true
+    WHERE id = p_crl AND epoch = p_epoch AND state IN ('building', 'signing', 'prepared') RETURNING true
 $$;
 
 -- Signed: the artifact is completed by its first and last octets, published, and
@@ -399,7 +425,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CRL %s is no longer held by this issuer', p_crl);
     ELSIF c.state = 'issued' THEN
         RETURN QUERY SELECT (j).* FROM (SELECT crl_job_of(t.id) AS j FROM crl t
-            WHERE t.scope_id = c.scope_id AND t.number = c.number AND t.delta AND NOT c.delta AND t.state = 'building') o;
+            WHERE t.scope_id = c.scope_id AND t.number = c.number AND t.delta AND NOT c.delta
+                AND t.state IN ('building', 'signing')) o;
         RETURN;
     END IF;
     SELECT * INTO b FROM crl WHERE scope_id = c.scope_id AND delta = c.delta AND state = 'issued'
@@ -438,10 +465,16 @@ BEGIN
         alarm = NULL, alarm_since = NULL
     WHERE id = c.scope_id;
     IF p_delta_life_s IS NOT NULL AND NOT c.delta THEN
-        SELECT * INTO b FROM crl WHERE scope_id = c.scope_id AND NOT delta AND state = 'issued' AND number < c.number
-            AND next_update > c.this_update ORDER BY number DESC LIMIT 1;
-        RETURN NEXT crl_job_of(open_crl(c.scope_id, c.number, true, coalesce(b.id, c.id), c.scheduled, c.this_update,
-            c.this_update + make_interval(secs => p_delta_life_s), c.upto_seq, c.decision_id, p_lease_s));
+        -- One that was prepared is signed as it is; one that was only begun is begun anew.
+        UPDATE crl SET state = CASE WHEN tbs_sha256 IS NULL THEN 'building' ELSE 'signing' END, epoch = epoch + 1,
+            lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
+        WHERE scope_id = c.scope_id AND number = c.number AND state = 'prepared' RETURNING * INTO b;
+        IF b.id IS NULL THEN
+            RETURN NEXT crl_job_of(open_delta_beside(c, p_delta_life_s, p_lease_s, 'building'));
+        ELSE
+            DELETE FROM artifact_chunk WHERE artifact_id = b.artifact_id AND b.state = 'building';
+            RETURN NEXT crl_job_of(b.id);
+        END IF;
     ELSIF c.decision_id IS NOT NULL THEN
         SELECT * INTO d FROM decision WHERE id = c.decision_id AND state IN ('queued', 'working') FOR UPDATE;
         IF d.id IS NOT NULL THEN
@@ -494,6 +527,7 @@ GRANT EXECUTE ON FUNCTION
     crl_job_of,
     ca_ends,
     open_crl,
+    open_delta_beside,
     ordered_scope,
     close_crl_order,
     hold_crl,

@@ -81,8 +81,8 @@ CREATE TRIGGER request_waits_no_more AFTER UPDATE OF state ON request_queue FOR 
     WHEN (OLD.state = 'awaiting-pin') EXECUTE FUNCTION forget_pin_operation('request');
 CREATE TRIGGER request_is_gone AFTER DELETE ON request_queue FOR EACH ROW
     WHEN (OLD.state = 'awaiting-pin') EXECUTE FUNCTION forget_pin_operation('request');
-CREATE TRIGGER crl_waits_no_more AFTER UPDATE OF state ON crl FOR EACH ROW
-    WHEN (OLD.state = 'awaiting-pin') EXECUTE FUNCTION forget_pin_operation('crl');
+CREATE TRIGGER crl_waits_no_more AFTER UPDATE OF state, tbs_sha256 ON crl FOR EACH ROW
+    WHEN (OLD.state IN ('awaiting-pin', 'prepared')) EXECUTE FUNCTION forget_pin_operation('crl');
 CREATE TRIGGER decision_waits_no_more AFTER UPDATE OF retry_at, state ON decision FOR EACH ROW
     WHEN (OLD.retry_at = 'infinity') EXECUTE FUNCTION forget_pin_operation('decision');
 
@@ -206,16 +206,19 @@ BEGIN
 END $$;
 
 -- A CRL whose digest is committed waits without a lease. From now on its scope has an
--- alarm, which says until when clients have another one.
-CREATE FUNCTION await_pin_crl(p_crl bigint, p_epoch int, p_signer_id int, p_said text) RETURNS boolean
+-- alarm, which says until when clients have another one. p_delta_life_s: a delta goes with
+-- this complete CRL; it is spooled now, so that one entry of the PIN covers both.
+CREATE FUNCTION await_pin_crl(p_crl bigint, p_epoch int, p_signer_id int, p_said text, p_delta_life_s int DEFAULT NULL,
+    p_lease_s int DEFAULT NULL) RETURNS SETOF crl_job
 LANGUAGE plpgsql AS $$
 DECLARE
     c crl := hold_crl(p_crl, p_epoch, ARRAY['signing']);
     v_stands timestamptz;
     k record;
+    p crl;
 BEGIN
     IF c.id IS NULL THEN
-        RETURN false;
+        RETURN;
     END IF;
     SELECT t.token, t.cka_id, a.name INTO k FROM crl_scope s JOIN ca a ON a.id = s.ca_id
         JOIN token_key t ON t.id = s.token_key_id WHERE s.id = c.scope_id;
@@ -235,8 +238,31 @@ BEGIN
     WHERE id = c.scope_id;
     UPDATE decision SET outcome = pin_words(k.token, p_said) WHERE id = c.decision_id AND state = 'working';
     NOTIFY chancery_done;
-    RETURN true;
+    IF p_delta_life_s IS NULL OR c.delta THEN
+        RETURN;
+    END IF;
+    -- One that is there is listed again, behind it.
+    SELECT * INTO p FROM crl WHERE scope_id = c.scope_id AND number = c.number AND state = 'prepared' FOR UPDATE;
+    IF p.id IS NULL THEN
+        RETURN NEXT crl_job_of(open_delta_beside(c, p_delta_life_s, p_lease_s, 'prepared'));
+    ELSIF p.tbs_sha256 IS NOT NULL THEN
+        DELETE FROM pin_operation WHERE crl_id = p.id;
+        PERFORM list_prepared_crl(p);
+    ELSIF coalesce(p.lease_until, '-infinity') < clock_timestamp() THEN
+        UPDATE crl SET epoch = epoch + 1, lease_until = clock_timestamp() + make_interval(secs => p_lease_s) WHERE id = p.id;
+        DELETE FROM artifact_chunk WHERE artifact_id = p.artifact_id;
+        RETURN NEXT crl_job_of(p.id);
+    END IF;
 END $$;
+
+-- The delta beside a complete CRL that waits is spooled: an entry may list it, too.
+CREATE FUNCTION list_prepared_crl(c crl) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO pin_operation (token, signer_id, kind, ca, object, cka_id, sha256, crl_id, expires_at)
+    SELECT o.token, o.signer_id, o.kind, o.ca, o.object, o.cka_id, c.tbs_sha256, c.id, o.expires_at
+    FROM crl w JOIN pin_operation o ON o.crl_id = w.id
+    WHERE w.scope_id = c.scope_id AND w.number = c.number AND NOT w.delta AND w.state = 'awaiting-pin';
+    NOTIFY chancery_done;
+$$;
 
 CREATE FUNCTION claim_pin_crls(p_token text, p_signer_id int, p_sha256 bytea[], p_lease_s int) RETURNS SETOF crl_job
 LANGUAGE plpgsql AS $$
@@ -251,6 +277,9 @@ BEGIN
             lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
         WHERE id = o.crl_id AND state = 'awaiting-pin';
         IF FOUND THEN
+            -- The delta beside it that is listed, too, comes next, and waits for nobody else.
+            DELETE FROM pin_operation WHERE sha256 = ANY (p_sha256) AND crl_id IN (SELECT p.id FROM crl c JOIN crl p
+                ON p.scope_id = c.scope_id AND p.number = c.number AND p.state = 'prepared' WHERE c.id = o.crl_id);
             RETURN NEXT crl_job_of(o.crl_id);
         END IF;
     END LOOP;
@@ -349,7 +378,7 @@ LANGUAGE sql AS $$
     WHERE id = p_id AND state = 'delivered'
 $$;
 
-GRANT EXECUTE ON FUNCTION pin_words, await_pins, claim_pins, expire_pins, note_crl_alarm, await_pin_crl, claim_pin_crls, await_pin_decision,
+GRANT EXECUTE ON FUNCTION pin_words, await_pins, claim_pins, expire_pins, note_crl_alarm, await_pin_crl, list_prepared_crl, claim_pin_crls, await_pin_decision,
     wake_pin_decisions, end_pin_entry, take_pin_entry, return_pin_entry TO chancery_issuer;
 
 -- ---------------------------------------------------------------- the front

@@ -185,12 +185,26 @@ wait_for_better(struct crl_build *b, const struct error *why)
 }
 
 static void
-on_waits(bool held, const struct error *err, void *arg)
+on_waits(const struct crl_job *together, const struct error *err, void *arg)
 {
 	struct crl_build *b = arg;
 
 	b->pending = NULL;
-	finish(b, NULL, err);
+	finish(b, together, err);
+}
+
+/* Of the delta that goes with this CRL; 0: there is none. Where the CA's end cut
+ * the one's life, it cuts the other's. */
+static int64_t
+life_of_delta(const struct crl_build *b)
+{
+	const struct capolicy *policy = &b->ca->policy;
+	int64_t own_s = b->job.next_update - b->job.this_update;
+	int64_t life_s = policy->delta_period_s + policy->delta_overlap_s;
+
+	if (policy->delta_period_s == 0)
+		return 0;
+	return life_s < own_s ? life_s : own_s;
 }
 
 /* For a person who enters a PIN; said: why signing failed before, or NULL. */
@@ -200,7 +214,7 @@ wait_for_pin(struct crl_build *b, const struct error *said)
 	struct error e = ERROR_INIT;
 
 	b->pending = crl_await_pin(b->env->db, &b->job, b->env->signer_id,
-	    said != NULL ? said->text : NULL, on_waits, b, &e);
+	    said != NULL ? said->text : NULL, life_of_delta(b), LEASE_S, on_waits, b, &e);
 	if (b->pending == NULL)
 		wait_for_better(b, &e);
 }
@@ -367,7 +381,10 @@ on_committed(bool held, const struct error *err, void *arg)
 		finish(b, NULL, &e);
 		return;
 	}
-	start_signing(b);
+	if (b->job.prepared)
+		finish(b, NULL, NULL);
+	else
+		start_signing(b);
 }
 
 static void
@@ -831,6 +848,7 @@ static void
 on_completed(const struct crl_job *together, const struct error *err, void *arg)
 {
 	struct crl_build *b = arg;
+	struct crl_job next;
 
 	b->pending = NULL;
 	if (err != NULL) {
@@ -838,21 +856,14 @@ on_completed(const struct crl_job *together, const struct error *err, void *arg)
 		return;
 	}
 	log_issued(b);
-	finish(b, together, NULL);
-}
-
-/* Of the delta that goes with this CRL; 0: there is none. Where the CA's end cut
- * the one's life, it cuts the other's. */
-static int64_t
-life_of_delta(const struct crl_build *b)
-{
-	const struct capolicy *policy = &b->ca->policy;
-	int64_t own_s = b->job.next_update - b->job.this_update;
-	int64_t life_s = policy->delta_period_s + policy->delta_overlap_s;
-
-	if (policy->delta_period_s == 0)
-		return 0;
-	return life_s < own_s ? life_s : own_s;
+	if (together == NULL) {
+		finish(b, NULL, NULL);
+		return;
+	}
+	/* The entry that let this one be signed may list that one, too. */
+	next = *together;
+	next.listed = b->job.listed && next.resume;
+	finish(b, &next, NULL);
 }
 
 static void

@@ -33,10 +33,29 @@ def test_main_job_by_operation(new_persons):
     for request in requests:
         a.wait_state(request, "issued")
     a.enter_until(lambda: {d for _, d in a.crls()} == {True, False}, "a CRL and a delta CRL")
-    # An order, too.
+    # An order, too; one entry covers the complete CRL and the delta that goes with it.
     before = max(n for n, _ in a.crls())
     a.cli("crl", "issue", a.issuing)
-    a.enter_until(lambda: max(n for n, _ in a.crls()) > before, "the CRL that was ordered")
+    shown = a.enter_for("crl", 2)
+    assert "2 operations" in shown, shown
+    wait_until(lambda: {(before + 1, False), (before + 1, True)} <= set(a.crls()), what="both CRLs")
+    # Who lists the complete one alone gets that, and the delta waits for another entry.
+    a.cli("crl", "issue", a.issuing)
+    wait_until(lambda: len(a.waiting("crl")) == 2, what="both to wait")
+    a.entered("pin", "enter", a.waiting("crl")[0]["id"])
+    wait_until(lambda: (before + 2, False) in a.crls() and len(a.waiting("crl")) == 1, what="the complete CRL")
+    assert (before + 2, True) not in a.crls()
+    a.enter_for("crl")
+    wait_until(lambda: (before + 2, True) in a.crls(), what="the delta CRL")
+    # What waits is displaced as one.
+    a.database.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() WHERE ca_id = (SELECT id FROM chancery_store.ca "
+                       "WHERE name = %s)", (a.issuing,))
+    old = wait_until(lambda: len(w := a.waiting("crl")) == 2 and {o["id"] for o in w}, what="both to wait")
+    a.cli("crl", "issue", a.issuing)
+    wait_until(lambda: len(w := a.waiting("crl")) == 2 and not old & {o["id"] for o in w}, what="others in their place")
+    a.enter_for("crl", 2)
+    wait_until(lambda: {(before + 4, False), (before + 4, True)} <= set(a.crls()), what="both CRLs")
+    assert not a.waiting("crl")
 
 
 def test_main_job_by_session(new_persons):

@@ -220,8 +220,46 @@ def building(queue, issuer, upto=0):
     queue.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() - interval '1 s'")
     job, = issuer.call("begin_crl(1, false, NULL, NULL, 3600, 30)")
     issuer.call("crl_spooled(%s, %s, %s, 0, %s, 30)", job["crl_id"], job["epoch"], upto, digest(b"crl%d" % job["crl_id"]))
-    assert issuer.ids("await_pin_crl(%s, %s, 1, NULL)", job["crl_id"], job["epoch"]) == [True]
+    assert issuer.call("await_pin_crl(%s, %s, 1, NULL)", job["crl_id"], job["epoch"]) == []
     return job
+
+
+def prepared(queue, issuer):
+    """A complete CRL that waits, and the delta beside it, which is still to be spooled."""
+    queue.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() - interval '1 s'")
+    job, = issuer.call("begin_crl(1, false, NULL, NULL, 3600, 30)")
+    issuer.call("crl_spooled(%s, %s, 0, 0, %s, 30)", job["crl_id"], job["epoch"], digest(b"crl%d" % job["crl_id"]))
+    delta, = issuer.call("await_pin_crl(%s, %s, 1, NULL, 600, 30)", job["crl_id"], job["epoch"])
+    assert delta["prepared"] and delta["delta"] and delta["number"] == job["number"] and not delta["resume"]
+    return job, delta
+
+
+def spool_delta(issuer, delta):
+    return issuer.call("crl_spooled(%s, %s, 0, 0, %s, 30)", delta["crl_id"], delta["epoch"], digest(b"crl%d" % delta["crl_id"]))
+
+
+def test_a_delta_waits_beside_its_complete_crl(queue, issuer):
+    job, delta = prepared(queue, issuer)
+    assert waiting(queue) == 1 and due(issuer) == []  # what is not spooled cannot be listed
+    spool_delta(issuer, delta)
+    assert waiting(queue) == 2 and due(issuer) == []
+    # It does not go alone.
+    digests = [digest(b"crl%d" % j["crl_id"]) for j in (job, delta)]
+    assert issuer.call("claim_pin_crls('main', 1, %s::bytea[], 30)", digests[1:]) == [] and waiting(queue) == 2
+    taken, = issuer.call("claim_pin_crls('main', 1, %s::bytea[], 30)", digests)
+    assert taken["crl_id"] == job["crl_id"] and waiting(queue) == 0
+    # The PIN was wrong: both wait again.
+    assert issuer.call("await_pin_crl(%s, %s, 1, 'no', 600, 30)", taken["crl_id"], taken["epoch"]) == []
+    assert waiting(queue) == 2
+    # One that is made anew takes both along.
+    queue.execute("UPDATE chancery_store.crl SET stale_at = now(), this_update = this_update - interval '1 s'")
+    _, second = prepared(queue, issuer)
+    assert queue.execute("SELECT number::int, delta, state, artifact_id IS NULL FROM chancery_store.crl ORDER BY id") == [
+        (1, False, "burnt", True), (1, True, "burnt", True), (2, False, "awaiting-pin", False), (2, True, "prepared", False)]
+    # Who prepared it is gone, or failed: it is made when the complete one is issued.
+    issuer.call("burn_crl(%s, %s, 'no disk', true)", second["crl_id"], second["epoch"])
+    assert queue.execute("SELECT state, lease_until FROM chancery_store.crl WHERE id = %s", (second["crl_id"],)) == [("prepared", None)]
+    assert queue.one("SELECT alarm FROM chancery_store.crl_scope").startswith("CRL number 2 waits for a PIN")
 
 
 def due(issuer):
