@@ -149,6 +149,28 @@ BEGIN
         CASE WHEN v.reason NOT IN (0, 6) THEN format(' (%s)', crl_reason_word(v.reason)) ELSE '' END);
 END $$;
 
+CREATE FUNCTION newest_crl(p_scope bigint, p_delta boolean, OUT number text, OUT sha256 text)
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT c.number::text, encode(f.sha256, 'hex') FROM crl c JOIN artifact f ON f.id = c.artifact_id
+    WHERE c.scope_id = p_scope AND c.delta = p_delta AND c.state = 'issued' ORDER BY c.number DESC LIMIT 1
+$$;
+
+-- CRLs that still go on, for certificates of former keys or of scopes that get no new ones:
+-- all that it takes to look at them where those certificates say.
+CREATE FUNCTION former_crls_json(a ca, p_current_key bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('label', s.label, 'key_index', g.key_index,
+            'certificate_index', g.certificate_index, 'certificate', encode(g.certificate, 'hex'),
+            'idp', encode(s.idp, 'hex'), 'freshest', encode(s.freshest, 'hex'), 'policy', coalesce(g.policy, a.policy),
+            'number', b.number, 'sha256', b.sha256, 'delta_number', d.number, 'delta_sha256', d.sha256) ORDER BY s.id), '[]')
+    FROM crl_scope s
+    CROSS JOIN LATERAL (SELECT x.* FROM generation x WHERE x.ca_id = a.id AND x.token_key_id = s.token_key_id
+        AND x.certificate IS NOT NULL ORDER BY x.certificate_index DESC LIMIT 1) g
+    LEFT JOIN LATERAL newest_crl(s.id, false) b ON true
+    LEFT JOIN LATERAL newest_crl(s.id, true) d ON true
+    WHERE s.ca_id = a.id AND s.next_full_at IS NOT NULL AND NOT (s.current AND s.token_key_id = p_current_key)
+$$;
+
 CREATE FUNCTION ca_json(a ca, p_detail boolean) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     SELECT jsonb_build_object('name', a.name, 'id', a.public_id, 'kind', a.kind, 'state', a.state,
@@ -174,7 +196,12 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
                 'last_number', s.last_number::text,
                 'next_full_at', api_time(s.next_full_at), 'next_delta_at', api_time(s.next_delta_at),
                 'alarm', s.alarm, 'alarm_since', api_time(s.alarm_since)) ORDER BY s.id), '[]')
-                FROM crl_scope s WHERE s.ca_id = a.id)) END
+                FROM crl_scope s WHERE s.ca_id = a.id),
+            'former_crls', former_crls_json(a, k.id),
+            'rollovers', (SELECT coalesce(jsonb_agg(jsonb_build_object('signer_key', x.key_index, 'subject_key', y.key_index,
+                'not_after', api_time(v.not_after)) ORDER BY v.decision_id), '[]')
+                FROM rollover v JOIN generation x ON x.id = v.signer_generation JOIN generation y ON y.id = v.subject_generation
+                WHERE v.ca_id = a.id AND v.certificate IS NOT NULL AND v.not_after > clock_timestamp())) END
     FROM issuer_name n,
         (SELECT * FROM current_generation(a.id)) g
         JOIN token_key k ON k.id = g.token_key_id
@@ -983,7 +1010,7 @@ $$;
 -- ------------------------------------------------------------------ rights
 
 GRANT EXECUTE ON FUNCTION api_time, api_pem, api_fail, api_uuid, api_limit, crl_reason_word, api_caller, api_reader,
-    ca_stopped, ca_json, api_find_ca, request_json, api_find_request, api_request_page, certificate_chain_pem, certificate_json,
+    ca_stopped, ca_json, former_crls_json, newest_crl, api_find_ca, request_json, api_find_request, api_request_page, certificate_chain_pem, certificate_json,
     api_find_certificate, decide_on_request, decide_on_certificate, decide_on_ca, decide_credential, decide_check,
     decide_repeated, waits_for_pin TO chancery_api;
 GRANT EXECUTE ON FUNCTION ca_stopped, api_time, crl_reason_word TO chancery_issuer; -- for load_cas

@@ -102,7 +102,7 @@ $$;
 CREATE FUNCTION metrics_of_service() RETURNS text
 LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
     WITH token AS (SELECT ARRAY['token', t.token, 'signer', t.signer_id::text] AS labels, t.* FROM token_status t),
-    active AS (SELECT ARRAY['ca', a.name] AS labels, g.not_before, g.not_after
+    active AS (SELECT ARRAY['ca', a.name] AS labels, g.not_before, g.not_after, g.sha256
         FROM ca a JOIN generation g ON g.ca_id = a.id AND g.state = 'active')
     SELECT concat(
         metric_head('chancery_token_ready', '1: the token can sign, as its issuer said in the last minute; one that people '
@@ -120,6 +120,15 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
         metric_head('chancery_ca_certificate_life_seconds', 'The whole life of the CA''s own certificate.'),
         (SELECT string_agg(metric('chancery_ca_certificate_life_seconds', labels,
             extract(epoch FROM not_after - not_before)::double precision), '') FROM active),
+        metric_head('chancery_ca_certificate_revoked', '1: the CA''s own certificate is revoked or on hold, by a CA of this service.'),
+        (SELECT string_agg(metric('chancery_ca_certificate_revoked', labels, (EXISTS (
+            SELECT FROM certificate c JOIN revocation r ON r.scope_id = c.scope_id AND r.serial = c.serial
+            WHERE c.sha256 = active.sha256))::int), '') FROM active),
+        metric_head('chancery_rollover_left_seconds', 'Until a certificate ends by which keys of a root vouch for each other.'),
+        (SELECT string_agg(metric('chancery_rollover_left_seconds', ARRAY['ca', a.name, 'signer_key', x.key_index::text,
+            'subject_key', y.key_index::text], seconds_until(v.not_after)), '')
+            FROM rollover v JOIN ca a ON a.id = v.ca_id JOIN generation x ON x.id = v.signer_generation
+            JOIN generation y ON y.id = v.subject_generation WHERE v.certificate IS NOT NULL),
         metric_head('chancery_clock_held', '1: a clock jumped, and nothing is signed until an operator confirms it.'),
         (SELECT metric('chancery_clock_held', '{}', (reason IS NOT NULL)::int) FROM clock_watch WHERE one),
         metric_head('chancery_clock_apart', '1: an issuer signs nothing, because its clock is not the database''s.'),

@@ -9,6 +9,7 @@
 #include <curl/curl.h>
 
 #include "daemon/cli/doctor.h"
+#include "daemon/core/encode.h"
 #include "daemon/x509/capolicy.h"
 #include "daemon/x509/pem.h"
 
@@ -77,8 +78,8 @@ text_of(json_t *object, const char *key)
 }
 
 /* "2026-11-22T12:00:00Z", or -1. */
-static int64_t
-time_of(json_t *object, const char *key)
+int64_t
+doctor_time(json_t *object, const char *key)
 {
 	struct tm tm = {0};
 	const char *end = strptime(text_of(object, key), "%Y-%m-%dT%H:%M:%S", &tm);
@@ -111,7 +112,7 @@ judge_listeners(struct doctor *d, json_t *listeners)
 
 	json_array_foreach(listeners, i, l)
 	{
-		int64_t left = time_of(l, "not_after") - d->now;
+		int64_t left = doctor_time(l, "not_after") - d->now;
 
 		(void)doctor_span(left, span);
 		doctor_note(d,
@@ -136,7 +137,7 @@ judge_hosts(struct doctor *d, json_t *hosts)
 		int64_t size = json_integer_value(json_object_get(h, "disk_size"));
 		long long signer = json_integer_value(json_object_get(h, "signer_id"));
 
-		if (d->now - time_of(h, "reported_at") > 3600)
+		if (d->now - doctor_time(h, "reported_at") > 3600)
 			continue;
 		doctor_note(d,
 		    left < DISK_CRITICAL			     ? FINDING_CRITICAL
@@ -151,7 +152,7 @@ judge_hosts(struct doctor *d, json_t *hosts)
 static void
 judge_pending(struct doctor *d, json_t *status)
 {
-	int64_t since = time_of(status, "oldest_pending_at");
+	int64_t since = doctor_time(status, "oldest_pending_at");
 	char span[DOCTOR_SPAN_MAX];
 
 	if (since < 0)
@@ -163,7 +164,7 @@ judge_pending(struct doctor *d, json_t *status)
 static void
 judge_pins(struct doctor *d, json_t *status)
 {
-	int64_t since = time_of(status, "oldest_pin_wait_at");
+	int64_t since = doctor_time(status, "oldest_pin_wait_at");
 	char span[DOCTOR_SPAN_MAX];
 
 	if (since < 0)
@@ -182,7 +183,7 @@ look_at_service(struct doctor *d, struct error *e)
 
 	if (!http_get(d->cli->http, "/v1/status", &status, e))
 		return false;
-	theirs = time_of(status, "database_time");
+	theirs = doctor_time(status, "database_time");
 	apart = theirs > d->now ? theirs - d->now : d->now - theirs;
 	doctor_note(d,
 	    apart > CLOCK_CRITICAL_S  ? FINDING_CRITICAL
@@ -428,8 +429,8 @@ judge_alarms(struct doctor *d, const struct ca_view *v)
 
 /* ---- a CA: the places */
 
-static bool
-is_seen(struct doctor *d, const char *url)
+bool
+doctor_is_seen(struct doctor *d, const char *url)
 {
 	char *copy;
 
@@ -488,7 +489,7 @@ look_at_locations(struct doctor *d, const struct ca_view *v, struct doctor_place
 	}
 	for (size_t i = 0; i < urls.count; i++) {
 		place->url = urls.urls[i];
-		if (!is_seen(d, place->url))
+		if (!doctor_is_seen(d, place->url))
 			doctor_look(d, place, number);
 	}
 }
@@ -534,18 +535,30 @@ look_at_own_places(struct doctor *d, const struct ca_view *v)
 struct chain_look {
 	struct doctor *d;
 	char object[CLI_PATH_MAX];
-	const struct certificate *issuer;
+	const struct certificate *issuer, *subject;
 };
 
+/* A place that was judged for its own sake says more: whether the certificate is on it. */
 static void
 look_at_chain_url(const char *url, enum artifact_kind kind, void *arg)
 {
 	struct chain_look *look = arg;
-	const struct doctor_place place = {
+	struct doctor_place place = {
 	    .object = look->object, .url = url, .kind = kind, .issuer = look->issuer};
+	char key[PUBLISH_URL_MAX + 64];
+	size_t len = strlen(url);
 
-	if (!is_seen(look->d, url))
-		doctor_look(look->d, &place, NULL);
+	place.again = doctor_is_seen(look->d, url);
+	if (kind != ARTIFACT_CA_CERTIFICATE) {
+		place.subject = look->subject;
+		(void)snprintf(key, sizeof key, "%s ", url);
+		hex_encode(look->subject->serial.p, look->subject->serial.len, key + len + 1);
+		if (doctor_is_seen(look->d, key))
+			return;
+	} else if (place.again) {
+		return;
+	}
+	doctor_look(look->d, &place, NULL);
 }
 
 /* Where a client that has the chain looks for what is above the CA. */
@@ -553,7 +566,8 @@ static void
 look_at_places_above(struct doctor *d, const struct ca_view *v)
 {
 	for (size_t i = 0; i + 1 < v->chain_len; i++) {
-		struct chain_look look = {.d = d, .issuer = &v->chain[i + 1]};
+		struct chain_look look = {
+		    .d = d, .issuer = &v->chain[i + 1], .subject = &v->chain[i]};
 
 		(void)snprintf(look.object, sizeof look.object, "%s (above, %zu)", v->name, i + 1);
 		doctor_each_url(&v->chain[i], look_at_chain_url, &look);
@@ -573,7 +587,9 @@ look_at_ca(struct doctor *d, const char *name, struct error *e)
 		judge_validity(d, &v);
 		judge_chain(d, &v);
 		judge_alarms(d, &v);
+		doctor_judge_rollovers(d, name, v.detail);
 		look_at_own_places(d, &v);
+		doctor_look_at_former_crls(d, name, v.detail);
 		look_at_places_above(d, &v);
 	}
 	view_free(&v);

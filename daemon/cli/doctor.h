@@ -25,7 +25,7 @@ struct doctor {
 	json_t *findings; /* array of objects: state, object, check, detail */
 	enum finding worst;
 	int64_t now;	       /* of this host's clock, seconds since 1970 */
-	const char *seen[256]; /* places that were looked at, owned */
+	const char *seen[512]; /* places that were looked at, owned */
 	size_t seen_count;
 };
 
@@ -45,6 +45,10 @@ struct doctor_place {
 	const struct certificate *issuer; /* of the CRL; or the certificate itself */
 	const char *number, *sha256;	  /* of what the service issued last; NULL: not known */
 	int64_t overlap_s; /* of the calendar: later than this is late; 0: not known */
+	/* Of a CRL that is read as another maker's: whether this certificate of the issuer's
+	 * is on it; NULL: of no interest. again: the place itself was judged before. */
+	const struct certificate *subject;
+	bool again;
 };
 
 /* Fetches it as a client would and adds what it finds. *number (CRL_NUMBER_TEXT
@@ -56,5 +60,21 @@ void doctor_look(
 /* Calls look for each URI that the certificate names: caIssuers, CRL, delta CRL. */
 typedef void doctor_url_fn(const char *url, enum artifact_kind kind, void *arg);
 void doctor_each_url(const struct certificate *c, doctor_url_fn *look, void *arg);
+/* The same of an issuingDistributionPoint's value, and of one like cRLDistributionPoints;
+ * an empty one names nothing. */
+void doctor_each_idp_url(struct bytes idp, doctor_url_fn *look, void *arg);
+void doctor_each_point_url(
+    struct bytes value, enum artifact_kind kind, doctor_url_fn *look, void *arg);
+
+/* Whether the place was looked at before; from now on it was. */
+bool doctor_is_seen(struct doctor *d, const char *url);
+/* Seconds since 1970 of "2026-11-22T12:00:00Z" at key, or -1. */
+int64_t doctor_time(json_t *object, const char *key);
+
+/* CRLs of earlier keys and of scopes that get no new certificates, as long as one of
+ * theirs is valid: at their own addresses. detail: what the service says of the CA. */
+void doctor_look_at_former_crls(struct doctor *d, const char *ca, json_t *detail);
+/* Whether the keys of a root vouch for each other. */
+void doctor_judge_rollovers(struct doctor *d, const char *ca, json_t *detail);
 
 #endif

@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include "daemon/cli/doctor.h"
 #include "daemon/core/encode.h"
@@ -111,6 +112,9 @@ struct found {
 	int64_t this_update, next_update;
 	uint64_t entries;
 	bool delta;
+	bool revoked;	       /* the place's subject ... */
+	int reason;	       /* ... CRLReason, or -1 */
+	int64_t revocation_at; /* ... since */
 };
 
 static void
@@ -207,6 +211,28 @@ judge_foreign(X509_CRL *crl, const struct doctor_place *place, struct found *f, 
 	return ok;
 }
 
+/* Whether the subject is on it; what a delta takes off is not. */
+static void
+find_subject(X509_CRL *crl, const struct certificate *subject, struct found *f)
+{
+	BIGNUM *number = BN_bin2bn(subject->serial.p, (int)subject->serial.len, NULL);
+	ASN1_INTEGER *serial = number != NULL ? BN_to_ASN1_INTEGER(number, NULL) : NULL;
+	X509_REVOKED *entry = NULL;
+	ASN1_ENUMERATED *reason;
+
+	f->reason = -1;
+	if (serial != NULL && X509_CRL_get0_by_serial(crl, &entry, serial) == 1) {
+		f->revoked = true;
+		(void)asn1_time(X509_REVOKED_get0_revocationDate(entry), &f->revocation_at);
+		reason = X509_REVOKED_get_ext_d2i(entry, NID_crl_reason, NULL, NULL);
+		if (reason != NULL)
+			f->reason = (int)ASN1_ENUMERATED_get(reason);
+		ASN1_ENUMERATED_free(reason);
+	}
+	ASN1_INTEGER_free(serial);
+	BN_free(number);
+}
+
 /* Other makers' CRLs may be right in ways that ours are not allowed to. */
 static bool
 read_foreign_crl(
@@ -240,6 +266,8 @@ read_foreign_crl(
 		f->entries = 0;
 	keep_number(crl, NID_crl_number, f->number);
 	keep_number(crl, NID_delta_crl, f->base);
+	if (ok && place->subject != NULL)
+		find_subject(crl, place->subject, f);
 out:
 	X509_CRL_free(crl);
 	free(der);
@@ -268,6 +296,14 @@ note(struct doctor *d, const struct doctor_place *place, enum finding state, con
 {
 	doctor_note(
 	    d, state, place->object, artifact_kind_name(place->kind), "%s: %s", place->url, text);
+}
+
+/* Once is enough. */
+static void
+note_failed(struct doctor *d, const struct doctor_place *place, const struct error *why)
+{
+	if (!place->again)
+		note(d, place, FINDING_CRITICAL, why->text);
 }
 
 /* Numbers are decimal without leading zeros. */
@@ -320,16 +356,35 @@ judge_crl(struct doctor *d, const struct doctor_place *place, const struct catch
 }
 
 static void
+judge_subject(struct doctor *d, const struct doctor_place *place, const struct found *f)
+{
+	char span[DOCTOR_SPAN_MAX];
+	bool held = f->reason == CRL_REASON_CERTIFICATE_HOLD;
+
+	if (place->subject == NULL || !f->revoked)
+		return;
+	doctor_note(d, FINDING_CRITICAL, place->object, "revocation",
+	    "%s: a certificate of the chain is %s there since %s%s%s", place->url,
+	    held ? "on hold" : "revoked", doctor_span(d->now - f->revocation_at, span),
+	    f->reason == CRL_REASON_KEY_COMPROMISE || f->reason == CRL_REASON_CA_COMPROMISE
+		? ", because its key is compromised"
+		: "",
+	    "; nobody trusts what was issued under it");
+}
+
+static void
 look_for_crl(struct doctor *d, const struct doctor_place *place, struct catch *c, char *number)
 {
 	struct error why = ERROR_INIT;
 	struct found f = {0};
 
 	if (!read_crl(place, c, &f, &why)) {
-		note(d, place, FINDING_CRITICAL, why.text);
+		note_failed(d, place, &why);
 		return;
 	}
-	judge_crl(d, place, c, &f);
+	if (!place->again)
+		judge_crl(d, place, c, &f);
+	judge_subject(d, place, &f);
 	if (number != NULL)
 		memcpy(number, f.delta ? f.base : f.number, DOCTOR_NUMBER_MAX);
 }
@@ -347,7 +402,7 @@ doctor_look(struct doctor *d, const struct doctor_place *place, char number[DOCT
 	if (c.file == NULL || c.md == NULL)
 		note(d, place, FINDING_CRITICAL, "no temporary file can be made here");
 	else if (!fetch(place, &c, &why))
-		note(d, place, FINDING_CRITICAL, why.text);
+		note_failed(d, place, &why);
 	else if (place->kind != ARTIFACT_CA_CERTIFICATE)
 		look_for_crl(d, place, &c, number);
 	else if (c.is_wanted)

@@ -21,13 +21,13 @@ give_uri(struct bytes uri, enum artifact_kind kind, doctor_url_fn *look, void *a
 }
 
 /* DistributionPoint [0] DistributionPointName [0] fullName: GeneralNames. */
-static void
-each_point(struct bytes value, enum artifact_kind kind, doctor_url_fn *look, void *arg)
+void
+doctor_each_point_url(struct bytes value, enum artifact_kind kind, doctor_url_fn *look, void *arg)
 {
 	struct der points, point, name, names;
 	struct bytes uri;
 
-	if (!der_enter_only(value, DER_SEQUENCE, &points))
+	if (value.len == 0 || !der_enter_only(value, DER_SEQUENCE, &points))
 		return;
 	while (der_enter(&points, DER_SEQUENCE, &point)) {
 		if (!der_enter(&point, DER_CONTEXT_CONSTRUCTED(0), &name) ||
@@ -36,6 +36,21 @@ each_point(struct bytes value, enum artifact_kind kind, doctor_url_fn *look, voi
 		while (der_read(&names, DER_CONTEXT(6), &uri))
 			give_uri(uri, kind, look, arg);
 	}
+}
+
+/* IssuingDistributionPoint: [0] DistributionPointName [0] fullName, and flags. */
+void
+doctor_each_idp_url(struct bytes idp, doctor_url_fn *look, void *arg)
+{
+	struct der parts, name, names;
+	struct bytes uri;
+
+	if (idp.len == 0 || !der_enter_only(idp, DER_SEQUENCE, &parts) ||
+	    !der_enter(&parts, DER_CONTEXT_CONSTRUCTED(0), &name) ||
+	    !der_enter(&name, DER_CONTEXT_CONSTRUCTED(0), &names))
+		return;
+	while (der_read(&names, DER_CONTEXT(6), &uri))
+		give_uri(uri, ARTIFACT_CRL, look, arg);
 }
 
 static void
@@ -63,7 +78,7 @@ doctor_each_url(const struct certificate *c, doctor_url_fn *look, void *arg)
 	if (extension_find(c->extensions, oid_authority_info_access, &x))
 		each_issuer(x.value, look, arg);
 	if (extension_find(c->extensions, oid_crl_distribution_points, &x))
-		each_point(x.value, ARTIFACT_CRL, look, arg);
+		doctor_each_point_url(x.value, ARTIFACT_CRL, look, arg);
 	if (extension_find(c->extensions, oid_freshest_crl, &x))
-		each_point(x.value, ARTIFACT_DELTA_CRL, look, arg);
+		doctor_each_point_url(x.value, ARTIFACT_DELTA_CRL, look, arg);
 }

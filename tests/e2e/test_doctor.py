@@ -271,3 +271,22 @@ def test_wrong_words(clinic):
     assert 'CA "nobody" is not known' in clinic.cli.fails("doctor", "nobody")
     clinic.cli.fails("doctor", "clinic", "other", status=2)
     assert "there is no such socket" in clinic.cli.fails("--socket", "/nowhere", "doctor")
+
+
+def test_a_ca_that_its_parent_revoked(clinic):
+    a = clinic
+    a.create_issuing("condemned", deltas=False)
+    serial = a.database.one(STORE + "SELECT encode(c.serial, 'hex') FROM certificate c JOIN generation g ON g.sha256 = "
+                            "c.sha256 JOIN ca ON ca.id = g.ca_id WHERE ca.name = 'condemned'")
+    a.crl("condemned")
+    assert not [f for f in examine(a, "condemned") if f["check"] == "revocation"]
+    a.cli("cert", "revoke", serial, "--reason", "cACompromise")
+    a.issue_crl(a.root)
+    # Its own CRLs and its parent's are in order; it is not. The parent's were looked at before.
+    for words in (("condemned",), ()):
+        found = [f for f in examine(a, *words, status=1) if f["check"] == "revocation"]
+        assert [(f["state"], f["object"]) for f in found] == [("critical", "condemned (above, 1)")]
+        assert a.daemon.crl_url(a.root) in found[0]["detail"] and "its key is compromised" in found[0]["detail"]
+    text = a.database.one(STORE + "SELECT metrics_of_service()")
+    assert 'chancery_ca_certificate_revoked{ca="condemned"} 1' in text
+    assert 'chancery_ca_certificate_revoked{ca="clinic"} 0' in text

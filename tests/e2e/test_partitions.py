@@ -306,7 +306,11 @@ def test_other_names_open_other_crls(shared_instance, work_dir):
     assert set(old.revoked) == {serial_of(before)} and set(new.revoked) == {serial_of(after)}
     assert [n.value for n in old.value(x509.IssuingDistributionPoint).full_name] == [a.daemon.crl_url("moves")]
     assert [n.value for n in new.value(x509.IssuingDistributionPoint).full_name] == [after_cdp(after)]
-    assert a.cli.json("doctor", "moves")["state"] in ("ok", "warning")
+    examined = a.cli.json("doctor", "moves")
+    assert examined["state"] in ("ok", "warning")
+    # The old one is looked at where its certificates say.
+    assert {f["check"] for f in examined["findings"] if f["object"] == "moves (key 0)" and f["state"] == "ok"
+            and f["detail"].startswith(a.daemon.crl_url("moves"))} == {"crl"}
     assert after_cdp(after) in {line["url"] for line in a.cli.json("ca", "locations", "moves")["locations"]}
 
     # Its last certificate ends: one regular CRL more, and then none.

@@ -377,6 +377,7 @@ def test_rollover(b):
     a = b
     assert "is no root" in a.cli.fails("ca", "rollover", a.sub2)
     assert "has no older key" in a.cli.fails("ca", "rollover", a.root)
+    assert ("warning", "rollover") in doctor(a, a.root2, a.root2)
     said = a.cli("ca", "rollover", a.root2)
     assert f"key 0 of CA {a.root2} vouches for its key 1" in said and f"key 1 of CA {a.root2} vouches for its key 0" in said
     bundle = pkcs7.load_der_pkcs7_certificates(a.daemon.web.get(f"/aia/{a.root2}.p7c").body)
@@ -393,6 +394,20 @@ def test_rollover(b):
         with_bundle = issuing + "".join(pem_of(c) for c in rolled)
         accepted, said = openssl_verify_all(a.files, leaf, with_bundle, pem_of(trusted), crls)
         assert accepted, said
+
+
+def doctor(a, ca, of):
+    """{(state, check)} of the findings about one object."""
+    found = json.loads(a.cli.result("--json", "doctor", ca).stdout)["findings"]
+    return {(f["state"], f["check"]) for f in found if f["object"] == of}
+
+
+def test_doctor_looks_at_the_former_key(b):
+    a = b
+    assert ("ok", "rollover") in doctor(a, a.root2, a.root2)
+    assert doctor(a, a.root2, f"{a.root2} (key 0)") == {("ok", "crl")}
+    text = a.database.execute("SELECT chancery_store.metrics_of_service()")[0][0]
+    assert f'chancery_rollover_left_seconds{{ca="{a.root2}",signer_key="0",subject_key="1"}}' in text
 
 
 def pem_of(certificate):
