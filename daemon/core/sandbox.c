@@ -20,6 +20,7 @@
 #include "daemon/core/sandbox_int.h"
 
 #define FILE_SIZE_MAX (16ULL << 30) /* four times the longest CRL */
+#define FRONT_FILE_MAX (1ULL << 30) /* what it opened before: copies of large CRLs */
 #define CAPABILITIES_MAX 64
 
 struct sandbox {
@@ -221,7 +222,7 @@ lower_limit(int resource, rlim_t wanted)
 
 /*
  * The log may be a file: what a process writes there counts as well, so that the
- * front's limit is nothing only where it is none. Processes are not limited here:
+ * front's limit is low only where it is none. Processes are not limited here:
  * their number counts for the whole user, and the filters forbid them anyway.
  */
 static bool
@@ -239,8 +240,9 @@ limit_resources(enum sandbox_profile profile, struct error *err)
 
 	logs_to_file = fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode);
 	if (!lower_limit(RLIMIT_NOFILE, descriptors[profile]) ||
-	    !lower_limit(RLIMIT_FSIZE,
-		profile == SANDBOX_FRONT && !logs_to_file ? 0 : (rlim_t)FILE_SIZE_MAX))
+	    !lower_limit(RLIMIT_FSIZE, profile == SANDBOX_FRONT && !logs_to_file
+					   ? (rlim_t)FRONT_FILE_MAX
+					   : (rlim_t)FILE_SIZE_MAX))
 		return error_set_errno(err, ERROR_SYSTEM, "cannot lower resource limits");
 	return sandbox_hide(err);
 }

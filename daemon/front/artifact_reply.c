@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "daemon/core/encode.h"
 #include "daemon/core/log.h"
+#include "daemon/front/disk_cache.h"
 #include "daemon/front/http_field.h"
 
 #define MAX_AGE_CERTIFICATE_S (24 * 3600) /* a CA certificate is good for years; look daily */
@@ -41,7 +43,8 @@ content_unref(struct content *c)
 
 struct sending {
 	struct front *front;
-	struct content *content; /* NULL: from the database */
+	struct content *content; /* NULL: from the disk or the database */
+	struct disk_file *file;	 /* NULL: from the database alone */
 	int64_t artifact;
 	uint64_t at, end;
 	struct http_exchange *x;
@@ -65,6 +68,31 @@ on_piece(struct bytes piece, const struct error *err, void *arg)
 	http_reply_piece(s->x, piece.p, piece.len);
 }
 
+/* As much as is there. A TLS connection has to see the octets. */
+static bool
+send_from_disk(struct sending *s, struct http_exchange *x, uint64_t left)
+{
+	size_t max = http_reply_takes_files(x) ? HTTP_FILE_PIECE_MAX : HTTP_PIECE_MAX;
+	size_t n = left < max ? (size_t)left : max;
+	uint8_t piece[HTTP_PIECE_MAX];
+
+	if (n > HTTP_PIECE_MAX && !disk_file_has(s->file, s->at, n))
+		n = HTTP_PIECE_MAX;
+	if (!disk_file_has(s->file, s->at, n))
+		return false;
+	s->at += n;
+	if (http_reply_takes_files(x)) {
+		http_reply_file(x, disk_file_fd(s->file), s->at - n, n);
+		return true;
+	}
+	if (pread(disk_file_fd(s->file), piece, n, (off_t)(s->at - n)) != (ssize_t)n) {
+		s->at -= n;
+		return false;
+	}
+	http_reply_piece(x, piece, n);
+	return true;
+}
+
 static void
 sending_pull(struct http_exchange *x, void *arg)
 {
@@ -78,6 +106,8 @@ sending_pull(struct http_exchange *x, void *arg)
 		http_reply_piece(x, s->content->data + s->at - n, n);
 		return;
 	}
+	if (send_from_disk(s, x, left))
+		return;
 	s->x = x;
 	s->asked = front_artifact_piece(
 	    front_public_db(s->front), s->artifact, s->at, n, on_piece, s, &err);
@@ -91,6 +121,7 @@ sending_done(void *arg)
 	struct sending *s = arg;
 
 	front_cancel(s->asked);
+	disk_file_return(s->file);
 	content_unref(s->content);
 	free(s);
 }
@@ -154,6 +185,8 @@ send_part(struct call *call, const struct front_artifact *artifact, struct conte
 	}
 	s->front = call->front;
 	s->content = content == NULL ? NULL : content_ref(content);
+	if (content == NULL && strcmp(http_exchange_request(call->x)->method, "GET") == 0)
+		s->file = disk_cache_take(call->front->disk, artifact);
 	s->artifact = artifact->id;
 	s->at = first;
 	s->end = end;

@@ -2,7 +2,7 @@
 #define CHANCERY_FRONT_ARTIFACT_REPLY_H
 
 /* An artifact as an HTTP representation: validators, conditions, ranges, and
- * its octets, from memory or from the database. */
+ * its octets, from memory, from the disk or from the database. */
 
 #include <stdint.h>
 
@@ -21,8 +21,8 @@ struct content *content_new(const struct front_artifact *info) MUST_CHECK;
 struct content *content_ref(struct content *c);
 void content_unref(struct content *c);
 
-/* Answers the call (RFC 9110 13, 14). content NULL: the octets are read piece
- * by piece from the database while they are sent. */
+/* Answers the call (RFC 9110 13, 14). content NULL: the octets come piece by
+ * piece from the disk, as far as they are there, or from the database. */
 void artifact_reply(
     struct call *call, const struct front_artifact *artifact, struct content *content);
 

@@ -7,6 +7,7 @@
 
 #include "daemon/core/log.h"
 #include "daemon/front/confine.h"
+#include "daemon/front/disk_cache.h"
 #include "daemon/front/front_int.h"
 #include "daemon/front/tls.h"
 
@@ -268,6 +269,7 @@ front_start(struct main_front *m, const struct config *config, int control_fd, s
 	if (f->role == NULL)
 		return false;
 	f->base = role_base(f->role);
+	disk_cache_attach(f->disk, f);
 	f->db = db_open(f->base, config->database_front, &options, &db_callbacks, f, err);
 	f->public_db = db_open(f->base, config->database_front, &public_options, NULL, f, err);
 	if (f->db == NULL || f->public_db == NULL)
@@ -290,6 +292,7 @@ front_stop(struct front *f)
 	db_close(f->public_db);
 	waiting_free(f->waiting);
 	distribution_free(f->distribution);
+	disk_cache_free(f->disk);
 	role_free(f->role);
 }
 
@@ -301,7 +304,8 @@ front_main(const struct config *config, int control_fd)
 	int status = 1;
 
 	fit_descriptors(&m.limits);
-	if (confine_front(config, &err) && front_start(&m, config, control_fd, &err)) {
+	if ((m.f.disk = disk_cache_open(config->state_dir, &err)) != NULL &&
+	    confine_front(config, &err) && front_start(&m, config, control_fd, &err)) {
 		role_ready(m.f.role);
 		status = role_run(m.f.role);
 	} else {

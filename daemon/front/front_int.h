@@ -26,6 +26,7 @@ struct front {
 	struct db *public_db;
 	struct http_server *server;
 	struct distribution *distribution;
+	struct disk_cache *disk;
 	struct waiting *waiting;
 	struct processes processes;
 	/* The certificates of the HTTPS listeners. */

@@ -279,19 +279,50 @@ http_reply_stream(struct http_exchange *x, int status, const char *content_type,
 		exchange_more(x);
 }
 
-void
-http_reply_piece(struct http_exchange *x, const void *data, size_t len)
+/* False: the reply is cut off, and x is gone. */
+static bool
+take_piece(struct http_exchange *x, size_t len, size_t max)
 {
-	if (!x->pulling || len == 0 || len > x->left || len > HTTP_PIECE_MAX) {
+	if (!x->pulling || len == 0 || len > x->left || len > max) {
 		log_error("-", "a streamed reply was given a piece of a wrong size: it is cut off");
 		http_reply_abort(x);
-		return;
+		return false;
 	}
 	x->pulling = false;
 	x->left -= len;
 	if (x->left == 0)
 		bufferevent_setwatermark(x->c->bev, EV_WRITE, 0, 0);
-	if (bufferevent_write(x->c->bev, data, len) != 0)
+	return true;
+}
+
+void
+http_reply_piece(struct http_exchange *x, const void *data, size_t len)
+{
+	if (take_piece(x, len, HTTP_PIECE_MAX) && bufferevent_write(x->c->bev, data, len) != 0)
+		http_reply_abort(x);
+}
+
+bool
+http_reply_takes_files(const struct http_exchange *x)
+{
+	return !x->c->is_tls;
+}
+
+void
+http_reply_file(struct http_exchange *x, int fd, uint64_t offset, size_t len)
+{
+	struct evbuffer_file_segment *segment;
+	bool ok;
+
+	if (!take_piece(x, len, HTTP_FILE_PIECE_MAX))
+		return;
+	/* A socket's output buffer drains to a descriptor: the kernel copies by itself. */
+	segment = evbuffer_file_segment_new(fd, (ev_off_t)offset, (ev_off_t)len, 0);
+	ok = segment != NULL && evbuffer_add_file_segment(bufferevent_get_output(x->c->bev),
+				    segment, 0, (ev_off_t)len) == 0;
+	if (segment != NULL)
+		evbuffer_file_segment_free(segment);
+	if (!ok)
 		http_reply_abort(x);
 }
 

@@ -23,8 +23,9 @@
 #include "daemon/core/error.h"
 #include "daemon/front/http_parser.h"
 
-#define HTTP_PIECE_MAX (64 * 1024)	/* octets of one piece of a streamed reply */
-#define HTTP_INPUT_MAX (32 * 1024)	/* octets read ahead of the parser */
+#define HTTP_PIECE_MAX (64 * 1024)	  /* octets of one piece of a streamed reply */
+#define HTTP_FILE_PIECE_MAX (1024 * 1024) /* octets of one that the kernel takes from a file */
+#define HTTP_INPUT_MAX (32 * 1024)	  /* octets read ahead of the parser */
 #define HTTP_HELD_MAX (96u << 20)	/* octets of bodies and whole replies of a door's clients */
 #define HTTP_HELD_FREE (16 * 1024)	/* a reply up to here always finds room: errors do */
 #define HTTP_OPENING_MIN_MS 1000	/* a full door lets a client open for so long, */
@@ -136,6 +137,11 @@ void http_reply_stream(struct http_exchange *x, int status, const char *content_
     const struct http_source *source, void *arg);
 /* 1 to HTTP_PIECE_MAX octets, copied, in answer to one pull. */
 void http_reply_piece(struct http_exchange *x, const void *data, size_t len);
+/* Whether the kernel can send from a file: not through TLS. */
+bool http_reply_takes_files(const struct http_exchange *x);
+/* 1 to HTTP_FILE_PIECE_MAX octets at offset of the file, in answer to one pull. fd stays the
+ * caller's, and what is there must stay until the source's done. */
+void http_reply_file(struct http_exchange *x, int fd, uint64_t offset, size_t len);
 /* The rest cannot be had: the connection is cut, which tells the client. */
 void http_reply_abort(struct http_exchange *x);
 

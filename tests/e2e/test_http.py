@@ -1,5 +1,6 @@
 """HTTP at the real front: what must be refused, doors, conditions, ranges."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -490,6 +491,43 @@ def test_slow_reader_gets_it_whole(front):
         assert read_all(s).endswith(b"\r\n\r\n" + BIG)
         s.close()
     assert resident < 400_000  # kB, with a sanitizer's own memory
+
+
+def on_disk(front):
+    """Sizes of the files without a name that the front has."""
+    folder, sizes = f"/proc/{front.process.pid}/fd", []
+    for n in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # a connection that has ended
+            if os.readlink(f"{folder}/{n}").endswith(" (deleted)"):
+                sizes.append(os.stat(f"{folder}/{n}").st_size)
+    return sorted(sizes)
+
+
+def test_large_ones_come_from_the_disk(front):
+    """After the first reader the kernel sends them from a file; nobody else can see it."""
+    assert len(on_disk(front)) == 4
+    ca = front.rows.ca("disk")
+    data = [os.urandom(5_000_000 + n) for n in range(7)]
+    for n in range(6):  # more than there are files: the oldest makes room
+        front.rows.artifact(ca, "crl", n + 1, data[n])
+        wait_until(lambda n=n: front.web.get("/crl/disk.crl").body == data[n] and len(data[n]) in on_disk(front),
+                   what="a copy on the disk", alive=front.process)
+    assert set(on_disk(front)) >= {len(d) for d in data[2:6]}
+    # The database has it no more, and no reader notices: from the file.
+    front.database.execute("DELETE FROM chancery_store.artifact_chunk WHERE artifact_id IN (SELECT id FROM "
+                           "chancery_store.artifact WHERE ca_id = %s)", (ca.id,))
+    for get in (front.web.get, front.api.get, front.https().get):
+        assert get("/crl/disk.crl").body == data[5]
+    answer = front.web.call("GET", "/crl/disk.crl", headers={"Range": "bytes=1000001-4000000"})
+    assert answer.status == 206 and answer.body == data[5][1000001:4000001]
+    # One that is cut off in the database is cut off here, too, and is not kept.
+    front.rows.artifact(ca, "crl", 7, data[6])
+    front.database.execute("DELETE FROM chancery_store.artifact_chunk WHERE position = 3 AND artifact_id = (SELECT max(id) "
+                           "FROM chancery_store.artifact WHERE ca_id = %s)", (ca.id,))
+    with socket.create_connection(("127.0.0.1", front.http_port), PATIENCE_S) as s:
+        s.sendall(b"GET /crl/disk.crl HTTP/1.1\r\n" + H + b"Connection: close\r\n\r\n")
+        assert len(read_all(s)) < len(data[6])
+    assert "is not kept on the disk" in front.process.log()
 
 
 def test_newest_at_once_and_never_mixed(front):
