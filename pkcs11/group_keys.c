@@ -11,6 +11,7 @@
 #include "pkcs11/key_adopt.h"
 #include "pkcs11/key_int.h"
 #include "pkcs11/limits.h"
+#include "pkcs11/limits_floor.h"
 #include "pkcs11/orders.h"
 
 /* What is known of the keys, and who lacks which. */
@@ -276,6 +277,43 @@ group_check_member(struct token *t, const char *state_dir, size_t member, struct
 	(void)call_about(before);
 	end_check(&c);
 	return ok;
+}
+
+static bool
+share_floors(const char *state_dir, struct session rw[], size_t count, struct error *e)
+{
+	uint8_t(*ids)[KEY_ID_LEN] = NULL;
+	size_t keys = 0;
+	bool ok;
+
+	ok = key_limits_list(state_dir, &ids, &keys, e);
+	for (size_t k = 0; k < keys && ok; k++)
+		ok = limits_floor_share(rw, count, ids[k], e);
+	free(ids);
+	return ok;
+}
+
+void
+group_share_floors(struct token *t, const char *state_dir)
+{
+	struct session rw[CONFIG_MEMBERS_MAX];
+	struct error why = ERROR_INIT;
+	size_t count = 0;
+	bool ok = true;
+
+	for (size_t i = 0; i < token_members(t) && ok; i++) {
+		struct token_member m;
+
+		token_member(t, i, &m);
+		if (m.standing == TOKEN_OPEN)
+			ok = session_open(
+			    token_functions(t), m.info->slot, true, &rw[count++], &why);
+	}
+	ok = ok && share_floors(state_dir, rw, count, &why);
+	for (size_t i = 0; i < count; i++)
+		session_close(&rw[i]);
+	if (!ok)
+		log_failure(LOG_LEVEL_WARNING, token_config(t)->name, &why);
 }
 
 void

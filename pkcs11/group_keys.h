@@ -22,6 +22,10 @@ bool group_check_keys(struct token *t, const char *state_dir, struct error *e) M
 bool group_check_member(
     struct token *t, const char *state_dir, size_t member, struct error *e) MUST_CHECK;
 
+/* Each member that is open remembers of the keys' limits what the newest of them does
+ * (limits_floor.h), also what it missed while it was away. Who cannot is found out later. */
+void group_share_floors(struct token *t, const char *state_dir);
+
 /* Of all but the first, when that has got a key, or lost one: those that do not follow are
  * refused. */
 void group_check_others(struct token *t, const char *state_dir);

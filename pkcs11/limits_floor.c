@@ -246,3 +246,71 @@ limits_floor_load(struct session *s, const char *state_dir, struct bytes id, str
 {
 	return key_limits_load(l, state_dir, id, e) && limits_floor_check(s, l, refused, e);
 }
+
+/* ---- several tokens */
+
+/* The end of a key is newer than any version of its limits. */
+static bool
+take_newer(struct limits_floor *to, const struct limits_floor *from)
+{
+	bool rises = from->version > to->version;
+
+	if (rises) {
+		to->version = from->version;
+		memcpy(to->sha256, from->sha256, sizeof to->sha256);
+	}
+	if (from->has_certificate && (!to->has_certificate || from->ordered > to->ordered)) {
+		to->has_certificate = true;
+		to->ordered = from->ordered;
+		memcpy(to->tbs_sha256, from->tbs_sha256, sizeof to->tbs_sha256);
+		rises = true;
+	}
+	return rises;
+}
+
+/* As it stands there; what is damaged is found by who needs it. */
+static bool
+read_plain(struct session *s, const char *label, struct limits_floor *floor, struct error *e)
+{
+	uint8_t value[ANCHOR_VALUE_MAX];
+	struct error why = ERROR_INIT;
+	size_t len;
+
+	*floor = (struct limits_floor){0};
+	if (anchor_read(s, label, value, &len, &why)) {
+		if (!decode(value, len, floor))
+			*floor = (struct limits_floor){0};
+		return true;
+	}
+	return why.code == ERROR_NOT_FOUND || why.code == ERROR_CONFLICT ||
+	       error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
+}
+
+bool
+limits_floor_share(struct session rw[], size_t count, const uint8_t id[KEY_ID_LEN], struct error *e)
+{
+	struct limits_floor newest = {0}, own;
+	char label[ANCHOR_LABEL_MAX + 1];
+	uint8_t value[VALUE_LEN];
+
+	label_of(id, label);
+	for (size_t i = 0; i < count; i++) {
+		if (!read_plain(&rw[i], label, &own, e))
+			return false;
+		(void)take_newer(&newest, &own);
+	}
+	for (size_t i = 0; i < count && newest.version > 0; i++) {
+		struct error why = ERROR_INIT;
+
+		if (!read_plain(&rw[i], label, &own, e))
+			return false;
+		if (!take_newer(&own, &newest))
+			continue;
+		encode(&own, value);
+		if (!anchor_write(&rw[i], label, (struct bytes){value, sizeof value}, &why) &&
+		    why.code != ERROR_DENIED)
+			return error_set_foreign(
+			    e, why.code, why.source, why.foreign, "%s", why.text);
+	}
+	return true;
+}

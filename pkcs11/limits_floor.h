@@ -56,4 +56,9 @@ bool limits_floor_compare_document(
 bool limits_floor_load(struct session *s, const char *state_dir, struct bytes id,
     struct key_limits *l, bool *refused, struct error *e) MUST_CHECK;
 
+/* Of a group's tokens (group.h), with a read-write session on each: each remembers of a key what
+ * the newest of them does. One that takes no such objects is left as it is. */
+bool limits_floor_share(
+    struct session rw[], size_t count, const uint8_t id[KEY_ID_LEN], struct error *e) MUST_CHECK;
+
 #endif

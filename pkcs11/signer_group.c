@@ -20,6 +20,8 @@
 #define COMPARE_MS 60000
 /* At the end the thread that looks is waited for so long. */
 #define LOOK_END_S 2
+/* What is under way when a token is to be taken in again has so much time. */
+#define LEAVE_MS 60000
 
 static bool
 is_group(const struct signer *s)
@@ -79,8 +81,10 @@ signer_join_members(const struct signer *s, struct token *token, struct error *e
 
 	if (!is_group(s))
 		return true;
+	anchor_set_mirrors(NULL, 0);
 	if (!group_check_keys(token, s->state_dir, e))
 		return false;
+	group_share_floors(token, s->state_dir);
 	for (size_t i = 0; i < token_members(token); i++) {
 		struct token_member m;
 
@@ -95,7 +99,7 @@ signer_join_members(const struct signer *s, struct token *token, struct error *e
 void
 signer_note_members(struct signer *s)
 {
-	s->noted_ms = job_clock_ms();
+	s->noted_ms = s->compared_ms = job_clock_ms();
 	for (size_t i = 0; is_group(s) && i < token_members(s->token); i++) {
 		struct token_member m;
 
@@ -193,6 +197,7 @@ leave(struct signer *s, size_t member, const char *why)
 	token_member(s->token, member, &m);
 	log_info(s->token_config->name, "'%s' %s; starting again, to use it", m.name, why);
 	s->leaving = true;
+	s->noted_ms = job_clock_ms();
 	if (signer_is_idle(s))
 		signer_end(s, ROLE_EXIT_TOKEN_LOST);
 }
@@ -254,9 +259,14 @@ on_look(evutil_socket_t fd, short what, void *arg)
 {
 	struct signer *s = arg;
 
-	if (s->token == NULL || s->pool == NULL || s->lost || s->ending || s->leaving ||
+	if (s->token == NULL || s->pool == NULL || s->lost || s->ending ||
 	    role_is_draining(s->role))
 		return;
+	if (s->leaving) {
+		if (job_clock_ms() - s->noted_ms >= LEAVE_MS)
+			signer_end(s, ROLE_EXIT_TOKEN_LOST);
+		return;
+	}
 	find_lost(s);
 	if (s->looking.running)
 		take_result(s);

@@ -78,7 +78,7 @@ struct signer {
 	struct looking looking;
 	struct event *look;
 	bool was_open[CONFIG_MEMBERS_MAX];
-	int64_t noted_ms;    /* when they were opened */
+	int64_t noted_ms;    /* when they were opened, or this began to leave */
 	int64_t compared_ms; /* when the keys of one that is refused were last looked at */
 	bool leaving;	     /* nothing is begun any more: a new process takes all members */
 

@@ -651,7 +651,7 @@ token_open_member(const struct config_token *config, const char *state_dir, cons
 	if (begin_members(t, state_dir, only, os, e)) {
 		ok = open_views(t, os, e);
 		*state = state_of(t, os, ok);
-		if (ok)
+		if (ok && only == NULL)
 			note_members(t, os);
 	}
 	free(os);

@@ -200,6 +200,17 @@ look_at_service(struct doctor *d, struct error *e)
 	return true;
 }
 
+/* Of several HSMs with the same keys; its signer says it so (pkcs11/signer_group.c). */
+static bool
+lacks_members(json_t *token)
+{
+	const char *sentence = text_of(token, "sentence");
+
+	return strncmp(sentence, "a group of ", strlen("a group of ")) == 0 &&
+	       (strstr(sentence, "' is away: ") != NULL ||
+		   strstr(sentence, "' is refused: ") != NULL);
+}
+
 /* A token that wants a PIN for each signature is always locked; one that nobody has
  * unlocked, or that waits for somebody at its device, stands still. */
 static enum finding
@@ -209,6 +220,8 @@ judge_token(json_t *token)
 
 	if (json_is_true(json_object_get(token, "stale")))
 		return FINDING_CRITICAL;
+	if (strcmp(state, "ready") == 0 && lacks_members(token))
+		return FINDING_WARNING;
 	if (strcmp(state, "ready") == 0 ||
 	    (strcmp(state, "locked") == 0 && strcmp(access, "operation") == 0))
 		return FINDING_OK;

@@ -81,6 +81,10 @@ read_group(struct reader *r, struct yaml_map *map, struct config_token *t)
 		    "names %zu tokens, and persons enter PINs for one at a time; allowed only with "
 		    "access: auto",
 		    t->others.count + 1);
+	else if (t->spread && t->threads <= t->others.count)
+		(void)yaml_fail_key(map, "threads", r->err,
+		    "is %u, for %zu tokens that all sign; allowed: at least one thread for each",
+		    t->threads, t->others.count + 1);
 }
 
 static void
@@ -215,9 +219,9 @@ read_token(struct reader *r, const struct yaml_node *node, struct config_token *
 		    "are of one kind, or the looser one undoes the other; allowed: the same "
 		    "access for both",
 		    config_access_name(t->access), config_access_name(other->access), other->name);
-	read_group(r, &map, t);
 	yaml_get_int(&map, "threads", YAML_OPTIONAL, 1, CONFIG_THREADS_MAX, &threads, r->err);
 	t->threads = (unsigned)threads;
+	read_group(r, &map, t);
 	yaml_get_duration(
 	    &map, "call_timeout", YAML_OPTIONAL, 1, CALL_TIMEOUT_MAX_S, &call_timeout_s, r->err);
 	t->call_timeout_s = (unsigned)call_timeout_s;

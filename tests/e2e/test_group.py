@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections import Counter
 
 import pytest
 from cryptography import x509
@@ -18,31 +17,10 @@ from harness.journal import Journal
 from harness.lone_root import DAY, TEMPLATE, LoneRoot
 from harness.process import run, wait_until
 from harness.signer import SIGN, SIGNED, Order, Refused, Signer
-from harness.softhsm import RecordedToken
+from harness.softhsm import GroupToken
 
 TOKEN_LOST, MODULE_HUNG = 3, 5  # daemon/core/role.h
-NAMES = ["hsm-a", "hsm-b"]
-
-
-class GroupToken(RecordedToken):
-    """Two tokens in one module."""
-
-    def create(self):
-        super().create()
-        self.init(NAMES[1], self.pin)
-        self.environment["SHIM_LABELS"] = "1"
-        return self
-
-    def put(self, key, label, name="ca", cka_id="0a0b"):
-        """As a vendor's tool does that clones keys, or brings them from outside."""
-        path = clients.write(self.directory, f"{label}.pem", key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-        run(["softhsm2-util", "--import", path, "--token", label, "--label", name, "--id", cka_id, "--pin", self.pin],
-            env=dict(os.environ, **self.environment))
-
-    def signers(self):
-        """How many signatures each of them has made."""
-        return Counter(line[2] for line in self.calls("sign") if line[0] == "0x0")
+NAMES = GroupToken.labels
 
 
 class GroupRoot(LoneRoot):
@@ -75,7 +53,7 @@ def console(signer, *args, check=True):
 
 class Group:
     def __init__(self, directory, **options):
-        self.token = GroupToken(os.path.join(directory, "token"), program("faults/shim.so"), label=NAMES[0]).create()
+        self.token = GroupToken(os.path.join(directory, "token"), program("faults/shim.so")).create()
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.signer = Signer(directory, self.token, select={"label": NAMES}, **options)
         self.options = options
@@ -254,7 +232,7 @@ def test_a_single_one_becomes_a_group(single):
     single.wait("'hsm-a' signs", "'hsm-b' is refused", "has no key for CA Group", single.root.id.hex())
     single.issue()
     single.signer.stop()
-    single.token.put(single.key, "hsm-b")
+    single.token.put(single.key, "hsm-b", "0b0c")
     single.token.fail("any@hsm-a 0x30")
     single.signer.start()
     wait_until(lambda: single.signer.status().state == "closed", what="it does not know this token")

@@ -3,6 +3,9 @@
 import glob
 import os
 import shutil
+from collections import Counter
+
+from cryptography.hazmat.primitives import serialization
 
 from .process import find_program, run
 
@@ -137,3 +140,31 @@ class RecordedToken(Recorded, Token):
     def __init__(self, directory, shim, **more):
         super().__init__(directory, **more)
         self.put_shim_before(shim)
+
+
+class GroupToken(RecordedToken):
+    """Two tokens in one module behind the shim, which says of each signature whose it is."""
+
+    labels = ["hsm-a", "hsm-b"]
+
+    def __init__(self, directory, shim):
+        super().__init__(directory, shim, label=self.labels[0])
+
+    def create(self):
+        super().create()
+        self.init(self.labels[1], self.pin)
+        self.environment["SHIM_LABELS"] = "1"
+        return self
+
+    def put(self, key, label, cka_id):
+        """As a vendor's tool does that clones keys, or brings them from outside."""
+        path = os.path.join(self.directory, f"{label}.pem")
+        with open(path, "wb") as f:
+            f.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                      serialization.NoEncryption()))
+        run([find_program("softhsm2-util"), "--import", path, "--token", label, "--label", "ca", "--id", cka_id,
+             "--pin", self.pin], env=dict(os.environ, **self.environment))
+
+    def signers(self):
+        """How many signatures each of them has made."""
+        return Counter(line[2] for line in self.calls("sign") if line[0] == "0x0")
