@@ -88,6 +88,18 @@ is_one_of(const char *state, const char *const *states)
 	return false;
 }
 
+/* A parent that is away, as while it is started anew, still has the request. */
+static bool
+may_look_again(const struct error *why, time_t end, bool *away)
+{
+	if (!error_is_retryable(why) || time(NULL) >= end)
+		return false;
+	if (!*away)
+		cli_note("The parent does not answer, and is asked again: %s", why->text);
+	*away = true;
+	return true;
+}
+
 /* A look answers at once when the request waits for a person. */
 static bool
 await_issue(struct cli *up, const char *id, json_t **request, struct error *e)
@@ -96,13 +108,20 @@ await_issue(struct cli *up, const char *id, json_t **request, struct error *e)
 	    "rejected", "denied", "expired", "withdrawn", "failed", NULL};
 	const struct timespec pause = {1, 0};
 	time_t end = time(NULL) + WAIT_S;
-	bool told = false;
+	bool told = false, away = false;
 
 	for (;;) {
 		const char *state, *reason;
+		struct error why = ERROR_INIT;
 
-		if (!look(up, id, request, e))
-			return false;
+		if (!look(up, id, request, &why)) {
+			if (!may_look_again(&why, end, &away))
+				return error_set_foreign(
+				    e, why.code, why.source, why.foreign, "%s", why.text);
+			(void)nanosleep(&pause, NULL);
+			continue;
+		}
+		away = false;
 		state = cli_member(*request, "state", e);
 		if (state == NULL)
 			return false;
