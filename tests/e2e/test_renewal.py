@@ -225,11 +225,16 @@ def policy_with_suffixes(a, name, kind, **more):
 
 
 @pytest.fixture(scope="module")
-def b(shared_instance):
-    """A root and a CA below it whose addresses tell generations apart."""
+def b(shared_instance, slapd):
+    """A root, which is in a directory, too, and a CA below it; their addresses tell generations apart."""
     a = shared_instance
     a.root2, a.sub2 = "second-root", "second-issuing"
-    a.cli("ca", "create", a.root2, "--policy", policy_with_suffixes(a, a.root2, "root"))
+    a.root2_dn = f"cn={a.root2},{slapd.suffix}"
+    os.chmod(clients.write(a.daemon.credentials_dir, "directory", slapd.password), 0o600)
+    url = f"{slapd.url}/{a.root2_dn}?cACertificate;binary"
+    a.cli("ca", "create", a.root2, "--policy", policy_with_suffixes(a, a.root2, "root", targets=[
+        {"name": "directory", "artifact": "ca-certificate", "kind": "ldap", "write": url, "read": url,
+         "bind_dn": slapd.root_dn, "credential": "directory", "tls": "none"}]))
     a.cli("ca", "create", a.sub2, "--policy", policy_with_suffixes(a, a.sub2, "subordinate"))
     install(a, a.sub2, a.root2)
     a.generations = [(leaf_of(a, "g0"), chain_of(a, a.sub2)[0], chain_of(a, a.root2)[0])]
@@ -372,8 +377,10 @@ def test_root_with_a_new_key(b):
         check_generation(a, *generation)
 
 
-def test_rollover(b):
-    """Who trusts one of the root's certificates verifies what the other key signed."""
+def test_rollover(b, slapd):
+    """Who trusts one of the root's certificates verifies what the other key signed. All four
+    stand in the directory as the root's own (RFC 4523 4.2: issued to itself, they are no pair
+    with another CA's), and behind the address in certificates."""
     a = b
     assert "is no root" in a.cli.fails("ca", "rollover", a.sub2)
     assert "has no older key" in a.cli.fails("ca", "rollover", a.root)
@@ -385,6 +392,13 @@ def test_rollover(b):
     rolled = [c for c in bundle if c not in (old, new)]
     assert len(rolled) == 2 and new in bundle
     assert {key_of(pem_of(c)) for c in rolled} == {key_of(pem_of(old)), key_of(pem_of(new))}
+
+    def in_directory():
+        return {x509.load_der_x509_certificate(der) for der in slapd.read(a.root2_dn, "cACertificate;binary")}
+
+    wait_until(lambda: in_directory() == {old, new, *rolled} or None, what="all four in the directory")
+    assert slapd.read(a.root2_dn, "crossCertificatePair;binary") == []
+    rolled = [c for c in in_directory() if c not in (old, new)]
     for trusted, ca, below in ((old, "third-issuing", "below-new2"), (new, a.sub2, "below-old2")):
         leaf = leaf_of(a, below, ca)
         issuing = chain_of(a, ca)[0]
