@@ -230,5 +230,5 @@ entry_deliver(const struct target_work *work, struct publish_result *result)
 	}
 	result->outcome = ok ? PUBLISH_SAME : w.nowhere ? PUBLISH_NOWHERE : PUBLISH_FAILED;
 	if (ok && strlen(w.dn) < sizeof result->entry)
-		(void)snprintf(result->entry, sizeof result->entry, "%s", w.dn);
+		memcpy(result->entry, w.dn, strlen(w.dn) + 1);
 }
