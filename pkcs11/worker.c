@@ -9,8 +9,8 @@
 #include "daemon/core/log.h"
 #include "pkcs11/call.h"
 
-/* While more jobs wait, the loop is woken this often and no more; and the disk is
- * asked to take signatures this often. */
+/* While more jobs wait, the loop is woken this often and no more; and a signature
+ * waits so long for others that go to the disk with it. */
 #define WAKE_NS 1000000
 #define RELEASE_NS 2000000
 
@@ -93,6 +93,7 @@ take_job(struct worker *w)
 	if (*at == NULL)
 		p->queue_end = at;
 	job->next = NULL;
+	p->busy++;
 	return job;
 }
 
@@ -121,28 +122,24 @@ clock_ns(void)
 /*
  * The loop takes all finished jobs at once, so one wake-up is enough for many,
  * and each costs as much as half a signature of a quick token. As long as jobs
- * wait, another will be finished soon, and its end is as good for waking. It is
- * the same with the disk.
+ * wait, another will be finished soon, and its end is as good for waking.
  */
-static bool
-is_time(const struct pool *p, int64_t last_ns, int64_t period_ns, int64_t now_ns)
-{
-	return p->queue == NULL || p->stopping || now_ns - last_ns >= period_ns;
-}
-
 static bool
 has_to_wake(struct pool *p, int64_t now_ns)
 {
-	if (p->done == NULL || !is_time(p, p->woken_ns, WAKE_NS, now_ns))
+	if (p->done == NULL || (p->queue != NULL && !p->stopping && now_ns - p->woken_ns < WAKE_NS))
 		return false;
 	p->woken_ns = now_ns;
 	return true;
 }
 
+/* It is the same with the disk, and what another thread is just signing waits for the
+ * disk twice if it comes too late for this time. */
 static bool
 has_to_release(const struct pool *p, int64_t now_ns)
 {
-	return p->made != NULL && is_time(p, p->released_ns, RELEASE_NS, now_ns);
+	return p->made != NULL && ((p->queue == NULL && p->busy == 0) || p->stopping ||
+				      now_ns - p->made_ns >= RELEASE_NS);
 }
 
 static void
@@ -161,7 +158,7 @@ fail_pool(struct pool *p, enum pool_failure failed, size_t member, const struct 
 static void
 finish_job(struct worker *w, struct job *job)
 {
-	bool made = job->reserved && !error_is_set(&job->error), due;
+	bool made = job->reserved && !error_is_set(&job->error), first, due;
 	struct error why = ERROR_INIT;
 	struct pool *p = w->pool;
 	int64_t now;
@@ -170,7 +167,10 @@ finish_job(struct worker *w, struct job *job)
 		journal_give_up(p->place.journal, &job->ticket);
 	now = clock_ns();
 	(void)pthread_mutex_lock(&p->lock);
+	p->busy--;
+	first = made && p->made == NULL;
 	if (made) {
+		p->made_ns = first ? now : p->made_ns;
 		*p->made_end = job;
 		p->made_end = &job->next;
 	} else {
@@ -182,7 +182,7 @@ finish_job(struct worker *w, struct job *job)
 		    error_is_set(&job->error) ? job->error.text : "its sessions have ended");
 		fail_pool(p, POOL_TOKEN_LOST, w->member, &why);
 	}
-	if (has_to_release(p, now))
+	if (first || has_to_release(p, now))
 		(void)pthread_cond_signal(&p->release);
 	due = has_to_wake(p, now);
 	(void)pthread_mutex_unlock(&p->lock);
@@ -192,6 +192,19 @@ finish_job(struct worker *w, struct job *job)
 
 /* ---- the releaser */
 
+/* Until it may be time. */
+static void
+await_made(struct pool *p)
+{
+	int64_t until = p->made_ns + RELEASE_NS;
+	struct timespec t = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+
+	if (p->made == NULL)
+		(void)pthread_cond_wait(&p->release, &p->lock);
+	else
+		(void)pthread_cond_timedwait(&p->release, &p->lock, &t);
+}
+
 /* All that was signed, once it is time; NULL at the end. */
 static struct job *
 next_made(struct pool *p)
@@ -200,11 +213,10 @@ next_made(struct pool *p)
 
 	(void)pthread_mutex_lock(&p->lock);
 	while (!has_to_release(p, clock_ns()) && !p->last_made)
-		(void)pthread_cond_wait(&p->release, &p->lock);
+		await_made(p);
 	jobs = p->made;
 	p->made = NULL;
 	p->made_end = &p->made;
-	p->released_ns = clock_ns();
 	(void)pthread_mutex_unlock(&p->lock);
 	return jobs;
 }
@@ -349,6 +361,7 @@ pool_new(struct token *token, const struct pool_place *place, unsigned int threa
     struct pool **pool, struct error *e)
 {
 	struct pool *p = calloc(1, sizeof *p);
+	pthread_condattr_t monotonic;
 
 	*pool = NULL;
 	if (p == NULL)
@@ -363,7 +376,10 @@ pool_new(struct token *token, const struct pool_place *place, unsigned int threa
 	(void)pthread_mutex_init(&p->orders, NULL);
 	(void)pthread_mutex_init(&p->crls, NULL);
 	(void)pthread_cond_init(&p->work, NULL);
-	(void)pthread_cond_init(&p->release, NULL);
+	(void)pthread_condattr_init(&monotonic);
+	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&p->release, &monotonic);
+	(void)pthread_condattr_destroy(&monotonic);
 	p->limits = limits_cache_new(p->place.state_dir);
 	if (p->place.gate != NULL)
 		gate_attach(p->place.gate, &p->place.journal);

@@ -51,8 +51,9 @@ struct pool {
 	struct job *queue, **queue_end;
 	struct job *made, **made_end; /* signed, not yet in the journal */
 	struct job *done, **done_end;
-	int64_t woken_ns;    /* when the loop was last woken */
-	int64_t released_ns; /* when the releaser last began */
+	unsigned int busy; /* threads that carry a job out */
+	int64_t woken_ns;  /* when the loop was last woken */
+	int64_t made_ns;   /* when the first of `made` was signed */
 	bool stopping;
 	bool last_made; /* no thread will sign any more: the releaser may end */
 	enum pool_failure failed;
