@@ -16,6 +16,7 @@
 #include "daemon/core/encode.h"
 #include "daemon/core/log.h"
 #include "daemon/core/sandbox.h"
+#include "pkcs11/console_login.h"
 #include "pkcs11/group.h"
 #include "pkcs11/key_adopt.h"
 #include "pkcs11/key_import.h"
@@ -83,21 +84,18 @@ with_token(struct console *c, token_work_fn *work, void *arg, struct error *e)
 {
 	struct session session = {.handle = CK_INVALID_HANDLE};
 	struct token *token = NULL;
-	enum signproto_state state;
+	struct console_login l;
 	bool ok = false;
 
-	if (c->token->access != CONFIG_ACCESS_AUTO)
-		return error_set(e, ERROR_CONFIG,
-		    "the PIN of token '%s' is with its operators: by hand it takes a configuration "
-		    "with access: auto",
-		    c->token->name);
 	if (!set_environment(c, e))
 		return false;
-	if (token_open_member(c->token, c->state_dir, c->task->member, &token, &state, e) &&
+	if (console_login_begin(&l, c->token, c->state_dir, c->task->pin_fd, e) &&
+	    console_login_open(&l, c->task->member, &token, e) &&
 	    session_open(token_functions(token), token_info(token)->slot, true, &session, e))
 		ok = work(c, &session, arg, e);
 	session_close(&session);
-	token_close(token);
+	console_login_close(&l, token);
+	console_login_end(&l);
 	return ok;
 }
 
@@ -111,7 +109,8 @@ list_keys(struct console *c, struct session *s, void *arg, struct error *e)
 static bool
 probe(struct console *c, struct error *e)
 {
-	const struct probe_options options = {c->task->json, c->task->soak_s, c->task->member};
+	const struct probe_options options = {
+	    c->task->json, c->task->soak_s, c->task->member, c->task->pin_fd};
 
 	return probe_run(c->token, c->state_dir, &options, stdout, stderr, e);
 }

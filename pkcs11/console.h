@@ -22,6 +22,7 @@ struct console_task {
 	enum console_work work;
 	const char *config, *token; /* path; name */
 	const char *member;	    /* of a group: which of its tokens */
+	int pin_fd;		    /* as console_login_begin takes it */
 	bool json;
 	unsigned soak_s;	     /* probe */
 	const char *file;	     /* import: PKCS#12 */

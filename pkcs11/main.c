@@ -4,7 +4,9 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +40,9 @@ static const char usage[] =
     "       chancery-signer --config PATH --token NAME --adopt SHA256\n"
     "       chancery-signer --config PATH --token NAME --destroy-key SHA256 [--label TEXT]\n"
     "       chancery-signer --rules\n"
+    "--probe, --keys, --import-key and --destroy-key take the PIN from the configuration. Where\n"
+    "its operators have it, they stop the signer and enter it: at the terminal, or with\n"
+    "--pin-fd N through an open descriptor.\n"
     "Where NAME is a group of tokens, --probe, --keys, --import-key and --destroy-key also take\n"
     "--member with one of its tokens, as `select` names it.\n"
     "Started by chanceryd with its control channel at descriptor 3.\n"
@@ -185,6 +190,21 @@ parse_seconds(const char *text, unsigned *seconds)
 	return true;
 }
 
+static bool
+parse_descriptor(const char *text, int *fd)
+{
+	char *end;
+	long value;
+
+	errno = 0;
+	value = strtol(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0' || value < 0 || value > INT_MAX ||
+	    fcntl((int)value, F_GETFD) < 0)
+		return false;
+	*fd = (int)value;
+	return true;
+}
+
 /* Options that belong to one work only. */
 static bool
 options_fit(const struct console_task *task, const struct shown *what)
@@ -195,6 +215,8 @@ options_fit(const struct console_task *task, const struct shown *what)
 	    task->work != CONSOLE_KEYS)
 		return false;
 	if (!importing && task->wipe)
+		return false;
+	if ((task->work == CONSOLE_NONE || task->work == CONSOLE_ADOPT) && task->pin_fd >= 0)
 		return false;
 	if (task->work == CONSOLE_NONE && task->member != NULL)
 		return false;
@@ -225,6 +247,7 @@ main(int argc, char **argv)
 	    {"adopt", required_argument, NULL, 'A'},
 	    {"destroy-key", required_argument, NULL, 'D'},
 	    {"member", required_argument, NULL, 'M'},
+	    {"pin-fd", required_argument, NULL, 'f'},
 	    {"rules", no_argument, NULL, 'R'},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
@@ -232,7 +255,7 @@ main(int argc, char **argv)
 	};
 	const char *path = NULL, *name = NULL;
 	struct shown what = {.limits = false};
-	struct console_task task = {.work = CONSOLE_NONE};
+	struct console_task task = {.work = CONSOLE_NONE, .pin_fd = -1};
 	unsigned works = 0;
 	int option;
 
@@ -280,6 +303,13 @@ main(int argc, char **argv)
 			break;
 		case 'M':
 			task.member = optarg;
+			break;
+		case 'f':
+			if (!parse_descriptor(optarg, &task.pin_fd)) {
+				(void)fputs(
+				    "chancery-signer: --pin-fd takes an open descriptor\n", stderr);
+				return 2;
+			}
 			break;
 		case 'F':
 			task.passphrase_file = optarg;

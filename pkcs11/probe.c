@@ -69,10 +69,7 @@ probe_line(struct probe *p, const char *name, const char *fmt, ...)
 bool
 probe_open(struct probe *p, struct error *e)
 {
-	enum signproto_state state;
-
-	return token_open_member(
-		   p->config, p->state_dir, p->options->member, &p->token, &state, e) &&
+	return console_login_open(&p->login, p->options->member, &p->token, e) &&
 	       session_open(
 		   token_functions(p->token), token_info(p->token)->slot, true, &p->session, e);
 }
@@ -81,7 +78,7 @@ void
 probe_close(struct probe *p)
 {
 	session_close(&p->session);
-	token_close(p->token);
+	console_login_close(&p->login, p->token);
 	p->token = NULL;
 }
 
@@ -210,16 +207,13 @@ probe_run(const struct config_token *config, const char *state_dir,
 	    .call_timeout_s = config->call_timeout_s,
 	    .out = out,
 	    .notes = notes};
-	if (config->access != CONFIG_ACCESS_AUTO)
-		return error_set(e, ERROR_CONFIG,
-		    "the PIN of token '%s' is with its operators: a probe takes a configuration "
-		    "with access: auto",
-		    config->name);
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 	(void)signal(SIGPIPE, SIG_IGN); /* modules write to sockets */
 	(void)snprintf(p.label, sizeof p.label, "chancery probe %ld", (long)getpid());
-	ok = set_environment(config, e) && start_watch(&p, e) && probe_open(&p, e) && run(&p, e);
+	ok = set_environment(config, e) &&
+	     console_login_begin(&p.login, config, state_dir, options->pin_fd, e) &&
+	     start_watch(&p, e) && probe_open(&p, e) && run(&p, e);
 	if (p.token != NULL && !probe_clean(&p, &left)) {
 		ok = false;
 		(void)error_set(e, ERROR_CONFLICT, "%s", left.text);
@@ -227,5 +221,6 @@ probe_run(const struct config_token *config, const char *state_dir,
 	if (p.begun && options->json)
 		(void)fputs("\n}\n", out);
 	probe_close(&p);
+	console_login_end(&p.login);
 	return ok;
 }

@@ -3,8 +3,9 @@
 
 /*
  * What a token can do, found out by trial at the signer's console: with scratch keys,
- * which are gone at the end, and with the PIN that the configuration names. Works beside
- * a signer that runs, as far as the token lets two processes in.
+ * which are gone at the end, and with a PIN as the other works there (console_login.h).
+ * With access: auto it works beside a signer that runs, as far as the token lets two
+ * processes in.
  */
 
 #include <stdio.h>
@@ -15,6 +16,7 @@ struct probe_options {
 	bool json;
 	unsigned soak_s;    /* keep signing for so long, through outages; 0: do not */
 	const char *member; /* of a group; NULL of a single token */
+	int pin_fd;	    /* as console_login_begin takes it */
 };
 
 /*

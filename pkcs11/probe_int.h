@@ -1,6 +1,7 @@
 #ifndef CHANCERY_PKCS11_PROBE_INT_H
 #define CHANCERY_PKCS11_PROBE_INT_H
 
+#include "pkcs11/console_login.h"
 #include "pkcs11/key.h"
 #include "pkcs11/probe.h"
 #include "pkcs11/token.h"
@@ -15,6 +16,7 @@ struct probe {
 	FILE *out, *notes;
 	bool begun; /* something was written to out */
 	char label[PROBE_LABEL_MAX];
+	struct console_login login;
 	struct token *token;	/* NULL while it is away */
 	struct session session; /* read-write; scratch keys live as long as it does */
 	unsigned call_timeout_s;

@@ -79,6 +79,7 @@ hand_over(struct cli *cli, const char *work, const char *argument, struct error 
 	put_option(&l, cli, OPTION_SOAK, "--soak");
 	put_option(&l, cli, OPTION_LABEL, "--label");
 	put_option(&l, cli, OPTION_WIPE, "--wipe");
+	put_option(&l, cli, OPTION_PIN_FD, "--pin-fd");
 	if (strcmp(work, "--import-key") == 0)
 		put_option(&l, cli, OPTION_PASSPHRASE_FILE, "--passphrase-file");
 	if (cli->json)
