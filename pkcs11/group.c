@@ -12,6 +12,7 @@
 
 #define BLAME_FILE "blamed"
 #define SLOT_FILE "slot"
+#define USE_FILE "in-use"
 #define HASH_LEN 8 /* of the member's name, in that of its directory */
 /* A failure within so many pauses of the last one's end is the same trouble. */
 #define AGAIN_PAUSES 4
@@ -136,6 +137,44 @@ group_blame(const struct config_token *config, const char *state_dir, size_t mem
 		b.pause_s = GROUP_PAUSE_MAX_S;
 	(void)snprintf(text, sizeof text, "%" PRId64 " %" PRId64 "\n", now + b.pause_s, b.pause_s);
 	write_small(config, state_dir, member, BLAME_FILE, text);
+}
+
+/* ---- what a crash leaves behind */
+
+void
+group_begin_use(const struct config_token *config, const char *state_dir, size_t member)
+{
+	if (group_count(config) > 1)
+		write_small(config, state_dir, member, USE_FILE, "yes\n");
+}
+
+static bool
+forget_use(const struct config_token *config, const char *state_dir, size_t member)
+{
+	char dir[GROUP_DIR_MAX], text[64];
+	struct error why = ERROR_INIT;
+
+	if (!read_small(config, state_dir, member, USE_FILE, text))
+		return false;
+	if (!path_of(config, state_dir, member, dir, &why) || !store_remove(dir, USE_FILE, &why))
+		log_failure(LOG_LEVEL_WARNING, config->name, &why);
+	return true;
+}
+
+void
+group_end_use(const struct config_token *config, const char *state_dir)
+{
+	for (size_t i = 0; i < group_count(config); i++)
+		(void)forget_use(config, state_dir, i);
+}
+
+void
+group_look_back(const struct config_token *config, const char *state_dir, int64_t now)
+{
+	for (size_t i = 0; i < group_count(config); i++) {
+		if (forget_use(config, state_dir, i))
+			group_blame(config, state_dir, i, now);
+	}
 }
 
 /* ---- the slot */

@@ -100,6 +100,7 @@ void
 signer_note_members(struct signer *s)
 {
 	s->noted_ms = s->compared_ms = job_clock_ms();
+	group_begin_use(s->token_config, s->state_dir, token_first(s->token));
 	for (size_t i = 0; is_group(s) && i < token_members(s->token); i++) {
 		struct token_member m;
 
@@ -284,6 +285,7 @@ signer_set_up_group(struct signer *s, struct error *e)
 
 	if (!is_group(s))
 		return true;
+	group_look_back(s->token_config, s->state_dir, (int64_t)time(NULL));
 	s->look = event_new(role_base(s->role), -1, EV_PERSIST, on_look, s);
 	return (s->look != NULL && event_add(s->look, &period) == 0) ||
 	       error_set(e, ERROR_SYSTEM, "cannot set the signer's events up");
@@ -294,6 +296,7 @@ signer_tear_down_group(struct signer *s)
 {
 	struct timespec until;
 
+	group_end_use(s->token_config, s->state_dir);
 	if (!s->looking.running)
 		return true;
 	if (clock_gettime(CLOCK_REALTIME, &until) != 0)

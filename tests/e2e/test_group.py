@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 
 import pytest
 from cryptography import x509
@@ -157,6 +158,18 @@ def test_one_that_hangs(group):
     group.again(MODULE_HUNG)
     group.wait("'hsm-a' is away", "'hsm-b' signs")
     root.sign(group.signer, tbs)
+    group.token.fail()
+    group.wait_return()
+
+
+def test_one_that_crashes(group):
+    """The module dies over it, and the process with it."""
+    group.token.fail("sign@hsm-a crash")
+    with pytest.raises(ConnectionError):
+        group.issue()
+    group.again(-signal.SIGSEGV)
+    group.wait("'hsm-a' is away", "'hsm-b' signs")
+    group.issue()
     group.token.fail()
     group.wait_return()
 
