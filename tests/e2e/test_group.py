@@ -17,7 +17,7 @@ from harness.chanceryd import program
 from harness.journal import Journal
 from harness.lone_root import DAY, TEMPLATE, LoneRoot
 from harness.process import run, wait_until
-from harness.signer import SIGN, SIGNED, Order, Refused, Signer
+from harness.signer import KEY_DESTROY, SIGN, SIGNED, Order, Refused, Signer, string
 from harness.softhsm import GroupToken
 
 TOKEN_LOST, MODULE_HUNG = 3, 5  # daemon/core/role.h
@@ -294,6 +294,31 @@ def test_another_pin(new_dir):
         assert "ready: " in text
     finally:
         made.signer.process.kill()
+
+def test_a_key_is_destroyed_on_all(new_dir):
+    """Where the copy is away it goes when that is back."""
+    made = Group(new_dir("destroy"))
+    for n, label in enumerate(NAMES):
+        made.token.put(made.key, label, f"0{n}0b")
+    signer = made.signer.start()
+    try:
+        root = GroupRoot("Group", made.key).agree(signer)
+        key = signer.generate(root.order())
+        made.wait("'hsm-a' signs", "'hsm-b' stands by")
+        made.token.fail("any@hsm-b 0x30")
+        made.wait("'hsm-b' is away")
+        text = f"chancery-key-destruction: 1\nca: Group\ntoken: main\nkey: {hashlib.sha256(key.spki).hexdigest()}\nlabel: ca\n"
+        signer.ask(KEY_DESTROY, string(key.id) + Order("key-destroy", "Group", text, (root.operator,)).octets)
+
+        def on(label):
+            return hashlib.sha256(key.spki).hexdigest() in console(signer, "--keys", "--member", label).stdout
+
+        made.token.fail()
+        made.wait_return()
+        signer.stop()
+        assert not on("hsm-a") and not on("hsm-b")
+    finally:
+        signer.stop()
 
 
 # ---------------------------------------------------------------- all of them
