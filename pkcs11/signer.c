@@ -14,6 +14,7 @@
 
 #include "daemon/core/log.h"
 #include "pkcs11/call.h"
+#include "pkcs11/group.h"
 #include "pkcs11/signer_int.h"
 #include "pkcs11/signer_watch.h"
 #include "pkcs11/store.h"
@@ -328,12 +329,31 @@ on_patience(evutil_socket_t fd, short what, void *arg)
 
 /* ---- losing the token, and the end */
 
+/* Where persons have the PIN, nothing goes round without them; and of a group another one
+ * is taken. */
+static bool
+counts_losses(const struct signer *s)
+{
+	return s->token_config->access == CONFIG_ACCESS_AUTO && group_count(s->token_config) == 1;
+}
+
+void
+signer_note_success(struct signer *s)
+{
+	if (s->losses.count > 0)
+		losses_end(&s->losses, s->state_dir);
+}
+
 static void
 lose_token(struct signer *s, const struct error *seen, int member, int status)
 {
 	struct error why = ERROR_INIT;
 
 	signer_blame(s, member);
+	if (counts_losses(s))
+		losses_add(&s->losses, s->state_dir,
+		    s->state == SIGNPROTO_READY ? (int64_t)time(NULL) - (int64_t)s->since : 0,
+		    seen->text, (int64_t)time(NULL));
 	s->lost = true;
 	(void)error_set_foreign(&why, ERROR_UNAVAILABLE, seen->source, seen->foreign,
 	    "token '%s' was lost: %s", s->token_config->name, seen->text);
@@ -561,6 +581,34 @@ leave_at_once(struct signer *s, int status)
 	_exit(status);
 }
 
+/* At once; later, if that was of no use again and again. */
+static void
+begin(struct signer *s)
+{
+	char text[ERROR_TEXT_MAX];
+	struct timeval pause;
+	uint16_t random = 0;
+	unsigned ms;
+
+	if (counts_losses(s))
+		losses_load(&s->losses, s->state_dir);
+	if (getrandom(&random, sizeof random, 0) < 0)
+		random = (uint16_t)getpid();
+	ms = losses_pause_ms(&s->losses, random);
+	if (ms == 0) {
+		signer_set_state(s, SIGNPROTO_TOKEN_AWAY, "the token is being opened");
+		open_token(s);
+		return;
+	}
+	losses_text(&s->losses, text);
+	log_error(s->token_config->name, "%s; next in %u ms", text, ms);
+	signer_set_state(s, SIGNPROTO_TOKEN_AWAY, text);
+	s->since = (uint64_t)s->losses.since;
+	pause = (struct timeval){.tv_sec = ms / 1000, .tv_usec = (long)(ms % 1000) * 1000};
+	(void)event_add(s->retry, &pause);
+	end_patience(s);
+}
+
 int
 signer_main(const struct config *config, const struct config_token *token, int control_fd)
 {
@@ -580,8 +628,7 @@ signer_main(const struct config *config, const struct config_token *token, int c
 		tear_down(s);
 		return 1;
 	}
-	signer_set_state(s, SIGNPROTO_TOKEN_AWAY, "the token is being opened");
-	open_token(s);
+	begin(s);
 	status = role_run(s->role);
 	end_opening(s);
 	if (!signer_tear_down_group(s) || s->lost || s->opening.running || s->pending_count > 0)

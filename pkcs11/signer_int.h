@@ -7,6 +7,7 @@
 #include "daemon/core/role.h"
 #include "daemon/core/signproto.h"
 #include "pkcs11/gate.h"
+#include "pkcs11/losses.h"
 #include "pkcs11/signer.h"
 #include "pkcs11/worker.h"
 
@@ -73,6 +74,7 @@ struct signer {
 	bool tried;   /* the first opening came to an end, or took too long */
 	bool ending;  /* only the last answers and the exit are left */
 	bool lost;    /* and that because the token was */
+	struct losses losses;
 
 	/* Of a group (signer_group.c). */
 	struct looking looking;
@@ -196,6 +198,9 @@ void signer_anchor_soon(struct signer *s);
 /* ---- signer.c */
 
 void signer_set_state(struct signer *s, enum signproto_state state, const char *text);
+
+/* The token signed: it works. */
+void signer_note_success(struct signer *s);
 
 /* The state that follows from the journal, which was opened, or changed. */
 void signer_look_at_journal(struct signer *s);

@@ -54,6 +54,9 @@ send_success(struct signer *s, const struct job *job)
 	struct wire_writer w;
 
 	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	/* A new key was tried. */
+	if (job->kind == JOB_SIGN || job->kind == JOB_SIGN_DIGEST || job->kind == JOB_KEY_GENERATE)
+		signer_note_success(s);
 	switch (job->kind) {
 	case JOB_KEY_GENERATE:
 	case JOB_KEY_FIND:

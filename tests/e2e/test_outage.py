@@ -1,6 +1,7 @@
 """The token fails in every way that tests/faults/shim.c knows: what the signer makes of
 it, alone and with issuer and database."""
 
+import os
 import signal
 
 import pytest
@@ -178,6 +179,38 @@ def test_a_lost_login_hides_the_keys(world):
     assert world.signer.process.wait() == TOKEN_LOST
     world.signer.start()
     world.issue()
+
+
+def test_a_token_that_opens_and_never_signs(world):
+    """It is left alone for longer and longer, and an ordinary outage still costs nothing."""
+    world.signer.stop()
+    world.signer.start()
+    world.issue()
+    world.token.fail("sign 0x30")  # CKR_DEVICE_ERROR
+    for losses in range(1, 4):
+        with pytest.raises(Refused, match="CKR_DEVICE_ERROR" if losses == 1 else "unavailable"):
+            world.issue()
+        assert world.signer.process.wait() == TOKEN_LOST
+        world.signer.start(ready=losses < 3)
+    wait_until(lambda: "opened 3 times since 20" in world.signer.status().text, what="it says since when")
+    assert world.signer.status().state == "token-away" and "CKR_DEVICE_ERROR" in world.signer.status().text
+    with pytest.raises(Refused) as refused:
+        world.issue()
+    assert refused.value.code == "unavailable"
+    # It is well again: some seconds later that is found out, and forgotten.
+    world.token.fail()
+    wait_until(lambda: world.signer.status().state == "ready", what="it was left alone long enough")
+    world.issue()
+    path = os.path.join(world.signer.state_dir, "signer-main", "losses")
+    assert not os.path.exists(path)
+    world.token.fail("sign 0x30 once")
+    with pytest.raises(Refused):
+        world.issue()
+    assert world.signer.process.wait() == TOKEN_LOST
+    before = len(world.signer.process.log())
+    world.signer.start()
+    world.issue()
+    assert "failed each time" not in world.signer.process.log()[before:]
 
 
 def test_an_outage_is_seen_without_requests(world):
