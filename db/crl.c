@@ -30,8 +30,8 @@ static const struct db_statement stmt_keep_lease = {
 static const struct db_statement stmt_complete = {"crl_complete",
     "SELECT " COLUMNS_OF_JOB " FROM crl_issued($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     12};
-static const struct db_statement stmt_await_pin = {
-    "crl_await_pin", "SELECT " COLUMNS_OF_JOB " FROM await_pin_crl($1, $2, $3, $4, $5, $6)", 6};
+static const struct db_statement stmt_await_pin = {"crl_await_pin",
+    "SELECT " COLUMNS_OF_JOB " FROM await_pin_crl($1, $2, $3, $4, $5, $6, $7, $8)", 8};
 static const struct db_statement stmt_claim_pins = {
     "crl_claim_pins", "SELECT " COLUMNS_OF_JOB " FROM claim_pin_crls($1, $2, $3, $4)", 4};
 static const struct db_statement stmt_note_alarm = {
@@ -322,7 +322,8 @@ crl_burn(struct db *db, const struct crl_job *job, const char *reason, bool fina
 
 struct db_pending *
 crl_await_pin(struct db *db, const struct crl_job *job, int signer_id, const char *said,
-    int64_t delta_life_s, int lease_s, crl_job_fn *fn, void *arg, struct error *err)
+    int64_t delta_life_s, int lease_s, const struct signproto_abstract *about, crl_job_fn *fn,
+    void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
 
@@ -335,6 +336,10 @@ crl_await_pin(struct db *db, const struct crl_job *job, int signer_id, const cha
 	else
 		db_param_null(&p);
 	db_param_int64(&p, lease_s);
+	db_param_bytea(
+	    &p, about != NULL ? about->text.p : NULL, about != NULL ? about->text.len : 0);
+	db_param_bytea(&p, about != NULL ? about->signature.p : NULL,
+	    about != NULL ? about->signature.len : 0);
 	return db_call(db, &stmt_await_pin, &p, on_job, (db_call_fn *)fn, arg, err);
 }
 

@@ -16,6 +16,7 @@
 
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
+#include "daemon/core/signproto.h"
 #include "db/db.h"
 #include "db/decision.h"
 #include "db/pin.h"
@@ -122,10 +123,11 @@ struct db_pending *crl_burn(struct db *db, const struct crl_job *job, const char
 
 /* Committed, and waiting for a person's PIN from now on, under no lease. said: why signing
  * it failed before, or NULL. delta_life_s: of the delta that goes with a complete CRL, the
- * job that there may then be, so that one entry covers both; 0: there is none. */
+ * job that there may then be, so that one entry covers both; 0: there is none. about: what
+ * its signer says of a long one, or NULL. */
 struct db_pending *crl_await_pin(struct db *db, const struct crl_job *job, int signer_id,
-    const char *said, int64_t delta_life_s, int lease_s, crl_job_fn *fn, void *arg,
-    struct error *err) MUST_CHECK;
+    const char *said, int64_t delta_life_s, int lease_s, const struct signproto_abstract *about,
+    crl_job_fn *fn, void *arg, struct error *err) MUST_CHECK;
 
 /* Those of this signer that an entry lists, at most CRL_CLAIM_MAX; all to be resumed. */
 #define CRL_CLAIM_MAX 64

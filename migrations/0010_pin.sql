@@ -19,6 +19,8 @@ CREATE TABLE pin_operation (
     cka_id      bytea,                   -- NULL: a key that is still to be made
     sha256      bytea NOT NULL CHECK (length(sha256) = 32),
     tbs         bytea,                   -- where it stands nowhere else
+    abstract    bytea,                   -- of a long CRL: what its signer says of it, and signed with its identity key
+    abstract_signature bytea,
     request_id  bigint UNIQUE,
     crl_id      bigint UNIQUE REFERENCES crl,
     decision_id bigint UNIQUE REFERENCES decision, -- an order, a new CA's CSR or certificate
@@ -209,7 +211,8 @@ END $$;
 -- alarm, which says until when clients have another one. p_delta_life_s: a delta goes with
 -- this complete CRL; it is spooled now, so that one entry of the PIN covers both.
 CREATE FUNCTION await_pin_crl(p_crl bigint, p_epoch int, p_signer_id int, p_said text, p_delta_life_s int DEFAULT NULL,
-    p_lease_s int DEFAULT NULL) RETURNS SETOF crl_job
+    p_lease_s int DEFAULT NULL,
+    p_abstract bytea DEFAULT NULL, p_abstract_signature bytea DEFAULT NULL) RETURNS SETOF crl_job
 LANGUAGE plpgsql AS $$
 DECLARE
     c crl := hold_crl(p_crl, p_epoch, ARRAY['signing']);
@@ -226,9 +229,10 @@ BEGIN
         -- No signer takes one that is a week old.
         stale_at = coalesce(c.stale_at, c.this_update + least((c.next_update - c.this_update) / 4, interval '3 days'))
     WHERE id = c.id RETURNING * INTO c;
-    INSERT INTO pin_operation (token, signer_id, kind, ca, object, cka_id, sha256, crl_id, said, expires_at)
+    INSERT INTO pin_operation (token, signer_id, kind, ca, object, cka_id, sha256, crl_id, said, expires_at,
+        abstract, abstract_signature)
     VALUES (k.token, p_signer_id, 'crl', k.name, c.number::text, k.cka_id, c.tbs_sha256, c.id, left(p_said, 500),
-        c.stale_at);
+        c.stale_at, p_abstract, p_abstract_signature);
     SELECT max(n.next_update) INTO v_stands FROM crl n
     WHERE n.scope_id = c.scope_id AND n.delta = c.delta AND n.state = 'issued';
     UPDATE crl_scope SET alarm_since = coalesce(alarm_since, clock_timestamp()),
@@ -404,7 +408,8 @@ CREATE FUNCTION pin_operation_json(o pin_operation) RETURNS jsonb LANGUAGE sql S
     SELECT jsonb_build_object('id', o.public_id, 'token', o.token, 'signer_id', o.signer_id, 'kind', o.kind, 'ca', o.ca,
         'object', o.object, 'cka_id', encode(o.cka_id, 'hex'), 'sha256', encode(o.sha256, 'hex'),
         'since', api_time(o.since), 'expires_at', CASE WHEN isfinite(o.expires_at) THEN api_time(o.expires_at) END,
-        'said', o.said, 'template', (SELECT t.name || '/' || v.version FROM request_record r
+        'said', o.said, 'abstract', replace(encode(o.abstract, 'base64'), E'\n', ''),
+        'abstract_signature', replace(encode(o.abstract_signature, 'base64'), E'\n', ''), 'template', (SELECT t.name || '/' || v.version FROM request_record r
             JOIN template_version v ON v.id = r.template_version_id JOIN template t ON t.id = v.template_id
             WHERE r.id = o.request_id))
 $$;

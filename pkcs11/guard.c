@@ -20,6 +20,7 @@ struct guard_stream {
 	struct crl_check check;
 	struct sig_input input; /* what the token signs */
 	EVP_MD_CTX *sha256;	/* what the journal keeps */
+	struct guard_count count;
 	uint64_t left;
 };
 
@@ -228,14 +229,34 @@ guard_check(const struct guard_request *r, struct guard_use *use, struct error *
 
 /* ---- streams */
 
+static bool
+count_entry(const struct crl_entry *entry, void *arg, struct error *e)
+{
+	struct guard_count *n = arg;
+
+	(void)e;
+	if (entry->reason < CRL_ABSTRACT_REASONS)
+		n->reasons[entry->reason]++;
+	n->fresh += entry->revoked_at > n->since;
+	return true;
+}
+
+struct guard_count *
+guard_stream_count(struct guard_stream *g)
+{
+	return &g->count;
+}
+
 static struct crl_rules
-crl_rules_of(const struct guard_stream *g, uint64_t total_len)
+crl_rules_of(struct guard_stream *g, uint64_t total_len)
 {
 	return (struct crl_rules){
 	    .issuer = {g->key.document.subject, g->key.document.subject_len},
 	    .key_id = {g->key.key_id, sizeof g->key.key_id},
 	    .sig_alg = g->request.alg,
 	    .total_len = total_len,
+	    .entry = count_entry,
+	    .arg = &g->count,
 	};
 }
 

@@ -30,6 +30,7 @@
 
 #include "daemon/core/signproto.h"
 #include "daemon/x509/algorithm.h"
+#include "daemon/x509/crl_abstract.h"
 #include "daemon/x509/crl_check.h"
 #include "daemon/x509/serial.h"
 #include "pkcs11/limits.h"
@@ -111,6 +112,13 @@ struct guard_stream *guard_stream_new(
     const struct guard_request *r, uint64_t total_len, struct error *e) MUST_CHECK;
 bool guard_stream_push(struct guard_stream *g, struct bytes piece, struct error *e) MUST_CHECK;
 bool guard_stream_finish(struct guard_stream *g, struct guard_use *use, struct error *e) MUST_CHECK;
+/* Entries of the CRL that passed, by reason; `fresh`: revoked after `since`, which is
+ * set before the first piece. */
+struct guard_count {
+	int64_t since; /* seconds since 1970 */
+	uint64_t reasons[CRL_ABSTRACT_REASONS], fresh;
+};
+struct guard_count *guard_stream_count(struct guard_stream *g);
 void guard_stream_free(struct guard_stream *g); /* NULL is legal */
 
 /* The rules, one after the other: false when there is none with this number.

@@ -19,6 +19,11 @@ struct stream {
 	uint8_t limits_sha256[32]; /* of the document that the guard goes by */
 	enum sig_alg alg;
 	struct guard_stream *guard;
+	/* Only to be told about, and compared with the last one of that scope. */
+	bool abstract;
+	int64_t last; /* seconds since 1970; 0: there is none */
+	uint8_t last_scope[32];
+	uint64_t length;
 };
 
 /* ---- answers */
@@ -440,6 +445,26 @@ request_sign(struct signer *s, uint64_t request, struct bytes payload, struct er
 	return submit(s, request, job, e);
 }
 
+/* The journal of a token that nobody has opened since the start is not read yet. */
+static void
+find_last(struct signer *s, struct stream *stream, const struct signproto_stream_begin *m)
+{
+	uint8_t scope[SIGNPROTO_SCOPE_LEN] = {0};
+	struct journal_scope last;
+
+	if (!m->abstract || s->journal == NULL)
+		return;
+	if (m->scope.len > 0)
+		memcpy(scope, m->scope.p, sizeof scope);
+	if (!journal_find_scope(s->journal, m->cka_id, scope, &last))
+		return;
+	memcpy(stream->last_scope, scope, sizeof scope);
+	stream->last = last.complete.this_update > last.delta.this_update
+			   ? last.complete.this_update
+			   : last.delta.this_update;
+	guard_stream_count(stream->guard)->since = stream->last;
+}
+
 static struct stream *
 stream_new(struct signer *s, const struct signproto_stream_begin *m, struct error *e)
 {
@@ -471,12 +496,25 @@ stream_new(struct signer *s, const struct signproto_stream_begin *m, struct erro
 	stream->id_len = m->cka_id.len;
 	stream->alg = (enum sig_alg)m->sig_alg;
 	stream->deadline_ms = deadline_of(m->deadline_ms);
+	stream->abstract = m->abstract;
+	stream->length = m->total_len;
+	find_last(s, stream, m);
 	free(limits);
 	return stream;
 fail:
 	free(limits);
 	free(stream);
 	return NULL;
+}
+
+/* The token is not needed for it. */
+static bool
+can_tell(struct signer *s, struct error *e)
+{
+	return s->access != NULL || error_set(e, ERROR_CONFLICT,
+					"token '%s' has access: auto: nobody waits for what its "
+					"signer says of a CRL",
+					s->token_config->name);
 }
 
 static bool
@@ -489,7 +527,7 @@ request_stream_begin(struct signer *s, uint64_t request, struct bytes payload, s
 	if (*same != NULL)
 		stream_drop(s, same);
 	if (!signproto_get_stream_begin(payload, &m, e) || !check_alg(m.sig_alg, e) ||
-	    !can_serve(s, 0, e) || !signer_may_stream(s, e))
+	    !(m.abstract ? can_tell(s, e) : can_serve(s, 0, e) && signer_may_stream(s, e)))
 		return false;
 	drop_late_streams(s);
 	if (s->stream_count >= SIGNER_STREAMS_MAX)
@@ -530,6 +568,58 @@ request_stream_data(struct signer *s, uint64_t request, struct bytes payload)
 }
 
 static void
+fill_abstract(const struct signer *s, const struct stream *stream, const struct guard_use *use,
+    struct crl_abstract *a)
+{
+	static const uint8_t whole[32] = {0};
+	const struct guard_count *n = guard_stream_count(stream->guard);
+
+	*a = (struct crl_abstract){.length = stream->length,
+	    .this_update = use->this_update,
+	    .next_update = use->next_update};
+	memcpy(a->token, s->access->start.token, sizeof a->token);
+	memcpy(a->signer, s->access->fingerprint, sizeof a->signer);
+	memcpy(a->key, stream->id, stream->id_len);
+	a->key_len = stream->id_len;
+	memcpy(a->sha256, use->tbs_sha256, sizeof a->sha256);
+	memcpy(a->number, use->number, use->number_len);
+	a->number_len = use->number_len;
+	memcpy(a->base, use->base_number, use->base_number_len);
+	a->base_len = use->base_number_len;
+	a->has_scope = memcmp(use->scope, whole, sizeof whole) != 0;
+	memcpy(a->scope, use->scope, sizeof a->scope);
+	memcpy(a->reasons, n->reasons, sizeof a->reasons);
+	for (unsigned i = 0; i < CRL_ABSTRACT_REASONS; i++)
+		a->entries += n->reasons[i];
+	/* The asker may have named another scope than the CRL is of. */
+	a->has_last = stream->last > 0 &&
+		      memcmp(stream->last_scope, use->scope, sizeof use->scope) == 0;
+	a->last = a->has_last ? stream->last : 0;
+	a->fresh = a->has_last ? n->fresh : 0;
+}
+
+static bool
+tell_about(
+    struct signer *s, const struct stream *stream, const struct guard_use *use, struct error *e)
+{
+	char text[CRL_ABSTRACT_TEXT_MAX + 1];
+	uint8_t signature[SIGNER_START_SIGNATURE_LEN];
+	struct crl_abstract a;
+	struct wire_writer w;
+	size_t len = 0;
+
+	fill_abstract(s, stream, use, &a);
+	if (!crl_abstract_format(&a, text, &len, e) ||
+	    !crl_abstract_sign(text, len, s->access->identity, signature, e))
+		return false;
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_abstract(&w, &(struct signproto_abstract){{(const uint8_t *)text, len},
+				       {signature, sizeof signature}});
+	send_answer(s, SIGNPROTO_ABSTRACT, stream->request, &w);
+	return true;
+}
+
+static void
 request_stream_end(struct signer *s, uint64_t request, struct bytes payload)
 {
 	struct stream **at = stream_find(s, request), *stream = *at;
@@ -540,8 +630,16 @@ request_stream_end(struct signer *s, uint64_t request, struct bytes payload)
 	if (stream == NULL)
 		return;
 	if (!signproto_get_stream_end(payload, &why) || !check_stream_deadline(stream, &why) ||
-	    !can_serve(s, 0, &why) || !guard_stream_finish(stream->guard, &use, &why)) {
+	    !(stream->abstract || can_serve(s, 0, &why)) ||
+	    !guard_stream_finish(stream->guard, &use, &why)) {
 		stream_fail(s, at, &why);
+		return;
+	}
+	if (stream->abstract) {
+		if (!tell_about(s, stream, &use, &why))
+			stream_fail(s, at, &why);
+		else
+			stream_drop(s, at);
 		return;
 	}
 	job = job_new(

@@ -65,7 +65,7 @@ const struct cli_command cli_commands[] = {
 	OWN(OPTION_TOKEN, OPTION_LIMIT, OPTION_AFTER), cmd_pin_list},
     {"pin", "enter", "[ID...]", 0, OPTIONS_WORDS_MAX, "see what waits, and let it be signed",
 	OWN(OPTION_ALL, OPTION_TOKEN, OPTION_PIN_FD, OPTION_AT_DEVICE, OPTION_SHARE,
-	    OPTION_WHOLE_PIN),
+	    OPTION_WHOLE_PIN, OPTION_SUMMARY),
 	cmd_pin_enter},
     {"request", "submit", "FILE", 1, 1, "submit a CSR, PEM or DER (\"-\": standard input)",
 	OWN(OPTION_CA, OPTION_TEMPLATE, OPTION_IDEMPOTENCY_KEY), cmd_request_submit},

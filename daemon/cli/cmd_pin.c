@@ -138,14 +138,15 @@ choose(struct cli *cli, struct chosen *c, struct error *e)
 }
 
 static bool
-show_all(struct cli *cli, const struct chosen *c, struct pin_envelope *env, struct error *e)
+show_all(struct cli *cli, const struct chosen *c, const struct pin_signer *signer,
+    struct pin_envelope *env, struct error *e)
 {
 	json_t *row;
 	size_t i;
 
 	json_array_foreach(c->rows, i, row)
 	{
-		if (!pin_show_operation(cli, row, &env->operations[i], e))
+		if (!pin_show_operation(cli, signer, row, &env->operations[i], e))
 			return false;
 	}
 	env->operation_count = json_array_size(c->rows);
@@ -175,7 +176,7 @@ enter(struct cli *cli, const struct chosen *c, struct error *e)
 		    "token "
 		    "unlock %s\"",
 		    c->token, c->token);
-	ok = ok && pin_signer_usable(&signer, e) && show_all(cli, c, env, e) &&
+	ok = ok && pin_signer_usable(&signer, e) && show_all(cli, c, &signer, env, e) &&
 	     pin_entry_send(cli, STATEMENT_PIN_OPERATE, &signer, env, e);
 	free(env);
 	return ok;

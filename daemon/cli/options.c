@@ -76,6 +76,8 @@ static const struct {
     [OPTION_SIMULATE] = {"simulate", NULL, "also for a renewal, with the same and with a new key"},
     [OPTION_SOAK] = {"soak", "SECONDS", "go on signing for so long, through outages"},
     [OPTION_STATE] = {"state", "STATE", "only those in that state"},
+    [OPTION_SUMMARY] = {"summary", NULL,
+	"believe the signer about long CRLs, instead of fetching them"},
     [OPTION_TEMPLATE] = {"template", "NAME", "the template's name"},
     [OPTION_TLS] = {"tls", NULL, "the key is of a TLS client certificate, not an operator's"},
     [OPTION_TOKEN] = {"token", "TOKEN", "only that token"},

@@ -60,6 +60,7 @@ verify(const struct options *options, json_t *row, const char *token, struct pin
 		    "what the service shows as the announcement of token %s's "
 		    "signer",
 		    token);
+	memcpy(s->identity, spki, sizeof s->identity);
 	if (!signer_start_parse(text, strlen(text), &s->start, e))
 		return false;
 	return (strcmp(s->start.token, token) == 0 && s->start.signer_id == signer_id) ||

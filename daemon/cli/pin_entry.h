@@ -18,6 +18,7 @@
 struct pin_signer {
 	struct signer_start start; /* verified under the pinned fingerprint */
 	uint8_t fingerprint[32];
+	uint8_t identity[SIGNER_IDENTITY_SPKI_LEN]; /* whose fingerprint that is */
 	char state[SIGNER_START_SERIAL_MAX + 1], sentence[ERROR_TEXT_MAX];
 	char shares[PIN_SHARES_TEXT_MAX]; /* as the service shows them; only a commitment of the
 					   * signer's, and one's own key, make a share one */

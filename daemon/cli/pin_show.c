@@ -8,6 +8,7 @@
 #include "daemon/cli/decision.h"
 #include "daemon/core/encode.h"
 #include "daemon/x509/cert.h"
+#include "daemon/x509/crl_abstract.h"
 #include "daemon/x509/crl_check.h"
 #include "daemon/x509/crl_read.h"
 #include "daemon/x509/csr.h"
@@ -289,6 +290,95 @@ show_crl(struct cli *cli, const char *id, const char *ca, struct piece *p, EVP_M
 	return ok || error_wrap(e, "what would be signed is no CRL of CA %s", ca);
 }
 
+/* ------------------------------------------------- CRLs that are not fetched */
+
+static bool
+read_abstract(json_t *row, const struct pin_signer *signer, struct crl_abstract *a, struct error *e)
+{
+	const char *text = json_string_value(json_object_get(row, "abstract")),
+		   *signature = json_string_value(json_object_get(row, "abstract_signature"));
+	uint8_t octets[CRL_ABSTRACT_TEXT_MAX], sig[SIGNER_START_SIGNATURE_LEN];
+	size_t len = 0, sig_len = 0;
+
+	if (text == NULL || signature == NULL)
+		return error_set(e, ERROR_INTERNAL, "the service shows half of an abstract");
+	return base64_decode((struct bytes){(const uint8_t *)text, strlen(text)}, false, octets,
+		   sizeof octets, &len, e) &&
+	       base64_decode((struct bytes){(const uint8_t *)signature, strlen(signature)}, false,
+		   sig, sizeof sig, &sig_len, e) &&
+	       crl_abstract_verify((const char *)octets, len, sig, sig_len, signer->identity,
+		   sizeof signer->identity, e) &&
+	       crl_abstract_parse((const char *)octets, len, a, e);
+}
+
+/* The signer says it of this very CRL, and of the key that would sign it. */
+static bool
+check_abstract(const struct crl_abstract *a, const struct pin_signer *signer,
+    const struct pin_operation *operation, const char *sha256, struct error *e)
+{
+	char hex[65];
+
+	hex_encode(a->sha256, sizeof a->sha256, hex);
+	return (strcmp(a->token, signer->start.token) == 0 &&
+		   memcmp(a->signer, signer->fingerprint, sizeof a->signer) == 0 &&
+		   a->key_len == operation->cka_id_len &&
+		   memcmp(a->key, operation->cka_id, a->key_len) == 0 &&
+		   strcmp(hex, sha256) == 0) ||
+	       error_set(e, ERROR_DENIED, "what the signer says is about another CRL");
+}
+
+static bool
+note_abstract(const struct crl_abstract *a, struct error *e)
+{
+	char number[64] = "?", base[64] = "?", last[CANON_TIME_SIZE];
+
+	if (!crl_number_to_text((struct bytes){a->number, a->number_len}, number, sizeof number) ||
+	    (a->base_len > 0 &&
+		!crl_number_to_text((struct bytes){a->base, a->base_len}, base, sizeof base)))
+		return error_set(e, ERROR_INTERNAL, "a CRL's number that cannot be shown");
+	cli_note("  It was not fetched. Its signer, which you pinned, says of its %llu octets:",
+	    (unsigned long long)a->length);
+	cli_note("  %-12s %s%s%s", a->base_len > 0 ? "delta CRL" : "CRL", number,
+	    a->base_len > 0 ? ", to complete CRL " : "", a->base_len > 0 ? base : "");
+	cli_note("  %-12s %s", "scope",
+	    a->has_scope ? "a part, by its issuingDistributionPoint" : "all certificates");
+	cli_note("  %-12s %llu", "revoked", (unsigned long long)a->entries);
+	for (unsigned i = 0; i < CRL_ABSTRACT_REASONS; i++)
+		if (a->reasons[i] > 0)
+			cli_note("  %-12s %llu %s", "", (unsigned long long)a->reasons[i],
+			    crl_abstract_reason(i));
+	if (a->has_last) {
+		canon_time_text(a->last, last);
+		cli_note("  %-12s %llu since the last one that it signed, of %s", "new",
+		    (unsigned long long)a->fresh, last);
+	} else {
+		cli_note("  %-12s it knows of no CRL before", "new");
+	}
+	note_times("valid", a->this_update, a->next_update);
+	return true;
+}
+
+static bool
+show_abstract(json_t *row, const struct pin_signer *signer, struct pin_operation *operation,
+    const char *sha256, struct error *e)
+{
+	struct crl_abstract a;
+
+	if (!read_abstract(row, signer, &a, e) || !check_abstract(&a, signer, operation, sha256, e))
+		return error_wrap(e, "the abstract of a CRL that the service shows");
+	memcpy(operation->sha256, a.sha256, sizeof operation->sha256);
+	return note_abstract(&a, e);
+}
+
+/* Long ones, or where that is asked for. */
+static bool
+goes_by_abstract(struct cli *cli, json_t *row, json_int_t pieces)
+{
+	return json_is_string(json_object_get(row, "abstract")) &&
+	       (pieces > CRL_ABSTRACT_FROM / PIECE_MAX ||
+		   cli->options->value[OPTION_SUMMARY] != NULL);
+}
+
 /* ----------------------------------------------------------------- operation */
 
 static bool
@@ -360,8 +450,8 @@ show_heading(json_t *row, const char *id, const char *ca, enum pin_operation_kin
 }
 
 bool
-pin_show_operation(
-    struct cli *cli, json_t *listed, struct pin_operation *operation, struct error *e)
+pin_show_operation(struct cli *cli, const struct pin_signer *signer, json_t *listed,
+    struct pin_operation *operation, struct error *e)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	struct piece p = {.octets = malloc(PIECE_MAX)};
@@ -377,6 +467,10 @@ pin_show_operation(
 	show_heading(listed, id, ca, operation->kind);
 	if (!fetch(cli, id, 0, &p, e))
 		goto out;
+	if (goes_by_abstract(cli, listed, p.count)) {
+		ok = show_abstract(listed, signer, operation, sha256, e);
+		goto out;
+	}
 	if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1 ||
 	    EVP_DigestUpdate(md, p.octets, p.len) != 1) {
 		error_set_openssl(e, ERROR_INTERNAL, "digesting what would be signed");

@@ -15,6 +15,7 @@
 
 #define DEFAULT_DRAIN_S 30
 #define DEFAULT_BATCH 256
+#define DEFAULT_CRL_ABSTRACT_FROM (32LL * 1024 * 1024)
 #define DEFAULT_UNIX_MODE 0660
 
 static bool
@@ -234,14 +235,17 @@ static bool
 read_issuer(struct reader *r, struct yaml_map *root)
 {
 	struct config_issuer *issuer = &r->cfg->issuer;
-	int64_t signer_id = 0, batch = DEFAULT_BATCH;
+	int64_t signer_id = 0, batch = DEFAULT_BATCH, abstract_from = DEFAULT_CRL_ABSTRACT_FROM;
 	struct yaml_map map;
 
 	if (!yaml_get_map(root, "issuer", YAML_REQUIRED, &map, r->err))
 		return false;
 	yaml_get_int(&map, "signer_id", YAML_REQUIRED, 1, UINT16_MAX, &signer_id, r->err);
 	yaml_get_int(&map, "batch", YAML_OPTIONAL, 1, CONFIG_BATCH_MAX, &batch, r->err);
+	yaml_get_int(
+	    &map, "crl_abstract_from", YAML_OPTIONAL, 0, INT64_MAX, &abstract_from, r->err);
 	issuer->signer_id = (uint16_t)signer_id;
+	issuer->crl_abstract_from = (uint64_t)abstract_from;
 	issuer->batch = (unsigned)batch;
 	config_read_file(r, &map, "credentials_dir", YAML_OPTIONAL, &issuer->credentials_dir,
 	    check_credentials_dir, &r->cfg->issuer_user);

@@ -120,8 +120,9 @@ struct config_front {
 };
 
 struct config_issuer {
-	uint16_t signer_id; /* 1..65535, octets 2 and 3 of every serial number */
-	unsigned batch;	    /* requests claimed at once */
+	uint16_t signer_id;	    /* 1..65535, octets 2 and 3 of every serial number */
+	unsigned batch;		    /* requests claimed at once */
+	uint64_t crl_abstract_from; /* octets of a CRL that operators see by its abstract */
 	char *credentials_dir;
 	char *commands_dir; /* programs of targets of kind command */
 	char *ca_file;

@@ -23,6 +23,7 @@ static const struct {
     {SIGNPROTO_SIGNED, "SIGNED"},
     {SIGNPROTO_FAILED, "FAILED"},
     {SIGNPROTO_DONE, "DONE"},
+    {SIGNPROTO_ABSTRACT, "ABSTRACT"},
 };
 
 static const char *const kind_names[] = {
@@ -450,12 +451,15 @@ signproto_put_stream_begin(struct wire_writer *w, const struct signproto_stream_
 	wire_put_u8(w, (uint8_t)m->kind);
 	wire_put_u64(w, m->total_len);
 	wire_put_u32(w, m->deadline_ms);
+	wire_put_u8(w, m->abstract);
+	wire_put_bytes(w, m->scope.p, m->scope.len);
 }
 
 bool
 signproto_get_stream_begin(struct bytes payload, struct signproto_stream_begin *m, struct error *e)
 {
 	struct wire_reader r;
+	uint8_t abstract;
 
 	*m = (struct signproto_stream_begin){0};
 	wire_reader_init(&r, payload.p, payload.len);
@@ -464,8 +468,12 @@ signproto_get_stream_begin(struct bytes payload, struct signproto_stream_begin *
 	m->kind = get_kind(&r);
 	m->total_len = wire_get_u64(&r);
 	m->deadline_ms = wire_get_u32(&r);
+	abstract = wire_get_u8(&r);
+	m->abstract = abstract == 1;
+	m->scope = wire_get_bytes(&r, SIGNPROTO_SCOPE_LEN);
 	return finish(&r,
-	    m->cka_id.len > 0 && m->kind == SIGNPROTO_TBS_CRL && m->total_len > 0 &&
+	    abstract <= 1 && (m->scope.len == 0 || m->scope.len == SIGNPROTO_SCOPE_LEN) &&
+		m->cka_id.len > 0 && m->kind == SIGNPROTO_TBS_CRL && m->total_len > 0 &&
 		m->total_len <= SIGNPROTO_STREAM_MAX && m->deadline_ms <= SIGNPROTO_DEADLINE_MAX_MS,
 	    SIGNPROTO_STREAM_BEGIN, e);
 }
@@ -499,6 +507,24 @@ signproto_get_stream_end(struct bytes payload, struct error *e)
 
 	wire_reader_init(&r, payload.p, payload.len);
 	return finish(&r, true, SIGNPROTO_STREAM_END, e);
+}
+
+void
+signproto_put_abstract(struct wire_writer *w, const struct signproto_abstract *m)
+{
+	wire_put_bytes(w, m->text.p, m->text.len);
+	wire_put_bytes(w, m->signature.p, m->signature.len);
+}
+
+bool
+signproto_get_abstract(struct bytes payload, struct signproto_abstract *m, struct error *e)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	m->text = wire_get_bytes(&r, SIGNPROTO_ABSTRACT_MAX);
+	m->signature = wire_get_bytes(&r, SIGNPROTO_START_SIGNATURE_MAX);
+	return finish(&r, m->text.len > 0 && m->signature.len > 0, SIGNPROTO_ABSTRACT, e);
 }
 
 void

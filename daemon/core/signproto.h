@@ -11,7 +11,7 @@
  *     KEY_DESTROY, PIN                DONE
  *     SIGN                            SIGNED
  *     STREAM_BEGIN, STREAM_DATA ...,
- *     STREAM_END                      SIGNED
+ *     STREAM_END                      SIGNED, or ABSTRACT where that was asked for
  *     any of them                     FAILED
  *
  * The asker chooses the request id; the answer carries the same one. Many
@@ -55,7 +55,9 @@
 #define SIGNPROTO_START_SIZE 513 /* announcement of a start, with the NUL */
 #define SIGNPROTO_START_SIGNATURE_MAX 64
 #define SIGNPROTO_PIN_SHARES_MAX 16384 /* text of a split PIN */
-#define SIGNPROTO_IDENTITY_MAX 44      /* SPKI of the signer's identity key */
+#define SIGNPROTO_ABSTRACT_MAX 2048    /* text about a CRL */
+#define SIGNPROTO_SCOPE_LEN 32
+#define SIGNPROTO_IDENTITY_MAX 44 /* SPKI of the signer's identity key */
 
 enum signproto_type {
 	SIGNPROTO_STATUS = 1,
@@ -76,6 +78,7 @@ enum signproto_type {
 	SIGNPROTO_SIGNED = 0x8003,
 	SIGNPROTO_FAILED = 0x8004,
 	SIGNPROTO_DONE = 0x8005,
+	SIGNPROTO_ABSTRACT = 0x8006,
 };
 
 /* What a to-be-signed structure claims to be; the signer checks that it is. */
@@ -220,6 +223,14 @@ struct signproto_stream_begin {
 	enum signproto_kind kind; /* SIGNPROTO_TBS_CRL only */
 	uint64_t total_len;	  /* of the whole structure */
 	uint32_t deadline_ms;
+	/* Nothing is signed with the key; the signer says what it was shown. scope: of the
+	 * CRL, as the asker believes, to be compared with the last one. */
+	bool abstract;
+	struct bytes scope; /* SHA-256 of its issuingDistributionPoint, or empty */
+};
+
+struct signproto_abstract {
+	struct bytes text, signature; /* daemon/x509/crl_abstract.h */
 };
 
 struct signproto_stream_data {
@@ -289,6 +300,10 @@ bool signproto_get_stream_end(struct bytes payload, struct error *e) MUST_CHECK;
 void signproto_put_signed(struct wire_writer *w, const struct signproto_signed *m);
 bool signproto_get_signed(
     struct bytes payload, struct signproto_signed *m, struct error *e) MUST_CHECK;
+
+void signproto_put_abstract(struct wire_writer *w, const struct signproto_abstract *m);
+bool signproto_get_abstract(
+    struct bytes payload, struct signproto_abstract *m, struct error *e) MUST_CHECK;
 
 /* The order was carried out. text: what is to be said of it beyond that, or "". */
 void signproto_put_done(struct wire_writer *w, const char *text);

@@ -6,6 +6,7 @@
 
 #include <event2/event.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 
 #include "daemon/core/log.h"
 #include "daemon/issuer/crl_gate.h"
@@ -51,6 +52,7 @@ struct crl_build {
 	uint8_t tbs_sha256[32];
 
 	/* signing, gating */
+	bool abstract;		/* the signer is only shown it, for who enters a PIN */
 	uint64_t call;		/* id at the signer, 0: none */
 	int position;		/* of the chunk to read next */
 	struct db_result *held; /* a chunk that the full channel did not take */
@@ -207,14 +209,15 @@ life_of_delta(const struct crl_build *b)
 	return life_s < own_s ? life_s : own_s;
 }
 
-/* For a person who enters a PIN; said: why signing failed before, or NULL. */
+/* For a person who enters a PIN; said: why signing failed before, or NULL; about: what its
+ * signer says of a long one, or NULL. */
 static void
-wait_for_pin(struct crl_build *b, const struct error *said)
+wait_for_pin(struct crl_build *b, const struct error *said, const struct signproto_abstract *about)
 {
 	struct error e = ERROR_INIT;
 
 	b->pending = crl_await_pin(b->env->db, &b->job, b->env->signer_id,
-	    said != NULL ? said->text : NULL, life_of_delta(b), LEASE_S, on_waits, b, &e);
+	    said != NULL ? said->text : NULL, life_of_delta(b), LEASE_S, about, on_waits, b, &e);
 	if (b->pending == NULL)
 		wait_for_better(b, &e);
 }
@@ -238,7 +241,7 @@ fail(struct crl_build *b, const struct error *why)
 		give_back(b, &e);
 	else if (retryable && b->stage == SIGNING &&
 		 token_access_by_operation(b->env->access, b->ca->row.token))
-		wait_for_pin(b, &e);
+		wait_for_pin(b, &e, NULL);
 	else if (retryable && b->stage >= SIGNING)
 		wait_for_better(b, &e);
 	else if (retryable && b->stage == COMMITTING)
@@ -760,6 +763,18 @@ on_signed(const struct signer_answer *answer, const struct error *failure, void 
 		fail(b, &e);
 }
 
+static void
+on_abstract(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct crl_build *b = arg;
+
+	b->call = 0;
+	if (failure != NULL)
+		fail(b, failure);
+	else
+		wait_for_pin(b, NULL, &answer->abstract);
+}
+
 static bool
 begin_stream(struct crl_build *b, struct error *e)
 {
@@ -769,12 +784,17 @@ begin_stream(struct crl_build *b, struct error *e)
 	    .kind = SIGNPROTO_TBS_CRL,
 	    .total_len = b->tbs_len,
 	    .deadline_ms = SIGN_DEADLINE_MS,
+	    .abstract = b->abstract,
 	};
+	struct bytes idp = crl_job_value(&b->job, b->job.idp);
+	uint8_t scope[SHA256_DIGEST_LENGTH];
 
 	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
-	return signer_stream_begin(
-	    b->env->signers, b->ca->row.token, &m, on_signed, b, &b->call, e);
+	if (b->abstract && idp.len > 0)
+		m.scope = (struct bytes){SHA256(idp.p, idp.len, scope), sizeof scope};
+	return signer_stream_begin(b->env->signers, b->ca->row.token, &m,
+	    b->abstract ? on_abstract : on_signed, b, &b->call, e);
 }
 
 static void
@@ -790,7 +810,9 @@ on_spool_size(struct db *db, struct db_result *result, const struct error *err, 
 	}
 	b->tbs_len = (uint64_t)db_get_int64(result, 0, 0);
 	b->position = 1;
-	if (db_result_ok(result, &e) && begin_stream(b, &e))
+	if (b->abstract && b->tbs_len <= b->env->abstract_from && db_result_ok(result, &e))
+		wait_for_pin(b, NULL, NULL);
+	else if (db_result_ok(result, &e) && begin_stream(b, &e))
 		read_chunk(b);
 	else
 		fail_now(b, &e);
@@ -807,10 +829,7 @@ start_signing(struct crl_build *b)
 		burn(b, &e, false);
 		return;
 	}
-	if (!b->job.listed && token_access_by_operation(b->env->access, b->ca->row.token)) {
-		wait_for_pin(b, NULL);
-		return;
-	}
+	b->abstract = !b->job.listed && token_access_by_operation(b->env->access, b->ca->row.token);
 	/* For days, perhaps; then another one, with what was revoked meanwhile. */
 	if (token_access_is_locked(b->env->access, b->ca->row.token, &e)) {
 		burn(b, &e, false);

@@ -39,6 +39,7 @@ struct crl_build_env {
 	struct signer_client *signers;
 	struct token_access *access;
 	int signer_id;
+	uint64_t abstract_from; /* octets: more of them are shown to their signer first */
 };
 
 /* The build is over: err NULL when the CRL is issued, or waits for a person's PIN, else

@@ -508,8 +508,8 @@ start_work(struct issuer *i, struct error *e)
 	struct decide_env decide = {
 	    .base = base, .db = i->db, .cache = i->cache, .own_uid = geteuid()};
 
-	i->crl_env = (struct crl_build_env){
-	    base, i->db, i->config->database_issuer, i->signers, i->access, c->signer_id};
+	i->crl_env = (struct crl_build_env){base, i->db, i->config->database_issuer, i->signers,
+	    i->access, c->signer_id, c->crl_abstract_from};
 	i->issuance = issuance_new(&issue, stop_when_idle, i, e);
 	i->calendar = crl_calendar_new(&i->crl_env, i->cache, e);
 	i->clock = clock_watch_new(base, i->db, on_clock, i, e);

@@ -178,6 +178,8 @@ decode_answer(uint16_t type, struct bytes payload, struct signer_answer *answer,
 	switch (type) {
 	case SIGNPROTO_SIGNED:
 		return signproto_get_signed(payload, &answer->sign, e);
+	case SIGNPROTO_ABSTRACT:
+		return signproto_get_abstract(payload, &answer->abstract, e);
 	case SIGNPROTO_KEY_OK:
 		return signproto_get_key_ok(payload, &answer->key, e);
 	case SIGNPROTO_STATUS_OK:
@@ -454,7 +456,8 @@ signer_stream_begin(struct signer_client *c, const char *token,
 
 	wire_writer_init(&w, CHANNEL_FRAME_MAX);
 	signproto_put_stream_begin(&w, m);
-	return ask(c, token, SIGNPROTO_STREAM_BEGIN, &w, SIGNPROTO_SIGNED, answer, arg, id, e);
+	return ask(c, token, SIGNPROTO_STREAM_BEGIN, &w,
+	    m->abstract ? SIGNPROTO_ABSTRACT : SIGNPROTO_SIGNED, answer, arg, id, e);
 }
 
 /* A further message of a stream; w is freed in any case. */

@@ -30,6 +30,7 @@ struct signer_client;
 struct signer_answer {
 	struct signproto_signed sign;
 	struct signproto_key_ok key;
+	struct signproto_abstract abstract;
 	const struct signproto_status_ok *status;
 	char done[ERROR_TEXT_MAX]; /* what a signer says of an order beyond that it is done */
 };

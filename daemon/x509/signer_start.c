@@ -24,8 +24,6 @@ static const uint8_t ed25519_head[] = {
 /* With its NUL: so no text can be taken for the tag of another domain. */
 static const char domain[] = "chancery-signer-start";
 
-#define SIGNED_MAX (sizeof domain + SIGNER_START_TEXT_MAX)
-
 static const char *const access_names[] = {
     [SIGNER_ACCESS_AUTO] = "auto",
     [SIGNER_ACCESS_SESSION] = "session",
@@ -204,34 +202,42 @@ signer_start_parse(const char *text, size_t len, struct signer_start *out, struc
 
 /* ---- signatures */
 
+#define IDENTITY "signer's identity key"
+#define SIGNED_MAX (64 + SIGNER_IDENTITY_TEXT_MAX)
+
+/* The tag with its NUL, then the text. */
 static bool
-tag(const char *text, size_t len, uint8_t out[SIGNED_MAX], struct error *err)
+put_message(const char *tag, const char *text, size_t len, uint8_t out[SIGNED_MAX], size_t *out_len,
+    struct error *err)
 {
-	if (len > SIGNER_START_TEXT_MAX)
-		return error_set(err, ERROR_LIMIT, WHAT " of %zu bytes; allowed: at most %d", len,
-		    SIGNER_START_TEXT_MAX);
-	memcpy(out, domain, sizeof domain);
-	memcpy(out + sizeof domain, text, len);
+	size_t tag_len = strlen(tag) + 1;
+
+	if (len > SIGNER_IDENTITY_TEXT_MAX || tag_len > SIGNED_MAX - SIGNER_IDENTITY_TEXT_MAX)
+		return error_set(err, ERROR_LIMIT, "%zu bytes to sign; allowed: at most %d", len,
+		    SIGNER_IDENTITY_TEXT_MAX);
+	memcpy(out, tag, tag_len);
+	memcpy(out + tag_len, text, len);
+	*out_len = tag_len + len;
 	return true;
 }
 
 bool
-signer_start_sign(const char *text, size_t len, EVP_PKEY *identity,
+signer_identity_sign(const char *tag, const char *text, size_t len, EVP_PKEY *identity,
     uint8_t sig[SIGNER_START_SIGNATURE_LEN], struct error *err)
 {
-	size_t sig_len = SIGNER_START_SIGNATURE_LEN;
+	size_t sig_len = SIGNER_START_SIGNATURE_LEN, message_len = 0;
 	uint8_t message[SIGNED_MAX];
 	EVP_MD_CTX *ctx = NULL;
 	bool ok = false;
 
-	if (!tag(text, len, message, err))
+	if (!put_message(tag, text, len, message, &message_len, err))
 		return false;
 	ctx = EVP_MD_CTX_new();
 	if (ctx == NULL || !EVP_PKEY_is_a(identity, "ED25519") ||
 	    EVP_DigestSignInit_ex(ctx, NULL, NULL, NULL, NULL, identity, NULL) != 1 ||
-	    EVP_DigestSign(ctx, sig, &sig_len, message, sizeof domain + len) != 1 ||
+	    EVP_DigestSign(ctx, sig, &sig_len, message, message_len) != 1 ||
 	    sig_len != SIGNER_START_SIGNATURE_LEN)
-		(void)error_set_openssl(err, ERROR_INTERNAL, WHAT " could not be signed");
+		(void)error_set_openssl(err, ERROR_INTERNAL, "the " IDENTITY " does not sign");
 	else
 		ok = true;
 	EVP_MD_CTX_free(ctx);
@@ -239,35 +245,49 @@ signer_start_sign(const char *text, size_t len, EVP_PKEY *identity,
 }
 
 bool
-signer_start_verify(const char *text, size_t len, const uint8_t *sig, size_t sig_len,
-    const uint8_t *spki, size_t spki_len, struct error *err)
+signer_identity_verify(const char *tag, const char *text, size_t len, const uint8_t *sig,
+    size_t sig_len, const uint8_t *spki, size_t spki_len, struct error *err)
 {
 	uint8_t message[SIGNED_MAX];
+	size_t message_len = 0;
 	EVP_MD_CTX *ctx = NULL;
 	EVP_PKEY *key = NULL;
 	bool ok = false;
 
-	if (!tag(text, len, message, err))
+	if (!put_message(tag, text, len, message, &message_len, err))
 		return false;
 	if (spki_len != SIGNER_IDENTITY_SPKI_LEN || sig_len != SIGNER_START_SIGNATURE_LEN ||
 	    memcmp(spki, ed25519_head, sizeof ed25519_head) != 0)
-		return error_set(
-		    err, ERROR_INPUT, WHAT ": a signer's identity key is Ed25519 (RFC 8410)");
+		return error_set(err, ERROR_INPUT, "a " IDENTITY " is Ed25519 (RFC 8410)");
 	key = EVP_PKEY_new_raw_public_key(
 	    EVP_PKEY_ED25519, NULL, spki + sizeof ed25519_head, KEY_LEN);
 	ctx = EVP_MD_CTX_new();
 	if (key == NULL || ctx == NULL ||
 	    EVP_DigestVerifyInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) != 1)
-		(void)error_set_openssl(err, ERROR_INTERNAL, WHAT " could not be verified");
-	else if (EVP_DigestVerify(ctx, sig, sig_len, message, sizeof domain + len) != 1)
-		(void)error_set(err, ERROR_DENIED,
-		    WHAT ": its signature is not that of the signer's identity key");
+		(void)error_set_openssl(err, ERROR_INTERNAL, "a signature could not be verified");
+	else if (EVP_DigestVerify(ctx, sig, sig_len, message, message_len) != 1)
+		(void)error_set(err, ERROR_DENIED, "its signature is not that of the " IDENTITY);
 	else
 		ok = true;
 	ERR_clear_error();
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(key);
 	return ok;
+}
+
+bool
+signer_start_sign(const char *text, size_t len, EVP_PKEY *identity,
+    uint8_t sig[SIGNER_START_SIGNATURE_LEN], struct error *err)
+{
+	return signer_identity_sign(domain, text, len, identity, sig, err) || error_wrap(err, WHAT);
+}
+
+bool
+signer_start_verify(const char *text, size_t len, const uint8_t *sig, size_t sig_len,
+    const uint8_t *spki, size_t spki_len, struct error *err)
+{
+	return signer_identity_verify(domain, text, len, sig, sig_len, spki, spki_len, err) ||
+	       error_wrap(err, WHAT);
 }
 
 void

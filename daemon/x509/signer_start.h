@@ -34,6 +34,7 @@
 #include "daemon/x509/canon.h"
 
 #define SIGNER_START_TEXT_MAX 512
+#define SIGNER_IDENTITY_TEXT_MAX 2048 /* bytes of a text that the identity key signs */
 #define SIGNER_START_SIGNATURE_LEN 64
 #define SIGNER_IDENTITY_SPKI_LEN 44 /* Ed25519, DER in its one form */
 #define SIGNER_START_SERIAL_MAX 64
@@ -64,6 +65,13 @@ bool signer_start_format(const struct signer_start *s, char out[SIGNER_START_TEX
 
 bool signer_start_parse(
     const char *text, size_t len, struct signer_start *out, struct error *err) MUST_CHECK;
+
+/* What the identity key signs: a tag, which says what the text is, a NUL, and the text.
+ * No tag begins another one. */
+bool signer_identity_sign(const char *tag, const char *text, size_t len, EVP_PKEY *identity,
+    uint8_t sig[SIGNER_START_SIGNATURE_LEN], struct error *err) MUST_CHECK;
+bool signer_identity_verify(const char *tag, const char *text, size_t len, const uint8_t *sig,
+    size_t sig_len, const uint8_t *spki, size_t spki_len, struct error *err) MUST_CHECK;
 
 /* Signs the text with the identity key (Ed25519). */
 bool signer_start_sign(const char *text, size_t len, EVP_PKEY *identity,

@@ -1,5 +1,6 @@
 """The whole job with a token whose PIN persons enter."""
 
+import base64
 import json
 import threading
 
@@ -93,6 +94,7 @@ def test_main_job_by_session(new_persons):
 def desk(postgres, migrated, new_dir):
     """access: operation, root and issuing CA without deltas."""
     one = Persons(new_dir("d"), postgres.database(migrated), "operation")
+    one.daemon.config["issuer"]["crl_abstract_from"] = 0  # the signer says of each what it is
     try:
         one.create(deltas=False)
         one.enter_until(lambda: not one.waiting() and one.crls(), "nothing more to sign")
@@ -289,6 +291,33 @@ def test_a_waiting_crl_is_made_anew_for_a_compromise(desk):
     assert "revoked      1" in desk.entered("pin", "enter", new["id"]).stderr
     wait_until(lambda: int(new["object"]) in [n for n, _ in desk.crls()], what="the CRL")
     assert desk.api.get(f"/v1/cas/{desk.issuing}").json()["crls"][0]["alarm"] is None
+
+
+def test_a_long_crl_is_shown_by_what_its_signer_says(desk):
+    """And one that is short, where that is asked for: the PIN is then bound to the same digest."""
+    desk.enter_until(lambda: not desk.waiting("crl"), "no CRL to wait")
+    victim, = submit(desk, "told")
+    desk.entered("pin", "enter", operation_of(desk, victim)["id"])
+    desk.wait_state(victim, "issued")
+    desk.cli("cert", "revoke", victim, "--reason", "superseded")
+    desk.cli("crl", "issue", desk.issuing)
+    row, = desk.waiting("crl")
+    text = base64.b64decode(row["abstract"]).decode()
+    told = dict(line.split(": ", 1) for line in text.splitlines())
+    assert told["sha256"] == row["sha256"] and told["key"] == row["cka_id"] and told["number"] == row["object"]
+    assert "reason: superseded 1\n" in text and int(told["entries"]) >= 1
+    assert told["new"] == "1" and told["last"] < told["this-update"]  # since the one before
+    # So many pieces are not fetched, whatever is said of the digest.
+    artifact = "(SELECT artifact_id FROM chancery_store.crl WHERE id = (SELECT crl_id FROM chancery_store.pin_operation" \
+               f" WHERE public_id = '{row['id']}'))"
+    desk.database.execute(f"INSERT INTO chancery_store.artifact_chunk (artifact_id, position, data) SELECT {artifact}, n, 'x'"
+                          " FROM generate_series(100, 140) n")
+    assert "It was not fetched" in desk.cli.result("pin", "enter", row["id"], "--pin-fd", "99").stderr
+    desk.database.execute(f"DELETE FROM chancery_store.artifact_chunk WHERE artifact_id = {artifact} AND position >= 100")
+    assert "It was not fetched" not in desk.cli.result("pin", "enter", row["id"], "--pin-fd", "99").stderr
+    shown = desk.entered("pin", "enter", row["id"], "--summary").stderr
+    assert "It was not fetched" in shown and "1 superseded" in shown and "1 since the last one" in shown
+    wait_until(lambda: int(row["object"]) in [n for n, _ in desk.crls()], what="the CRL")
 
 
 def test_the_doctor_knows_that_a_locked_token_is_well(desk):

@@ -182,6 +182,42 @@ def test_the_service_is_believed_in_nothing(answered):
     assert office.taken == []
 
 
+def test_an_abstract_is_believed_of_the_pinned_signer_alone(answered):
+    office = answered
+    office.wait("certificate", office.certificate("x").tbs_certificate_bytes)  # only to be there
+    octets = b"a very long CRL"
+    digest = hashlib.sha256(octets)
+    operation = office.wait("crl", octets)
+
+    def tell(signer=office.signer, tag=b"chancery-crl-abstract\0", replace=("", "")):
+        text = (f"chancery-crl-abstract: 1\ntoken: main\nsigner: {office.signer.fingerprint}\nkey: {office.key_id}\n"
+                f"sha256: {digest.hexdigest()}\nlength: 50000000\nnumber: 300\nbase: -\nscope: -\n"
+                "this-update: 2030-01-01T00:00:00Z\nnext-update: 2030-01-08T00:00:00Z\nentries: 1000000\n"
+                "reason: unspecified 999990\nreason: keyCompromise 10\nlast: 2029-12-31T00:00:00Z\nnew: 31\n").replace(*replace)
+        office.database.execute("UPDATE chancery_store.pin_operation SET abstract = %s, abstract_signature = %s WHERE kind = 'crl'",
+                                (text.encode(), signer.identity.sign(tag + text.encode())))
+
+    tell()
+    said = office.run("pin", "enter", operation, "--summary").stderr
+    for words in ("50000000 octets", "CRL          300", "revoked      1000000", "10 keyCompromise", "31 since the last one",
+                  "2030-01-01T00:00:00Z to 2030-01-08T00:00:00Z"):
+        assert words in said, (words, said)
+    assert pin.field(office.taken[0][1], "operation") == [f"crl {office.key_id} {digest.hexdigest()}"]
+    # Without being asked to, the client looks itself.
+    assert "no CRL of CA demo" in office.run("pin", "enter", operation, expect=1).stderr
+    for changes, words in (
+            ({"signer": pin.Signer()}, "not that of the signer's identity key"),
+            ({"tag": b"chancery-signer-start\0"}, "not that of the signer's identity key"),
+            ({"replace": (digest.hexdigest(), "ab" * 32)}, "about another CRL"),
+            ({"replace": (office.key_id, "ab" * 16)}, "about another CRL"),
+            ({"replace": ("token: main", "token: other")}, "about another CRL"),
+            ({"replace": ("keyCompromise 10", "keyCompromise 11")}, "'reason'"),
+            ({"replace": ("new: 31", "new: 031")}, "'last'")):
+        tell(**changes)
+        assert words in office.run("pin", "enter", operation, "--summary", expect=1).stderr, changes
+    assert len(office.taken) == 1
+
+
 def test_no_trust_on_first_use(office):
     office.wait("certificate", office.certificate("a").tbs_certificate_bytes)
     office.signer.report(office.database)

@@ -3,6 +3,7 @@ signer's channel, which here also brings what a taken-over issuer or database wo
 
 import base64
 import datetime
+import hashlib
 import os
 import subprocess
 import time
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from harness import der
 from harness.chanceryd import program
 from harness.decisions import Key, timestamp
@@ -466,6 +468,30 @@ def test_lists_hold_crls_requests_and_orders(alone):
         alone.signer.ask(RESEED, order.octets)
     assert e.value.code == "input"  # it came through, and is no document
     assert alone.signer.status().state == "locked"
+
+
+def test_says_of_a_crl_what_it_is_while_it_is_locked(alone):
+    first = alone.crl()
+    alone.pin.operate(ALICE, listed(CRL, alone.key, first.der))
+    alone.signer.stream(alone.key, first.der)
+    alone.token.forget()
+
+    def told(tbs, scope=b""):
+        payload = alone.signer.stream(alone.key, tbs, abstract=scope)
+        size = len(payload) - 4 - 64  # before the signature
+        text = payload[:size]
+        load_der_public_key(alone.signer.status().identity).verify(payload[-64:], b"chancery-crl-abstract\0" + text)
+        return dict(line.split(": ", 1) for line in text.decode().splitlines())
+
+    tbs = alone.crl().der
+    said = told(tbs)
+    assert said["sha256"] == hashlib.sha256(tbs).hexdigest() and said["length"] == str(len(tbs))
+    assert said["key"] == alone.key.id.hex() and said["token"] == "main" and said["last"] != "-"
+    assert told(tbs, b"\1" * 32)["last"] == "-"  # of another scope than it was compared with
+    # The guard looks at it as if it were to be signed; and nothing is.
+    refused("denied", "", told, alone.crl(issuer="Other CA").der)
+    assert alone.token.calls("login") == alone.token.calls("sign") == []
+    refused("locked", "", alone.signer.stream, alone.key, tbs)
 
 
 def test_keys_want_the_pin_for_each_signature(alone):

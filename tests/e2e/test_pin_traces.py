@@ -1,13 +1,17 @@
 """After its use no PIN is left anywhere. The scanner first has to find what was put there for it,
 and the PIN itself while a login is held open."""
 
+import base64
 import os
 import secrets
 import signal
 import subprocess
 
 import pytest
+from harness.authority import PASSPHRASE
 from harness.chanceryd import program
+from harness.decisions import Key
+from harness.envelope import Shares, combine
 from harness.persons import Persons
 from harness.process import wait_until
 from harness.softhsm import RecordedToken
@@ -32,13 +36,39 @@ def test_the_scanner_knows_each_spelling(new_dir):
     assert not traces.in_file(path)
 
 
+def with_bob(a):
+    """A second operator, who can hold a share."""
+    key = f"{a.files}/bob.pem"
+    bob = a.cli.as_operator(key, a.passphrase_file)
+    bob("operator", "init")
+    a.daemon.config["tokens"][0]["pin_operators"].append({"name": "bob", "key": key + ".pub"})
+    return bob
+
+
+def split(a, bob):
+    """The new PIN, which we alone can know, and the shares."""
+    a.cli("operator", "add", "bob", "--role", "manager", "--key", f"{a.files}/bob.pem.pub")
+    bob("operator", "pin-signer", "main", a.fingerprint())
+    a.entered("token", "split-pin", "--need", "2", "alice", "bob")
+    text = wait_until(lambda: a.token_row()["pin_shares"], what="the shares to be shown")
+    document = Shares(base64.b64decode(text).decode())
+    opened = [document.open(Key.load(path, PASSPHRASE)) for path in (a.operator_key, f"{a.files}/bob.pem")]
+    pin = combine({int(name[0]): octets for name, octets in opened})
+    assert pin.isalnum() and len(pin) == 32
+    return pin, [octets for _, octets in opened]
+
+
 @pytest.mark.skipif(not can_look(), reason="CAP_SYS_PTRACE is needed to read the signer's memory")
-def test_no_trace_of_a_pin(postgres, migrated, new_dir):
+@pytest.mark.parametrize("way", ["operation", "session", "shares"])
+def test_no_trace_of_a_pin(postgres, migrated, new_dir, way):
     canary = "canary-" + secrets.token_hex(4)
     pin = "P1N-" + secrets.token_hex(10)
     token = RecordedToken(new_dir("token"), program("faults/shim.so"), pin=pin).create()
     directory = new_dir(canary)  # which all processes of ours know by their configuration
-    a = Persons(directory, postgres.database(migrated), "operation", token, call_timeout="60s")
+    a = Persons(directory, postgres.database(migrated), "operation" if way == "operation" else "session", token,
+                call_timeout="60s")
+    if way == "shares":
+        bob = with_bob(a)
     try:
         a.daemon.start()
         a.add_first_operator("alice")
@@ -47,7 +77,8 @@ def test_no_trace_of_a_pin(postgres, migrated, new_dir):
             f.write(a.cli("template", "show", "tls-server").replace("tls-server", canary))
         a.cli("template", "apply", f.name)
         a.create_root(a.root, targets=[{"name": "away", "artifact": "crl", "kind": "http", "write": NEVER, "read": NEVER}])
-        a.enter_until(lambda: not a.waiting(), "nothing to wait for a PIN")
+        if way == "operation":
+            a.enter_until(lambda: not a.waiting(), "nothing to wait for a PIN")
         backend = a.database.connect()  # a process of PostgreSQL's that has met the canary
         with backend.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid(), set_config('chancery.canary', %s, false)", (canary,))
@@ -72,6 +103,9 @@ def test_no_trace_of_a_pin(postgres, migrated, new_dir):
         for part in ("chanceryd.log", "chancery.yaml", "postgres.log", "/pg_wal/", "/base/"):
             assert any(part in path for path in found), f"the canary is not found in {part}: {sorted(found)}"
 
+        shares = []
+        if way == "shares":
+            pin, shares = split(a, bob)
         traces = Traces(pin)
 
         def in_processes(pids):
@@ -88,17 +122,23 @@ def test_no_trace_of_a_pin(postgres, migrated, new_dir):
             return found
 
         # The client has sealed the PIN, and waits for an answer that does not come.
-        a.cli("crl", "issue", a.root)
-        row, = wait_until(lambda: a.waiting("crl"), what="a CRL to wait")
-        operation, ordered = row["id"], row["object"]
+        if way == "operation":
+            a.cli("crl", "issue", a.root)
+            row, = wait_until(lambda: a.waiting("crl"), what="a CRL to wait")
+            command, ordered = ["pin", "enter", row["id"]], row["object"]
+        else:
+            a.cli("token", "lock", "main")
+            command = ["token", "unlock", "main"]
+        if way == "shares":
+            assert "1 of 2" in a.cli(*command)
         issuer, = a.daemon.pids("issuer")
         os.kill(issuer, signal.SIGSTOP)
         read, write = os.pipe()
         os.write(write, (pin + "\n").encode())
         os.close(write)
-        client = subprocess.Popen(a.cli.argv("pin", "enter", operation, "--pin-fd", str(read)), env=a.cli.environment(),
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                  pass_fds=(read,))
+        cli = bob if way == "shares" else a.cli
+        client = subprocess.Popen(cli.argv(*command, "--pin-fd", str(read)), env=cli.environment(), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(read,))
         os.close(read)
         wait_until(lambda: a.database.one("SELECT count(*) FROM chancery_store.pin_entry WHERE state = 'queued'") == 1,
                    what="the entry")
@@ -117,10 +157,17 @@ def test_no_trace_of_a_pin(postgres, migrated, new_dir):
         finally:
             os.kill(signer, signal.SIGCONT)
         assert client.wait() == 0
-        wait_until(lambda: int(ordered) in [n for n, _ in a.crls(a.root)], what="the CRL", alive=a.daemon.process)
+        if way == "operation":
+            wait_until(lambda: int(ordered) in [n for n, _ in a.crls(a.root)], what="the CRL", alive=a.daemon.process)
+        else:
+            wait_until(lambda: a.token_row()["state"] == "ready", what="the token to be unlocked")
+            # Of an unlocked token nobody keeps the PIN, but the token's own module.
+            assert not in_processes(ours + database_pids)
+            a.cli("token", "lock", "main")
         wait_until(lambda: len(token.calls("logout")) > before, what="the logout")
         with backend.cursor() as cursor:
             cursor.execute("CHECKPOINT")
+        traces = Traces(pin, *shares)
         left = in_processes(ours + database_pids)
         print(f"while used: {sorted(during)}")
         assert not left, left  # of the module's own heap, too

@@ -1,7 +1,7 @@
 /*
- * libFuzzer target: PIN envelopes, shares of PINs, and the announcements of signers. What parses
- * is what would be written, byte for byte; an envelope that parses does not open
- * with a key that it is not for, and an announcement is not signed by one.
+ * libFuzzer target: PIN envelopes, shares of PINs, and what signers announce, or say of a CRL. What
+ * parses is what would be written, byte for byte; an envelope that parses does not open with a key
+ * that it is not for, and an announcement is not signed by one.
  */
 
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 
 #include <openssl/evp.h>
 
+#include "daemon/x509/crl_abstract.h"
 #include "daemon/x509/pin_envelope.h"
 #include "daemon/x509/pin_share.h"
 #include "daemon/x509/signer_start.h"
@@ -17,6 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct pin_envelope env;
 static struct pin_shares shares;
+static struct crl_abstract about;
 static char again[PIN_ENVELOPE_TEXT_MAX + 1];
 
 static void
@@ -69,6 +71,17 @@ check_shares(const char *text, size_t len)
 			abort();
 }
 
+static void
+check_abstract(const char *text, size_t len)
+{
+	struct error err = ERROR_INIT;
+	size_t again_len = 0;
+
+	if (!crl_abstract_format(&about, again, &again_len, &err) || again_len != len ||
+	    memcmp(again, text, len) != 0)
+		abort();
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -87,6 +100,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	err = ERROR_INIT;
 	if (pin_shares_parse((const char *)data, size, &shares, &err))
 		check_shares((const char *)data, size);
+	else if (!error_is_set(&err))
+		abort();
+	err = ERROR_INIT;
+	if (crl_abstract_parse((const char *)data, size, &about, &err))
+		check_abstract((const char *)data, size);
 	else if (!error_is_set(&err))
 		abort();
 	return 0;

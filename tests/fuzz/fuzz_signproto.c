@@ -21,6 +21,7 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		struct signproto_key_ok key_ok;
 		struct signproto_sign sign;
 		struct signproto_stream_begin stream_begin;
+		struct signproto_abstract abstract;
 		struct signproto_stream_data stream_data;
 		struct signproto_signed signed_;
 		struct signproto_limits_set limits_set;
@@ -71,6 +72,8 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		return AGAIN(pin);
 	case 16:
 		return AGAIN(key_destroy);
+	case 17:
+		return AGAIN(abstract);
 	default:
 		return false;
 	}

@@ -20,6 +20,7 @@ union message {
 	struct signproto_stream_begin stream_begin;
 	struct signproto_stream_data stream_data;
 	struct signproto_signed signed_;
+	struct signproto_abstract abstract;
 	struct signproto_limits_set limits_set;
 	struct signproto_install install;
 	struct signproto_reseed reseed;
@@ -51,6 +52,8 @@ decode(uint16_t type, struct bytes p, union message *m, struct error *e)
 		return signproto_get_stream_data(p, &m->stream_data, e);
 	case SIGNPROTO_STREAM_END:
 		return signproto_get_stream_end(p, e);
+	case SIGNPROTO_ABSTRACT:
+		return signproto_get_abstract(p, &m->abstract, e);
 	case SIGNPROTO_SIGNED:
 		return signproto_get_signed(p, &m->signed_, e);
 	case SIGNPROTO_FAILED:
@@ -160,14 +163,18 @@ encode(struct wire_writer *w, uint16_t type)
 		signproto_put_sign(w, &sign);
 		break;
 	case SIGNPROTO_STREAM_BEGIN:
-		signproto_put_stream_begin(w, &(struct signproto_stream_begin){sign.cka_id, 3,
-						  SIGNPROTO_TBS_CRL, 1ULL << 32, 60000});
+		signproto_put_stream_begin(
+		    w, &(struct signproto_stream_begin){sign.cka_id, 3, SIGNPROTO_TBS_CRL,
+			   1ULL << 32, 60000, true, {start_signature, 32}});
 		break;
 	case SIGNPROTO_STREAM_DATA:
 		signproto_put_stream_data(w, &(struct signproto_stream_data){sign.tbs});
 		break;
 	case SIGNPROTO_STREAM_END:
 		signproto_put_stream_end(w);
+		break;
+	case SIGNPROTO_ABSTRACT:
+		signproto_put_abstract(w, &(struct signproto_abstract){sign.tbs, sign.cka_id});
 		break;
 	case SIGNPROTO_SIGNED:
 		signproto_put_signed(w, &(struct signproto_signed){sign.cka_id});
@@ -219,6 +226,7 @@ static const uint16_t types[] = {
     SIGNPROTO_PIN,
     SIGNPROTO_KEY_DESTROY,
     SIGNPROTO_DONE,
+    SIGNPROTO_ABSTRACT,
 };
 
 static void
@@ -274,6 +282,8 @@ round_trips(void **state)
 			break;
 		case SIGNPROTO_STREAM_BEGIN:
 			assert_true(m.stream_begin.total_len == 1ULL << 32);
+			assert_true(m.stream_begin.abstract);
+			assert_int_equal(m.stream_begin.scope.len, 32);
 			break;
 		case SIGNPROTO_LIMITS_SET:
 			assert_int_equal(m.limits_set.cka_id.len, 16);
@@ -416,7 +426,8 @@ static void
 values_out_of_range_are_refused(void **state)
 {
 	uint8_t *big = calloc(1, SIGNPROTO_TBS_MAX + 1);
-	struct signproto_stream_begin begin = {sign.cka_id, 3, SIGNPROTO_TBS_CERTIFICATE, 10, 0};
+	struct signproto_stream_begin begin = {
+	    sign.cka_id, 3, SIGNPROTO_TBS_CERTIFICATE, 10, 0, false, {0}};
 	struct signproto_status_ok bad = status_ok;
 	struct signproto_sign m;
 	struct wire_writer w;

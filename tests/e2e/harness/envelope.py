@@ -119,6 +119,31 @@ class Shares:
         return (number, split), share
 
 
+def field_product(a, b):
+    """In GF(2^8) as libgfshare has it."""
+    product = 0
+    while b:
+        product ^= a if b & 1 else 0
+        a = a << 1 ^ (0x11D if a & 0x80 else 0)
+        b >>= 1
+    return product
+
+
+def field_quotient(a, b):
+    return next(q for q in range(256) if field_product(q, b) == a)
+
+
+def combine(shares):
+    """{number: octets}, as many as are needed: the PIN."""
+    pin = bytes(len(next(iter(shares.values()))))
+    for number, octets in shares.items():
+        weight = 1
+        for other in set(shares) - {number}:
+            weight = field_product(weight, field_quotient(other, other ^ number))
+        pin = bytes(p ^ field_product(o, weight) for p, o in zip(pin, octets))
+    return pin.decode("ascii")
+
+
 class PinSigner:
     """Operators before a running signer (harness.signer)."""
 

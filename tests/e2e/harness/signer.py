@@ -251,9 +251,11 @@ class Signer:
         payload = self.ask(SIGN, self.sign_message(key, kind, tbs, template, approval, alg, order))
         return payload[4:]
 
-    def stream(self, key, tbs, kind=CRL, alg=ECDSA_SHA256, total=None, piece=1000):
+    def stream(self, key, tbs, kind=CRL, alg=ECDSA_SHA256, total=None, piece=1000, abstract=None):
+        """abstract: the scope, or b"", where nothing shall be signed; its text and signature then."""
         request = self.send(STREAM_BEGIN, string(key.id) + struct.pack(
-            ">HBQI", alg, kind, len(tbs) if total is None else total, 20000))
+            ">HBQIB", alg, kind, len(tbs) if total is None else total, 20000, abstract is not None)
+            + string(abstract or b""))
         for at in range(0, len(tbs), piece):
             self.send(STREAM_DATA, string(tbs[at:at + piece]), request)
         self.send(STREAM_END, b"", request)

@@ -10,9 +10,10 @@ SHARED = "/dev/zero"  # PostgreSQL's buffers, which all of its processes see
 
 def spellings(secret):
     """{what it is called: octets}: as it is, and as it might have been written down."""
-    raw = secret.encode()
-    found = {"raw": raw, "hex": raw.hex().encode(), "HEX": raw.hex().upper().encode(),
-             "UTF-16LE": secret.encode("utf-16-le"), "UTF-16BE": secret.encode("utf-16-be")}
+    raw = secret if isinstance(secret, bytes) else secret.encode()
+    found = {"raw": raw, "hex": raw.hex().encode(), "HEX": raw.hex().upper().encode()}
+    if isinstance(secret, str):
+        found.update({"UTF-16LE": secret.encode("utf-16-le"), "UTF-16BE": secret.encode("utf-16-be")})
     for shift in range(3):
         # The characters that do not depend on what stands before and behind.
         text = base64.b64encode(b"\0" * shift + raw + b"\0" * (-(shift + len(raw)) % 3))
@@ -21,10 +22,11 @@ def spellings(secret):
 
 
 class Traces:
-    """All spellings of one secret."""
+    """All spellings of some secrets."""
 
-    def __init__(self, secret):
-        self.needles = spellings(secret)
+    def __init__(self, *secrets):
+        self.needles = {f"{name} {i}" if i else name: octets
+                        for i, secret in enumerate(secrets) for name, octets in spellings(secret).items()}
         self.longest = max(map(len, self.needles.values()))
 
     def within(self, data):
