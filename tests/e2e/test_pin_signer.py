@@ -489,7 +489,7 @@ def test_says_of_a_crl_what_it_is_while_it_is_locked(alone):
     assert said["key"] == alone.key.id.hex() and said["token"] == "main" and said["last"] != "-"
     assert told(tbs, b"\1" * 32)["last"] == "-"  # of another scope than it was compared with
     # The guard looks at it as if it were to be signed; and nothing is.
-    refused("denied", "", told, alone.crl(issuer="Other CA").der)
+    refused("denied", "", told, alone.crl(issuer=alone.root.name).der)
     assert alone.token.calls("login") == alone.token.calls("sign") == []
     refused("locked", "", alone.signer.stream, alone.key, tbs)
 
