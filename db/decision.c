@@ -22,7 +22,7 @@ static const struct db_statement stmt_expire = {"decision_expire", "SELECT expir
 static const struct db_statement stmt_request = {
     "decision_apply_request", "SELECT apply_request_decision($1, $2)", 2};
 static const struct db_statement stmt_revocation = {
-    "decision_apply_revocation", "SELECT apply_revocation($1, $2, $3::smallint, $4)", 4};
+    "decision_apply_revocation", "SELECT apply_revocation($1, $2, $3::smallint, $4, $5)", 5};
 static const struct db_statement stmt_operator = {
     "decision_apply_operator", "SELECT apply_operator($1, $2, $3, $4, $5, $6)", 6};
 static const struct db_statement stmt_reseed = {
@@ -220,7 +220,7 @@ decision_apply_request(
 }
 
 struct db_pending *
-decision_apply_revocation(struct db *db, struct decision_key key, unsigned reason,
+decision_apply_revocation(struct db *db, struct decision_key key, unsigned reason, int64_t since,
     int64_t publish_s, decision_done_fn *answer, void *arg, struct error *err)
 {
 	struct db_params p;
@@ -231,6 +231,10 @@ decision_apply_revocation(struct db *db, struct decision_key key, unsigned reaso
 		db_param_null(&p);
 	else
 		db_param_int64(&p, publish_s);
+	if (since < 0)
+		db_param_null(&p);
+	else
+		db_param_unixtime(&p, since);
 	return ask(db, &stmt_revocation, &p, answer, arg, err);
 }
 

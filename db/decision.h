@@ -89,10 +89,10 @@ struct db_pending *decision_expire(
 /* approve, deny */
 struct db_pending *decision_apply_request(struct db *db, struct decision_key key,
     decision_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
-/* revoke, hold, release; reason: CRLReason of a revocation. publish_s: a CRL is
- * wanted so many seconds later, -1: when the calendar makes one. */
+/* revoke, hold, release; reason: CRLReason of a revocation, since: its invalidityDate or
+ * -1. publish_s: a CRL is wanted so many seconds later, -1: when the calendar makes one. */
 struct db_pending *decision_apply_revocation(struct db *db, struct decision_key key,
-    unsigned reason, int64_t publish_s, decision_done_fn *answer, void *arg,
+    unsigned reason, int64_t since, int64_t publish_s, decision_done_fn *answer, void *arg,
     struct error *err) MUST_CHECK;
 /* kind: "operator_key" or "tls_client". */
 struct db_pending *decision_apply_operator(struct db *db, struct decision_key key,

@@ -364,19 +364,19 @@ END $$;
 
 -- One event of a scope, which is what stands there from now on.
 CREATE FUNCTION note_revocation(x certificate, p_scope bigint, p_seq bigint, p_kind text, p_reason smallint,
-    p_at timestamptz, p_decision bigint, p_publish_s int) RETURNS void
+    p_at timestamptz, p_invalid_since timestamptz, p_decision bigint, p_publish_s int) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     IF p_kind = 'release' THEN
         DELETE FROM revocation WHERE scope_id = p_scope AND serial = x.serial;
     ELSE
-        INSERT INTO revocation (scope_id, serial, revoked_at, not_after, seq, reason)
-        VALUES (p_scope, x.serial, p_at, x.not_after, p_seq, p_reason)
+        INSERT INTO revocation (scope_id, serial, revoked_at, not_after, seq, reason, invalidity_date)
+        VALUES (p_scope, x.serial, p_at, x.not_after, p_seq, p_reason, p_invalid_since)
         ON CONFLICT (scope_id, serial)
-            DO UPDATE SET revoked_at = p_at, seq = p_seq, reason = p_reason;
+            DO UPDATE SET revoked_at = p_at, seq = p_seq, reason = p_reason, invalidity_date = p_invalid_since;
     END IF;
-    INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, decision_id)
-    VALUES (x.ca_id, p_seq, p_scope, x.serial, p_kind, p_reason, p_at, p_decision);
+    INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, invalidity_date, decision_id)
+    VALUES (x.ca_id, p_seq, p_scope, x.serial, p_kind, p_reason, p_at, p_invalid_since, p_decision);
     IF p_publish_s IS NOT NULL THEN
         UPDATE crl_scope SET wanted_seq = p_seq,
             wanted_at = least(coalesce(wanted_at, 'infinity'), clock_timestamp() + make_interval(secs => p_publish_s))
@@ -389,7 +389,10 @@ END $$;
 -- CRL that records "up to N" can miss an event with a lower number.
 -- p_publish_s: a CRL that says so is wanted within so many seconds; NULL: by the
 -- calendar.
-CREATE FUNCTION apply_revocation(p_id bigint, p_epoch int, p_reason smallint, p_publish_s int) RETURNS void
+-- p_invalid_since: since when a certificate that is revoked was not to be trusted, if that is
+-- known (invalidityDate, RFC 5280 5.3.2).
+CREATE FUNCTION apply_revocation(p_id bigint, p_epoch int, p_reason smallint, p_publish_s int,
+    p_invalid_since timestamptz DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     d decision := hold_decision(p_id, p_epoch);
@@ -424,7 +427,7 @@ BEGIN
         RETURN;
     END IF;
     v_last := v_seq;
-    PERFORM note_revocation(x, x.scope_id, v_seq, v_kind, v_reason, v_at, d.id, p_publish_s);
+    PERFORM note_revocation(x, x.scope_id, v_seq, v_kind, v_reason, v_at, p_invalid_since, d.id, p_publish_s);
     -- In the CRLs of some reasons it stands while its reason is one of theirs: another one
     -- takes it from there as a release does (RFC 5280 5.2.4, 5.2.5).
     FOR s IN SELECT o.id, v_kind <> 'release' AND v_reason = ANY (o.reasons) AS stands,
@@ -433,7 +436,8 @@ BEGIN
         CONTINUE WHEN NOT s.stands AND NOT s.stood;
         v_last := v_last + 1;
         PERFORM note_revocation(x, s.id, v_last, CASE WHEN s.stands THEN v_kind ELSE 'release' END,
-            CASE WHEN s.stands THEN v_reason ELSE 8 END::smallint, v_at, d.id, p_publish_s);
+            CASE WHEN s.stands THEN v_reason ELSE 8 END::smallint, v_at,
+            CASE WHEN s.stands THEN p_invalid_since END, d.id, p_publish_s);
     END LOOP;
     UPDATE ca SET event_seq = v_last WHERE id = x.ca_id;
     INSERT INTO audit (actor, action, object, detail)

@@ -544,7 +544,8 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
         'not_before', api_time(x.not_before), 'not_after', api_time(x.not_after), 'issued_at', api_time(x.issued_at),
         'status', CASE WHEN r.reason = 6 THEN 'on-hold' WHEN r.reason IS NOT NULL THEN 'revoked'
                        WHEN x.not_after < clock_timestamp() THEN 'expired' ELSE 'good' END,
-        'revoked_at', api_time(r.revoked_at), 'revocation_reason', crl_reason_word(r.reason))
+        'revoked_at', api_time(r.revoked_at), 'revocation_reason', crl_reason_word(r.reason),
+        'invalid_since', api_time(r.invalidity_date))
     FROM ca a LEFT JOIN revocation r ON r.scope_id = x.scope_id AND r.serial = x.serial
     WHERE a.id = x.ca_id
 $$;

@@ -4,6 +4,7 @@
 #include "daemon/cli/cli.h"
 #include "daemon/cli/decision.h"
 #include "daemon/cli/output.h"
+#include "daemon/x509/canon.h"
 #include "daemon/x509/cert.h"
 #include "daemon/x509/name.h"
 #include "daemon/x509/pem.h"
@@ -95,9 +96,10 @@ cmd_cert_show(struct cli *cli, struct error *e)
 {
 	static const struct table_column fields[] = {{"serial", "serial"}, {"SHA-256", "sha256"},
 	    {"status", "status"}, {"revoked", "revoked_at"}, {"reason", "revocation_reason"},
-	    {"CA", "ca"}, {"template", "template"}, {"subject", "subject"}, {"names", "names"},
-	    {"key SHA-256", "spki_sha256"}, {"not before", "not_before"},
-	    {"not after", "not_after"}, {"issued", "issued_at"}, {"request", "request"}};
+	    {"invalid", "invalid_since"}, {"CA", "ca"}, {"template", "template"},
+	    {"subject", "subject"}, {"names", "names"}, {"key SHA-256", "spki_sha256"},
+	    {"not before", "not_before"}, {"not after", "not_after"}, {"issued", "issued_at"},
+	    {"request", "request"}};
 	struct reference reference;
 	json_t *answer = NULL;
 	char path[CLI_PATH_MAX];
@@ -235,6 +237,9 @@ bool
 cmd_cert_revoke(struct cli *cli, struct error *e)
 {
 	const char *reason = cli->options->value[OPTION_REASON];
+	const char *since = cli->options->value[OPTION_INVALID_SINCE];
+	char text[STATEMENT_REASON_MAX + 1];
+	int64_t time;
 	unsigned code;
 
 	if (reason == NULL)
@@ -244,7 +249,13 @@ cmd_cert_revoke(struct cli *cli, struct error *e)
 		    "\"%s\" is no reason for a revocation (RFC 5280 5.3.1); the reasons "
 		    "are " REASONS,
 		    reason);
-	return decide(cli, STATEMENT_REVOKE, reason, e);
+	if (since == NULL)
+		return decide(cli, STATEMENT_REVOKE, reason, e);
+	if (!canon_time(since, &time))
+		return error_set(e, ERROR_USAGE,
+		    "--invalid-since is a time such as 2026-11-22T12:00:00Z, not \"%.40s\"", since);
+	(void)snprintf(text, sizeof text, "%s" STATEMENT_SINCE "%s", reason, since);
+	return decide(cli, STATEMENT_REVOKE, text, e);
 }
 
 bool

@@ -63,6 +63,8 @@ static const struct {
     [OPTION_PARENT_TEMPLATE] = {"parent-template", "NAME", "the template there (sub-ca)"},
     [OPTION_POLICY] = {"policy", "FILE", "the CA's policy, chancery-ca-policy(5)"},
     [OPTION_QUORUM] = {"quorum", "N", "how many persons must sign the next change"},
+    [OPTION_INVALID_SINCE] = {"invalid-since", "TIME",
+	"since when a revoked certificate was not to be trusted (invalidityDate)"},
     [OPTION_REASON] = {"reason", "TEXT", "why; of a revocation a CRL reason such as keyCompromise"},
     [OPTION_REMOVE_OPERATOR] = {"remove-operator", "PERSON",
 	"a person no longer to be named; repeatable", true},

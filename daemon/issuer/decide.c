@@ -213,12 +213,13 @@ apply_revocation(
     struct task *t, const struct decision_row *row, const struct statement *s, struct error *e)
 {
 	unsigned reason = 0;
+	int64_t since = -1;
 
-	if (s->action == STATEMENT_REVOKE && !statement_reason_code(s->reason, &reason))
+	if (s->action == STATEMENT_REVOKE && !statement_revocation(s->reason, &reason, &since))
 		return error_set(
 		    e, ERROR_INPUT, "RFC 5280 5.3.1: %s is no reason for a revocation", s->reason);
 	t->of_ca = is_of_ca(t->d, row->certificate_sha256);
-	return decision_apply_revocation(t->d->env.db, row->key, reason,
+	return decision_apply_revocation(t->d->env.db, row->key, reason, since,
 		   publish_after(t->d, s, reason), on_revoked, t, e) != NULL;
 }
 

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "daemon/core/encode.h"
+#include "daemon/x509/canon.h"
 
 #define LINES 11
 #define TIME_LEN 20 /* 2026-11-22T12:00:00Z */
@@ -151,6 +152,22 @@ statement_reason_code(const char *word, unsigned *code)
 			return true;
 		}
 	return false;
+}
+
+bool
+statement_revocation(const char *reason, unsigned *code, int64_t *since)
+{
+	const char *at = strstr(reason, STATEMENT_SINCE);
+	char word[STATEMENT_REASON_MAX + 1];
+
+	*since = -1;
+	if (at == NULL)
+		return statement_reason_code(reason, code);
+	if ((size_t)(at - reason) >= sizeof word)
+		return false;
+	memcpy(word, reason, (size_t)(at - reason));
+	word[at - reason] = '\0';
+	return statement_reason_code(word, code) && canon_time(at + strlen(STATEMENT_SINCE), since);
 }
 
 /* ---- characters */
@@ -377,16 +394,23 @@ check_reason(const struct rule *r, const struct statement *s, struct error *err)
 {
 	bool absent = s->reason[0] == '\0';
 	unsigned code;
+	int64_t since;
 
 	switch (r->reason) {
 	case REASON_NONE:
 		return absent || fail(err, r->name, "reason", "must be '-' for this action");
 	case REASON_WORD:
-		return statement_reason_code(s->reason, &code) ||
+		if (!statement_revocation(s->reason, &code, &since))
+			return fail(err, r->name, "reason",
+			    "must be one of unspecified, keyCompromise, cACompromise, "
+			    "affiliationChanged, superseded, cessationOfOperation, "
+			    "privilegeWithdrawn, aACompromise (RFC 5280 5.3.1), and may have a "
+			    "time "
+			    "behind it, as in \"keyCompromise since 2026-11-22T12:00:00Z\" "
+			    "(5.3.2)");
+		return since <= s->issued ||
 		       fail(err, r->name, "reason",
-			   "must be one of unspecified, keyCompromise, cACompromise, "
-			   "affiliationChanged, superseded, cessationOfOperation, "
-			   "privilegeWithdrawn, aACompromise (RFC 5280 5.3.1)");
+			   "has a time that is still to come (RFC 5280 5.3.2)");
 	case REASON_HOLD:
 		return strcmp(s->reason, "certificateHold") == 0 ||
 		       fail(err, r->name, "reason", "must be certificateHold (RFC 5280 5.3.1)");

@@ -143,6 +143,11 @@ int64_t statement_life_max(enum statement_action action);
  * without unspecified numbers, removeFromCRL and certificateHold); *code is the
  * CRLReason's number. */
 bool statement_reason_code(const char *word, unsigned *code) MUST_CHECK;
+/* The whole reason of a revocation: such a word, and behind it, if it is known since when
+ * the certificate was not to be trusted (invalidityDate, 5.3.2), " since TIME". *since:
+ * seconds since 1970, or -1. */
+#define STATEMENT_SINCE " since "
+bool statement_revocation(const char *reason, unsigned *code, int64_t *since) MUST_CHECK;
 
 /* Writes the text and a NUL; *len counts without it. Refuses a struct that
  * breaks the rules above. */

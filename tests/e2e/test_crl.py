@@ -210,6 +210,26 @@ def test_algorithms(shared_instance, read, key, more, request):
     assert crl.names == {"authority_key_identifier", "crl_number"}
 
 
+def test_since_when_it_was_not_to_be_trusted(shared_instance, read):
+    """invalidityDate (RFC 5280 5.3.2): before the revocation, in CRL, delta CRL and API."""
+    a = shared_instance
+    at_rest(a)
+    _, pem = a.certificate("invalid-since")
+    serial = f"{serial_of(pem):040x}"
+    since = datetime.datetime(2026, 1, 2, 3, 4, 5)
+    assert "still to come (RFC 5280 5.3.2)" in a.cli.fails(
+        "cert", "revoke", serial, "--reason", "keyCompromise", "--invalid-since", "2999-01-01T00:00:00Z")
+    assert "is a time such as" in a.cli.fails("cert", "revoke", serial, "--reason", "keyCompromise", "--invalid-since", "yesterday", status=2)
+    a.cli("cert", "revoke", serial, "--reason", "keyCompromise", "--invalid-since", "2026-01-02T03:04:05Z")
+    a.issue_crl(delta=True)
+    a.issue_crl()
+    for crl in (read(a, delta=True), read(a)):
+        when, reason, invalid = crl.revoked[serial_of(pem)]
+        assert (reason, invalid) == (x509.ReasonFlags.key_compromise, since) and when > since
+    shown = a.cli.json("cert", "show", serial)
+    assert shown["invalid_since"] == "2026-01-02T03:04:05Z" and shown["revocation_reason"] == "keyCompromise"
+
+
 def test_empty_list_is_absent(shared_instance, read):
     """RFC 5280 5.1.2.6: no revoked certificates, no list."""
     a = shared_instance

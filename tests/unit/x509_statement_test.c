@@ -434,6 +434,7 @@ static void
 test_reason_codes(void **state)
 {
 	unsigned code = 99;
+	int64_t since = 0;
 
 	assert_true(statement_reason_code("unspecified", &code));
 	assert_int_equal(code, 0);
@@ -443,6 +444,19 @@ test_reason_codes(void **state)
 	assert_int_equal(code, 10);
 	assert_false(statement_reason_code("certificateHold", &code));
 	assert_false(statement_reason_code("", &code));
+	assert_true(statement_revocation("superseded", &code, &since));
+	assert_int_equal(code, 4);
+	assert_int_equal(since, -1);
+	assert_true(
+	    statement_revocation("keyCompromise since 2026-11-22T12:00:00Z", &code, &since));
+	assert_int_equal(code, 1);
+	assert_int_equal(since, 1795348800);
+	assert_false(statement_revocation("keyCompromise since 2026-11-22", &code, &since));
+	assert_false(
+	    statement_revocation("certificateHold since 2026-11-22T12:00:00Z", &code, &since));
+	assert_false(statement_revocation(" since 2026-11-22T12:00:00Z", &code, &since));
+	assert_false(statement_revocation(
+	    "keyCompromise since 2026-11-22T12:00:00Z since 2026-11-22T12:00:00Z", &code, &since));
 }
 
 static void
