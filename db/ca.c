@@ -47,6 +47,8 @@ static const struct db_statement stmt_rollover_begin = {"ca_rollover_begin",
 static const struct db_statement stmt_rollover_end = {
     "ca_rollover_end", "SELECT ca_rollover_end($1, $2, $3, $4, $5, $6, $7)", 7};
 static const struct db_statement stmt_retire = {"ca_retire", "SELECT retire_generations()", 0};
+static const struct db_statement stmt_remind = {
+    "ca_remind", "SELECT name, not_after FROM remind_of_renewals()", 0};
 static const struct db_statement stmt_waiting = {"ca_waiting",
     "SELECT generation_id, token, cka_id, spki, certificate_index, key_index, policy "
     "FROM ca_waiting($1)",
@@ -581,6 +583,25 @@ struct db_pending *
 ca_retire(struct db *db, ca_done_fn *answer, void *arg, struct error *err)
 {
 	return db_call(db, &stmt_retire, NULL, on_done, (db_call_fn *)answer, arg, err);
+}
+
+static void
+on_reminders(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct db_call call = db_call_take(arg);
+	struct ca_reminder rows[CA_REMINDERS_MAX];
+	size_t n = 0;
+
+	for (; err == NULL && n < db_row_count(result) && n < CA_REMINDERS_MAX; n++)
+		rows[n] = (struct ca_reminder){
+		    db_get_text(result, n, 0), db_get_text(result, n, 1)};
+	((ca_reminders_fn *)call.fn)(rows, n, err, call.arg);
+}
+
+struct db_pending *
+ca_remind(struct db *db, ca_reminders_fn *answer, void *arg, struct error *err)
+{
+	return db_call(db, &stmt_remind, NULL, on_reminders, (db_call_fn *)answer, arg, err);
 }
 
 struct db_pending *

@@ -214,6 +214,16 @@ struct ca_rolled {
 struct db_pending *ca_rollover_end(struct db *db, const struct ca_rolled *rolled,
     ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
+/* CAs that are to be renewed and of which that was not said yet; rows are borrowed. */
+struct ca_reminder {
+	const char *name, *not_after;
+};
+#define CA_REMINDERS_MAX 64 /* at once; the others are not told of before the next call */
+typedef void ca_reminders_fn(
+    const struct ca_reminder *rows, size_t n, const struct error *err, void *arg);
+struct db_pending *ca_remind(
+    struct db *db, ca_reminders_fn *answer, void *arg, struct error *err) MUST_CHECK;
+
 /* Retires generations whose certificates have all ended. */
 struct db_pending *ca_retire(
     struct db *db, ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;

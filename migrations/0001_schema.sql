@@ -115,6 +115,7 @@ CREATE TABLE generation (
     installed_at      timestamptz,
     decision_id       bigint,            -- the order that began it, ...
     installed_by      bigint,            -- ... and the one by which it got its certificate
+    reminded_at       timestamptz,       -- when it was said that half of its certificate's life is over
     used_until        timestamptz,       -- superseded by another key: its last certificate ends, as last seen
     policy            text,              -- that it was begun with, or was left with; NULL: the CA's
     UNIQUE (ca_id, certificate_index)

@@ -93,6 +93,17 @@ END $$;
 
 -- ------------------------------------------------------------------ status
 
+-- When a CA's certificate should be renewed: at half of its life.
+CREATE FUNCTION renewal_due_at(g generation) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+    SELECT g.not_before + (g.not_after - g.not_before) / 2
+$$;
+
+-- The CAs that sign with a certificate of which half is over, unless operators retired them.
+CREATE FUNCTION renewals_due() RETURNS SETOF generation LANGUAGE sql STABLE AS $$
+    SELECT g.* FROM generation g JOIN ca a ON a.id = g.ca_id
+    WHERE g.state = 'active' AND a.state <> 'retired' AND renewal_due_at(g) <= clock_timestamp() ORDER BY a.name
+$$;
+
 CREATE FUNCTION chancery.api_status(p_identity text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 BEGIN
@@ -113,6 +124,7 @@ BEGIN
             + (SELECT count(*) FROM decision d WHERE d.state IN ('queued', 'working') AND d.retry_at = 'infinity'),
         'open_decisions', (SELECT count(*) FROM decision WHERE state IN ('queued', 'working')),
         'collecting_decisions', (SELECT count(*) FROM decision WHERE state = 'collecting'),
+        'renewals_due', (SELECT coalesce(jsonb_agg(a.name ORDER BY a.name), '[]') FROM renewals_due() g JOIN ca a ON a.id = g.ca_id),
         'unpublished', (SELECT count(*) FROM publication WHERE state NOT IN ('done', 'no-entry')),
         'operators', (SELECT count(*) FROM person));
 END $$;
@@ -179,7 +191,8 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
             'spki_sha256', encode(k.spki_sha256, 'hex'), 'index', g.key_index),
         'certificate', CASE WHEN g.sha256 IS NOT NULL THEN jsonb_build_object(
             'sha256', encode(g.sha256, 'hex'), 'ski', encode(g.ski, 'hex'), 'index', g.certificate_index,
-            'not_before', api_time(g.not_before), 'not_after', api_time(g.not_after)) END,
+            'not_before', api_time(g.not_before), 'not_after', api_time(g.not_after),
+            'renewal_due_at', api_time(renewal_due_at(g))) END,
         'waiting', (SELECT to_jsonb(w.certificate_index) FROM generation w
             WHERE w.ca_id = a.id AND w.state = 'awaiting-certificate' AND a.state <> 'awaiting-certificate'),
         'templates', (SELECT coalesce(jsonb_agg(c.template ORDER BY c.template), '[]') FROM ca_template c WHERE c.ca_id = a.id))
@@ -1015,6 +1028,7 @@ GRANT EXECUTE ON FUNCTION api_time, api_pem, api_fail, api_uuid, api_limit, crl_
     api_find_certificate, decide_on_request, decide_on_certificate, decide_on_ca, decide_credential, decide_check,
     decide_repeated, waits_for_pin TO chancery_api;
 GRANT EXECUTE ON FUNCTION ca_stopped, api_time, crl_reason_word TO chancery_issuer; -- for load_cas
+GRANT EXECUTE ON FUNCTION renewal_due_at, renewals_due TO chancery_issuer, chancery_api;
 
 DO $$
 DECLARE

@@ -608,6 +608,20 @@ BEGIN
     RETURN n;
 END $$;
 
+-- CAs whose certificate has passed half of its life since this was last asked, by any issuer:
+-- each is told once.
+CREATE FUNCTION remind_of_renewals() RETURNS TABLE (name text, not_after text) LANGUAGE sql AS $$
+    WITH told AS (
+        UPDATE generation SET reminded_at = clock_timestamp()
+        WHERE id IN (SELECT id FROM renewals_due() WHERE reminded_at IS NULL LIMIT 64) AND reminded_at IS NULL RETURNING ca_id, certificate_index, not_after
+    ), audited AS (
+        INSERT INTO audit (actor, action, object, detail)
+        SELECT 'issuer', 'ca.renewal-due', a.name, jsonb_build_object('generation', t.certificate_index, 'not_after', t.not_after)
+        FROM told t JOIN ca a ON a.id = t.ca_id
+    )
+    SELECT a.name, api_time(t.not_after) FROM told t JOIN ca a ON a.id = t.ca_id ORDER BY 1
+$$;
+
 -- Only the issuer calls these.
 GRANT EXECUTE ON FUNCTION
     load_cas,
@@ -633,6 +647,7 @@ GRANT EXECUTE ON FUNCTION
     ca_rollover_begin,
     ca_rollover_end,
     retire_generations,
+    remind_of_renewals,
     key_versions,
     key_orders
     TO chancery_issuer;

@@ -117,6 +117,9 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
         (SELECT string_agg(metric('chancery_disk_size_bytes', ARRAY['signer', signer_id::text], disk_size), '') FROM host_status),
         metric_head('chancery_ca_certificate_left_seconds', 'Until the CA''s own certificate ends.'),
         (SELECT string_agg(metric('chancery_ca_certificate_left_seconds', labels, seconds_until(not_after)), '') FROM active),
+        metric_head('chancery_ca_renewal_due', '1: half of the life of the CA''s own certificate is over, and it is not retired.'),
+        (SELECT string_agg(metric('chancery_ca_renewal_due', ARRAY['ca', a.name], (a.id IN (SELECT ca_id FROM renewals_due()))::int), '')
+            FROM ca a),
         metric_head('chancery_ca_certificate_life_seconds', 'The whole life of the CA''s own certificate.'),
         (SELECT string_agg(metric('chancery_ca_certificate_life_seconds', labels,
             extract(epoch FROM not_after - not_before)::double precision), '') FROM active),

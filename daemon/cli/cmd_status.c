@@ -95,7 +95,8 @@ cmd_status(struct cli *cli, struct error *e)
 	    {"open requests", "open_requests"}, {"waiting for a PIN", "waiting_for_pin"},
 	    {"open decisions", "open_decisions"},
 	    {"to be signed by others", "collecting_decisions"}, {"to be published", "unpublished"},
-	    {"operators", "operators"}, {"database's time", "database_time"}, {"clock", "clock"}};
+	    {"renewal due", "renewals_due"}, {"operators", "operators"},
+	    {"database's time", "database_time"}, {"clock", "clock"}};
 	json_t *answer = NULL;
 	bool ok;
 

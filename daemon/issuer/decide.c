@@ -460,6 +460,17 @@ on_expired(const struct error *err, void *arg)
 		    error_is_retryable(err) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "decision", err);
 }
 
+static void
+on_reminders(const struct ca_reminder *rows, size_t n, const struct error *err, void *arg)
+{
+	for (size_t i = 0; i < n; i++)
+		log_warning(rows[i].name,
+		    "half of the life of its certificate is over, which ends at %s: renew it "
+		    "(chancery ca renew)",
+		    rows[i].not_after);
+	on_expired(err, arg);
+}
+
 /* Ceremonies that nobody came to the end of; and generations of CAs. */
 static void
 expire(struct decider *d)
@@ -468,7 +479,8 @@ expire(struct decider *d)
 
 	if (!d->draining && db_is_up(d->env.db) &&
 	    (decision_expire(d->env.db, on_expired, d, &e) == NULL ||
-		ca_retire(d->env.db, on_expired, d, &e) == NULL))
+		ca_retire(d->env.db, on_expired, d, &e) == NULL ||
+		ca_remind(d->env.db, on_reminders, d, &e) == NULL))
 		log_failure(LOG_LEVEL_DEBUG, "decision", &e);
 }
 

@@ -488,6 +488,28 @@ def test_parent_online(b):
     assert "or --parent to fetch them" in a.cli.fails("ca", "install", "online", status=2)
 
 
+def test_half_of_its_life(b):
+    """It is said once, by whichever issuer sees it, that a CA should be renewed."""
+    a = b
+    due = shown(a, "online")["certificate"]["renewal_due_at"]
+    begun, ended = shown(a, "online")["certificate"]["not_before"], shown(a, "online")["certificate"]["not_after"]
+    assert begun < due < ended and "online" not in a.cli.json("status")["renewals_due"]
+    a.database.execute("UPDATE chancery_store.generation SET not_before = now() - (not_after - now()) - interval '1 h' "
+                       "WHERE state = 'active' AND ca_id = (SELECT id FROM chancery_store.ca WHERE name = 'online')")
+    said = lambda: a.daemon.process.log().count("online: half of the life of its certificate is over")  # noqa: E731
+    wait_until(said, what="the reminder")
+    assert a.cli.json("status")["renewals_due"] == ["online"] and "renewal due" in a.cli("status")
+    assert 'chancery_ca_renewal_due{ca="online"} 1' in a.api.get("/metrics").body.decode()
+    a.daemon.stop()
+    a.daemon.start()
+    told = "SELECT count(*) FROM chancery_store.audit WHERE action = 'ca.renewal-due'"
+    assert said() == 1 and a.database.execute(told)[0][0] == 1
+    approver = Approver(a)
+    a.cli("ca", "renew", "online", "--same-key", "--parent", a.daemon.socket_path, "--parent-ca", a.root2)
+    approver.join()
+    assert a.cli.json("status")["renewals_due"] == []
+
+
 def certificate_of(a, ca, index):
     row = a.database.execute("SELECT g.certificate FROM chancery_store.generation g JOIN chancery_store.ca a ON a.id = g.ca_id "
                              "WHERE a.name = %s AND g.certificate_index = %s", (ca, index))[0][0]
