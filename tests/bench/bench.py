@@ -42,8 +42,9 @@ from world import World  # noqa: E402
 
 # The daemon runs in the first ones and rests in the last.
 SERIES = [issue.raw, issue.issue, issue.shapes, issue.latency, peers.peers, crls.crl, scale.scale]
-AT_REST = [costs.journal, machines.queue, machines.signers, machines.machines]
-KINDS = ["raw", "issue", "backlog", "shape", "latency", "peers", "crl", "scale", "journal", "queue", "signers", "machines"]
+AT_REST = [costs.journal, machines.queue, machines.signers, machines.machines, machines.bloat]
+KINDS = ["raw", "issue", "backlog", "shape", "latency", "peers", "crl", "scale", "journal", "queue", "signers", "machines",
+         "bloat"]
 
 TINY_COUNT = 12
 

@@ -4,6 +4,7 @@ The daemon rests meanwhile. Requests are submitted first, all in one transaction
 by the database itself; what is measured begins with its commit.
 
     queue     the calls that the issuer makes, nothing signed in between
+    bloat     the same with a million requests: how large the queue's tables become
     machines  1, 2 and 4 issuers, each with a signer of its own, on a token that
               answers as late as a network HSM; throughput should be sessions /
               latency until something else is full
@@ -27,6 +28,7 @@ SESSIONS = 30
 LATENCIES_MS = [1, 5, 20]
 ISSUERS = [1, 2, 4]
 BATCHES = [1, 16, 64, 256]
+MILLION, BACKLOG = 1_000_000, 20_000
 # Requests that a round takes beyond those that are measured: until all sessions
 # have work, and while they run out of it.
 EDGE = 256
@@ -142,7 +144,7 @@ def one_round(bench, name, token, threads, expected):
     with Issuers(bench, token, threads) as issuers:
         drain(bench, issuers, bench.count(EDGE * len(threads)), 0)
         edge = bench.count(EDGE * len(threads))
-        count = bench.count(min(expected, 5000) * bench.seconds * 1.5) + 2 * edge
+        count = bench.count(min(expected, 5000) * bench.seconds) + 2 * edge
         rate, spent, busy = drain(bench, issuers, count, edge)
     bench.results.put(f"{name}.per_s", rate)
     bench.results.put(f"{name}.machine_busy", busy)
@@ -195,6 +197,19 @@ def signers(bench):
              (measure.cpu_text(each), -1))
 
 
+def pass_queue(bench, batch, ids):
+    """Issues what waits, by the issuer's calls alone: (how many, seconds, the database's
+    CPU in microseconds for each)."""
+    postmaster = bench.world.cluster.process.pid
+    time.sleep(0.1)  # until the server has seen the end of those that submitted
+    before = measure.ended_children_s(postmaster)
+    said = subprocess.run([program("queue"), bench.world.main.database.dsn("chancery_issuer"), str(batch), *map(str, ids)],
+                          check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    time.sleep(0.1)  # until the server has seen its session's end
+    count = int(said[0])
+    return count, float(said[1]), (measure.ended_children_s(postmaster) - before) * 1e6 / count
+
+
 def queue(bench):
     wanted = [batch for batch in BATCHES if bench.wants(f"queue.{batch}")]
     if not wanted:
@@ -205,14 +220,29 @@ def queue(bench):
     for batch in wanted:
         rate = {1: 500, 16: 3000}.get(batch, 8000)
         backlog(bench, bench.count(rate * bench.seconds))
-        postmaster = bench.world.cluster.process.pid
-        time.sleep(0.1)  # until the server has seen the end of those that submitted
-        before = measure.ended_children_s(postmaster)
-        said = subprocess.run([program("queue"), bench.world.main.database.dsn("chancery_issuer"), str(batch), *map(str, ids)],
-                              check=True, stdout=subprocess.PIPE, text=True).stdout.split()
-        count, seconds = int(said[0]), float(said[1])
+        count, seconds, us = pass_queue(bench, batch, ids)
         rate = bench.results.put(f"queue.{batch}.per_s", count / seconds)
-        time.sleep(0.1)  # until the server has seen its session's end
-        us = bench.results.put(f"queue.{batch}.cpu_us.postgres.issuer",
-                               (measure.ended_children_s(postmaster) - before) * 1e6 / count)
+        bench.results.put(f"queue.{batch}.cpu_us.postgres.issuer", us)
         line((f"{batch}", 5), (f"{rate:.0f}/s", 8), (f"{us:.0f} us of the database's CPU for each", -1))
+
+
+def bloat(bench):
+    name = f"bloat.{bench.most_entries if bench.tiny else MILLION}"
+    if not bench.wants(name) or not bench.tiny and not bench.wants_large(name):
+        return
+    ids = bench.world.ids(KEY)
+    bench.world.rest()
+    heading(f"The queue's tables while requests pass in backlogs of {BACKLOG:,}, MiB with their indexes")
+    line(("requests", 9), ("queue", 8), ("to be signed", 12), ("on their page", 14), ("database's CPU us", 18))
+    passed = 0
+    while passed < (bench.count(0) if bench.tiny else MILLION):
+        backlog(bench, bench.count(BACKLOG))
+        count, _, us = pass_queue(bench, 256, ids)
+        passed += count
+        sizes = bench.world.main.database.execute(
+            "SELECT pg_total_relation_size(relid) / 1048576.0::float8, n_tup_hot_upd / greatest(n_tup_upd, 1)::float8 "
+            "FROM pg_stat_user_tables WHERE relname IN ('request_queue', 'intent_tbs') ORDER BY relname DESC")
+        if passed % (10 * BACKLOG) == 0 or bench.tiny:
+            line((f"{passed:,}", 9), (f"{sizes[0][0]:.1f}", 8), (f"{sizes[1][0]:.1f}", 12), (f"{sizes[0][1]:.0%}", 14), (f"{us:.0f}", 18))
+    for what, value in (("queue_mib", sizes[0][0]), ("intent_mib", sizes[1][0]), ("on_their_page", sizes[0][1])):
+        bench.results.put(f"{name}.{what}", value)

@@ -13,14 +13,14 @@ from harness.process import PATIENCE_S, find_program, run, wait_until
 
 # One of each kind.
 SERIES = ["raw.p256", "issue.p256.rsa_csr", "backlog.p256.rsa_csr", "shape.p256.rsa_csr.64x4", "latency.p256", "peers.p256",
-          "crl", "scale", "journal", "queue.16", "signers.p256.2", "machines.5ms.issuers2"]
+          "crl", "scale", "journal", "queue.16", "signers.p256.2", "machines.5ms.issuers2", "bloat"]
 NUMBERS = [
     "raw.p256.threads2.processes1.per_s", "issue.p256.rsa_csr.ratio_to_raw", "issue.p256.rsa_csr.ratio_to_raw_min",
     "issue.p256.rsa_csr.cpu_us.signer", "issue.p256.rsa_csr.cpu_us.postgres.issuer", "issue.p256.rsa_csr.cpu_us.postgres.services",
     "backlog.p256.rsa_csr.per_s", "shape.p256.rsa_csr.64x4.per_s", "latency.p256.rsa_csr.half.p50_ms", "latency.p256.rsa_csr.least_ms",
     "crl.500.s", "crl.500.openssl_by_ours", "crl.500.issuer_s", "crl.500.gate_per_s", "delta.500.s", "readable.http_ms", "readable.ldap_ms", "scale.500.search_ratio_to_empty", "scale.500.ratio_to_empty", "queue.16.per_s", "journal.p256.us_per_certificate",
     "signers.p256.2.ratio_to_raw", "machines.5ms.issuers2.ratio_to_sessions", "machines.5ms.issuers2.cpu_us.signer",
-    "memory.issuer.peak_mib", "memory.front.peak_mib", "memory.signer.peak_mib", "memory.postgres.pss_mib",
+    "bloat.500.queue_mib", "memory.issuer.peak_mib", "memory.front.peak_mib", "memory.signer.peak_mib", "memory.postgres.pss_mib",
     "target.memory", "run.took_s",
 ]
 
