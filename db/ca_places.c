@@ -123,10 +123,11 @@ bool
 ca_places_add_target(struct ca_places *places, const struct ca_target *t, struct error *err)
 {
 	/* An option that is NULL is left out. */
-	json_t *options = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}",
+	json_t *options = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, "
+				    "s:s*, s:s*}",
 	    "credential", t->credential, "bind_dn", t->bind_dn, "tls", t->tls, "auth", t->auth,
 	    "region", t->region, "certificate", t->certificate, "user", t->user, "host_key",
-	    t->host_key, "schema", t->schema);
+	    t->host_key, "schema", t->schema, "mode", t->mode, "group", t->group);
 
 	if (options != NULL && !put_more(options, t)) {
 		json_decref(options);

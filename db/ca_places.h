@@ -27,7 +27,7 @@ struct ca_target {
 	const char *name, *kind, *artifact, *write, *read;
 	const char *label; /* only CRLs of that scope; NULL: all of the CA's */
 	const char *credential, *bind_dn, *tls, *auth; /* options: names, no secrets; or NULL */
-	const char *region, *certificate, *user, *host_key, *schema;
+	const char *region, *certificate, *user, *host_key, *schema, *mode, *group;
 	bool webdav;
 	/* Of directory entries: whose certificates, and which are taken out again. */
 	const char *const *templates;

@@ -32,6 +32,7 @@ struct db_publish_claim {
 	bool webdav;
 	const char *region, *certificate, *user, *host_key; /* "" : none */
 	const char *schema;
+	const char *mode, *group; /* of a file: "0644"; "" : as it comes */
 	int64_t artifact_id;
 	int64_t size;
 	struct bytes sha256;

@@ -120,7 +120,8 @@ RETURNS TABLE (publication_id bigint, epoch int, attempts int, lease_ms bigint, 
     target text, kind text, artifact text, write_url text, read_url text, credential text,
     bind_dn text, tls text, auth text, webdav boolean, region text, certificate text, account text,
     host_key text, schema text, artifact_id bigint, size bigint,
-    sha256 bytea, issuer bytea, companions bytea[], absent boolean, vouched boolean, requester text, entry text)
+    sha256 bytea, issuer bytea, companions bytea[], absent boolean, vouched boolean, requester text, entry text,
+    mode text, owner_group text)
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -181,7 +182,8 @@ BEGIN
                     || ARRAY(SELECT v.certificate FROM rollover v
                              WHERE v.ca_id = a.ca_id AND v.not_after > clock_timestamp() ORDER BY v.decision_id DESC)
                 ELSE '{}' END,
-                v_row.absent, coalesce(e.vouched, false), coalesce(e.requester, ''), coalesce(v_row.entry, '')
+                v_row.absent, coalesce(e.vouched, false), coalesce(e.requester, ''), coalesce(v_row.entry, ''),
+                coalesce(t.options->>'mode', '0644'), coalesce(t.options->>'group', '')
             FROM artifact a, target t JOIN ca c ON c.id = t.ca_id
                 LEFT JOIN LATERAL entry_of_certificate(v_row.certificate_id) e ON true
             WHERE a.id = v_row.artifact_id AND t.id = v_row.target_id;

@@ -37,9 +37,9 @@ static const char sending[] =
     "getpeername getsockname getsockopt pipe pipe2 poll ppoll pselect6 pwrite64 pwritev pwritev2 "
     "recvfrom recvmmsg recvmsg select sendmmsg sendmsg sendto setsockopt shutdown write writev";
 
-static const char files[] =
-    "chmod fallocate fchmod fchmodat fdatasync fsync ftruncate mkdir mkdirat rename renameat "
-    "renameat2 rmdir sync_file_range unlink unlinkat utimensat";
+static const char files[] = "chmod fallocate fchmod fchmodat fchown fdatasync fsync ftruncate "
+			    "mkdir mkdirat rename renameat "
+			    "renameat2 rmdir sync_file_range unlink unlinkat utimensat";
 
 /* bind: getaddrinfo(3) binds its netlink socket. */
 static const char connecting[] = "bind connect";

@@ -67,6 +67,8 @@ add_target(struct ca_places *places, const struct capolicy_target *t,
 		.user = t->user,
 		.host_key = t->host_key,
 		.schema = t->schema,
+		.mode = t->mode,
+		.group = t->group,
 		.webdav = t->webdav},
 	    e);
 }

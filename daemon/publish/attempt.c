@@ -389,6 +389,7 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	    !copy_text(job->bind_dn, sizeof job->bind_dn, c->bind_dn, "bind_dn", err) ||
 	    !copy_text(job->region, sizeof job->region, c->region, "region", err) ||
 	    !copy_text(job->user, sizeof job->user, c->user, "user", err) ||
+	    !copy_text(job->group, sizeof job->group, c->group, "group", err) ||
 	    !copy_text(job->requester, sizeof job->requester, c->requester, "requester", err) ||
 	    !copy_text(job->entry, sizeof job->entry, c->entry, "entry", err) ||
 	    !copy_text(job->host_key, sizeof job->host_key, c->host_key, "host_key", err))
@@ -404,6 +405,7 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	if (!check_places(job, settings, err))
 		return false;
 	job->sandbox = settings->sandbox;
+	job->mode = (uint16_t)(strtoul(c->mode, NULL, 8) & 0666);
 	job->webdav = c->webdav;
 	job->look_first = a->retry;
 	job->absent = c->absent;

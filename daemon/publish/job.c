@@ -101,6 +101,8 @@ publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 	wire_put_string(w, job->bind_dn);
 	wire_put_string(w, job->region);
 	wire_put_string(w, job->user);
+	wire_put_u16(w, job->mode);
+	wire_put_string(w, job->group);
 	wire_put_string(w, job->host_key);
 	wire_put_u8(w, (uint8_t)job->schema);
 	wire_put_u8(w, (uint8_t)job->tls);
@@ -166,6 +168,8 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	wire_get_string(&r, job->bind_dn, sizeof job->bind_dn);
 	wire_get_string(&r, job->region, sizeof job->region);
 	wire_get_string(&r, job->user, sizeof job->user);
+	job->mode = wire_get_u16(&r);
+	wire_get_string(&r, job->group, sizeof job->group);
 	wire_get_string(&r, job->host_key, sizeof job->host_key);
 	job->schema = get_choice(&r, COUNT_OF(schema_words));
 	job->tls = get_choice(&r, COUNT_OF(tls_words));

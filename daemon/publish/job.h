@@ -76,6 +76,8 @@ struct publish_job {
 	char bind_dn[PUBLISH_URL_MAX];
 	char region[PUBLISH_NAME_MAX];	 /* of an S3 bucket */
 	char user[PUBLISH_NAME_MAX];	 /* kind sftp */
+	uint16_t mode;			 /* kind file: permissions ... */
+	char group[PUBLISH_NAME_MAX];	 /* ... and group, or "" */
 	char host_key[PUBLISH_NAME_MAX]; /* base64 of its SHA-256 */
 	enum target_schema schema;
 	enum target_tls tls;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,6 +86,29 @@ copy_artifact(const struct target_work *work, int to, const char *path, struct e
 	return true;
 }
 
+/* A group that the issuer's user is a member of; more no process here may do. */
+static bool
+give_to_group(const struct target_work *work, int fd, const char *path, struct error *err)
+{
+	const char *name = work->job->group;
+	struct group *group;
+
+	if (name[0] == '\0')
+		return true;
+	errno = 0;
+	if ((group = getgrnam(name)) == NULL)
+		return error_set(err, ERROR_CONFIG,
+		    "target %s: there is no group '%s' on this host", work->job->target, name);
+	if (fchown(fd, (uid_t)-1, group->gr_gid) == 0)
+		return true;
+	if (errno == EPERM)
+		return error_set(err, ERROR_CONFIG,
+		    "target %s: %s cannot be given to the group '%s'; make the issuer's user a "
+		    "member",
+		    work->job->target, path, name);
+	return set_file_error(err, path, "giving away");
+}
+
 /* Makes the file under its part name, complete and on disk. */
 static bool
 write_part(const struct target_work *work, int folder, const char *part, const char *path,
@@ -96,13 +120,15 @@ write_part(const struct target_work *work, int folder, const char *part, const c
 	/* What a killed attempt left. */
 	if (unlinkat(folder, part, 0) < 0 && errno != ENOENT)
 		return set_file_error(err, path, "removing an unfinished copy");
-	fd = openat(folder, part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	fd = openat(folder, part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return set_file_error(err, path, "creating a copy");
 	if (!copy_artifact(work, fd, path, err))
 		goto out;
+	if (!give_to_group(work, fd, path, err))
+		goto out;
 	/* The umask must not decide whether a web server can read it. */
-	if (fchmod(fd, 0644) < 0 || fsync(fd) < 0) {
+	if (fchmod(fd, work->job->mode) < 0 || fsync(fd) < 0) {
 		set_file_error(err, path, "writing");
 		goto out;
 	}

@@ -60,11 +60,12 @@ struct capolicy_target {
 	const char *auth;    /* http: "basic", "bearer", "aws-sigv4"; sftp: "key", "password"; ldap:
 				"gssapi" */
 	const char *region;  /* aws-sigv4: of the bucket */
-	const char *certificate; /* http, ldap: name of a file with our certificate and key */
-	const char *user;	 /* sftp: who logs in there ... */
-	const char *host_key;	 /* ... and the server's key: base64 of its SHA-256 */
-	const char *schema;	 /* ldap: "rfc4523", "ad" */
-	bool webdav;		 /* http: PUT under another name, then MOVE */
+	const char *certificate;  /* http, ldap: name of a file with our certificate and key */
+	const char *user;	  /* sftp: who logs in there ... */
+	const char *host_key;	  /* ... and the server's key: base64 of its SHA-256 */
+	const char *schema;	  /* ldap: "rfc4523", "ad" */
+	const char *mode, *group; /* file: "0640", and a group of the issuer's user */
+	bool webdav;		  /* http: PUT under another name, then MOVE */
 };
 
 /* Certificates of some templates go to the entries of their subjects (entry_address.h). */

@@ -316,6 +316,27 @@ read_sftp_options(struct yaml_map *map, struct capolicy_target *t, struct error 
 	return true;
 }
 
+/* Whose file it is: read and write bits, the owner's both among them. */
+static bool
+is_file_mode(const char *text)
+{
+	return strlen(text) == 4 && text[0] == '0' && text[1] == '6' &&
+	       (text[2] == '0' || text[2] == '4' || text[2] == '6') &&
+	       (text[3] == '0' || text[3] == '4');
+}
+
+static bool
+read_file_options(struct yaml_map *map, struct capolicy_target *t, struct error *err)
+{
+	if (yaml_get_string(map, "mode", YAML_OPTIONAL, &t->mode, err) && !is_file_mode(t->mode))
+		return yaml_fail_key(map, "mode", err,
+		    "'%.80s' is not allowed; allowed: \"0600\", \"0640\", \"0644\", \"0660\", "
+		    "\"0664\"",
+		    t->mode);
+	(void)get_name(map, "group", YAML_OPTIONAL, &t->group, err);
+	return !error_is_set(err);
+}
+
 /* What is a secret stays one on its way. */
 static bool
 check_secrecy(
@@ -341,7 +362,7 @@ check_owners(struct yaml_map *map, size_t kind, struct error *err)
 		size_t kind;
 	} owners[] = {{"bind_dn", PLACE_LDAP}, {"tls", PLACE_LDAP}, {"schema", PLACE_LDAP},
 	    {"webdav", PLACE_HTTP}, {"region", PLACE_HTTP}, {"user", PLACE_SFTP},
-	    {"host_key", PLACE_SFTP}};
+	    {"host_key", PLACE_SFTP}, {"mode", PLACE_FILE}, {"group", PLACE_FILE}};
 
 	for (size_t i = 0; i < COUNT_OF(owners); i++)
 		if (yaml_has(map, owners[i].key) && owners[i].kind != kind)
@@ -376,6 +397,8 @@ read_options(struct yaml_map *map, struct capolicy_target *t, size_t kind, const
 	if (kind == PLACE_HTTP && !read_http_options(map, t, err))
 		return false;
 	if (kind == PLACE_SFTP && !read_sftp_options(map, t, err))
+		return false;
+	if (kind == PLACE_FILE && !read_file_options(map, t, err))
 		return false;
 	return check_secrecy(map, t, url, err);
 }
@@ -564,8 +587,8 @@ bool
 capolicy_publish_location(struct capolicy *policy, struct yaml_map *map, const struct location *l,
     const char *word, size_t index, struct error *err)
 {
-	static const char *const options[] = {
-	    "credential", "bind_dn", "tls", "auth", "webdav", "region", "certificate", "schema"};
+	static const char *const options[] = {"credential", "bind_dn", "tls", "auth", "webdav",
+	    "region", "certificate", "schema", "mode", "group"};
 	bool certificate = strcmp(word, "aia") == 0;
 
 	if ((l->flags & (LOCATION_PUBLISH | LOCATION_PUBLISH_DELTA)) == 0) {

@@ -1,6 +1,7 @@
 """Targets of other kinds, and other ways to say who we are: S3, certificates,
 SFTP, Active Directory's schema, programs."""
 
+import grp
 import hashlib
 import hmac
 import os
@@ -159,6 +160,30 @@ def test_directory_by_certificate(outbox, new_dir, pki, tls):
     outbox.wait_failed("clear", "shown in TLS only")
     outbox.stop()
     server.stop()
+
+
+# ----------------------------------------------------------------------- files
+
+
+def test_mode_and_group_of_a_file(outbox, work_dir):
+    """In the courier's sandbox, whoever started it: only a group of the user's own."""
+    group = grp.getgrgid((os.getgroups() or [os.getgid()])[-1])
+    other = next(g for g in grp.getgrall() if g.gr_gid not in {os.getgid(), *os.getgroups()})
+    outbox.target("own", "file", "crl", f"{work_dir}/own.crl", f"file://{work_dir}/own.crl", mode="0640",
+                  group=group.gr_name)
+    outbox.target("nobody", "file", "crl", f"{work_dir}/nobody.crl", f"file://{work_dir}/nobody.crl",
+                  group="no-such-group")
+    outbox.target("others", "file", "crl", f"{work_dir}/others.crl", f"file://{work_dir}/others.crl",
+                  group=other.gr_name)
+    outbox.start()
+    outbox.publish_crl(1)
+    outbox.wait_done("own")
+    found = os.stat(f"{work_dir}/own.crl")
+    assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o640, os.getuid(), group.gr_gid)
+    outbox.wait_failed("nobody", "there is no group 'no-such-group'")
+    outbox.wait_failed("others", f"cannot be given to the group '{other.gr_name}'")
+    assert os.listdir(work_dir) == ["own.crl"]
+    outbox.stop()
 
 
 # ------------------------------------------------------------------- Kerberos
@@ -483,6 +508,8 @@ def test_a_policy_says_all_that_a_target_needs(shared_instance, sshd):
          "certificate": "c2", "webdav": True},
         {"name": "ad", "artifact": "crl", "kind": "ldap", "read": read + "3", "certificate": "c3", "tls": "ldaps",
          "write": "ldap://ad.example/CN=told,CN=CDP?certificateRevocationList?base?objectClass=*", "schema": "ad"},
+        {"name": "dir", "artifact": "crl", "kind": "file", "write": "/srv/told.crl", "read": read + "7", "mode": "0640",
+         "group": "www-data"},
         {"name": "krb", "artifact": "crl", "kind": "ldap", "read": read + "6", "credential": "c5", "auth": "gssapi",
          "write": "ldap://ds.example/CN=told,CN=CDP?certificateRevocationList;binary"},
         {"name": "sftp", "artifact": "crl", "kind": "sftp", "write": sshd.url("told.crl"), "read": read + "4",
@@ -494,6 +521,7 @@ def test_a_policy_says_all_that_a_target_needs(shared_instance, sshd):
         "s3": ("http", {"credential": "c1", "auth": "aws-sigv4", "region": "eu-central-1"}),
         "tls": ("http", {"certificate": "c2", "webdav": True}),
         "ad": ("ldap", {"certificate": "c3", "tls": "ldaps", "schema": "ad"}),
+        "dir": ("file", {"mode": "0640", "group": "www-data"}),
         "krb": ("ldap", {"credential": "c5", "auth": "gssapi", "tls": "none", "schema": "rfc4523"}),
         "sftp": ("sftp", {"credential": "c4", "auth": "key", "user": sshd.user, "host_key": sshd.host_key}),
         "sync": ("command", {})}

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +92,7 @@ set_up(void **state)
 	assert_non_null(mkdtemp(folder));
 	(void)snprintf(job.write_url, sizeof job.write_url, "%s/demo.crl", folder);
 	(void)snprintf(job.read_url, sizeof job.read_url, "file://%s/demo.crl", folder);
+	job.mode = 0644;
 	return 0;
 }
 
@@ -121,6 +123,35 @@ test_put_and_replace(void **state)
 	assert_true(put("second one", 10, &err));
 	assert_true(stands());
 	assert_int_equal(count_files(), 1);
+}
+
+static void
+test_mode_and_group(void **state)
+{
+	char name[64] = "", path[sizeof job.write_url];
+	struct error err = ERROR_INIT;
+	struct group *own = getgrgid(getgid());
+	struct stat st;
+
+	(void)state;
+	(void)snprintf(path, sizeof path, "%s", job.write_url);
+	job.mode = 0640;
+	if (own != NULL)
+		(void)snprintf(name, sizeof name, "%s", own->gr_name);
+	(void)snprintf(job.group, sizeof job.group, "%s", name);
+	assert_true(put("for some", 8, &err));
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(st.st_gid, getgid());
+	/* What cannot be given away is not published, and what stood there stays. */
+	(void)snprintf(job.group, sizeof job.group, "no-such-group");
+	assert_false(put("for nobody", 10, &err));
+	assert_non_null(strstr(err.text, "there is no group 'no-such-group'"));
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 8);
+	assert_int_equal(count_files(), 1);
+	job.mode = 0644;
+	job.group[0] = '\0';
 }
 
 static void
@@ -220,6 +251,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_put_and_replace, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_mode_and_group, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_leftover_is_replaced, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_no_room_leaves_old_file, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),

@@ -341,7 +341,7 @@ static const struct {
     {"name: dir-delta, artifact: delta-crl", "name: dir-delta, artifact: crl, zzz: 1",
 	"key 'targets[1].zzz': unknown key; allowed: name, artifact, kind, write, read, bind_dn, "
 	"tls, "
-	"schema, webdav, region, user, host_key, auth, credential, certificate"},
+	"schema, webdav, region, user, host_key, mode, group, auth, credential, certificate"},
     {"write: \"ldap://ds.example/cn=demo,o=x?cACertificate;binary\"",
 	"write: \"ldap://ds.example/cn=demo,o=x?cACertificate\"",
 	"does not name the attribute of this artifact; a ca-certificate stands in "
@@ -363,6 +363,9 @@ static const struct {
     {"delta_overlap: 1h", "delta_overlap: 1h, jitter: 31m", "'crl.jitter': is longer than half"},
     {"auth: bearer, ", "auth: aws-sigv4, ", "'auth: aws-sigv4' and 'region' belong together"},
     {"auth: bearer, webdav: true", "auth: bearer, region: eu", "belong together"},
+    {"kind: file, write: /srv/pki/d.crl", "kind: file, mode: \"0777\", write: /srv/pki/d.crl",
+	"'targets[1].mode': '0777' is not allowed"},
+    {"webdav: true", "mode: \"0640\"", "is only for targets of kind file"},
     {"auth: bearer, ", "auth: gssapi, ", "allowed: basic, bearer, aws-sigv4"},
     {"auth: bearer, ", "auth: aws-sigv4, region: eu, ", "is nothing that an S3 server does"},
     {"auth: bearer, ", "certificate: me, ", "'targets[0].certificate': is shown in TLS only"},
