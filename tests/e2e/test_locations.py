@@ -116,6 +116,23 @@ def test_import(shared_instance, work_dir, locations):
     lines, _ = locations(section)
     assert ("delta CRL", "", 0, "http://ca1.corp.example/CertEnroll/draft+.crl") in lines
     assert ("certificate", "", 0, "http://ca1.corp.example/CertEnroll/ca1.corp.example_draft.crt") in lines
+    # The same as commands: certutil's with its \\n between two locations, and PowerShell's.
+    commands = r'''certutil -setreg CA\CRLPublicationURLs "134:http://%1/CertEnroll/%3%8%9.crl\n14:ldap://ds/CN=%7%8,O=x%10"
+certutil -setreg CA\CACertPublicationURLs "2:http://%1/CertEnroll/%1_%3%4.crt\n32:http://ocsp.corp.example/ocsp"
+Restart-Service certsvc
+'''
+    powershell = '''Add-CACrlDistributionPoint -Uri "http://<ServerDNSName>/CertEnroll/<CaName><CRLNameSuffix><DeltaCRLAllowed>.crl" \
+-AddToCertificateCdp -AddToFreshestCrl -AddToCrlIdp -Force
+Add-CAAuthorityInformationAccess -AddToCertificateAia "http://<ServerDNSName>/CertEnroll/<ServerDNSName>_<CaName><CertificateName>.crt"
+'''.replace("\\\n", "").replace('Aia "', 'Aia -Uri "')
+    web = section["cdp"][1]["url"]
+    for name, text, cdp in (("setreg.txt", commands, [(web, ["in_certificates", "in_freshest", "in_idp"]),
+                                                      ("ldap://ds/CN=<CATruncatedName><CRLNameSuffix>,O=x<CDPObjectClass>",
+                                                       ["in_certificates", "in_freshest", "in_crl_published_location"])]),
+                            ("powershell.ps1", powershell, [(web, ["in_certificates", "in_freshest", "in_idp"])])):
+        read = yaml.safe_load(a.cli("ca", "locations", "--import-adcs", clients.write(work_dir, name, text)))["locations"]
+        assert [(entry["url"], entry["flags"]) for entry in read["cdp"]] == cdp
+        assert read["aia"][0] == section["aia"][0]
     assert "is no location of AD CS" in a.cli.fails(
         "ca", "locations", "--import-adcs", clients.write(work_dir, "junk.txt", "65:http://a/\nhello\n"))
     assert "there is no location" in a.cli.fails(
