@@ -1,7 +1,9 @@
 #include "pkcs11/group.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/sha.h>
@@ -100,15 +102,31 @@ write_small(const struct config_token *config, const char *state_dir, size_t mem
 		log_failure(LOG_LEVEL_WARNING, config->name, &why);
 }
 
+/* A number and the blank or newline behind it; *at moves past both. */
+static bool
+take_number(const char **at, int64_t *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoll(*at, &end, 10);
+	if (errno != 0 || end == *at || *out < 0 || (*end != ' ' && *end != '\n'))
+		return false;
+	*at = end + 1;
+	return true;
+}
+
 /* Zeros when there is none. What nobody wrote so counts for nothing. */
 static struct blame
 read_blame(const struct config_token *config, const char *state_dir, size_t member, int64_t now)
 {
 	struct blame b = {0};
+	const char *at;
 	char text[64];
 
+	at = text;
 	if (!read_small(config, state_dir, member, BLAME_FILE, text) ||
-	    sscanf(text, "%" SCNd64 " %" SCNd64, &b.until, &b.pause_s) != 2 || b.pause_s < 0 ||
+	    !take_number(&at, &b.until) || !take_number(&at, &b.pause_s) ||
 	    b.pause_s > GROUP_PAUSE_MAX_S || b.until > now + b.pause_s)
 		return (struct blame){0};
 	return b;
@@ -197,8 +215,13 @@ bool
 group_last_slot(
     const struct config_token *config, const char *state_dir, size_t member, unsigned long *slot)
 {
+	const char *at;
+	int64_t number;
 	char text[64];
 
-	return read_small(config, state_dir, member, SLOT_FILE, text) &&
-	       sscanf(text, "%lu", slot) == 1;
+	at = text;
+	if (!read_small(config, state_dir, member, SLOT_FILE, text) || !take_number(&at, &number))
+		return false;
+	*slot = (unsigned long)number;
+	return true;
 }

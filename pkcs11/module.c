@@ -314,10 +314,13 @@ list_slots(struct module *m, CK_SLOT_ID slots[SLOTS_MAX], CK_ULONG *count, struc
 	*count = SLOTS_MAX;
 	if (rv == CKR_OK)
 		rv = m->f->C_GetSlotList(CK_TRUE, slots, count);
+	if (rv == CKR_OK)
+		return true;
 	if (rv == CKR_BUFFER_TOO_SMALL)
 		return error_set(
 		    e, ERROR_LIMIT, "the PKCS#11 module has more than %d tokens", SLOTS_MAX);
-	return rv == CKR_OK || ckr_error(e, rv, "the PKCS#11 module does not list its slots");
+	(void)ckr_error(e, rv, "the PKCS#11 module does not list its slots");
+	return false;
 }
 
 /*

@@ -199,8 +199,7 @@ find_members(struct token *t, struct opening *os, struct error *e)
 		if (attempt > 0)
 			stagger(CALL_PAUSE_MS, attempt);
 		error_clear(&why);
-		if (open_module(t, os, &why))
-			found = select_members(t, os, &why);
+		found = open_module(t, os, &why) ? select_members(t, os, &why) : 0;
 		if (found == wanted || (found > 0 && attempt > 0))
 			return true;
 		if (why.code != ERROR_UNAVAILABLE)
