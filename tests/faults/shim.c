@@ -29,6 +29,7 @@
  *                   CALL die [N]      SIGKILL when the Nth of these calls was made and is
  *                                     written down
  *                   CALL delay MS [COUNT]
+ *                   CALL hold         it is made once the file is another one
  *                   CALL wrong [COUNT]
  *                                     of sign: the signature is not what it should be
  *                   CALL drop [COUNT], CALL logout [COUNT]
@@ -187,6 +188,20 @@ is_delay(size_t line, const char *what, const char *ms, const char *count)
 	return true;
 }
 
+/* Until somebody has put another file there, or none. */
+static bool
+is_held(const char *what)
+{
+	struct stat before, now;
+
+	if (strcmp(what, "hold") != 0)
+		return false;
+	if (stat(faults_path, &before) == 0)
+		while (stat(faults_path, &now) == 0 && now.st_ino == before.st_ino)
+			usleep(10000);
+	return true;
+}
+
 static void
 lose(const char *what)
 {
@@ -263,7 +278,8 @@ match(size_t line, const char *text, const char *call, struct fault *f)
 	char word[WORD_MAX], what[WORD_MAX], count[WORD_MAX] = "", how[WORD_MAX] = "";
 	int fields = sscanf(text, "%31s %31s %31s %31s", word, what, count, how);
 
-	if (fields < 2 || !is_meant(word, call) || is_delay(line, what, count, how))
+	if (fields < 2 || !is_meant(word, call) || is_delay(line, what, count, how) ||
+	    is_held(what))
 		return false;
 	if (is_death(line, what, count, f))
 		return f->die;
