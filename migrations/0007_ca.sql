@@ -506,6 +506,9 @@ BEGIN
             PERFORM crl_change_calendar((SELECT token_key_id FROM current_generation(a.id)), p_calendar);
         END IF;
     END IF;
+    IF v_retired = 'ca' AND v_key <> (SELECT key_index FROM current_generation(a.id)) THEN
+        v_retired := 'key'; -- it was superseded meanwhile: whose limits it has need not speak for the CA any more
+    END IF;
     IF v_retired IS NOT NULL THEN
         v_note := concat_ws('; ', v_note, ca_retire_key(d, a, v_key, v_retired));
     END IF;

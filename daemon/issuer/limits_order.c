@@ -160,6 +160,12 @@ check(struct limits_order *o, const struct issuing_ca *ca, struct error *e)
 	uint8_t key[SHA256_DIGEST_LENGTH];
 
 	SHA256(ca->row.spki.p, ca->row.spki.len, key);
+	/* Whose limits an old key has need not speak for the CA any more. */
+	if (o->fresh.retired == LIMITS_CA_RETIRED && ca->row.superseded)
+		return error_set(e, ERROR_CONFLICT,
+		    "CA %s is retired by the limits of the key that it signs with, and these are "
+		    "of an older one",
+		    o->name);
 	return limits_check_change(&o->old, o->old_sha256, key, &o->fresh, e) &&
 	       check_policy(o, ca, e);
 }

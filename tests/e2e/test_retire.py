@@ -1,13 +1,17 @@
 """Keys and CAs that operators retired, and CAs whose certificate a CA above revoked: no
 certificates any more, CRLs as before."""
 
+import hashlib
 import os
 import re
+import time
 
 import pytest
 from cryptography import x509
 
-from harness import clients
+from harness import clients, limits
+from harness.authority import PASSPHRASE
+from harness.decisions import Front, Key, Statement
 from harness.postgres import REPO
 from harness.process import wait_until
 
@@ -112,8 +116,27 @@ def test_a_key_is_retired(a):
     assert generations(a, "first") == {0: ("superseded", True), 1: ("active", False)}
     # A CA with a certificate renewed under one key has one to retire, as its newest.
     a.cli("ca", "renew", "first", "--same-key")
+    installed = int(time.time())
+    wait_until(lambda: time.time() >= installed + 1, what="a second in which no certificate was ordered to be installed")
     install(a, "first")
     assert "it is retired as generation 2" in a.cli.fails("ca", "retire", "first", "--generation", "1")
+
+
+def test_an_old_keys_operators_do_not_retire_the_ca(a):
+    """Who may change the limits of a key that the CA no longer signs with."""
+    key = next(g["key_sha256"] for g in a.cli.json("ca", "show", "first")["generations"] if g["index"] == 0)
+    text = a.cli.json("ca", "limits", "show", "first", "--key-sha256", key)["document"]
+    version = int(limits.field(text, "version"))
+    fresh = text.replace("retired: key", "retired: ca").replace(f"version: {version}", f"version: {version + 1}").replace(
+        f"previous: {limits.field(text, 'previous')}", f"previous: {hashlib.sha256(text.encode()).hexdigest()}")
+    body = limits.body(fresh)
+    statement = Statement("ca-limits", ca="first", object="first", body=body)
+    alice = Key.load(a.operator_key, PASSPHRASE)
+    front = Front(a.database)
+    state, words = front.outcome(front.decide(
+        statement, signature=alice.sign(statement.text), credential=alice.sha256, body=body))
+    assert state == "refused" and "is retired by the limits of the key that it signs with" in words, words
+    assert a.cli.json("ca", "show", "first")["state"] == "active"
 
 
 @pytest.mark.smoke
