@@ -36,7 +36,7 @@ BEGIN
         SELECT i.id, i.ca_id, i.der, i.sha256, i.not_before, i.not_after, array_agg(t.id) AS targets
         FROM issued i JOIN template_version v ON v.id = i.template_version_id JOIN template m ON m.id = v.template_id
         JOIN target t ON t.ca_id = i.ca_id AND t.artifact = 'certificate' AND t.until IS NULL
-            AND t.options->'templates' ? m.name
+            AND t.options->'templates' ? m.name AND target_takes(t.id, i.generation_id, NULL)
         WHERE i.request_id IS NOT NULL
         GROUP BY 1, 2, 3, 4, 5, 6
     LOOP

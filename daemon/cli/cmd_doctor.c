@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <curl/curl.h>
+#include <openssl/pem.h>
 
 #include "daemon/cli/doctor.h"
 #include "daemon/core/encode.h"
@@ -124,6 +125,27 @@ judge_listeners(struct doctor *d, json_t *listeners)
 	}
 }
 
+/* The operator's own, with which this is asked from afar. */
+static void
+judge_own_certificate(struct doctor *d, const char *path)
+{
+	FILE *f = path != NULL ? fopen(path, "re") : NULL;
+	X509 *certificate = f != NULL ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
+	char span[DOCTOR_SPAN_MAX];
+	struct tm tm = {0};
+	int64_t left;
+
+	if (certificate != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1) {
+		left = (int64_t)timegm(&tm) - d->now;
+		doctor_note(d, left < TLS_WARNING_S ? FINDING_WARNING : FINDING_OK, "operator",
+		    "tls", "your certificate %s %s %s", path,
+		    left <= 0 ? "ended before" : "is good for", doctor_span(left, span));
+	}
+	X509_free(certificate);
+	if (f != NULL)
+		(void)fclose(f);
+}
+
 /* Hosts that are gone for an hour are none any more. */
 static void
 judge_hosts(struct doctor *d, json_t *hosts)
@@ -193,6 +215,7 @@ look_at_service(struct doctor *d, struct error *e)
 	    (long long)apart);
 	judge_clock(d, json_object_get(status, "clock"));
 	judge_listeners(d, json_object_get(status, "tls"));
+	judge_own_certificate(d, d->cli->options->value[OPTION_CLIENT_CERT]);
 	judge_hosts(d, json_object_get(status, "hosts"));
 	judge_pending(d, status);
 	judge_pins(d, status);

@@ -196,6 +196,10 @@ def test_https_door(office, work_dir):
     a.wait_state(request, "issued")
     pem = bob(*way, "cert", "get", request)
     assert "far.example" in clients.openssl_text(clients.write(work_dir, "far.pem", pem))
+    # Its own certificate is one of those that end.
+    found = [f for f in json.loads(bob.result(*way, "--json", "doctor", a.root).stdout)["findings"]
+             if f["object"] == "operator"]
+    assert [(f["check"], certificate in f["detail"]) for f in found] == [("tls", True)]
     # Not an administrator, whatever the door.
     said = bob.fails(*way, "template", "apply", clients.write(work_dir, "t.yaml", a.cli("template", "show", "device")))
     assert "administrator" in said
