@@ -18,9 +18,12 @@ LANGUAGE sql STABLE AS $$
     SELECT a.id, a.name, a.kind, CASE WHEN g.certificate IS NOT NULL THEN 'active' ELSE a.state END, CASE WHEN o.old THEN coalesce(g.policy, a.policy) ELSE a.policy END,
         a.issuer_name_id, n.der, g.id, g.key_index, g.certificate, g.chain, g.csr,
         k.id, k.token, k.cka_id, k.spki, k.algorithm, g.certificate_index, s.ids, s.labels, o.old,
-        -- Whether the key has issued: its certificates are the newest.
-        coalesce((SELECT x.token_key_id = k.id FROM (SELECT c.generation_id FROM certificate c
-            WHERE c.ca_id = a.id AND c.request_id IS NOT NULL ORDER BY c.id DESC LIMIT 1) c
+        -- Whether the key has issued: its certificates are the newest. The comparison of
+        -- rows leaves no index but that of CA and number: by the numbers alone the search
+        -- for a CA that has issued nothing would pass over all that the others have.
+        coalesce((SELECT c.ca_id = a.id AND x.token_key_id = k.id FROM (SELECT c.ca_id, c.generation_id FROM certificate c
+            WHERE (c.ca_id, c.id) <= (a.id, 9223372036854775807) AND c.request_id IS NOT NULL
+            ORDER BY c.ca_id DESC, c.id DESC LIMIT 1) c
             JOIN generation x ON x.id = c.generation_id), false),
         (SELECT count(*)::int FROM crl_scope x WHERE x.token_key_id = k.id),
         CASE WHEN NOT o.old AND g.certificate IS NOT NULL THEN ca_stopped(a.id) END, a.state = 'retired'

@@ -59,7 +59,7 @@ def fill(database, have, want):
     """From have certificates to want."""
     statements = [statement(database, table) for table in COPIES]
     model, request, certificate = database.execute(
-        "SELECT (SELECT id FROM chancery_store.request WHERE state = 'issued' ORDER BY id LIMIT 1), "
+        "SELECT (SELECT max(request_id) FROM chancery_store.certificate), "
         "(SELECT max(id) FROM chancery_store.request_record), (SELECT max(id) FROM chancery_store.certificate)")[0]
     # Copied as they are: no trigger, no foreign key.
     script = ("SET search_path = chancery_store; SET session_replication_role = replica; SET synchronous_commit = off; "

@@ -732,6 +732,31 @@ def test_each_row_is_found_by_its_key(queue, issuer, analysed):
     queue_reader.close()
 
 
+NEW_CA = """
+SET search_path = chancery_store;
+INSERT INTO issuer_name (der, der_sha256, readable) VALUES ('\\x3001', sha256('\\x3001'), 'CN=New');
+INSERT INTO token_key (token, cka_id, label, purpose, algorithm, spki, spki_sha256)
+    VALUES ('main', '\\x02', 'new', 'ca', 'rsa2048', '\\x03', sha256('\\x03'));
+INSERT INTO ca (name, issuer_name_id, kind, state, policy) SELECT 'new', max(id), 'subordinate', 'active', '' FROM issuer_name;
+INSERT INTO generation (ca_id, certificate_index, key_index, token_key_id, state, certificate, chain)
+    SELECT max(id), 0, 0, (SELECT max(id) FROM token_key), 'active', '\\x3001', ARRAY['\\x3002'::bytea] FROM ca;
+"""
+
+
+def test_a_ca_that_has_issued_nothing_does_not_look_at_all_others_certificates(queue):
+    queue.execute(BIG)
+    queue.execute("ANALYZE")
+    queue.execute(NEW_CA)
+    (plan,), = queue.execute("SET search_path = chancery_store; EXPLAIN (ANALYZE, FORMAT JSON) SELECT name, issued FROM load_cas()")
+
+    def read(node):
+        rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        return (rows if node.get("Relation Name") == "certificate" else 0) + sum(map(read, node.get("Plans", [])))
+
+    assert queue.execute("SET search_path = chancery_store; SELECT name, issued FROM load_cas() ORDER BY name") == [("demo", True), ("new", False)]
+    assert read(plan[0]["Plan"]) <= 10, plan
+
+
 def test_check_waits_for_a_sweep_and_then_sees_it(queue, issuer, other_issuer):
     """A call that waited for a row's lock judges the row as it is then."""
     submit(queue)
