@@ -71,6 +71,18 @@ write_anchor(struct token *token, struct journal *j)
 	journal_anchor_write(j, token_functions(token), token_info(token)->slot);
 }
 
+/* For auditors; what is on record is so without it. */
+static void
+tell_login(const struct signer *s, const struct token *token, struct journal *journal)
+{
+	struct error why = ERROR_INIT;
+	const char *line;
+
+	for (size_t i = 0; (line = token_login_record(token, i)) != NULL; i++)
+		if (!journal_note_login(journal, line, journal_clock_now(), &why))
+			log_failure(LOG_LEVEL_ERROR, s->token_config->name, &why);
+}
+
 bool
 signer_open_journal(
     const struct signer *s, struct token *token, struct journal **journal, struct error *e)
@@ -88,6 +100,8 @@ signer_open_journal(
 	    !read_anchor(token, &options, e) || !journal_open(&options, journal, e))
 		return error_wrap(e, "the journal of token '%s'", s->token_config->name);
 	journal_report(*journal, &report);
+	if (report.closed == JOURNAL_OPEN)
+		tell_login(s, token, *journal);
 	if (report.closed == JOURNAL_OPEN)
 		write_anchor(token, *journal);
 	if (report.closed != JOURNAL_AHEAD)

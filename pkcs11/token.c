@@ -53,6 +53,9 @@ struct token {
 	pthread_mutex_t lock;
 	bool logged_in;
 	char said[CKR_NAME_MAX];
+	/* Of the login with a PIN from a file: that it begins, and how it ended. */
+	char record[TOKEN_RECORD_MAX][LOGINS_LINE_SIZE];
+	size_t record_count;
 };
 
 /* One member in one token_open, over all its views of the token. */
@@ -397,12 +400,16 @@ mark_unproven(const struct pin *pin, const struct opening *o, struct error *e)
 /* For auditors, and should the PIN become a person's one day. What decides about a PIN
  * that is kept in a file are its marks (pin.h). */
 static void
-note_login(const struct token *t, struct logins *l, enum logins_event event, const char *detail)
+note_login(struct token *t, struct logins *l, enum logins_event event, const char *detail)
 {
 	struct error why = ERROR_INIT;
 
-	if (l != NULL && !logins_write(l, event, NULL, detail, (int64_t)time(NULL), &why))
+	if (l == NULL)
+		return;
+	if (!logins_write(l, event, NULL, detail, (int64_t)time(NULL), &why))
 		log_failure(LOG_LEVEL_WARNING, t->m->info.label, &why);
+	else if (t->record_count < TOKEN_RECORD_MAX)
+		logins_last_line(l, t->record[t->record_count++]);
 }
 
 static enum logins_event
@@ -933,6 +940,12 @@ const CK_FUNCTION_LIST *
 token_functions(const struct token *t)
 {
 	return module_functions(t->module);
+}
+
+const char *
+token_login_record(const struct token *t, size_t number)
+{
+	return number < t->record_count ? t->record[number] : NULL;
 }
 
 unsigned int

@@ -111,6 +111,11 @@ bool token_is_logged_in(const struct token *t);
 void token_close(struct token *t);
 
 const struct config_token *token_config(const struct token *t);
+/* The lines on record (logins.h) of the login with a PIN from a file, for the journal, which
+ * is opened after it; from 0, NULL behind the last. */
+#define TOKEN_RECORD_MAX (2 * CONFIG_MEMBERS_MAX)
+const char *token_login_record(const struct token *t, size_t number);
+
 const struct token_info *token_info(const struct token *t);
 const CK_FUNCTION_LIST *token_functions(const struct token *t);
 /* How many threads may use it: `wanted`, or 1 when the module is not thread-safe. */

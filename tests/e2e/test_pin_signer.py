@@ -214,6 +214,16 @@ def test_the_journal_tells_auditors_of_logins(unlocked):
     assert told[-3:] == lines[-3:] and [line.split(" ")[2] for line in told[-3:]] == ["open", "ok", "out"]
 
 
+def test_the_journal_tells_auditors_of_logins_by_itself(new_dir):
+    """access: auto."""
+    signer = Signer(new_dir("auto"), RecordedToken(new_dir("token"), program("faults/shim.so")).create()).start()
+    wait_until(lambda: signer.status().state == "ready", what="the login")
+    told = [" ".join(line) for line in logins_of(signer)]
+    signer.stop()
+    shown = run([program("chancery-signer"), "--config", signer.config, "--token", "main", "--journal"]).stdout.decode()
+    assert [line.split(" ")[2] for line in told] == ["open", "ok"] and all(line in shown for line in told)
+
+
 def test_nothing_of_the_pin_is_written_down(unlocked):
     for folder, _, files in os.walk(unlocked.signer.directory):
         for name in files:
