@@ -196,6 +196,23 @@ def test_two_renewals(a):
     assert [state for _, state in states] == ["superseded", "active", "retired", "awaiting-certificate"]
 
 
+def test_forms_of_an_answer(a):
+    """A parent elsewhere sends the certificate alone in DER, or PKCS#7 in PEM: the chain is
+    completed with what is known here."""
+    forms = {"der": lambda c: c.public_bytes(Encoding.DER),
+             "p7b": lambda c: pkcs7.serialize_certificates([c], Encoding.PEM)}
+    for form, write in forms.items():
+        a.cli("ca", "renew", a.issuing, "--same-key")
+        installed = x509.load_pem_x509_certificate(chain_of(a, a.issuing)[0].encode()).not_valid_before
+        wait_until(lambda at=installed: datetime.datetime.utcnow() >= at + datetime.timedelta(seconds=2) or None,
+                   what="a second of its own")
+        made = x509.load_pem_x509_certificate(clients.split_pem(signed_by_root(a, a.issuing))[0].encode())
+        said = a.cli("ca", "install", a.issuing, clients.write(a.files, f"answer.{form}", write(made)))
+        assert f"CA {a.issuing} signs under its renewed certificate" in said, form
+        chain = chain_of(a, a.issuing)
+        assert x509.load_pem_x509_certificate(chain[0].encode()) == made and chain[1:] == chain_of(a, a.root), form
+
+
 def test_after_a_restart(a):
     """A signer that comes anew has limits and certificates of before."""
     a.daemon.stop()
