@@ -16,7 +16,7 @@
 #define REST_MAX_S 300
 /* While the CRLs are another signer's, which may be dead. */
 #define REST_ELSEWHERE_S 5
-#define RESTS_MAX 64
+#define RESTS_MAX 1024
 /* The database takes thisUpdate from its own clock. */
 #define CLOCKS_DIFFER_S 2
 
