@@ -189,7 +189,7 @@ class Dirmngr:
         """Whether it takes the certificate, and its words."""
         c = x509.load_pem_x509_certificate(leaf.encode())
         issuer = sha1(c.issuer.rfc4514_string().encode())
-        self.send(f"ISVALID {issuer}.{c.serial_number:X}".encode())
+        self.send(f"ISVALID {issuer}.{c.serial_number:040X}".encode())
         while True:
             line = self.line()
             if line.startswith(b"INQUIRE "):
