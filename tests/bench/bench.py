@@ -34,6 +34,7 @@ import issue  # noqa: E402
 import machines  # noqa: E402
 import measure  # noqa: E402
 import peers  # noqa: E402
+import pins  # noqa: E402
 import scale  # noqa: E402
 import targets  # noqa: E402
 from harness.postgres import REPO  # noqa: E402
@@ -42,9 +43,9 @@ from world import World  # noqa: E402
 
 # The daemon runs in the first ones and rests in the last.
 SERIES = [issue.raw, issue.issue, issue.shapes, issue.latency, peers.peers, crls.crl, scale.scale]
-AT_REST = [costs.journal, machines.queue, machines.signers, machines.machines, machines.bloat]
-KINDS = ["raw", "issue", "backlog", "shape", "latency", "peers", "crl", "scale", "journal", "queue", "signers", "machines",
-         "bloat"]
+AT_REST = [costs.journal, pins.operation, machines.queue, machines.signers, machines.machines, machines.bloat]
+KINDS = ["raw", "issue", "backlog", "shape", "latency", "peers", "crl", "scale", "journal", "operation", "queue", "signers",
+         "machines", "bloat"]
 
 TINY_COUNT = 12
 

@@ -1,34 +1,24 @@
-#!/usr/bin/python3 -B
-"""What a PIN for each operation costs: certificates a second with access operation, 200 in one
-entry, beside access auto on a token of the same kind.
-
-    CHANCERY_BUILD=build tests/bench/pins.py [ROUNDS]
-"""
+"""What a PIN for each operation costs: certificates with access operation, 200 in one entry,
+beside access auto on a token of the same kind."""
 
 import os
-import shutil
 import signal
-import statistics
-import sys
-import tempfile
 import time
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 from harness import clients
 from harness.authority import Authority
 from harness.persons import Persons
-from harness.postgres import Postgres
 from harness.process import wait_until
 from harness.softhsm import Token
+from results import heading, line
 
 COUNT = 200
 
 
-def approved(a, csr):
+def approved(a, csr, count):
     """Requests that have all that they need but the token."""
-    ids = [a.api.submit(a.issuing, "tls-server", csr) for _ in range(COUNT)]
-    wait_until(lambda: a.database.one("SELECT count(*) FROM chancery_store.request_queue WHERE state = 'pending'") == COUNT,
+    ids = [a.api.submit(a.issuing, "tls-server", csr) for _ in range(count)]
+    wait_until(lambda: a.database.one("SELECT count(*) FROM chancery_store.request_queue WHERE state = 'pending'") == count,
                what="the checks")
     return ids
 
@@ -39,56 +29,56 @@ def ended(a):
     return a.database.one("SELECT extract(epoch FROM max(issued_at))::float8 FROM chancery_store.certificate")
 
 
-def by_operation(a, csr):
-    a.cli("request", "approve", *approved(a, csr), "--reason", "bench")
-    wait_until(lambda: len(a.waiting("certificate")) == COUNT, what="what waits for a PIN")
+def by_operation(a, csr, count):
+    a.cli("request", "approve", *approved(a, csr, count), "--reason", "bench")
+    wait_until(lambda: len(a.waiting("certificate")) == count, what="what waits for a PIN")
     a.entered("pin", "enter", *(r["id"] for r in a.waiting("certificate")))
     last = ended(a)
-    return COUNT / (last - a.database.one("SELECT extract(epoch FROM max(ended_at))::float8 FROM chancery_store.pin_entry"))
+    return count / (last - a.database.one("SELECT extract(epoch FROM max(ended_at))::float8 FROM chancery_store.pin_entry"))
 
 
-def by_auto(a, csr):
+def by_auto(a, csr, count):
     """The signer is stopped until all are approved."""
-    ids = approved(a, csr)
+    ids = approved(a, csr, count)
     signer, = a.daemon.pids("signer")
     os.kill(signer, signal.SIGSTOP)
     a.cli("request", "approve", *ids, "--reason", "bench")
     begun = time.time()
     os.kill(signer, signal.SIGCONT)
-    return COUNT / (ended(a) - begun)
+    return count / (ended(a) - begun)
 
 
-def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    directory = tempfile.mkdtemp(prefix="chancery-pins-")
-    os.chmod(directory, 0o755)
-    postgres = Postgres(os.path.join(directory, "p"))
-    postgres.create()
-    postgres.start()
-    made = []
+def authority(bench, name):
+    cluster, home = bench.world.cluster, bench.world.path(f"pins-{name}")
+    database = cluster.database()
+    cluster.bootstrap(database.name)
+    os.makedirs(home)
+    token = Token(os.path.join(home, "token")).create()
+    a = Authority(home, database, token) if name == "auto" else Persons(home, database, name, token)
+    a.daemon.migrate()
+    return a
+
+
+def rates(bench, name, rate):
+    a = authority(bench, name)
     try:
-        for name, rate in (("auto", by_auto), ("operation", by_operation)):
-            database = postgres.database()
-            postgres.bootstrap(database.name)
-            home = os.path.join(directory, name)
-            os.makedirs(home)
-            token = Token(os.path.join(home, "token")).create()
-            a = Authority(home, database, token) if name == "auto" else Persons(home, database, name, token)
-            a.daemon.migrate()
-            try:
-                a.create(deltas=False)
-                if name != "auto":
-                    a.enter_until(lambda: not a.waiting() and a.crls(), "nothing to wait")
-                csr = clients.openssl_csr(a.files, "x", dns=["x.example"]).pem
-                made.append(statistics.median(rate(a, csr) for _ in range(rounds)))
-                print(f"{name}: {made[-1]:.0f} certificates a second")
-            finally:
-                a.close()
-        print(f"operation / auto: {made[1] / made[0]:.2f}")
+        a.create(deltas=False)
+        if name != "auto":
+            a.enter_until(lambda: not a.waiting() and a.crls(), "nothing to wait")
+        csr = clients.openssl_csr(a.files, "x", dns=["x.example"]).pem
+        return [rate(a, csr, 12 if bench.tiny else COUNT) for _ in range(bench.rounds)]
     finally:
-        postgres.stop()
-        shutil.rmtree(directory)
+        a.close()
 
 
-if __name__ == "__main__":
-    main()
+def operation(bench):
+    """One after the other, since each has a daemon of its own."""
+    if not bench.wants("operation.p256"):
+        return
+    heading("Certificates per second with P-256 on SoftHSM, by who has the PIN")
+    for name, rate in (("auto", by_auto), ("operation", by_operation)):
+        bench.results.spread(f"operation.p256.{name}.per_s", rates(bench, name, rate))
+        line((name, -12), (bench.results.range(f"operation.p256.{name}.per_s", 0), -1))
+    ratio = bench.results["operation.p256.operation.per_s"] / bench.results["operation.p256.auto.per_s"]
+    bench.results.put("operation.p256.ratio", ratio)
+    line(("operation / auto", -18), (f"{ratio:.2f}", -1))
