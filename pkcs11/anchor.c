@@ -10,6 +10,8 @@
 #include "pkcs11/call.h"
 #include "pkcs11/ckr.h"
 
+#define ALL_MAX 2048			 /* objects that are looked at for the first one */
+#define NUMBERS_FROM_ONE "tpm2-software" /* CK_INFO's manufacturerID begins so */
 #define APPLICATION "chancery"
 /* Objects of one label: one, and what crashes and races left behind. */
 #define OBJECTS_MAX 64
@@ -261,9 +263,20 @@ create(struct session *s, const char *label, struct bytes stored, CK_OBJECT_HAND
 }
 
 static bool
+is_ours(struct session *s, CK_OBJECT_HANDLE handle, const char *label, struct error *e)
+{
+	return session_check_object(s, handle, CKO_DATA, CKA_LABEL,
+	    (struct bytes){(const uint8_t *)label, strlen(label)}, e);
+}
+
+static bool
 destroy(struct session *s, CK_OBJECT_HANDLE handle, const char *label, struct error *e)
 {
-	CK_RV rv = s->f->C_DestroyObject(s->handle, handle);
+	CK_RV rv;
+
+	if (!is_ours(s, handle, label, e))
+		return false;
+	rv = s->f->C_DestroyObject(s->handle, handle);
 
 	/* Another process may have been quicker. */
 	if (rv == CKR_OK || rv == CKR_OBJECT_HANDLE_INVALID)
@@ -271,16 +284,48 @@ destroy(struct session *s, CK_OBJECT_HANDLE handle, const char *label, struct er
 	return session_error(s, rv, e, "cannot remove '%s' from the token", label);
 }
 
+/*
+ * tpm2-pkcs11 numbers its objects from 1, and counts on the first being there: when it was
+ * removed, new objects get numbers that others have (session_check_object). An old value
+ * that is the first of all therefore stays.
+ */
+static CK_OBJECT_HANDLE
+first_to_stay(struct session *s)
+{
+	CK_OBJECT_HANDLE all[ALL_MAX], first = CK_INVALID_HANDLE;
+	CK_ULONG count = 0;
+	CK_INFO info;
+
+	if (s->f->C_GetInfo(&info) != CKR_OK ||
+	    memcmp(info.manufacturerID, NUMBERS_FROM_ONE, strlen(NUMBERS_FROM_ONE)) != 0 ||
+	    s->f->C_FindObjectsInit(s->handle, NULL, 0) != CKR_OK)
+		return first;
+	if (s->f->C_FindObjects(s->handle, all, ALL_MAX, &count) == CKR_OK) {
+		for (CK_ULONG i = 0; i < count; i++) {
+			if (first == CK_INVALID_HANDLE || all[i] < first)
+				first = all[i];
+		}
+	}
+	(void)s->f->C_FindObjectsFinal(s->handle);
+	return first;
+}
+
 /* The new value counts already: what stays is removed the next time. SoftHSM says
  * CKR_FUNCTION_FAILED when another process removes the same object just now. */
 static void
 destroy_old(struct session *s, const struct objects *o, const char *label)
 {
+	CK_OBJECT_HANDLE first = o->count > 0 ? first_to_stay(s) : CK_INVALID_HANDLE;
 	char buf[CKR_NAME_MAX];
 
 	for (CK_ULONG i = 0; i < o->count; i++) {
-		CK_RV rv = s->f->C_DestroyObject(s->handle, o->handles[i]);
+		struct error ignored = ERROR_INIT;
+		CK_RV rv = CKR_OK;
 
+		if (o->handles[i] == first)
+			continue;
+		if (is_ours(s, o->handles[i], label, &ignored))
+			rv = s->f->C_DestroyObject(s->handle, o->handles[i]);
 		if (rv != CKR_OK && rv != CKR_OBJECT_HANDLE_INVALID)
 			log_debug(label, "an old value stays on the token: %s", ckr_name(rv, buf));
 	}
@@ -312,6 +357,12 @@ replace(struct session *s, const char *label, const struct objects *found, struc
 	size_t len = encode(label, found->generation + 1, value, stored);
 
 	if (!create(s, label, (struct bytes){stored, len}, &made, e))
+		return false;
+	for (CK_ULONG i = 0; i < found->count; i++) {
+		if (found->handles[i] == made)
+			return session_mistook(s, e);
+	}
+	if (!is_ours(s, made, label, e))
 		return false;
 	if (!check_made(s, made, label, (struct bytes){stored, len}, e)) {
 		(void)s->f->C_DestroyObject(s->handle, made);

@@ -363,6 +363,16 @@ check_made(struct session *s, const struct key_wanted *w, CK_OBJECT_HANDLE publi
 				 "another process made the same key at this moment; try again");
 }
 
+static bool
+is_pair(struct session *s, const struct key_wanted *w, CK_OBJECT_HANDLE public_key,
+    CK_OBJECT_HANDLE private_key, struct error *e)
+{
+	struct bytes id = {w->id, KEY_ID_LEN};
+
+	return session_check_object(s, private_key, CKO_PRIVATE_KEY, CKA_ID, id, e) &&
+	       session_check_object(s, public_key, CKO_PUBLIC_KEY, CKA_ID, id, e);
+}
+
 static void
 destroy_pair(struct session *s, CK_OBJECT_HANDLE public_key, CK_OBJECT_HANDLE private_key)
 {
@@ -382,6 +392,8 @@ generate(struct session *s, const struct key_wanted *w, enum said said, struct k
 	*again = is_about_template(rv);
 	if (rv != CKR_OK)
 		return session_error(s, rv, e, "cannot make a key pair %s", key_alg_name(w->alg));
+	if (!is_pair(s, w, public_key, private_key, e))
+		return false;
 	if (check_made(s, w, public_key, key, e) && key_try(s, w, key, e))
 		return true;
 	(void)error_wrap(e, "a new key, which was destroyed");
@@ -453,26 +465,6 @@ key_find(struct session *s, struct bytes id, struct key *key, struct error *e)
 	}
 	key_clear(key);
 	return false;
-}
-
-bool
-key_destroy(struct session *s, struct bytes id, struct error *e)
-{
-	static const CK_OBJECT_CLASS classes[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
-	CK_OBJECT_HANDLE found[8];
-	CK_ULONG count;
-	CK_RV rv;
-
-	for (size_t i = 0; i < COUNT_OF(classes); i++) {
-		if (!find_objects(s, classes[i], id, found, COUNT_OF(found), &count, e))
-			return false;
-		for (CK_ULONG n = 0; n < count; n++) {
-			rv = s->f->C_DestroyObject(s->handle, found[n]);
-			if (rv != CKR_OK)
-				return session_error(s, rv, e, "cannot destroy a key");
-		}
-	}
-	return true;
 }
 
 void

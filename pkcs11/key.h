@@ -56,9 +56,6 @@ bool key_check(struct session *s, const struct key *key, struct error *e) MUST_C
  * neither; ERROR_CONFLICT when it has one half only, or more than one of either. */
 bool key_find(struct session *s, struct bytes id, struct key *key, struct error *e) MUST_CHECK;
 
-/* Removes both halves, as far as they exist. s must be a read-write session. */
-bool key_destroy(struct session *s, struct bytes id, struct error *e) MUST_CHECK;
-
 /* Frees what a filled key owns; key may be all zero. */
 void key_clear(struct key *key);
 

@@ -44,21 +44,22 @@ bool
 key_find_unowned(struct session *s, const char *state_dir, const uint8_t digest[32],
     struct key_remains *key, struct error *e)
 {
-	uint8_t id[SIGNPROTO_ID_MAX];
-	size_t len;
-
-	*key = (struct key_remains){CK_INVALID_HANDLE, CK_INVALID_HANDLE, ""};
+	*key = (struct key_remains){CK_INVALID_HANDLE, CK_INVALID_HANDLE, .id_len = 0};
 	return key_find_public(s, digest, &key->public_key, e) &&
-	       key_read_id(s, key->public_key, id, &len, e) &&
-	       check_unowned(state_dir, (struct bytes){id, len}, digest, e) &&
-	       (len == 0 || key_find_private(s, (struct bytes){id, len}, &key->private_key, e)) &&
+	       key_read_id(s, key->public_key, key->id, &key->id_len, e) &&
+	       check_unowned(state_dir, (struct bytes){key->id, key->id_len}, digest, e) &&
+	       (key->id_len == 0 || key_find_private(s, (struct bytes){key->id, key->id_len},
+					&key->private_key, e)) &&
 	       read_label(s, key, e);
 }
 
 bool
 key_find_remains(struct session *s, struct bytes id, struct key_remains *key, struct error *e)
 {
-	*key = (struct key_remains){CK_INVALID_HANDLE, CK_INVALID_HANDLE, ""};
+	*key = (struct key_remains){CK_INVALID_HANDLE, CK_INVALID_HANDLE, .id_len = id.len};
+	if (id.len > sizeof key->id)
+		return error_set(e, ERROR_INTERNAL, "a CKA_ID of %zu octets", id.len);
+	memcpy(key->id, id.p, id.len);
 	if (!key_find_private(s, id, &key->private_key, e) ||
 	    !key_find_public_half(s, id, &key->public_key, e))
 		return false;
@@ -69,13 +70,20 @@ key_find_remains(struct session *s, struct bytes id, struct key_remains *key, st
 bool
 key_remove(struct session *s, const struct key_remains *key, struct error *e)
 {
-	const CK_OBJECT_HANDLE halves[] = {key->private_key, key->public_key};
+	const struct {
+		CK_OBJECT_CLASS class;
+		CK_OBJECT_HANDLE handle;
+	} halves[] = {{CKO_PRIVATE_KEY, key->private_key}, {CKO_PUBLIC_KEY, key->public_key}};
 
 	for (size_t i = 0; i < COUNT_OF(halves); i++) {
 		CK_RV rv = CKR_OK;
 
-		if (halves[i] != CK_INVALID_HANDLE)
-			rv = s->f->C_DestroyObject(s->handle, halves[i]);
+		if (halves[i].handle == CK_INVALID_HANDLE)
+			continue;
+		if (!session_check_object(s, halves[i].handle, halves[i].class, CKA_ID,
+			(struct bytes){key->id, key->id_len}, e))
+			return false;
+		rv = s->f->C_DestroyObject(s->handle, halves[i].handle);
 		if (rv != CKR_OK)
 			return session_error(s, rv, e, "the token does not destroy the key");
 	}

@@ -7,12 +7,15 @@
  * destroyed by their order only (orders.h).
  */
 
+#include "daemon/core/signproto.h"
 #include "pkcs11/key.h"
 
 #define KEY_LABEL_MAX 64 /* octets; longer ones do not fit */
 
 struct key_remains {
 	CK_OBJECT_HANDLE public_key, private_key; /* CK_INVALID_HANDLE: none */
+	uint8_t id[SIGNPROTO_ID_MAX];		  /* CKA_ID of both */
+	size_t id_len;
 	char label[KEY_LABEL_MAX + 1];
 };
 

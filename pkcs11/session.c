@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "daemon/x509/der.h"
 #include "pkcs11/ckr.h"
 
 bool
@@ -45,6 +46,36 @@ session_check_login(struct session *s, struct error *e)
 	if (info.state != CKS_RO_PUBLIC_SESSION && info.state != CKS_RW_PUBLIC_SESSION)
 		return true;
 	return session_error(s, CKR_USER_NOT_LOGGED_IN, e, "the token has lost our login");
+}
+
+#define NAME_MAX_LEN 256 /* of an object, as we give them */
+
+bool
+session_mistook(struct session *s, struct error *e)
+{
+	s->fatal = true;
+	return error_set(e, ERROR_UNAVAILABLE,
+	    "the module mistakes one object on the token for another, which it has right again in "
+	    "a "
+	    "new process");
+}
+
+bool
+session_check_object(struct session *s, CK_OBJECT_HANDLE handle, CK_OBJECT_CLASS class,
+    CK_ATTRIBUTE_TYPE name, struct bytes value, struct error *e)
+{
+	CK_OBJECT_CLASS has = CK_UNAVAILABLE_INFORMATION;
+	uint8_t said[NAME_MAX_LEN];
+	CK_ATTRIBUTE a[] = {{CKA_CLASS, &has, sizeof has}, {name, said, sizeof said}};
+	CK_RV rv = s->f->C_GetAttributeValue(s->handle, handle, a, 2);
+
+	/* Of another kind of object: it has no such name, or a longer one. */
+	if (rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_BUFFER_TOO_SMALL)
+		return session_mistook(s, e);
+	if (rv != CKR_OK)
+		return session_error(s, rv, e, "cannot look at an object");
+	return (has == class && bytes_equal(value, (struct bytes){said, a[1].ulValueLen})) ||
+	       session_mistook(s, e);
 }
 
 void

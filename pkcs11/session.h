@@ -34,6 +34,18 @@ bool session_renew(struct session *s, struct error *e) MUST_CHECK;
  * objects are then not found, which looks as if they were not there. */
 bool session_check_login(struct session *s, struct error *e) MUST_CHECK;
 
+/*
+ * Whether a handle means the object that it was got for: of this class, and with this value
+ * of CKA_ID or CKA_LABEL. There are modules (tpm2-pkcs11 1.9) that give a new object the
+ * handle of another one, after the first of all objects was removed in the same process:
+ * whoever destroys by such a handle destroys the other one. A fresh process has them right:
+ * what is mistaken makes s->fatal, and is ERROR_UNAVAILABLE; so is a token that does not
+ * answer.
+ */
+bool session_check_object(struct session *s, CK_OBJECT_HANDLE handle, CK_OBJECT_CLASS class,
+    CK_ATTRIBUTE_TYPE name, struct bytes value, struct error *e) MUST_CHECK;
+bool session_mistook(struct session *s, struct error *e); /* says that; false */
+
 /* Closing the last session of the process logs out. s may be all zero. */
 void session_close(struct session *s);
 

@@ -13,7 +13,9 @@ from harness.cli import CommandFailed
 from harness.postgres import Database
 from harness.chanceryd import Chanceryd, program
 from harness.process import Process, has_ended, run, wait_until
+from harness.signer import KEY_FIND, string
 from harness.tokens import OpencryptokiToken, P11KitToken, TpmToken, Unavailable
+from harness.world import World
 
 # Class, signing threads, keys of CAs that work (and the policy's line beside), and keys
 # that do not, with a part of what is said of them.
@@ -175,6 +177,30 @@ def test_a_token_that_hangs_holds_up_no_other(other_token, postgres, migrated, n
         place.issued(waiting)
     finally:
         place.close()
+
+
+def test_a_module_that_mistakes_objects(other_token, new_dir):
+    """tpm2-pkcs11 gives a new object another one's handle once the first of all was removed: the old value of
+    the journal's anchor, which is that here, stays, and nothing is destroyed that was not meant."""
+    world = World(new_dir("mistaken"), other_token(TpmToken), threads=1, unix_sockets=True)
+    try:
+        for _ in range(2):
+            world.signer.start()
+            world.signer.stop()
+        world.start()
+        world.install()
+        world.issue()
+        for _ in range(2):
+            world.sign_crl()
+        world.signer.stop()
+        world.signer.start()
+        for key in (world.root, world.bare, world.key):
+            assert key.spki in world.signer.ask(KEY_FIND, string(key.id))
+        world.sign_crl()
+        world.issue()
+        assert "mistakes one object" not in world.signer.process.log()
+    finally:
+        world.signer.stop()
 
 
 def test_probe(other_token, work_dir):

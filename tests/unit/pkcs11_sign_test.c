@@ -15,6 +15,7 @@
 
 #include "daemon/x509/csr.h"
 #include "daemon/x509/name.h"
+#include "pkcs11/key_remove.h"
 #include "pkcs11/worker.h"
 #include "tests/unit/ceremony.h"
 #include "tests/unit/softhsm.h"
@@ -363,6 +364,7 @@ a_destroyed_key_ends_the_pool(void **state)
 {
 	struct bytes id = {keys[5].id, KEY_ID_LEN};
 	struct error e = ERROR_INIT;
+	struct key_remains remains;
 	struct session rw;
 	uint8_t buf[4096];
 	struct job *job;
@@ -370,7 +372,7 @@ a_destroyed_key_ends_the_pool(void **state)
 	/* Known to the threads' sessions, and then gone. */
 	assert_false(pool_failed(pool, NULL, &e));
 	assert_true(session_open(token_functions(token), token_info(token)->slot, true, &rw, &e));
-	assert_true(key_destroy(&rw, id, &e));
+	assert_true(key_find_remains(&rw, id, &remains, &e) && key_remove(&rw, &remains, &e));
 	session_close(&rw);
 	job = job_new(JOB_KEY_FIND, id, (struct bytes){0});
 	refused(job, ERROR_NOT_FOUND, "has no key with CKA_ID");
