@@ -469,6 +469,7 @@ fill_ticket(struct journal_ticket *t, struct bytes id, const struct guard_use *u
 	}
 }
 
+/* There is room. */
 static bool
 write_use(struct journal *j, struct bytes id, const struct guard_use *use,
     const uint8_t content[JOURNAL_CONTENT_LEN], struct journal_clock now, struct error *e)
@@ -476,28 +477,44 @@ write_use(struct journal *j, struct bytes id, const struct guard_use *use,
 	struct journal_use m = {.id_len = id.len, .use = *use};
 
 	memcpy(m.id, id.p, id.len);
-	if (!journal_make_room(j, JOURNAL_USE_MAX + JOURNAL_SIGNATURE_MAX, now, e))
-		return false;
 	journal_put_use(journal_payload(j), &m);
 	return journal_append_payload(j, JOURNAL_USE, now.wall_s, NULL, e) && journal_flush(j, e) &&
 	       state_use(&j->state, id, use, content, e);
+}
+
+/* True: it may be signed, or was (t->answered). */
+static bool
+check_use(struct journal *j, struct bytes id, const struct guard_use *use,
+    const uint8_t content[JOURNAL_CONTENT_LEN], struct journal_clock now, struct journal_ticket *t,
+    struct error *e)
+{
+	enum state_verdict verdict;
+	struct journal_place place;
+
+	t->answered = false;
+	if (!check_all(j, id, now, e) ||
+	    !state_check(&j->state, id, use, content, &verdict, &place, e))
+		return false;
+	t->answered = verdict == STATE_SIGNED &&
+		      read_signature(j, place, content, &t->signed_as, &t->seq);
+	return true;
 }
 
 static bool
 reserve(struct journal *j, struct bytes id, const struct guard_use *use, struct journal_clock now,
     struct journal_ticket *t, struct error *e)
 {
+	const size_t room = JOURNAL_USE_MAX + JOURNAL_SIGNATURE_MAX;
 	uint8_t content[JOURNAL_CONTENT_LEN];
-	enum state_verdict verdict;
-	struct journal_place place;
 
-	if (!check_all(j, id, now, e) || !journal_content(id, use, content, e) ||
-	    !state_check(&j->state, id, use, content, &verdict, &place, e))
+	if (!journal_content(id, use, content, e) || !check_use(j, id, use, content, now, t, e))
 		return false;
-	if (verdict == STATE_SIGNED && read_signature(j, place, content, &t->signed_as, &t->seq)) {
-		t->answered = true;
+	/* Others may have used the same while this one waited for a new segment. */
+	if (!t->answered && !has_room(j, room) &&
+	    (!journal_make_room(j, room, now, e) || !check_use(j, id, use, content, now, t, e)))
+		return false;
+	if (t->answered)
 		return true;
-	}
 	if (!write_use(j, id, use, content, now, e))
 		return false;
 	fill_ticket(t, id, use, content);

@@ -633,6 +633,63 @@ many_threads(void **state)
 		answers(&place, key_1, certificate(n, 0, NOW));
 }
 
+/* ---- one serial, wanted by all at once */
+
+#define RACES 1500
+
+static pthread_barrier_t start;
+static unsigned int winners[RACES];
+
+static void *
+race(void *arg)
+{
+	struct runner *r = arg;
+
+	for (unsigned int n = 0; n < RACES; n++) {
+		struct guard_use u = certificate(n, r->first, NOW);
+		struct error e = ERROR_INIT;
+		struct journal_ticket t;
+
+		(void)pthread_barrier_wait(&start);
+		if (!journal_reserve(place.j, key_1, &u, at(NOW), &t, &e)) {
+			if (e.code != ERROR_DENIED)
+				r->failed = "reserve";
+			continue;
+		}
+		(void)__atomic_add_fetch(&winners[n], 1, __ATOMIC_RELAXED);
+		fill_signature(&t);
+		if (!journal_sign(place.j, &t, at(NOW), &e))
+			r->failed = "sign";
+	}
+	return NULL;
+}
+
+/* Who has to wait for a new segment looks again whether the serial is still free. */
+static void
+one_of_many_gets_a_serial(void **state)
+{
+	struct runner runners[THREADS];
+
+	place.options.serials_max = RACES;
+	place_open(&place);
+	add_key(&place, key_1);
+	memset(winners, 0, sizeof winners);
+	assert_int_equal(pthread_barrier_init(&start, NULL, THREADS), 0);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		runners[i] = (struct runner){.first = i};
+		assert_int_equal(pthread_create(&runners[i].thread, NULL, race, &runners[i]), 0);
+	}
+	for (unsigned int i = 0; i < THREADS; i++) {
+		assert_int_equal(pthread_join(runners[i].thread, NULL), 0);
+		if (runners[i].failed != NULL)
+			fail_msg("%s", runners[i].failed);
+	}
+	(void)pthread_barrier_destroy(&start);
+	assert_true(place.j->segment > 5);
+	for (unsigned int n = 0; n < RACES; n++)
+		assert_int_equal(winners[n], 1);
+}
+
 int
 main(void)
 {
@@ -657,6 +714,7 @@ main(void)
 	    TEST(a_write_that_fails),
 	    TEST(a_sync_that_fails),
 	    TEST(many_threads),
+	    TEST(one_of_many_gets_a_serial),
 	};
 
 	log_init("journal-test", LOG_LEVEL_ERROR);
