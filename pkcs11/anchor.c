@@ -402,22 +402,27 @@ remove_here(struct session *s, const char *label, struct error *e)
 
 /* ---- a group's other members */
 
+/* The first lock is held while a token is written to, which may take as long as it likes; the
+ * second, taken under it, for what is asked about the mirrors meanwhile. */
+static pthread_mutex_t mirror_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t news_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	struct anchor_mirror of;
-	bool failed, told;
+	bool failed, told; /* these with the second lock */
 	struct error why;
 } mirrors[CONFIG_MEMBERS_MAX];
 static size_t mirror_count;
-static pthread_mutex_t mirror_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void
 anchor_set_mirrors(const struct anchor_mirror *of, size_t count)
 {
 	(void)pthread_mutex_lock(&mirror_lock);
+	(void)pthread_mutex_lock(&news_lock);
 	memset(mirrors, 0, sizeof mirrors);
 	mirror_count = count;
 	for (size_t i = 0; i < count; i++)
 		mirrors[i].of = of[i];
+	(void)pthread_mutex_unlock(&news_lock);
 	(void)pthread_mutex_unlock(&mirror_lock);
 }
 
@@ -426,7 +431,7 @@ anchor_mirror_failed(size_t *member, struct error *why)
 {
 	bool news = false;
 
-	(void)pthread_mutex_lock(&mirror_lock);
+	(void)pthread_mutex_lock(&news_lock);
 	for (size_t i = 0; i < mirror_count && !news; i++) {
 		news = mirrors[i].failed && !mirrors[i].told;
 		if (!news)
@@ -435,7 +440,7 @@ anchor_mirror_failed(size_t *member, struct error *why)
 		*member = mirrors[i].of.member;
 		*why = mirrors[i].why;
 	}
-	(void)pthread_mutex_unlock(&mirror_lock);
+	(void)pthread_mutex_unlock(&news_lock);
 	return news;
 }
 
@@ -461,8 +466,10 @@ write_there(const struct session *s, size_t i, const char *label, struct bytes v
 		log_failure(LOG_LEVEL_DEBUG, label, &why);
 		return;
 	}
+	(void)pthread_mutex_lock(&news_lock);
 	mirrors[i].failed = true;
 	mirrors[i].why = why;
+	(void)pthread_mutex_unlock(&news_lock);
 }
 
 /* Under the lock throughout: of two values of one label the later one stays everywhere. */

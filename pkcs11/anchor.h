@@ -61,7 +61,8 @@ struct anchor_mirror {
 /* For the whole process, before any other thread writes; copied. */
 void anchor_set_mirrors(const struct anchor_mirror *mirrors, size_t count);
 
-/* One that has failed, each once: false when there is none (any more). */
+/* One that has failed, each once: false when there is none (any more). Does not wait for one
+ * that is just written to. */
 bool anchor_mirror_failed(size_t *member, struct error *why);
 
 #endif

@@ -2,10 +2,13 @@
  * Values in data objects on a real token: replaced, damaged, doubled, refused.
  */
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -259,6 +262,70 @@ a_value_is_swapped(void **state)
 	assert_int_equal(e.code, ERROR_CONFLICT);
 }
 
+/* ---- a mirror that hangs */
+
+#define HANGING_SLOT 0x7fffffff
+#define HANGS_MAX_S 60 /* then the test has failed */
+
+static int asked[2], answer[2]; /* pipes */
+
+static CK_RV
+hanging_open(CK_SLOT_ID slot, CK_FLAGS flags, void *arg, CK_NOTIFY notify, CK_SESSION_HANDLE *out)
+{
+	char c;
+
+	if (slot != HANGING_SLOT)
+		return token_functions(token)->C_OpenSession(slot, flags, arg, notify, out);
+	if (write(asked[1], "", 1) != 1 || read(answer[0], &c, 1) != 1)
+		abort();
+	return CKR_DEVICE_REMOVED;
+}
+
+static void *
+write_both(void *arg)
+{
+	struct error e = ERROR_INIT;
+
+	return anchor_write(arg, "mirrored", text("value"), &e) ? arg : NULL;
+}
+
+/* Who asks what has failed, the signer's loop, does not hang with it. */
+static void
+a_mirror_that_hangs_is_asked_about(void **state)
+{
+	const struct anchor_mirror of[] = {{rw.slot, 0}, {HANGING_SLOT, 1}};
+	CK_FUNCTION_LIST f = *rw.f;
+	struct session s = rw;
+	struct error why = ERROR_INIT;
+	pthread_t thread;
+	size_t member = 9;
+	void *written;
+	char c;
+
+	f.C_OpenSession = hanging_open;
+	s.f = &f;
+	assert_true(pipe(asked) == 0 && pipe(answer) == 0);
+	anchor_set_mirrors(of, COUNT_OF(of));
+	(void)alarm(HANGS_MAX_S);
+	assert_int_equal(pthread_create(&thread, NULL, write_both, &s), 0);
+	assert_int_equal(read(asked[0], &c, 1), 1);
+	assert_false(anchor_mirror_failed(&member, &why));
+	assert_int_equal(write(answer[1], "", 1), 1);
+	assert_int_equal(pthread_join(thread, &written), 0);
+	(void)alarm(0);
+	assert_ptr_equal(written, &s);
+	assert_true(anchor_mirror_failed(&member, &why));
+	assert_int_equal(member, 1);
+	assert_string_equal(why.foreign, "CKR_DEVICE_REMOVED");
+	assert_false(anchor_mirror_failed(&member, &why));
+	/* It is left out from then on. */
+	assert_non_null(write_both(&s));
+	has("mirrored", text("value"));
+	anchor_set_mirrors(NULL, 0);
+	for (size_t i = 0; i < 2; i++)
+		(void)(close(asked[i]) + close(answer[i]));
+}
+
 int
 main(void)
 {
@@ -269,6 +336,7 @@ main(void)
 	    cmocka_unit_test(what_is_damaged_does_not_count),
 	    cmocka_unit_test(a_refusal_leaves_the_value),
 	    cmocka_unit_test(a_value_is_swapped),
+	    cmocka_unit_test(a_mirror_that_hangs_is_asked_about),
 	};
 
 	return cmocka_run_group_tests_name("pkcs11_anchor", tests, set_up, tear_down);
