@@ -149,7 +149,7 @@ BEGIN
     END IF;
     SELECT o.name AS whose, b.name AS parent, e.reason, e.revoked_at INTO v
     FROM generation p JOIN ca o ON o.id = p.ca_id
-    JOIN certificate x ON x.sha256 = p.sha256 JOIN ca b ON b.id = x.ca_id
+    CROSS JOIN LATERAL certificate_by_sha256(p.sha256) x JOIN ca b ON b.id = x.ca_id
     JOIN revocation e ON e.scope_id = x.scope_id AND e.serial = x.serial
     WHERE p.id = r.id OR p.certificate = ANY (r.chain)
     ORDER BY p.id = r.id DESC, e.revoked_at LIMIT 1;
@@ -574,7 +574,7 @@ DECLARE
     v_count int := 0;
 BEGIN
     IF v_ref ~ '^[0-9a-f]{64}$' THEN
-        SELECT * INTO x FROM certificate WHERE sha256 = decode(v_ref, 'hex');
+        SELECT * INTO x FROM certificate_by_sha256(decode(v_ref, 'hex'));
     ELSIF v_ref ~ '^[0-9a-f]{40}$' THEN
         SELECT count(*) INTO v_count FROM certificate WHERE serial = decode(v_ref, 'hex');
         IF v_count > 1 THEN
@@ -615,7 +615,7 @@ BEGIN
     FROM (SELECT * FROM certificate
           WHERE (v_ca IS NULL OR ca_id = v_ca) AND (v_after IS NULL OR id < v_after)
               AND (v_serial IS NULL OR serial = decode(v_serial, 'hex'))
-              AND (v_sha256 IS NULL OR sha256 = decode(v_sha256, 'hex'))
+              AND (v_sha256 IS NULL OR id = (SELECT c.id FROM certificate_by_sha256(decode(v_sha256, 'hex')) c))
           ORDER BY id DESC LIMIT v_limit) x;
     RETURN jsonb_build_object('certificates', v_rows,
         'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'sha256' END);
@@ -681,9 +681,9 @@ BEGIN
     SELECT x.id, encode(x.serial, 'hex') AS serial, a.name AS ca, v.reason,
         EXISTS (SELECT FROM decision d WHERE d.certificate_id = x.id AND d.state IN ('queued', 'working')) AS open
         INTO r
-    FROM certificate x JOIN ca a ON a.id = x.ca_id
-    LEFT JOIN revocation v ON v.scope_id = x.scope_id AND v.serial = x.serial
-    WHERE x.sha256 = CASE WHEN s.object ~ '^[0-9a-f]{64}$' THEN decode(s.object, 'hex') END;
+    FROM certificate_by_sha256(CASE WHEN s.object ~ '^[0-9a-f]{64}$' THEN decode(s.object, 'hex') END) x
+    JOIN ca a ON a.id = x.ca_id
+    LEFT JOIN revocation v ON v.scope_id = x.scope_id AND v.serial = x.serial;
     IF r.id IS NULL THEN
         PERFORM api_fail('CH404', format('a certificate with the SHA-256 %s is not known', s.object));
     END IF;

@@ -125,8 +125,8 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
             extract(epoch FROM not_after - not_before)::double precision), '') FROM active),
         metric_head('chancery_ca_certificate_revoked', '1: the CA''s own certificate is revoked or on hold, by a CA of this service.'),
         (SELECT string_agg(metric('chancery_ca_certificate_revoked', labels, (EXISTS (
-            SELECT FROM certificate c JOIN revocation r ON r.scope_id = c.scope_id AND r.serial = c.serial
-            WHERE c.sha256 = active.sha256))::int), '') FROM active),
+            SELECT FROM certificate_by_sha256(active.sha256) c
+            JOIN revocation r ON r.scope_id = c.scope_id AND r.serial = c.serial))::int), '') FROM active),
         metric_head('chancery_rollover_left_seconds', 'Until a certificate ends by which keys of a root vouch for each other.'),
         (SELECT string_agg(metric('chancery_rollover_left_seconds', ARRAY['ca', a.name, 'signer_key', x.key_index::text,
             'subject_key', y.key_index::text], seconds_until(v.not_after)), '')

@@ -757,6 +757,36 @@ def test_a_ca_that_has_issued_nothing_does_not_look_at_all_others_certificates(q
     assert read(plan[0]["Plan"]) <= 10, plan
 
 
+def test_a_thumbprint_is_found_part_by_part(queue):
+    """In whichever part of the index; each part is asked by the index, until one has it."""
+    queue.execute(BIG)
+    queue.execute("SET search_path = chancery_store; ALTER TABLE certificate ALTER id RESTART WITH 3000000")
+    queue.execute("SET session_replication_role = replica; SET search_path = chancery_store; INSERT INTO certificate (issuer_name_id, serial, ca_id, generation_id, "
+                  "scope_id, subject, not_before, not_after, spki_sha256, sha256, der) SELECT issuer_name_id, sha256(serial), ca_id, "
+                  "generation_id, scope_id, subject, not_before, not_after, spki_sha256, sha256('new'), der FROM certificate LIMIT 1")
+    queue.execute("ANALYZE")
+    for which in ("id = 3000000", "id = (SELECT min(id) FROM chancery_store.certificate)"):
+        number, = queue.execute("SELECT id, encode(sha256, 'hex') FROM chancery_store.certificate WHERE " + which)
+        found = queue.execute(f"SELECT id FROM chancery_store.certificate_by_sha256('\\x{number[1]}')")
+        assert found == [(number[0],)]
+    assert queue.execute("SELECT id FROM chancery_store.certificate_by_sha256(sha256('none'))") == []
+    body = queue.execute("SELECT prosrc FROM pg_proc WHERE proname = 'certificate_by_sha256'")[0][0]
+    (plan,), = queue.execute("SET search_path = chancery_store; PREPARE look (bytea) AS " + body.replace("p_sha256", "$1")
+                             + "; EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE look (sha256('none'))")
+    scans = []
+
+    def walk(node):
+        if node.get("Relation Name") == "certificate" and node["Actual Loops"] > 1:
+            scans.append(node)
+        for inner in node.get("Plans", []):
+            walk(inner)
+
+    walk(plan[0]["Plan"])
+    (scan,) = scans
+    assert scan["Index Name"] == "certificate_thumbprint" and scan["Actual Loops"] == 3000000 // 2**18 + 1, plan
+    assert scan.get("Rows Removed by Filter", 0) == scan.get("Rows Removed by Index Recheck", 0) == 0, plan
+
+
 def test_check_waits_for_a_sweep_and_then_sees_it(queue, issuer, other_issuer):
     """A call that waited for a row's lock judges the row as it is then."""
     submit(queue)
