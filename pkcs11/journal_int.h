@@ -59,6 +59,19 @@ struct journal {
 
 /* ---- journal.c: the lock is held */
 
+/* Says why it is closed; the first reason stays. */
+void journal_set_closed(struct journal *j, enum journal_closed closed, const char *fmt, ...)
+    PRINTF(3, 4);
+
+/* Each ERROR_UNAVAILABLE: it is closed, or cannot be written; the clock is wrong; one of these, or
+ * the journal does not know the key. */
+bool journal_check_open(const struct journal *j, struct error *e) MUST_CHECK;
+bool journal_check_clock(struct journal *j, struct journal_clock now, struct error *e) MUST_CHECK;
+bool journal_check(
+    struct journal *j, struct bytes id, struct journal_clock now, struct error *e) MUST_CHECK;
+
+/* ---- journal_write.c: the lock is held */
+
 /* Adds a record to what is gathered; *place (may be NULL) says where it will lie.
  * There must be room in the segment. */
 bool journal_append(struct journal *j, enum journal_type type, struct bytes payload, int64_t time,
@@ -76,16 +89,16 @@ bool journal_sync_locked(struct journal *j, struct error *e) MUST_CHECK;
 /* Begins segment j->segment + 1 with a snapshot; fd is SEGMENT_NEXT. */
 bool journal_begin_segment(struct journal *j, int fd, int64_t time, struct error *e) MUST_CHECK;
 
-/* Sees to room for a record of len octets, in a new segment if need be. */
+/* In the segment, beside what is promised. */
+bool journal_has_room(const struct journal *j, size_t len);
+
+/* Sees to room for a record of len octets, in a new segment if need be: then the lock is let go
+ * meanwhile, and what was looked at before may have changed. */
 bool journal_make_room(
     struct journal *j, size_t len, struct journal_clock now, struct error *e) MUST_CHECK;
 
 /* Remembers the failure for good. Returns false. */
 bool journal_fail(struct journal *j, const struct error *why, struct error *e);
-
-/* Says why it is closed; the first reason stays. */
-void journal_set_closed(struct journal *j, enum journal_closed closed, const char *fmt, ...)
-    PRINTF(3, 4);
 
 /* ---- journal_open.c */
 
