@@ -1,0 +1,290 @@
+/* The chunks of a CRL read back: for the signer, and once they are signed for the gate. */
+
+#include "daemon/issuer/crl_build_int.h"
+
+#include <string.h>
+#include <time.h>
+
+#include <event2/event.h>
+#include <openssl/sha.h>
+
+#define SIGN_DEADLINE_MS 60000
+
+static void read_chunk(struct crl_build *b);
+
+/* ------------------------------------------------------------- at the gate */
+
+static bool
+digest(struct crl_build *b, struct bytes data, struct error *e)
+{
+	if (EVP_DigestUpdate(b->md, data.p, data.len) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	return true;
+}
+
+/* The next octets of the signed CRL. */
+static bool
+show_gate(struct crl_build *b, struct bytes data, struct error *e)
+{
+	return digest(b, data, e) && crl_gate_push(b->gate, data, e);
+}
+
+static void
+on_judged(const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+
+	if (err != NULL) {
+		crl_build_fail(b, err);
+		return;
+	}
+	crl_gate_free(b->gate);
+	b->gate = NULL;
+	crl_build_enter(b, COMPLETING);
+	crl_build_complete(b);
+}
+
+/* All octets but the last ones went past. */
+static bool
+judge(struct crl_build *b, struct error *e)
+{
+	if (!show_gate(b, b->tail, e))
+		return false;
+	if (EVP_DigestFinal_ex(b->md, b->sha256, NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	return crl_gate_judge(b->gate, b->env->base, b->env->conninfo, on_judged, b, e);
+}
+
+/* ------------------------------------------------------------ the chunks */
+
+/* True when it went out, or waits for room in the channel. */
+static bool
+send_end(struct crl_build *b, struct error *e)
+{
+	struct error why = ERROR_INIT;
+
+	b->end_held = false;
+	if (signer_stream_end(b->env->signers, b->call, &why))
+		return true;
+	b->end_held = why.code == ERROR_LIMIT;
+	if (!b->end_held)
+		*e = why;
+	return b->end_held;
+}
+
+/* All chunks went past: compare, or sum up. */
+static bool
+end_of_chunks(struct crl_build *b, struct error *e)
+{
+	uint8_t sha256[32];
+
+	if (b->stage == GATING)
+		return judge(b, e);
+	if (EVP_DigestFinal_ex(b->md, sha256, NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	if (memcmp(sha256, b->tbs_sha256, sizeof sha256) != 0)
+		return error_set(e, ERROR_INTERNAL,
+		    "the spooled CRL of %s is not what was committed: it is not signed",
+		    b->job.ca_name);
+	return send_end(b, e);
+}
+
+/* Takes a chunk's row; *full when the signer's channel has no room for it now. */
+static bool
+use_chunk(struct crl_build *b, struct db_result *result, bool *full, struct error *e)
+{
+	struct bytes data = db_get_bytes(result, 0, 0);
+
+	*full = false;
+	if (!db_result_ok(result, e))
+		return false;
+	if (b->stage == SIGNING &&
+	    !signer_stream_data(b->env->signers, b->call, data.p, data.len, e)) {
+		*full = e->code == ERROR_LIMIT;
+		return false;
+	}
+	return b->stage == SIGNING ? digest(b, data, e) : show_gate(b, data, e);
+}
+
+static void
+on_chunk(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+	bool full;
+
+	b->pending = NULL;
+	if (err != NULL) {
+		crl_build_fail(b, err);
+		return;
+	}
+	if (db_row_count(result) == 0) {
+		if (!end_of_chunks(b, &e))
+			crl_build_fail_now(b, &e);
+		return;
+	}
+	if (use_chunk(b, result, &full, &e))
+		read_chunk(b);
+	else if (full)
+		b->held = db_result_take(result);
+	else
+		crl_build_fail_now(b, &e);
+}
+
+static void
+read_chunk(struct crl_build *b)
+{
+	struct error e = ERROR_INIT;
+
+	b->pending = crl_get_chunk(b->env->db, b->job.artifact_id, b->position++, on_chunk, b, &e);
+	if (b->pending == NULL)
+		crl_build_fail_now(b, &e);
+}
+
+static void
+poke_held(struct crl_build *b)
+{
+	struct db_result *held = b->held;
+	struct error e = ERROR_INIT;
+	bool full;
+
+	b->held = NULL;
+	if (use_chunk(b, held, &full, &e)) {
+		db_result_free(held);
+		read_chunk(b);
+	} else if (full) {
+		b->held = held;
+	} else {
+		db_result_free(held);
+		crl_build_fail_now(b, &e);
+	}
+}
+
+void
+crl_build_poke(struct crl_build *b)
+{
+	struct error e = ERROR_INIT;
+
+	if (event_pending(b->retry, EV_TIMEOUT, NULL))
+		event_active(b->retry, EV_TIMEOUT, 0);
+	else if (b->held != NULL)
+		poke_held(b);
+	else if (b->end_held && !send_end(b, &e))
+		crl_build_fail_now(b, &e);
+}
+
+bool
+crl_build_show_to_gate(struct crl_build *b, struct error *e)
+{
+	const struct bytes signature = {b->signature, b->signature_len};
+	uint64_t list_len;
+
+	if (!crl_list_head(b->tbs_len, b->ca->policy.sig_alg, signature.len, b->head, &b->head_len,
+		&list_len, e) ||
+	    !crl_list_tail(
+		b->ca->policy.sig_alg, signature, b->tail_buf, sizeof b->tail_buf, &b->tail, e))
+		return false;
+	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	b->gate = crl_gate_new(b->ca, &b->job, list_len, e);
+	if (b->gate == NULL || !show_gate(b, (struct bytes){b->head, b->head_len}, e))
+		return false;
+	b->position = 1;
+	read_chunk(b);
+	return true;
+}
+
+static void
+on_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+
+	b->call = 0;
+	if (failure != NULL) {
+		crl_build_fail(b, failure);
+		return;
+	}
+	b->signature_len = answer->sign.signature.len; /* at most SIGNPROTO_SIGNATURE_MAX */
+	memcpy(b->signature, answer->sign.signature.p, b->signature_len);
+	crl_build_enter(b, GATING);
+	if (!crl_build_show_to_gate(b, &e))
+		crl_build_fail(b, &e);
+}
+
+static void
+on_abstract(const struct signer_answer *answer, const struct error *failure, void *arg)
+{
+	struct crl_build *b = arg;
+
+	b->call = 0;
+	if (failure != NULL)
+		crl_build_fail(b, failure);
+	else
+		crl_build_wait_for_pin(b, NULL, &answer->abstract);
+}
+
+static bool
+begin_stream(struct crl_build *b, struct error *e)
+{
+	struct signproto_stream_begin m = {
+	    .cka_id = b->ca->row.cka_id,
+	    .sig_alg = (uint16_t)b->ca->policy.sig_alg,
+	    .kind = SIGNPROTO_TBS_CRL,
+	    .total_len = b->tbs_len,
+	    .deadline_ms = SIGN_DEADLINE_MS,
+	    .abstract = b->abstract,
+	};
+	struct bytes idp = crl_job_value(&b->job, b->job.idp);
+	uint8_t scope[SHA256_DIGEST_LENGTH];
+
+	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	if (b->abstract && idp.len > 0)
+		m.scope = (struct bytes){SHA256(idp.p, idp.len, scope), sizeof scope};
+	return signer_stream_begin(b->env->signers, b->ca->row.token, &m,
+	    b->abstract ? on_abstract : on_signed, b, &b->call, e);
+}
+
+static void
+on_spool_size(struct db *db, struct db_result *result, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+
+	b->pending = NULL;
+	if (err != NULL) {
+		crl_build_fail(b, err);
+		return;
+	}
+	b->tbs_len = (uint64_t)db_get_int64(result, 0, 0);
+	b->position = 1;
+	if (b->abstract && b->tbs_len <= b->env->abstract_from && db_result_ok(result, &e))
+		crl_build_wait_for_pin(b, NULL, NULL);
+	else if (db_result_ok(result, &e) && begin_stream(b, &e))
+		read_chunk(b);
+	else
+		crl_build_fail_now(b, &e);
+}
+
+void
+crl_build_sign(struct crl_build *b)
+{
+	struct error e = ERROR_INIT;
+
+	crl_build_enter(b, SIGNING);
+	if ((int64_t)time(NULL) >= b->job.next_update) {
+		error_set(&e, ERROR_TIMEOUT, "its nextUpdate passed before it was signed");
+		crl_build_burn(b, &e, false);
+		return;
+	}
+	b->abstract = !b->job.listed && token_access_by_operation(b->env->access, b->ca->row.token);
+	/* For days, perhaps; then another one, with what was revoked meanwhile. */
+	if (token_access_is_locked(b->env->access, b->ca->row.token, &e)) {
+		crl_build_burn(b, &e, false);
+		return;
+	}
+	b->pending = crl_spool_size(b->env->db, b->job.artifact_id, on_spool_size, b, &e);
+	if (b->pending == NULL)
+		crl_build_fail_now(b, &e);
+}

@@ -1,0 +1,329 @@
+/* A CRL's content: the rows of a snapshot, counted and then encoded, into chunks in the database,
+ * and the digest that binds its number to them. */
+
+#include "daemon/issuer/crl_build_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------- extensions */
+
+static void
+add_value(struct crl_build *b, struct extensions *x, struct bytes oid, bool critical,
+    struct crl_slice value)
+{
+	if (value.len > 0)
+		extensions_add(x, oid, critical, crl_job_value(&b->job, value));
+}
+
+static bool
+build_extensions(struct crl_build *b, struct error *e)
+{
+	const struct crl_job *job = &b->job;
+	struct extensions x;
+	struct bytes done;
+
+	extensions_init(&x, b->extensions, sizeof b->extensions);
+	extensions_add_authority_key_identifier(&x, b->ca->context->key_id);
+	extensions_add_crl_number(&x, (struct bytes){job->number, job->number_len});
+	if (job->delta)
+		extensions_add_delta_crl_indicator(
+		    &x, (struct bytes){job->base_number, job->base_number_len});
+	add_value(b, &x, oid_issuing_distribution_point, true, job->idp);
+	/* RFC 5280 5.2.6: never in a delta CRL. */
+	if (!job->delta)
+		add_value(b, &x, oid_freshest_crl, false, job->freshest);
+	add_value(b, &x, oid_crl_published_locations, false, job->published);
+	if (job->expired_since >= 0)
+		extensions_add_expired_certs_on_crl(&x, job->expired_since);
+	if (!extensions_ok(&x))
+		return error_set(
+		    e, ERROR_LIMIT, "the CRL's extensions are longer than %d octets", CRL_HEAD_MAX);
+	done = extensions_result(&x);
+	b->extensions_len = done.len;
+	return true;
+}
+
+static struct tbs_crl
+tbs_of(const struct crl_build *b)
+{
+	return (struct tbs_crl){
+	    .sig_alg = b->ca->policy.sig_alg,
+	    .issuer = b->ca->row.subject,
+	    .this_update = b->job.this_update,
+	    .next_update = b->job.next_update,
+	    .extensions = {b->extensions, b->extensions_len},
+	};
+}
+
+/* --------------------------------------------------------------- spooling */
+
+static void commit_spool(struct crl_build *b);
+
+static void
+on_chunk_stored(bool held, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+
+	/* Answers come in the order of the questions. */
+	memmove(b->chunks, b->chunks + 1, sizeof b->chunks - sizeof b->chunks[0]);
+	b->chunks[COUNT_OF(b->chunks) - 1] = NULL;
+	b->chunks_in_flight--;
+	if (err != NULL)
+		crl_build_fail(b, err);
+	else if (b->spooled && b->chunks_in_flight == 0)
+		commit_spool(b);
+	else if (b->stream != NULL && b->chunks_in_flight < CHUNKS_IN_FLIGHT_MAX)
+		db_stream_resume(b->stream);
+}
+
+static bool
+store_chunk(struct crl_build *b, struct error *e)
+{
+	struct db_pending *p;
+
+	if (b->chunk_len == 0)
+		return true;
+	if (b->chunks_in_flight == COUNT_OF(b->chunks))
+		return error_set(
+		    e, ERROR_INTERNAL, "a CRL's chunks come faster than they are stored");
+	p = crl_put_chunk(b->env->db, b->job.artifact_id, b->chunks_sent + 1, b->chunk,
+	    b->chunk_len, on_chunk_stored, b, e);
+	if (p == NULL)
+		return false;
+	b->chunks[b->chunks_in_flight++] = p;
+	b->chunks_sent++;
+	b->chunk_len = 0;
+	return true;
+}
+
+static bool
+append(struct crl_build *b, struct bytes data, struct error *e)
+{
+	if (EVP_DigestUpdate(b->md, data.p, data.len) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	b->tbs_written += data.len;
+	while (data.len > 0) {
+		size_t n = CRL_CHUNK_MAX - b->chunk_len;
+
+		if (n > data.len)
+			n = data.len;
+		memcpy(b->chunk + b->chunk_len, data.p, n);
+		b->chunk_len += n;
+		data = (struct bytes){data.p + n, data.len - n};
+		if (b->chunk_len == CRL_CHUNK_MAX && !store_chunk(b, e))
+			return false;
+	}
+	return true;
+}
+
+static void
+on_committed(bool held, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+
+	b->pending = NULL;
+	if (err != NULL) {
+		crl_build_fail(b, err);
+		return;
+	}
+	if (!held) {
+		error_set(&e, ERROR_CONFLICT, "another issuer took this CRL over");
+		crl_build_finish(b, NULL, &e);
+		return;
+	}
+	if (b->job.prepared)
+		crl_build_finish(b, NULL, NULL);
+	else
+		crl_build_sign(b);
+}
+
+static void
+commit_spool(struct crl_build *b)
+{
+	struct error e = ERROR_INIT;
+
+	crl_build_enter(b, COMMITTING);
+	free(b->chunk);
+	b->chunk = NULL;
+	b->pending = crl_spooled(b->env->db, &b->job, b->job.upto_seq, b->entries, b->tbs_sha256,
+	    CRL_BUILD_LEASE_S, on_committed, b, &e);
+	if (b->pending == NULL)
+		crl_build_fail_now(b, &e);
+}
+
+static bool
+finish_spool(struct crl_build *b, struct error *e)
+{
+	struct tbs_crl tbs = tbs_of(b);
+	uint8_t buf[CRL_HEAD_MAX];
+	struct bytes tail;
+
+	if (!crl_tbs_tail(&tbs, buf, sizeof buf, &tail, e) || !append(b, tail, e))
+		return false;
+	if (b->entries_seen != b->entries || b->tbs_written != b->tbs_len)
+		return error_set(e, ERROR_INTERNAL,
+		    "the two passes over the revocations of %s differ: %lld and %lld entries",
+		    b->job.ca_name, (long long)b->entries, (long long)b->entries_seen);
+	if (EVP_DigestFinal_ex(b->md, b->tbs_sha256, NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	return store_chunk(b, e);
+}
+
+static void
+on_rows_end(struct db_stream *s, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		crl_build_fail(b, err);
+		return;
+	}
+	db_stream_close(b->stream);
+	b->stream = NULL;
+	b->spooled = true;
+	if (!finish_spool(b, &e))
+		crl_build_fail_now(b, &e);
+}
+
+static bool
+on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *err)
+{
+	struct crl_build *b = arg;
+	uint8_t der[CRL_ENTRY_MAX];
+	struct crl_entry entry;
+	struct crl_row from;
+	size_t len;
+
+	if (!crl_get_entry(row, &from, err))
+		return false;
+	entry = (struct crl_entry){
+	    .serial = from.serial,
+	    .revoked_at = from.revoked_at,
+	    .reason = (uint8_t)from.reason,
+	    .has_invalidity_date = from.invalidity_date >= 0,
+	    .invalidity_date = from.invalidity_date,
+	};
+	if (!crl_entry_encode(&entry, b->job.delta, der, &len, err) ||
+	    !append(b, (struct bytes){der, len}, err))
+		return false;
+	b->entries_seen++;
+	if (b->chunks_in_flight >= CHUNKS_IN_FLIGHT_MAX)
+		db_stream_pause(s);
+	return true;
+}
+
+/* The size of an entry depends on its shape, and on its serial octet by octet. */
+static bool
+add_shape(struct crl_build *b, const struct crl_shape *shape, uint64_t *total, struct error *e)
+{
+	static const uint8_t serial[20] = {1};
+	const int64_t y2050 = 2524608000;
+	struct crl_entry entry = {
+	    .serial = {serial, sizeof serial},
+	    .revoked_at = shape->generalized ? y2050 : y2050 - 1,
+	    .reason = shape->with_reason ? CRL_KEY_COMPROMISE : CRL_UNSPECIFIED,
+	    .has_invalidity_date = shape->with_invalidity,
+	};
+	int64_t short_of = shape->count * (int64_t)sizeof serial - shape->serial_octets;
+	size_t size;
+
+	if (short_of < 0 || shape->serial_octets < shape->count)
+		return error_set(e, ERROR_INTERNAL, "%lld revoked serials have %lld octets",
+		    (long long)shape->count, (long long)shape->serial_octets);
+	if (!crl_entry_size(&entry, b->job.delta, &size, e))
+		return false;
+	b->entries += shape->count;
+	*total += size * (uint64_t)shape->count - (uint64_t)short_of;
+	return true;
+}
+
+static bool
+begin_rows(struct crl_build *b, struct db_result *shapes, struct error *e)
+{
+	struct tbs_crl tbs;
+	uint8_t buf[CRL_HEAD_MAX];
+	struct bytes head;
+	uint64_t total = 0;
+
+	for (size_t r = 0; r < db_row_count(shapes); r++) {
+		struct crl_shape shape;
+
+		crl_get_shape(shapes, r, &shape);
+		if (!db_result_ok(shapes, e) || !add_shape(b, &shape, &total, e))
+			return false;
+	}
+	if (!build_extensions(b, e))
+		return false;
+	tbs = tbs_of(b);
+	return crl_tbs_head(&tbs, total, buf, sizeof buf, &head, &b->tbs_len, e) &&
+	       append(b, head, e) &&
+	       crl_stream_entries(b->stream, &b->job, b->job.upto_seq, on_row, on_rows_end, b, e);
+}
+
+static void
+on_shapes(struct db_stream *s, struct db_result *result, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL)
+		crl_build_fail(b, err);
+	else if (!begin_rows(b, result, &e))
+		crl_build_fail_now(b, &e);
+}
+
+static void
+ask_shapes(struct crl_build *b)
+{
+	struct error e = ERROR_INIT;
+
+	if (!crl_stream_shapes(b->stream, &b->job, b->job.upto_seq, on_shapes, b, &e))
+		crl_build_fail_now(b, &e);
+}
+
+static void
+on_seq(struct db_stream *s, struct db_result *result, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL) {
+		crl_build_fail(b, err);
+		return;
+	}
+	/* A delta that goes with a complete CRL ends where that one did. */
+	if (b->job.upto_seq < 0)
+		b->job.upto_seq = db_get_int64(result, 0, 0);
+	if (db_result_ok(result, &e))
+		ask_shapes(b);
+	else
+		crl_build_fail_now(b, &e);
+}
+
+static void
+on_stream_ready(struct db_stream *s, const struct error *err, void *arg)
+{
+	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
+
+	if (err != NULL)
+		crl_build_fail(b, err);
+	else if (!crl_stream_seq(b->stream, &b->job, on_seq, b, &e))
+		crl_build_fail_now(b, &e);
+}
+
+bool
+crl_build_spool(struct crl_build *b, struct error *e)
+{
+	crl_build_enter(b, SPOOLING);
+	b->chunk = malloc(CRL_CHUNK_MAX);
+	if (b->chunk == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a chunk of a CRL");
+	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	b->stream = db_stream_open(b->env->base, b->env->conninfo, on_stream_ready, b, e);
+	return b->stream != NULL;
+}
