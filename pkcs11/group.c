@@ -15,6 +15,7 @@
 #define BLAME_FILE "blamed"
 #define SLOT_FILE "slot"
 #define USE_FILE "in-use"
+#define OPENING_FILE "opening"
 #define HASH_LEN 8 /* of the member's name, in that of its directory */
 /* A failure within so many pauses of the last one's end is the same trouble. */
 #define AGAIN_PAUSES 4
@@ -166,31 +167,49 @@ group_begin_use(const struct config_token *config, const char *state_dir, size_t
 		write_small(config, state_dir, member, USE_FILE, "yes\n");
 }
 
+void
+group_begin_opening(const struct config_token *config, const char *state_dir, size_t member)
+{
+	if (group_count(config) > 1)
+		write_small(config, state_dir, member, OPENING_FILE, "yes\n");
+}
+
+/* True when the file was there. */
 static bool
-forget_use(const struct config_token *config, const char *state_dir, size_t member)
+forget(const struct config_token *config, const char *state_dir, size_t member, const char *file)
 {
 	char dir[GROUP_DIR_MAX], text[64];
 	struct error why = ERROR_INIT;
 
-	if (!read_small(config, state_dir, member, USE_FILE, text))
+	if (!read_small(config, state_dir, member, file, text))
 		return false;
-	if (!path_of(config, state_dir, member, dir, &why) || !store_remove(dir, USE_FILE, &why))
+	if (!path_of(config, state_dir, member, dir, &why) || !store_remove(dir, file, &why))
 		log_failure(LOG_LEVEL_WARNING, config->name, &why);
 	return true;
 }
 
 void
+group_end_opening(const struct config_token *config, const char *state_dir, size_t member)
+{
+	(void)forget(config, state_dir, member, OPENING_FILE);
+}
+
+void
 group_end_use(const struct config_token *config, const char *state_dir)
 {
-	for (size_t i = 0; i < group_count(config); i++)
-		(void)forget_use(config, state_dir, i);
+	for (size_t i = 0; i < group_count(config); i++) {
+		(void)forget(config, state_dir, i, USE_FILE);
+		group_end_opening(config, state_dir, i);
+	}
 }
 
 void
 group_look_back(const struct config_token *config, const char *state_dir, int64_t now)
 {
 	for (size_t i = 0; i < group_count(config); i++) {
-		if (forget_use(config, state_dir, i))
+		bool used = forget(config, state_dir, i, USE_FILE);
+
+		if (forget(config, state_dir, i, OPENING_FILE) || used)
 			group_blame(config, state_dir, i, now);
 	}
 }

@@ -46,10 +46,16 @@ bool group_is_blamed(
 void group_blame(
     const struct config_token *config, const char *state_dir, size_t member, int64_t now);
 
-/* The process uses this member from now on; none any more, at its end; and at the next start: who
- * was in use when a process came to no end of its own is blamed for it. */
+/* The process uses this member from now on; none any more, nor opens one, at its end. */
 void group_begin_use(const struct config_token *config, const char *state_dir, size_t member);
 void group_end_use(const struct config_token *config, const char *state_dir);
+
+/* It is just being opened; no more. */
+void group_begin_opening(const struct config_token *config, const char *state_dir, size_t member);
+void group_end_opening(const struct config_token *config, const char *state_dir, size_t member);
+
+/* At the next start: who was in use, or being opened, when a process came to no end of its own is
+ * blamed for it. */
 void group_look_back(const struct config_token *config, const char *state_dir, int64_t now);
 
 /* The slot where it was last seen (a hint, to know whose it is when asking there hangs). */

@@ -30,6 +30,20 @@ token_stagger(unsigned int pause_ms, unsigned int attempt)
 
 /* ---- a view of the token */
 
+/* Should the module die over this one, the next process begins with the others. */
+static bool
+open_on_record(struct token *t, struct token_opening *o, size_t i, struct error *e)
+{
+	bool ok;
+
+	t->m = &t->members[i];
+	(void)call_about((int)i);
+	group_begin_opening(t->config, o->state_dir, i);
+	ok = token_open_alone(t, o, e);
+	group_end_opening(t->config, o->state_dir, i);
+	return ok;
+}
+
 static bool
 open_view(struct token *t, struct token_opening *os, struct error *e)
 {
@@ -44,9 +58,7 @@ open_view(struct token *t, struct token_opening *os, struct error *e)
 
 		if (!os[i].found)
 			continue;
-		t->m = &t->members[i];
-		(void)call_about((int)i);
-		if (token_open_alone(t, &os[i], &why)) {
+		if (open_on_record(t, &os[i], i, &why)) {
 			t->m->standing = TOKEN_OPEN;
 			continue;
 		}

@@ -87,6 +87,17 @@ class Group:
     def wait(self, *words):
         return wait_until(lambda: self.says(*words), what=" ".join(words))
 
+    def settle(self):
+        """However often it starts again for that, both are in use in the end."""
+        def both():
+            if not self.signer.process.alive():
+                self.again()
+            try:
+                return self.says("'hsm-a' signs", "'hsm-b' stands by")
+            except ConnectionError:
+                return None
+        return wait_until(both, what="both are in use")
+
     def wait_return(self):
         """It starts again by itself, once the other is there, and uses both."""
         self.again()
@@ -172,6 +183,35 @@ def test_one_that_crashes(group):
     group.issue()
     group.token.fail()
     group.wait_return()
+
+
+def test_one_that_crashes_as_soon_as_it_is_opened(group):
+    """The module dies at each start, before anybody could sign; the others are not taken along for long."""
+    group.token.fail("login@hsm-a crash")
+    group.signer.stop()
+    group.signer.start(ready=False)
+    group.again(-signal.SIGSEGV)  # it is left alone now
+    group.token.fail()
+    group.settle()
+    group.issue()
+
+
+def test_one_that_hangs_while_it_stands_by(group):
+    """It is the one to blame, not the one that signs."""
+    def blamed(label):
+        name = hashlib.sha256(label.encode()).hexdigest()[:16]
+        path = os.path.join(group.signer.state_dir, "signer-main", f"member-{name}", "blamed")
+        return open(path).read() if os.path.exists(path) else None
+
+    before = {label: blamed(label) for label in NAMES}
+    group.token.fail("create-object@hsm-b hang")
+    with pytest.raises(Refused, match="C_CreateObject has not come back"):
+        group.root.sign_crl(group.signer, number=5)  # is written to both
+    assert group.signer.process.wait() == MODULE_HUNG
+    assert blamed("hsm-a") == before["hsm-a"] and blamed("hsm-b") != before["hsm-b"]
+    group.token.fail()
+    group.again(MODULE_HUNG)
+    group.settle()
 
 
 def test_one_that_only_stands_by(group):
