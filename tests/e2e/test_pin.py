@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import threading
 
 import pytest
@@ -293,6 +294,24 @@ def test_a_waiting_crl_is_made_anew_for_a_compromise(desk):
     assert desk.api.get(f"/v1/cas/{desk.issuing}").json()["crls"][0]["alarm"] is None
 
 
+def test_a_waiting_crl_is_made_anew_when_it_grew_stale(desk):
+    """Nobody entered a PIN for a quarter of its life, at most three days: it is an old CRL by now."""
+    desk.enter_until(lambda: not desk.waiting("crl"), "no CRL to wait")
+    assert "waits for a PIN" in desk.cli("crl", "issue", desk.issuing)
+    old, = desk.waiting("crl")
+    waited, = desk.database.execute("SELECT extract(epoch FROM stale_at - this_update)::int FROM chancery_store.crl"
+                                    " WHERE state = 'awaiting-pin'")[0]
+    assert 86400 < waited <= 3 * 86400
+    desk.database.execute("UPDATE chancery_store.crl SET this_update = this_update - interval '3 d', stale_at = now()"
+                          " WHERE state = 'awaiting-pin'")
+    new = wait_until(lambda: next((r for r in desk.waiting("crl") if r["id"] != old["id"]), None), what="another CRL")
+    assert int(new["object"]) > int(old["object"]) and new["sha256"] != old["sha256"]
+    assert desk.with_pin("pin", "enter", old["id"]).returncode != 0  # nobody signs that one any more
+    desk.entered("pin", "enter", new["id"])
+    wait_until(lambda: int(new["object"]) in [n for n, _ in desk.crls()], what="the CRL")
+    assert int(old["object"]) not in [n for n, _ in desk.crls()]
+
+
 def test_a_long_crl_is_shown_by_what_its_signer_says(desk):
     """And one that is short, where that is asked for: the PIN is then bound to the same digest."""
     desk.enter_until(lambda: not desk.waiting("crl"), "no CRL to wait")
@@ -356,6 +375,31 @@ def test_two_persons_unlock_with_their_shares(new_persons):
     assert "is split: 2 of 2" in a.with_pin("token", "unlock", "main", "--whole-pin").stderr
     assert "token main is unlocked" in bob("token", "unlock", "main")
     a.certificate("after")
+
+
+def test_one_token_under_two_ways_of_access_gets_no_ca(new_persons):
+    """Found by its label with a PIN of persons, and by its serial number with one from a file: what
+    the first asks people for, the second would sign without them."""
+    a = new_persons("session")
+    settings = a.daemon.config["tokens"]
+    uuid, = os.listdir(f"{a.token.directory}/tokens")
+    serial = uuid.replace("-", "")[-16:]  # SoftHSM names its directory so
+    clients.write(a.token.directory, "pin", a.token.pin)
+    os.chmod(a.token.pin_file, 0o600)
+    loose = {k: v for k, v in settings[0].items() if k not in ("access", "pin_operators")}
+    settings.append({**loose, "name": "open", "select": {"serial": serial}, "access": "auto", "pin_file": a.token.pin_file})
+    a.daemon.start()
+    a.add_first_operator("alice")
+    a.apply_templates()
+    wait_until(lambda: len(a.api.get("/v1/tokens").json()["tokens"]) == 2 or None, what="both ways to the token")
+    a.unlock()
+    for token in ("main", "open"):
+        said = a.cli.result("ca", "create", f"mixed-{token}", "--policy", a.policy(f"mixed-{token}", "root", "p256", token=token,
+                            crl={"period": "30d", "overlap": "3d"}))
+        assert said.returncode != 0, said
+        assert "are one and the same" in said.stderr and "share one way of access" in said.stderr, said
+        assert "main (access: session)" in said.stderr and "open (access: auto)" in said.stderr, said
+    assert a.database.execute("SELECT count(*) FROM chancery_store.token_key") == [(0,)]  # nothing was made on it
 
 
 def test_new_limits_wait_for_a_pin(desk):
