@@ -44,6 +44,8 @@ static const struct db_statement stmt_rollover_begin = {"ca_rollover_begin",
     "SELECT ca_id, generation_id, serial, tbs, certificate_index, key_index "
     "FROM ca_rollover_begin($1, $2, $3, $4, $5, $6)",
     6};
+static const struct db_statement stmt_cross = {
+    "ca_cross", "SELECT ca_cross($1, $2, $3, $4, $5)", 5};
 static const struct db_statement stmt_rollover_end = {
     "ca_rollover_end", "SELECT ca_rollover_end($1, $2, $3, $4, $5, $6, $7)", 7};
 static const struct db_statement stmt_retire = {"ca_retire", "SELECT retire_generations()", 0};
@@ -633,4 +635,18 @@ ca_rollover_end(
 	db_param_text(&p, rolled->readable);
 	db_param_bytes(&p, rolled->spki_sha256);
 	return db_call(db, &stmt_rollover_end, &p, on_done, (db_call_fn *)answer, arg, err);
+}
+
+struct db_pending *
+ca_cross(struct db *db, const struct ca_crossed *crossed, ca_done_fn *answer, void *arg,
+    struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, crossed->decision_id);
+	db_param_int64(&p, crossed->epoch);
+	db_param_bytes(&p, crossed->certificate);
+	db_param_text(&p, crossed->issuer);
+	db_param_unixtime(&p, crossed->not_after);
+	return db_call(db, &stmt_cross, &p, on_done, (db_call_fn *)answer, arg, err);
 }

@@ -214,6 +214,17 @@ struct ca_rolled {
 struct db_pending *ca_rollover_end(struct db *db, const struct ca_rolled *rolled,
     ca_done_fn *answer, void *arg, struct error *err) MUST_CHECK;
 
+/* A certificate by which a CA elsewhere vouches for one of ours: kept, and handed out. */
+struct ca_crossed {
+	int64_t decision_id;
+	int epoch;
+	struct bytes certificate;
+	const char *issuer; /* readable */
+	int64_t not_after;
+};
+struct db_pending *ca_cross(struct db *db, const struct ca_crossed *crossed, ca_done_fn *answer,
+    void *arg, struct error *err) MUST_CHECK;
+
 /* CAs that are to be renewed and of which that was not said yet; rows are borrowed. */
 struct ca_reminder {
 	const char *name, *not_after;

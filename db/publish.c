@@ -11,7 +11,8 @@ static const struct db_statement claim_statement = {
     .sql = "SELECT publication_id, epoch, attempts, lease_ms, target_id, target, kind, artifact,"
 	   " write_url, read_url, credential, bind_dn, tls, auth, webdav, region, certificate,"
 	   " account, host_key, schema, artifact_id, size,"
-	   " sha256, issuer, companions, absent, vouched, requester, entry,"
+	   " sha256, issuer, companions, crosses IS NOT NULL, crosses, absent, vouched, requester, "
+	   "entry,"
 	   " mode, owner_group"
 	   " FROM chancery_store.claim_publications("
 	   "$1::int, $2::int, $3::int, $4::int, $5::bigint[])",
@@ -83,12 +84,15 @@ read_claim(struct db_result *r, size_t row, struct db_publish_claim *c)
 	c->sha256 = db_get_bytes(r, row, 22);
 	c->issuer = db_get_bytes(r, row, 23);
 	c->companions = db_get_array(r, row, 24);
-	c->absent = db_get_bool(r, row, 25);
-	c->vouched = db_get_bool(r, row, 26);
-	c->requester = db_get_text(r, row, 27);
-	c->entry = db_get_text(r, row, 28);
-	c->mode = db_get_text(r, row, 29);
-	c->group = db_get_text(r, row, 30);
+	c->crossed = db_get_bool(r, row, 25);
+	if (c->crossed)
+		c->crosses = db_get_array(r, row, 26);
+	c->absent = db_get_bool(r, row, 27);
+	c->vouched = db_get_bool(r, row, 28);
+	c->requester = db_get_text(r, row, 29);
+	c->entry = db_get_text(r, row, 30);
+	c->mode = db_get_text(r, row, 31);
+	c->group = db_get_text(r, row, 32);
 }
 
 static void

@@ -38,6 +38,8 @@ struct db_publish_claim {
 	struct bytes sha256;
 	struct bytes issuer;	    /* DER of the certificate whose key signs the CRLs, or empty */
 	struct db_array companions; /* of DER certificates */
+	bool crossed;		    /* CAs elsewhere vouch for this one, or did */
+	struct db_array crosses;    /* if so: their certificates, DER; else nothing */
 	/* Of a certificate for its subject's entry: */
 	bool absent;	       /* it is to be taken out of there */
 	bool vouched;	       /* an operator decided about the names in it */

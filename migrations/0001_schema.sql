@@ -364,8 +364,8 @@ CREATE TABLE decision (
     public_id     uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     action        text NOT NULL CHECK (action IN ('approve', 'deny', 'revoke', 'hold', 'release',
                       'ca-create', 'ca-install', 'crl-issue', 'template-apply', 'operator-add',
-                      'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed', 'key-attest',
-                      'key-destroy')),
+                      'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'ca-cross', 'signer-reseed',
+                      'key-attest', 'key-destroy')),
     request_id    bigint REFERENCES request_record, -- approve, deny
     certificate_id bigint,                       -- revoke, hold, release
     ca_id         bigint REFERENCES ca,
@@ -644,6 +644,18 @@ CREATE TABLE rollover (
     not_after          timestamptz
 );
 CREATE INDEX ON rollover (ca_id);
+
+-- By which a CA elsewhere vouches for a key of ours (RFC 5280 3.2, cross-certificate):
+-- handed out beside the CA's own, and never part of the chain that it issues under.
+CREATE TABLE cross_certificate (
+    decision_id bigint PRIMARY KEY REFERENCES decision,
+    ca_id       bigint NOT NULL REFERENCES ca,
+    issuer      text NOT NULL, -- readable
+    certificate bytea NOT NULL,
+    sha256      bytea NOT NULL,
+    not_after   timestamptz NOT NULL,
+    UNIQUE (ca_id, sha256)
+);
 
 -- ------------------------------------------------------------- publication
 

@@ -176,7 +176,7 @@ $$;
 -- time, or judges a certificate by it.
 CREATE FUNCTION waits_for_clock(p_action text, p_clock boolean) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN p_action IN ('ca-create', 'ca-install', 'ca-renew', 'ca-rekey', 'ca-rollover')
+    RETURN p_action IN ('ca-create', 'ca-install', 'ca-renew', 'ca-rekey', 'ca-rollover', 'ca-cross')
         AND (NOT p_clock OR clock_doubt() IS NOT NULL);
 END $$;
 

@@ -112,7 +112,8 @@ $$;
 -- the targets in p_busy, where a courier of the caller's still hangs. The lease
 -- is p_lease_s, and two seconds more for each MiB. issuer: DER of a certificate of
 -- the key that signs the CRLs of this scope. companions: DER of the CA's other
--- certificates that have not ended, for a directory's cACertificate. Of a certificate
+-- certificates that have not ended, for a directory's cACertificate; crosses: of those by
+-- which CAs elsewhere vouch for it, for crossCertificatePair; NULL: it never had one. Of a certificate
 -- for its subject's entry: whether to take it out, whether an operator decided about its
 -- names, and who asked for it.
 CREATE FUNCTION claim_publications(p_holder int, p_limit int, p_retries int, p_lease_s int, p_busy bigint[])
@@ -120,7 +121,7 @@ RETURNS TABLE (publication_id bigint, epoch int, attempts int, lease_ms bigint, 
     target text, kind text, artifact text, write_url text, read_url text, credential text,
     bind_dn text, tls text, auth text, webdav boolean, region text, certificate text, account text,
     host_key text, schema text, artifact_id bigint, size bigint,
-    sha256 bytea, issuer bytea, companions bytea[], absent boolean, vouched boolean, requester text, entry text,
+    sha256 bytea, issuer bytea, companions bytea[], crosses bytea[], absent boolean, vouched boolean, requester text, entry text,
     mode text, owner_group text)
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 #variable_conflict use_column
@@ -182,6 +183,11 @@ BEGIN
                     || ARRAY(SELECT v.certificate FROM rollover v
                              WHERE v.ca_id = a.ca_id AND v.not_after > clock_timestamp() ORDER BY v.decision_id DESC)
                 ELSE '{}' END,
+                CASE WHEN t.kind = 'ldap' AND a.kind = 'ca-certificate'
+                        AND EXISTS (SELECT FROM cross_certificate x WHERE x.ca_id = a.ca_id) THEN
+                    ARRAY(SELECT x.certificate FROM cross_certificate x
+                          WHERE x.ca_id = a.ca_id AND x.not_after > clock_timestamp() ORDER BY x.decision_id DESC)
+                END,
                 v_row.absent, coalesce(e.vouched, false), coalesce(e.requester, ''), coalesce(v_row.entry, ''),
                 coalesce(t.options->>'mode', '0644'), coalesce(t.options->>'group', '')
             FROM artifact a, target t JOIN ca c ON c.id = t.ca_id

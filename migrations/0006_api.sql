@@ -183,6 +183,14 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     WHERE s.ca_id = a.id AND s.next_full_at IS NOT NULL AND NOT (s.current AND s.token_key_id = p_current_key)
 $$;
 
+-- Who elsewhere vouches for a CA, and until when: of each issuer the certificate that lasts longest.
+CREATE FUNCTION crosses_json(p_ca bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('issuer', x.issuer, 'sha256', encode(x.sha256, 'hex'),
+        'not_after', api_time(x.not_after)) ORDER BY x.issuer), '[]')
+    FROM (SELECT DISTINCT ON (issuer) * FROM cross_certificate WHERE ca_id = p_ca ORDER BY issuer, not_after DESC) x
+$$;
+
 CREATE FUNCTION ca_json(a ca, p_detail boolean) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
     SELECT jsonb_build_object('name', a.name, 'id', a.public_id, 'kind', a.kind, 'state', a.state,
@@ -214,7 +222,8 @@ LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
             'rollovers', (SELECT coalesce(jsonb_agg(jsonb_build_object('signer_key', x.key_index, 'subject_key', y.key_index,
                 'not_after', api_time(v.not_after)) ORDER BY v.decision_id), '[]')
                 FROM rollover v JOIN generation x ON x.id = v.signer_generation JOIN generation y ON y.id = v.subject_generation
-                WHERE v.ca_id = a.id AND v.certificate IS NOT NULL AND v.not_after > clock_timestamp())) END
+                WHERE v.ca_id = a.id AND v.certificate IS NOT NULL AND v.not_after > clock_timestamp()),
+            'crosses', crosses_json(a.id)) END
     FROM issuer_name n,
         (SELECT * FROM current_generation(a.id)) g
         JOIN token_key k ON k.id = g.token_key_id
@@ -701,14 +710,14 @@ BEGIN
     RETURN r.id;
 END $$;
 
--- The CA that ca-create, ca-install, ca-limits, ca-renew, ca-rekey, ca-rollover, crl-issue,
+-- The CA that ca-create, ca-install, ca-limits, ca-renew, ca-rekey, ca-rollover, ca-cross, crl-issue,
 -- key-attest and key-destroy are about; NULL for ca-create.
 CREATE FUNCTION decide_on_ca(s api_statement) RETURNS bigint
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     a ca;
     v_open boolean := EXISTS (SELECT FROM decision d WHERE d.state IN ('queued', 'working') AND d.action = s.action
-        AND d.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'key-destroy')
+        AND d.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'ca-cross', 'key-destroy')
         AND substring(d.statement FROM '(?n)^ca: (.*)$') = s.ca);
 BEGIN
     SELECT * INTO a FROM ca WHERE name = s.ca;
@@ -718,7 +727,7 @@ BEGIN
         PERFORM api_fail('CH409', format('a decision on CA "%s" is being carried out already', s.ca));
     ELSIF s.action <> 'ca-create' AND a.id IS NULL THEN
         PERFORM api_fail('CH404', format('CA "%s" is not known', s.ca));
-    ELSIF s.action IN ('ca-install', 'ca-renew', 'ca-rekey', 'ca-rollover') AND a.state = 'retired' THEN
+    ELSIF s.action IN ('ca-install', 'ca-renew', 'ca-rekey', 'ca-rollover', 'ca-cross') AND a.state = 'retired' THEN
         PERFORM api_fail('CH409', format('CA "%s" is retired for good', s.ca));
     ELSIF s.action = 'crl-issue' AND (SELECT g.state = 'retired' FROM current_generation(a.id) g) THEN
         PERFORM api_fail('CH409', format('the last certificate of CA "%s" has ended: it signs no CRLs any more', s.ca));
@@ -733,9 +742,9 @@ BEGIN
     ELSIF s.action = 'ca-rekey' AND s.object <> (SELECT encode(k.spki_sha256, 'hex') FROM current_generation(a.id) g
             JOIN token_key k ON k.id = g.token_key_id) THEN
         PERFORM api_fail('CH409', format('the key that CA "%s" signs with is another one than the statement names', s.ca));
-    ELSIF s.action IN ('crl-issue', 'ca-renew', 'ca-rekey', 'ca-rollover') AND a.state = 'awaiting-certificate' THEN
+    ELSIF s.action IN ('crl-issue', 'ca-renew', 'ca-rekey', 'ca-rollover', 'ca-cross') AND a.state = 'awaiting-certificate' THEN
         PERFORM api_fail('CH409', format('CA "%s" has no certificate yet%s', s.ca,
-            CASE s.action WHEN 'crl-issue' THEN ' and can sign no CRL' ELSE ' that could be renewed' END));
+            CASE s.action WHEN 'crl-issue' THEN ' and can sign no CRL' WHEN 'ca-cross' THEN ' of its own' ELSE ' that could be renewed' END));
     END IF;
     RETURN a.id;
 END $$;
@@ -746,7 +755,7 @@ END $$;
 CREATE FUNCTION decide_credential(s api_statement, p_credential bytea, p_local boolean) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = chancery_store, pg_temp AS $$
 DECLARE
-    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed', 'template-apply',
+    v_role text := CASE WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'ca-cross', 'signer-reseed', 'template-apply',
             'operator-add', 'key-destroy')
         THEN 'administrator' ELSE 'manager' END;
     r record;
@@ -840,7 +849,7 @@ BEGIN
             v_request := decide_on_request(s);
         WHEN s.action IN ('revoke', 'hold', 'release') THEN
             v_certificate := decide_on_certificate(s);
-        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'crl-issue', 'key-attest',
+        WHEN s.action IN ('ca-create', 'ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'ca-cross', 'crl-issue', 'key-attest',
                 'key-destroy') THEN
             v_ca := decide_on_ca(s);
         ELSE
@@ -969,7 +978,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp A
                 FROM unnest(g.certificate || g.chain) WITH ORDINALITY d (der, i)) END,
             'rollovers', CASE WHEN p_ca IS NOT NULL THEN (
                 SELECT jsonb_agg(translate(encode(v.certificate, 'base64'), E'\n', '') ORDER BY v.decision_id DESC)
-                FROM rollover v WHERE v.ca_id = a.id AND v.not_after > clock_timestamp()) END)
+                FROM rollover v WHERE v.ca_id = a.id AND v.not_after > clock_timestamp()) END,
+            'crosses', CASE WHEN p_ca IS NOT NULL THEN (
+                SELECT jsonb_agg(translate(encode(x.certificate, 'base64'), E'\n', '') ORDER BY x.decision_id DESC)
+                FROM cross_certificate x WHERE x.ca_id = a.id AND x.not_after > clock_timestamp()) END)
         ORDER BY a.name), '[]')
     FROM ca a
     JOIN issuer_name n ON n.id = a.issuer_name_id
@@ -1024,7 +1036,7 @@ $$;
 -- ------------------------------------------------------------------ rights
 
 GRANT EXECUTE ON FUNCTION api_time, api_pem, api_fail, api_uuid, api_limit, crl_reason_word, api_caller, api_reader,
-    ca_stopped, ca_json, former_crls_json, newest_crl, api_find_ca, request_json, api_find_request, api_request_page, certificate_chain_pem, certificate_json,
+    ca_stopped, ca_json, crosses_json, former_crls_json, newest_crl, api_find_ca, request_json, api_find_request, api_request_page, certificate_chain_pem, certificate_json,
     api_find_certificate, decide_on_request, decide_on_certificate, decide_on_ca, decide_credential, decide_check,
     decide_repeated, waits_for_pin TO chancery_api;
 GRANT EXECUTE ON FUNCTION ca_stopped, api_time, crl_reason_word TO chancery_issuer; -- for load_cas

@@ -395,6 +395,37 @@ BEGIN
             v_valid, api_time(v_until)) END;
 END $$;
 
+-- A directory's entry has all certificates of a CA, and there is another one.
+CREATE FUNCTION ca_republish(p_ca bigint) RETURNS void LANGUAGE sql AS $$
+    UPDATE publication p SET state = CASE WHEN p.state = 'working' THEN p.state ELSE 'pending' END, attempts = 0,
+        next_at = CASE WHEN p.state = 'working' THEN p.next_at ELSE clock_timestamp() END, changed_at = clock_timestamp()
+    FROM target t WHERE t.id = p.target_id AND t.ca_id = p_ca AND t.kind = 'ldap' AND t.artifact = 'ca-certificate';
+    SELECT pg_notify('chancery_publish', '');
+$$;
+
+-- Keeps a certificate by which a CA elsewhere vouches for this one, beside the CA's own.
+CREATE FUNCTION ca_cross(p_decision bigint, p_epoch int, p_certificate bytea, p_issuer text, p_not_after timestamptz)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    d decision := hold_decision(p_decision, p_epoch);
+    a ca;
+BEGIN
+    SELECT * INTO a FROM ca WHERE id = d.ca_id FOR NO KEY UPDATE;
+    IF EXISTS (SELECT FROM generation WHERE ca_id = a.id AND sha256 = sha256(p_certificate)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('this is a certificate of CA %s''s own chain', a.name);
+    ELSIF EXISTS (SELECT FROM cross_certificate WHERE ca_id = a.id AND sha256 = sha256(p_certificate)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CA %s has this cross-certificate already', a.name);
+    ELSIF (SELECT count(*) FROM cross_certificate WHERE ca_id = a.id AND not_after > clock_timestamp()) >= 8 THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409', MESSAGE = format('CA %s has 8 cross-certificates already', a.name);
+    END IF;
+    INSERT INTO cross_certificate VALUES (d.id, a.id, p_issuer, p_certificate, sha256(p_certificate), p_not_after);
+    PERFORM ca_republish(a.id);
+    INSERT INTO audit (actor, action, object, detail)
+    VALUES (decision_actor(d), 'ca.crossed', a.name, jsonb_build_object('decision', d.public_id, 'issuer', p_issuer,
+        'certificate_sha256', encode(sha256(p_certificate), 'hex'), 'not_after', p_not_after));
+    PERFORM close_decision(d, 'applied', format('%s vouches for CA %s until %s', p_issuer, a.name, api_time(p_not_after)), NULL);
+END $$;
+
 -- Commits serial and to-be-signed bytes of a rollover certificate; those of an earlier
 -- attempt count before these.
 CREATE FUNCTION ca_rollover_begin(p_decision bigint, p_epoch int, p_signer_key bigint, p_subject_key bigint,
@@ -439,11 +470,7 @@ BEGIN
     VALUES (a.issuer_name_id, v.serial, a.id, s.id, ca_own_scope(s.token_key_id), p_readable, p_not_before, p_not_after,
         p_spki_sha256, sha256(p_certificate), p_certificate);
     DELETE FROM intent_tbs WHERE issuer_name_id = a.issuer_name_id AND serial = v.serial AND request_id IS NULL;
-    -- A directory's entry has all of them.
-    UPDATE publication p SET state = CASE WHEN p.state = 'working' THEN p.state ELSE 'pending' END, attempts = 0,
-        next_at = CASE WHEN p.state = 'working' THEN p.next_at ELSE clock_timestamp() END, changed_at = clock_timestamp()
-    FROM target t WHERE t.id = p.target_id AND t.ca_id = a.id AND t.kind = 'ldap' AND t.artifact = 'ca-certificate';
-    PERFORM pg_notify('chancery_publish', '');
+    PERFORM ca_republish(a.id);
     INSERT INTO audit (actor, action, object, detail)
     VALUES (decision_actor(d), 'ca.rollover', a.name, jsonb_build_object('decision', d.public_id, 'signer_key', s.key_index,
         'certificate_sha256', encode(sha256(p_certificate), 'hex'), 'not_after', p_not_after));
@@ -650,6 +677,8 @@ GRANT EXECUTE ON FUNCTION
     ca_activate,
     ca_retire_key,
     apply_limits,
+    ca_republish,
+    ca_cross,
     ca_rollover_begin,
     ca_rollover_end,
     retire_generations,

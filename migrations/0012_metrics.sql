@@ -132,6 +132,11 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
             'subject_key', y.key_index::text], seconds_until(v.not_after)), '')
             FROM rollover v JOIN ca a ON a.id = v.ca_id JOIN generation x ON x.id = v.signer_generation
             JOIN generation y ON y.id = v.subject_generation WHERE v.certificate IS NOT NULL),
+        metric_head('chancery_cross_left_seconds', 'Until a certificate ends by which a CA elsewhere vouches for one of ours.'),
+        (SELECT string_agg(metric('chancery_cross_left_seconds', ARRAY['ca', a.name, 'issuer', x.issuer],
+            seconds_until(x.not_after)), '')
+            FROM (SELECT DISTINCT ON (ca_id, issuer) * FROM cross_certificate ORDER BY ca_id, issuer, not_after DESC) x
+            JOIN ca a ON a.id = x.ca_id),
         metric_head('chancery_clock_held', '1: a clock jumped, and nothing is signed until an operator confirms it.'),
         (SELECT metric('chancery_clock_held', '{}', (reason IS NOT NULL)::int) FROM clock_watch WHERE one),
         metric_head('chancery_clock_apart', '1: an issuer signs nothing, because its clock is not the database''s.'),

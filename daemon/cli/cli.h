@@ -111,7 +111,7 @@ bool cli_path_add(
 /* ---- commands */
 
 cli_handler cmd_ca_create, cmd_ca_list, cmd_ca_show, cmd_ca_generations, cmd_ca_rollover,
-    cmd_ca_retire, cmd_ca_csr, cmd_ca_install, cmd_ca_renew;
+    cmd_ca_install_cross, cmd_ca_retire, cmd_ca_csr, cmd_ca_install, cmd_ca_renew;
 cli_handler cmd_ca_limits_show, cmd_ca_limits_change, cmd_ca_locations;
 cli_handler cmd_decision_list, cmd_decision_show, cmd_decision_sign, cmd_decision_withdraw;
 cli_handler cmd_operator_init, cmd_operator_add, cmd_operator_list;

@@ -624,6 +624,7 @@ look_at_ca(struct doctor *d, const char *name, struct error *e)
 		judge_chain(d, &v);
 		judge_alarms(d, &v);
 		doctor_judge_rollovers(d, name, v.detail);
+		doctor_judge_crosses(d, name, v.detail);
 		look_at_own_places(d, &v);
 		doctor_look_at_former_crls(d, name, v.detail);
 		look_at_places_above(d, &v);

@@ -7,9 +7,11 @@
 #include "daemon/cli/chain_file.h"
 #include "daemon/cli/cli.h"
 #include "daemon/cli/decision.h"
+#include "daemon/cli/output.h"
 #include "daemon/core/encode.h"
 #include "daemon/x509/attestation.h"
 #include "daemon/x509/cert.h"
+#include "daemon/x509/csr.h"
 #include "daemon/x509/pem.h"
 
 #define WORDS "the key signed: "
@@ -68,19 +70,45 @@ read_signature(struct proof *p, json_t *outcome, struct error *e)
 		   p->signature, sizeof p->signature, &p->signature_len, e);
 }
 
+/* The proof is a whole PKCS#10 request, whose nonce others leave alone: what a CA elsewhere
+ * takes to certify the key. */
+static bool
+write_csr(struct cli *cli, const struct proof *p, struct bytes info, struct error *e)
+{
+	uint8_t buf[CSR_MAX];
+	struct bytes csr;
+	char *pem = NULL;
+	size_t size;
+	bool ok;
+
+	if (cli->options->value[OPTION_OUT] == NULL)
+		return true;
+	if (!csr_assemble(info, p->alg, (struct bytes){p->signature, p->signature_len}, buf,
+		sizeof buf, &csr, e))
+		return false;
+	size = pem_encoded_size(PEM_CERTIFICATE_REQUEST, csr.len);
+	pem = malloc(size);
+	ok = pem != NULL && pem_encode(PEM_CERTIFICATE_REQUEST, csr, pem, size);
+	if (!ok)
+		error_set(e, ERROR_SYSTEM, "no memory for PEM");
+	ok = ok && output_write_pem(cli, pem, PEM_CERTIFICATE_REQUEST, 1, e);
+	free(pem);
+	return ok;
+}
+
 /* What was signed follows from the certificate and our own nonce. */
 static bool
-verify(const struct proof *p, struct error *e)
+verify(struct cli *cli, const struct proof *p, struct error *e)
 {
 	const struct certificate *c = &p->certificate;
 	uint8_t buf[CSR_MAX];
 	struct bytes info;
 
-	return (attestation_build(
-		    c->subject, c->spki.whole, p->statement.nonce, buf, sizeof buf, &info, e) &&
-		   spki_verify(&c->spki, p->alg, info,
-		       (struct bytes){p->signature, p->signature_len}, e)) ||
-	       error_wrap(e, "the certificate's key did not sign what it was asked for");
+	if (!attestation_build(
+		c->subject, c->spki.whole, p->statement.nonce, buf, sizeof buf, &info, e) ||
+	    !spki_verify(&c->spki, p->alg, info, (struct bytes){p->signature, p->signature_len}, e))
+		return error_wrap(e, "the certificate's key did not sign what it was asked for");
+	return write_csr(cli, p, info, e);
 }
 
 /* Also while it waits for a PIN that somebody else enters: only who holds the nonce can
@@ -128,7 +156,7 @@ attest(struct cli *cli, struct proof *p, struct error *e)
 	    !decision_prepare(s, NULL, false, d, e) || !decision_hand_in(cli, d, e) ||
 	    !await(cli, d, &outcome, e))
 		goto out;
-	ok = read_signature(p, outcome, e) && verify(p, e) &&
+	ok = read_signature(p, outcome, e) && verify(cli, p, e) &&
 	     spki_sha256(&p->certificate.spki, digest, e);
 	if (!ok)
 		goto out;

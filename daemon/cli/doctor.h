@@ -76,5 +76,7 @@ int64_t doctor_time(json_t *object, const char *key);
 void doctor_look_at_former_crls(struct doctor *d, const char *ca, json_t *detail);
 /* Whether the keys of a root vouch for each other. */
 void doctor_judge_rollovers(struct doctor *d, const char *ca, json_t *detail);
+/* Whether those by which CAs elsewhere vouch for it last. */
+void doctor_judge_crosses(struct doctor *d, const char *ca, json_t *detail);
 
 #endif

@@ -169,3 +169,30 @@ doctor_judge_rollovers(struct doctor *d, const char *ca, json_t *detail)
 			    key, newest);
 	}
 }
+
+/* ---- cross-certificates */
+
+#define CROSS_WARNING_S (30 * 86400)
+
+void
+doctor_judge_crosses(struct doctor *d, const char *ca, json_t *detail)
+{
+	json_t *cross;
+	size_t i;
+
+	json_array_foreach(json_object_get(detail, "crosses"), i, cross)
+	{
+		int64_t left = doctor_time(cross, "not_after") - d->now;
+		const char *issuer = text_of(cross, "issuer"), *end = text_of(cross, "not_after");
+
+		if (left > CROSS_WARNING_S)
+			doctor_note(
+			    d, FINDING_OK, ca, "cross", "%s vouches for it until %s", issuer, end);
+		else
+			doctor_note(d, FINDING_WARNING, ca, "cross",
+			    "the cross-certificate of %s %s at %s: get another one, and \"chancery "
+			    "ca "
+			    "install-cross %s FILE\"",
+			    issuer, left > 0 ? "ends" : "ended", end, ca);
+	}
+}

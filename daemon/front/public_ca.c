@@ -204,14 +204,16 @@ put_cms(STACK_OF(X509) * chain, BIO *out)
 }
 
 static bool
-make_chain(json_t *answer, bool rollovers, bool (*put)(STACK_OF(X509) * chain, BIO *out), BIO *out)
+make_chain(json_t *answer, bool (*put)(STACK_OF(X509) * chain, BIO *out), BIO *out,
+    const char *const *members)
 {
 	json_t *ca = json_array_get(answer, 0);
 	STACK_OF(X509) *chain = sk_X509_new_null();
-	bool ok = chain != NULL && add_certificates(chain, ca, "chain") &&
-		  (!rollovers || add_certificates(chain, ca, "rollovers")) &&
-		  sk_X509_num(chain) > 0 && put(chain, out);
+	bool ok = chain != NULL;
 
+	for (; ok && *members != NULL; members++)
+		ok = add_certificates(chain, ca, *members);
+	ok = ok && sk_X509_num(chain) > 0 && put(chain, out);
 	sk_X509_pop_free(chain, X509_free);
 	ERR_clear_error();
 	return ok;
@@ -220,15 +222,21 @@ make_chain(json_t *answer, bool rollovers, bool (*put)(STACK_OF(X509) * chain, B
 static bool
 make_pem(json_t *answer, BIO *out)
 {
-	return make_chain(answer, false, put_pem, out);
+	return make_chain(answer, put_pem, out, (const char *const[]){"chain", NULL});
 }
 
-/* Beside the chain what vouches for a root's other keys: who trusts the one finds the way
- * to the other. */
+/* Beside the chain what vouches for a root's other keys, and by which CAs elsewhere vouch
+ * for this CA: who trusts the one finds the way to the other. OpenSSL takes the first that
+ * fits, and a root's own only from those it trusts: so of a root that comes last, and of
+ * any other CA the chain that it issues under first. */
 static bool
 make_cms(json_t *answer, BIO *out)
 {
-	return make_chain(answer, true, put_cms, out);
+	static const char *const of_root[] = {"rollovers", "crosses", "chain", NULL};
+	static const char *const of_other[] = {"chain", "rollovers", "crosses", NULL};
+	json_t *chain = json_object_get(json_array_get(answer, 0), "chain");
+
+	return make_chain(answer, put_cms, out, json_array_size(chain) == 1 ? of_root : of_other);
 }
 
 /* ---- calls */

@@ -2,11 +2,10 @@
 #define CHANCERY_ISSUER_CA_ORDER_H
 
 /*
- * The decisions ca-create, ca-renew, ca-rekey, ca-rollover and ca-install, which take several steps with the
- * signer in between: it gets the statement, what came beside it and all signatures, and verifies
- * them itself. Each step is noted in the database before the next, so that
- * an issuer that takes the decision over goes on where the last one stood: no
- * second key, no second serial.
+ * The decisions ca-create, ca-renew, ca-rekey, ca-rollover and ca-install, which take several steps
+ * with the signer in between: it gets the statement, what came beside it and all signatures, and
+ * verifies them itself. Each step is noted in the database before the next, so that an issuer that
+ * takes the decision over goes on where the last one stood: no second key, no second serial.
  */
 
 #include "daemon/core/attr.h"
@@ -40,6 +39,8 @@ bool ca_order_renew(const struct ca_order_env *env, const struct decision_row *r
 bool ca_order_rekey(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e) MUST_CHECK;
 bool ca_order_rollover(const struct ca_order_env *env, const struct decision_row *row,
+    const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e) MUST_CHECK;
+bool ca_order_cross(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e) MUST_CHECK;
 bool ca_order_install(const struct ca_order_env *env, const struct decision_row *row,
     const struct statement *statement, ca_ordered_fn *done, void *arg, struct error *e) MUST_CHECK;

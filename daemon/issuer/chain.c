@@ -119,11 +119,8 @@ check_issuer(const struct certificate *c, size_t below, int64_t now, struct erro
 	return true;
 }
 
-/* The certificate of that subject whose key verifies child and that may stand
- * above it; false when there is none, with a sentence. A CA may have several for
- * one key: a renewed one beside one that has ended. */
-static bool
-find_issuer(const struct chain_pool *pool, const struct certificate *child, size_t below,
+bool
+chain_find_issuer(const struct chain_pool *pool, const struct certificate *child, size_t below,
     int64_t now, struct certificate *out, struct error *e)
 {
 	struct error unfit = ERROR_INIT;
@@ -196,7 +193,7 @@ chain_build(const struct chain_pool *pool, struct bytes spki, int64_t now, struc
 			return error_set(e, ERROR_LIMIT, "the chain is longer than %d certificates",
 			    CHAIN_LENGTH_MAX);
 		below += !certificate_is_self_issued(last);
-		if (!find_issuer(pool, last, below, now, &chain->certs[chain->count], e))
+		if (!chain_find_issuer(pool, last, below, now, &chain->certs[chain->count], e))
 			return false;
 		chain->count++;
 	}

@@ -39,6 +39,13 @@ void chain_pool_free(struct chain_pool *pool);
 bool chain_find_own(const struct chain_pool *pool, struct bytes spki, struct certificate *out,
     struct error *e) MUST_CHECK;
 
+/* The certificate of the pool whose subject is child's issuer, whose key verifies child and
+ * that may stand above so many CAs that are not self-issued, child among them; false when
+ * there is none, with a sentence. A CA may have several for one key: a renewed one beside
+ * one that has ended. */
+bool chain_find_issuer(const struct chain_pool *pool, const struct certificate *child, size_t below,
+    int64_t now, struct certificate *out, struct error *e) MUST_CHECK;
+
 /*
  * Builds the path of the certificate whose key is spki (RFC 5280 6.1, without
  * policies and name constraints): each one's issuer is found by name, is a CA

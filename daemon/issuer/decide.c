@@ -341,6 +341,8 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 		return ca_order_renew(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_CA_ROLLOVER:
 		return ca_order_rollover(&d->env.orders, row, s, on_applied, t, e);
+	case STATEMENT_CA_CROSS:
+		return ca_order_cross(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_CA_REKEY:
 		return ca_order_rekey(&d->env.orders, row, s, on_applied, t, e);
 	case STATEMENT_KEY_ATTEST:

@@ -22,6 +22,7 @@ role_for(enum statement_action action)
 	case STATEMENT_CA_RENEW:
 	case STATEMENT_CA_REKEY:
 	case STATEMENT_CA_ROLLOVER:
+	case STATEMENT_CA_CROSS:
 	case STATEMENT_SIGNER_RESEED:
 	case STATEMENT_KEY_DESTROY:
 	case STATEMENT_TEMPLATE_APPLY:
@@ -160,6 +161,7 @@ check_object(const struct decision_row *row, const struct statement *s, struct e
 	case STATEMENT_CA_RENEW:
 	case STATEMENT_CA_REKEY:
 	case STATEMENT_CA_ROLLOVER:
+	case STATEMENT_CA_CROSS:
 	case STATEMENT_KEY_ATTEST:
 	case STATEMENT_KEY_DESTROY:
 		return check_ca(row, s, e);

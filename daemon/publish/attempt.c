@@ -296,39 +296,62 @@ copy_text(char *out, size_t size, const char *text, const char *what, struct err
 	return true;
 }
 
+/* How many there are, and how many octets in all. */
+static bool
+measure(struct db_array left, size_t max, size_t *count, size_t *total, struct error *err)
+{
+	struct bytes der;
+
+	for (*count = 0; db_array_next(&left, &der); *total += der.len) {
+		if (der.len > PUBLISH_COMPANION_MAX || ++*count > max)
+			return error_set(err, ERROR_LIMIT,
+			    "a directory entry holds at most %zu certificates of %d octets beside "
+			    "the CA's own",
+			    max, PUBLISH_COMPANION_MAX);
+	}
+	return true;
+}
+
+/* Appends those of the array; out[i] points to where they are now. */
+static void
+keep_certificates(struct attempt *a, struct db_array left, size_t *used, struct bytes *out)
+{
+	struct bytes der;
+
+	for (size_t i = 0; db_array_next(&left, &der); i++) {
+		memcpy(a->companions + *used, der.p, der.len);
+		out[i] = (struct bytes){a->companions + *used, der.len};
+		*used += der.len;
+	}
+}
+
 /* The octets are copied: the claim's are gone soon. */
 static bool
 copy_certificates(struct attempt *a, const struct db_publish_claim *c, struct error *err)
 {
-	struct db_array left = c->companions;
-	struct bytes der;
+	struct publish_job *job = &a->job;
 	size_t total = c->issuer.len, used = 0;
 
 	if (c->issuer.len > PUBLISH_COMPANION_MAX)
 		return error_set(err, ERROR_LIMIT, "the CA's certificate is longer than %d octets",
 		    PUBLISH_COMPANION_MAX);
-
-	while (db_array_next(&left, &der)) {
-		if (der.len > PUBLISH_COMPANION_MAX ||
-		    ++a->job.companion_count > PUBLISH_COMPANIONS_MAX)
-			return error_set(err, ERROR_LIMIT,
-			    "a directory entry holds at most %d CA certificates of %d octets",
-			    PUBLISH_COMPANIONS_MAX + 1, PUBLISH_COMPANION_MAX);
-		total += der.len;
-	}
+	job->crossed = c->crossed;
+	if (!measure(c->companions, PUBLISH_COMPANIONS_MAX, &job->companion_count, &total, err) ||
+	    (c->crossed &&
+		!measure(c->crosses, PUBLISH_CROSSES_MAX, &job->cross_count, &total, err)))
+		return false;
+	/* That the certificate stands there does not say that the others do. */
+	job->look_first = a->retry && job->companion_count == 0 && !job->crossed;
 	if ((a->companions = malloc(total + 1)) == NULL)
 		return error_set_errno(err, ERROR_SYSTEM, "memory for CA certificates");
 	if (c->issuer.len > 0) {
 		memcpy(a->companions, c->issuer.p, c->issuer.len);
-		a->job.issuer = (struct bytes){a->companions, c->issuer.len};
+		job->issuer = (struct bytes){a->companions, c->issuer.len};
 		used = c->issuer.len;
 	}
-	left = c->companions;
-	for (size_t i = 0; db_array_next(&left, &der); i++) {
-		memcpy(a->companions + used, der.p, der.len);
-		a->job.companions[i] = (struct bytes){a->companions + used, der.len};
-		used += der.len;
-	}
+	keep_certificates(a, c->companions, &used, job->companions);
+	if (c->crossed)
+		keep_certificates(a, c->crosses, &used, job->crosses);
 	return true;
 }
 
@@ -407,7 +430,6 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	job->sandbox = settings->sandbox;
 	job->mode = (uint16_t)(strtoul(c->mode, NULL, 8) & 0666);
 	job->webdav = c->webdav;
-	job->look_first = a->retry;
 	job->absent = c->absent;
 	job->vouched = c->vouched;
 	job->size = (uint64_t)c->size;

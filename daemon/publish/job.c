@@ -85,6 +85,14 @@ artifact_kind_name(enum artifact_kind kind)
 	return (size_t)kind < COUNT_OF(artifact_words) ? artifact_words[kind] : "unknown";
 }
 
+static void
+put_certificates(struct wire_writer *w, const struct bytes *der, size_t count)
+{
+	wire_put_u16(w, (uint16_t)count);
+	for (size_t i = 0; i < count; i++)
+		wire_put_bytes(w, der[i].p, der[i].len);
+}
+
 void
 publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 {
@@ -118,9 +126,9 @@ publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 	wire_put_u64(w, job->size);
 	wire_put_bytes(w, job->sha256, sizeof job->sha256);
 	wire_put_bytes(w, job->issuer.p, job->issuer.len);
-	wire_put_u16(w, (uint16_t)job->companion_count);
-	for (size_t i = 0; i < job->companion_count; i++)
-		wire_put_bytes(w, job->companions[i].p, job->companions[i].len);
+	put_certificates(w, job->companions, job->companion_count);
+	wire_put_u8(w, job->crossed);
+	put_certificates(w, job->crosses, job->cross_count);
 }
 
 /* An enumeration of count values; anything above is no valid message. */
@@ -146,6 +154,20 @@ get_sha256(struct wire_reader *r, uint8_t out[PUBLISH_SHA256_LEN])
 		return;
 	}
 	memcpy(out, b.p, PUBLISH_SHA256_LEN);
+}
+
+static size_t
+get_certificates(struct wire_reader *r, struct bytes *der, size_t max)
+{
+	size_t count = wire_get_u16(r);
+
+	if (count > max) {
+		r->failed = true;
+		return 0;
+	}
+	for (size_t i = 0; i < count && !r->failed; i++)
+		der[i] = wire_get_bytes(r, PUBLISH_COMPANION_MAX);
+	return count;
 }
 
 bool
@@ -185,11 +207,9 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	job->size = wire_get_u64(&r);
 	get_sha256(&r, job->sha256);
 	job->issuer = wire_get_bytes(&r, PUBLISH_COMPANION_MAX);
-	job->companion_count = wire_get_u16(&r);
-	if (job->companion_count > PUBLISH_COMPANIONS_MAX)
-		r.failed = true;
-	for (size_t i = 0; i < job->companion_count && !r.failed; i++)
-		job->companions[i] = wire_get_bytes(&r, PUBLISH_COMPANION_MAX);
+	job->companion_count = get_certificates(&r, job->companions, PUBLISH_COMPANIONS_MAX);
+	job->crossed = get_choice(&r, 2) != 0;
+	job->cross_count = get_certificates(&r, job->crosses, PUBLISH_CROSSES_MAX);
 	if (!wire_reader_end(&r))
 		return error_set(err, ERROR_INPUT, "the publication job is malformed");
 	return true;

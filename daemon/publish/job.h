@@ -23,7 +23,9 @@
 #define PUBLISH_PATH_MAX 1024	    /* paths from the configuration, with NUL */
 #define PUBLISH_COMPANIONS_MAX 64   /* other CA certificates kept beside an artifact */
 #define PUBLISH_COMPANION_MAX 65536 /* octets of one */
-#define PUBLISH_FRAME_MAX ((size_t)PUBLISH_COMPANIONS_MAX * PUBLISH_COMPANION_MAX + 65536)
+#define PUBLISH_CROSSES_MAX 8	    /* certificates of CAs elsewhere for one of ours */
+#define PUBLISH_FRAME_MAX \
+	((size_t)(PUBLISH_COMPANIONS_MAX + PUBLISH_CROSSES_MAX) * PUBLISH_COMPANION_MAX + 131072)
 #define PUBLISH_SHA256_LEN 32
 
 enum artifact_kind {
@@ -99,6 +101,11 @@ struct publish_job {
 	 * frame. */
 	size_t companion_count;
 	struct bytes companions[PUBLISH_COMPANIONS_MAX];
+	/* By which CAs elsewhere vouch for the CA, DER, for crossCertificatePair; that
+	 * attribute is left alone unless crossed. */
+	bool crossed;
+	size_t cross_count;
+	struct bytes crosses[PUBLISH_CROSSES_MAX];
 };
 
 enum publish_outcome {

@@ -16,6 +16,7 @@
 #include "daemon/publish/ldap_session.h"
 #include "daemon/publish/target.h"
 #include "daemon/publish/target_ldap.h"
+#include "daemon/x509/derw.h"
 
 struct ldap_work {
 	const struct target_work *work;
@@ -24,7 +25,40 @@ struct ldap_work {
 	void *map; /* of the artifact */
 	struct berval value_store[PUBLISH_COMPANIONS_MAX + 1];
 	struct berval *values[PUBLISH_COMPANIONS_MAX + 2]; /* NULL-terminated */
+	uint8_t *pair_octets[PUBLISH_CROSSES_MAX];	   /* owned */
+	struct berval pair_store[PUBLISH_CROSSES_MAX];
+	struct berval *pairs[PUBLISH_CROSSES_MAX + 1]; /* NULL-terminated */
 };
+
+#define PAIR_EXTRA 16 /* octets of a CertificatePair beyond the certificate */
+
+/* CertificatePair (RFC 4523 2.3) with issuedToThisCA alone: what others certified. */
+static bool
+collect_pairs(struct ldap_work *lw, struct error *err)
+{
+	const struct publish_job *job = lw->work->job;
+
+	for (size_t i = 0; i < job->cross_count; i++) {
+		size_t size = job->crosses[i].len + PAIR_EXTRA;
+		struct bytes pair;
+		struct derw w;
+
+		lw->pair_octets[i] = malloc(size);
+		if (lw->pair_octets[i] == NULL)
+			return error_set_errno(err, ERROR_SYSTEM, "memory for a certificate pair");
+		derw_init(&w, lw->pair_octets[i], size);
+		derw_raw(&w, job->crosses[i]);
+		derw_wrap(&w, 0, DER_CONTEXT_CONSTRUCTED(0));
+		derw_wrap(&w, 0, DER_SEQUENCE);
+		if (!derw_ok(&w))
+			return error_set(err, ERROR_INTERNAL, "a certificate pair does not fit");
+		pair = derw_result(&w);
+		lw->pair_store[i].bv_val = (char *)(uintptr_t)pair.p;
+		lw->pair_store[i].bv_len = (ber_len_t)pair.len;
+		lw->pairs[i] = &lw->pair_store[i];
+	}
+	return true;
+}
 
 /* The artifact, and for CA certificates all others that have not ended: a
  * client may need any of them to build a path. */
@@ -56,6 +90,13 @@ collect_values(struct ldap_work *lw, struct error *err)
 	return true;
 }
 
+static const char *
+pair_attribute(const struct ldap_work *lw)
+{
+	return lw->work->job->schema == TARGET_SCHEMA_AD ? "crossCertificatePair"
+							 : "crossCertificatePair;binary";
+}
+
 /* Replaces the attribute; with aux also adds that object class. */
 static int
 modify(struct ldap_work *lw, const char *aux, char *text, size_t size)
@@ -71,7 +112,13 @@ modify(struct ldap_work *lw, const char *aux, char *text, size_t size)
 	    .mod_type = (char *)(uintptr_t)lw->place->attribute,
 	    .mod_bvalues = lw->values,
 	};
-	LDAPMod *mods[3];
+	/* Without a value it goes away (RFC 4511 4.6). */
+	LDAPMod pair_mod = {
+	    .mod_op = LDAP_MOD_REPLACE | LDAP_MOD_BVALUES,
+	    .mod_type = (char *)(uintptr_t)pair_attribute(lw),
+	    .mod_bvalues = lw->work->job->cross_count > 0 ? lw->pairs : NULL,
+	};
+	LDAPMod *mods[4];
 	size_t n = 0;
 	int msgid = -1, rc;
 
@@ -79,6 +126,8 @@ modify(struct ldap_work *lw, const char *aux, char *text, size_t size)
 	if (aux != NULL)
 		mods[n++] = &class_mod;
 	mods[n++] = &value_mod;
+	if (lw->work->job->crossed)
+		mods[n++] = &pair_mod;
 	mods[n] = NULL;
 	rc = ldap_modify_ext(lw->ld, lw->place->dn, mods, NULL, NULL, &msgid);
 	if (rc != LDAP_SUCCESS)
@@ -108,7 +157,13 @@ add(struct ldap_work *lw, const struct ldap_entry *e, char *text, size_t size)
 	    .mod_bvalues = lw->values,
 	};
 	LDAPMod others[LDAP_ENTRY_OTHERS_MAX];
-	LDAPMod *mods[3 + LDAP_ENTRY_OTHERS_MAX + 1] = {&class_mod, &name_mod, &value_mod};
+	LDAPMod pair_mod = {
+	    .mod_op = LDAP_MOD_ADD | LDAP_MOD_BVALUES,
+	    .mod_type = (char *)(uintptr_t)pair_attribute(lw),
+	    .mod_bvalues = lw->pairs,
+	};
+	LDAPMod *mods[4 + LDAP_ENTRY_OTHERS_MAX + 1] = {&class_mod, &name_mod, &value_mod};
+	size_t n = 3;
 	char zero[1] = {0};
 	struct berval nothing = {.bv_len = 1, .bv_val = zero}, *nothings[] = {&nothing, NULL};
 	int msgid = -1, rc;
@@ -122,8 +177,10 @@ add(struct ldap_work *lw, const struct ldap_entry *e, char *text, size_t size)
 		    .mod_type = (char *)(uintptr_t)e->others[i],
 		    .mod_bvalues = nothings,
 		};
-		mods[3 + i] = &others[i];
+		mods[n++] = &others[i];
 	}
+	if (lw->work->job->cross_count > 0)
+		mods[n++] = &pair_mod;
 	rc = ldap_add_ext(lw->ld, lw->place->dn, mods, NULL, NULL, &msgid);
 	if (rc != LDAP_SUCCESS)
 		return rc;
@@ -228,11 +285,13 @@ ldap_put(const struct target_work *work, struct error *err)
 {
 	struct ldap_place place;
 	struct ldap_work lw = {.work = work, .place = &place};
-	bool ok = collect_values(&lw, err) &&
+	bool ok = collect_values(&lw, err) && collect_pairs(&lw, err) &&
 		  ldap_place_parse(work->job->write_url, work->job, work->job->tls, &place, err) &&
 		  target_ldap_open(work, &place, &lw.ld, err) && write_value(&lw, err);
 
 	ldap_session_close(lw.ld);
+	for (size_t i = 0; i < PUBLISH_CROSSES_MAX; i++)
+		free(lw.pair_octets[i]);
 	if (lw.map != NULL)
 		(void)munmap(lw.map, (size_t)work->job->size);
 	return ok;

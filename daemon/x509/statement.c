@@ -88,6 +88,8 @@ static const struct rule {
 	true},
     [STATEMENT_KEY_DESTROY] = {"key-destroy", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE,
 	true},
+    [STATEMENT_CA_CROSS] = {"ca-cross", ALWAYS, NEVER, NEVER, ALWAYS, OBJECT_CA, REASON_NONE,
+	false},
     [STATEMENT_KEY_ATTEST] = {"key-attest", ALWAYS, NEVER, NEVER, NEVER, OBJECT_CA, REASON_NONE,
 	false},
 };

@@ -49,6 +49,7 @@
  *	ca-rekey        yes   SHA-256 of a key  -    -         -              yes
  *	ca-rollover     yes   = ca              -    -         -              yes
  *	key-destroy     yes   = ca              -    -         -              yes
+ *	ca-cross        yes   = ca              -    -         -              yes
  *
  * ca-create, ca-install, ca-limits, ca-renew, ca-rekey, ca-rollover, key-destroy and
  * signer-reseed are ceremonies: several persons sign one and the same text, so it may live
@@ -107,8 +108,9 @@ enum statement_action {
 	STATEMENT_CA_ROLLOVER,
 	STATEMENT_KEY_ATTEST,
 	STATEMENT_KEY_DESTROY,
+	STATEMENT_CA_CROSS,
 };
-#define STATEMENT_ACTION_COUNT 22
+#define STATEMENT_ACTION_COUNT 23
 
 /* Absent text is the empty string. */
 struct statement {

@@ -308,6 +308,7 @@ test_roles(void **state)
 	    [STATEMENT_CA_RENEW] = true,
 	    [STATEMENT_CA_REKEY] = true,
 	    [STATEMENT_CA_ROLLOVER] = true,
+	    [STATEMENT_CA_CROSS] = true,
 	    [STATEMENT_KEY_DESTROY] = true,
 	};
 

@@ -43,6 +43,9 @@ make_job(struct publish_job *job)
 	job->companion_count = 2;
 	job->companions[0] = (struct bytes){(const uint8_t *)"first", 5};
 	job->companions[1] = (struct bytes){(const uint8_t *)"second", 6};
+	job->crossed = true;
+	job->cross_count = 1;
+	job->crosses[0] = (struct bytes){(const uint8_t *)"abroad", 6};
 }
 
 static void
@@ -84,6 +87,9 @@ test_job_round_trip(void **state)
 	assert_int_equal(out.companion_count, 2);
 	assert_int_equal(out.companions[1].len, 6);
 	assert_memory_equal(out.companions[1].p, "second", 6);
+	assert_true(out.crossed);
+	assert_int_equal(out.cross_count, 1);
+	assert_memory_equal(out.crosses[0].p, "abroad", 6);
 	wire_writer_free(&w);
 }
 

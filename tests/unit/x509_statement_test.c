@@ -66,6 +66,7 @@ sample(enum statement_action action)
 	case STATEMENT_CA_LIMITS:
 	case STATEMENT_CA_RENEW:
 	case STATEMENT_CA_ROLLOVER:
+	case STATEMENT_CA_CROSS:
 	case STATEMENT_KEY_DESTROY:
 		(void)snprintf(s.object, sizeof s.object, "%s", s.ca);
 		s.has_body = true;
@@ -383,6 +384,8 @@ static const struct change breaches[] = {
     {STATEMENT_CA_LIMITS, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_CA_LIMITS, NULL, NULL, "because", -1, -1, -1, "'reason': must be '-'"},
     {STATEMENT_KEY_ATTEST, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
+    {STATEMENT_CA_CROSS, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
+    {STATEMENT_CA_CROSS, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_KEY_DESTROY, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
     {STATEMENT_KEY_DESTROY, NULL, NULL, NULL, -1, -1, 0, "'body-sha256': is missing"},
     {STATEMENT_CA_RENEW, NULL, "other", NULL, -1, -1, -1, "must be the CA's name"},
