@@ -190,9 +190,8 @@ doctor_judge_crosses(struct doctor *d, const char *ca, json_t *detail)
 			    d, FINDING_OK, ca, "cross", "%s vouches for it until %s", issuer, end);
 		else
 			doctor_note(d, FINDING_WARNING, ca, "cross",
-			    "the cross-certificate of %s %s at %s: get another one, and \"chancery "
-			    "ca "
-			    "install-cross %s FILE\"",
+			    "the cross-certificate of %s %s at %s: get another one, and hand it "
+			    "out by \"chancery ca install-cross %s FILE\"",
 			    issuer, left > 0 ? "ends" : "ended", end, ca);
 	}
 }
