@@ -52,6 +52,8 @@ static const struct db_statement queries[FRONT_QUERY_COUNT] = {
     [FRONT_FORECAST] = {"front_forecast", "SELECT chancery.api_crl_forecast($1, $2)", 2},
     [FRONT_METRICS] = {"front_metrics", "SELECT chancery.api_metrics($1)", 1},
     [FRONT_CLOCK_CONFIRM] = {"front_clock_confirm", "SELECT chancery.api_clock_confirm($1)", 1},
+    [FRONT_LOOK] = {"front_look", "SELECT chancery.api_look($1, $2, $3, $4, $5, $6)", 6},
+    [FRONT_LOOK_RESULT] = {"front_look_result", "SELECT chancery.api_look_result($1, $2)", 2},
 };
 
 static const struct db_statement settled_statement = {

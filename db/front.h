@@ -58,6 +58,8 @@ enum front_query {
 	FRONT_PUBLICATIONS,	 /* identity, ca, limit, after: number */
 	FRONT_PUBLICATION_RETRY, /* identity, number */
 	FRONT_CLOCK_CONFIRM,	 /* identity */
+	FRONT_LOOK,		 /* identity, host, CA, URL, artifact, SHA-256 or NULL */
+	FRONT_LOOK_RESULT,	 /* identity, id */
 	FRONT_FORECAST,		 /* identity, CA */
 	FRONT_METRICS,		 /* identity or NULL */
 	FRONT_QUERY_COUNT,

@@ -8,7 +8,7 @@ static const struct db_statement stmt_report = {"report_token",
     21};
 
 static const struct db_statement stmt_report_host = {
-    "report_host", "SELECT report_host($1, $2, $3)", 3};
+    "report_host", "SELECT report_host($1, $2, $3, $4)", 4};
 
 static void
 on_reported(struct db *db, struct db_result *result, const struct error *err, void *arg)
@@ -58,13 +58,14 @@ status_report_token(struct db *db, const struct token_report *report, struct err
 }
 
 bool
-status_report_host(
-    struct db *db, int signer_id, uint64_t disk_free, uint64_t disk_size, struct error *err)
+status_report_host(struct db *db, int signer_id, const char *name, uint64_t disk_free,
+    uint64_t disk_size, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
 
 	db_param_int64(&p, signer_id);
 	db_param_int64(&p, (int64_t)(disk_free < INT64_MAX ? disk_free : INT64_MAX));
 	db_param_int64(&p, (int64_t)(disk_size < INT64_MAX ? disk_size : INT64_MAX));
+	db_param_text(&p, name);
 	return db_query(db, &stmt_report_host, &p, on_reported, NULL, err) != NULL;
 }

@@ -27,8 +27,9 @@ struct token_report {
 bool status_report_token(
     struct db *db, const struct token_report *report, struct error *err) MUST_CHECK;
 
-/* Room on the disk of this issuer's state, in octets. Likewise. */
-bool status_report_host(struct db *db, int signer_id, uint64_t disk_free, uint64_t disk_size,
-    struct error *err) MUST_CHECK;
+/* The name of this issuer's host, and the room on the disk of its state, in octets.
+ * Likewise. */
+bool status_report_host(struct db *db, int signer_id, const char *name, uint64_t disk_free,
+    uint64_t disk_size, struct error *err) MUST_CHECK;
 
 #endif

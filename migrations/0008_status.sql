@@ -81,21 +81,23 @@ CREATE TABLE host_status (
     signer_id   int PRIMARY KEY,
     disk_free   bigint NOT NULL,         -- octets, for who is not root
     disk_size   bigint NOT NULL,
-    reported_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    reported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    name        text NOT NULL DEFAULT '' -- as the host calls itself
 ) WITH (fillfactor = 50);
 GRANT SELECT ON host_status TO chancery_api, chancery_issuer;
 GRANT INSERT, UPDATE ON host_status TO chancery_issuer;
 
-CREATE FUNCTION report_host(p_signer_id int, p_disk_free bigint, p_disk_size bigint) RETURNS void
+CREATE FUNCTION report_host(p_signer_id int, p_disk_free bigint, p_disk_size bigint, p_name text) RETURNS void
 LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
-    INSERT INTO host_status (signer_id, disk_free, disk_size) VALUES (p_signer_id, p_disk_free, p_disk_size)
-    ON CONFLICT (signer_id) DO UPDATE SET disk_free = p_disk_free, disk_size = p_disk_size, reported_at = clock_timestamp()
+    INSERT INTO host_status (signer_id, disk_free, disk_size, name) VALUES (p_signer_id, p_disk_free, p_disk_size, p_name)
+    ON CONFLICT (signer_id) DO UPDATE SET disk_free = p_disk_free, disk_size = p_disk_size, name = p_name,
+        reported_at = clock_timestamp()
 $$;
-GRANT EXECUTE ON FUNCTION report_host(int, bigint, bigint) TO chancery_issuer;
+GRANT EXECUTE ON FUNCTION report_host(int, bigint, bigint, text) TO chancery_issuer;
 
 CREATE FUNCTION hosts_json() RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_object('signer_id', signer_id, 'disk_free', disk_free, 'disk_size', disk_size,
+    SELECT coalesce(jsonb_agg(jsonb_build_object('signer_id', signer_id, 'name', name, 'disk_free', disk_free, 'disk_size', disk_size,
         'reported_at', to_char(reported_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) ORDER BY signer_id), '[]')
     FROM host_status
 $$;

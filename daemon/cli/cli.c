@@ -137,7 +137,7 @@ const struct cli_command cli_commands[] = {
     {"signer", "reseed", "TOKEN", 1, 1, "say where a signer goes on whose journal is closed",
 	OWN(OPTION_SIGNER, OPTION_CA, OPTION_ALSO_SIGN), cmd_signer_reseed},
     {"status", NULL, "", 0, 0, "the service at a glance", NO_OWN, cmd_status},
-    {"doctor", NULL, "[CA]", 0, 1, "what is wrong, here and where clients look", NO_OWN,
+    {"doctor", NULL, "[CA]", 0, 1, "what is wrong, here and where clients look", OWN(OPTION_FROM),
 	cmd_doctor},
 };
 const size_t cli_command_count = COUNT_OF(cli_commands);

@@ -614,7 +614,10 @@ static bool
 look_at_ca(struct doctor *d, const char *name, struct error *e)
 {
 	struct ca_view v = {0};
-	bool ok = read_view(d, name, &v, e);
+	bool ok;
+
+	d->ca = name;
+	ok = read_view(d, name, &v, e);
 
 	if (ok && v.chain_len == 0) {
 		doctor_note(d, FINDING_WARNING, name, "certificate",
@@ -684,12 +687,20 @@ report(const struct doctor *d)
 bool
 cmd_doctor(struct cli *cli, struct error *e)
 {
-	struct doctor d = {.cli = cli, .findings = json_array(), .now = (int64_t)time(NULL)};
+	struct doctor d = {.cli = cli,
+	    .from = cli->options->value[OPTION_FROM],
+	    .refused = ERROR_INIT,
+	    .findings = json_array(),
+	    .now = (int64_t)time(NULL)};
 	bool ok;
 
 	if (d.findings == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return error_set(e, ERROR_SYSTEM, "no memory for an examination");
 	ok = examine(&d, e);
+	if (ok && error_is_set(&d.refused)) {
+		*e = d.refused;
+		ok = false;
+	}
 	if (ok)
 		report(&d);
 	if (ok && d.worst == FINDING_CRITICAL)

@@ -9,6 +9,7 @@
  */
 
 #include "daemon/cli/cli.h"
+#include "daemon/publish/fetch.h"
 #include "daemon/publish/job.h"
 #include "daemon/x509/cert.h"
 
@@ -22,7 +23,11 @@ enum finding {
 
 struct doctor {
 	struct cli *cli;
-	json_t *findings; /* array of objects: state, object, check, detail */
+	const char *from; /* the host whose issuer looks; NULL: this one does */
+	bool from_is_away;
+	struct error refused; /* the service does not send it to look */
+	const char *ca;	      /* that is looked at */
+	json_t *findings;     /* array of objects: state, object, check, detail */
 	enum finding worst;
 	int64_t now;	       /* of this host's clock, seconds since 1970 */
 	const char *seen[512]; /* places that were looked at, owned */
@@ -56,6 +61,18 @@ struct doctor_place {
 #define DOCTOR_NUMBER_MAX 64
 void doctor_look(
     struct doctor *d, const struct doctor_place *place, char number[DOCTOR_NUMBER_MAX]);
+
+/* What is too long to be handed on. */
+struct doctor_digest {
+	uint64_t size;
+	char sha256[65]; /* "": it was handed on */
+};
+
+/* Has d->from fetch it, and gives the sink what was found there, or says its digest.
+ * wanted_sha256: hex, which of several values; or NULL. */
+bool doctor_fetch_from(struct doctor *d, const struct doctor_place *place,
+    const char *wanted_sha256, const struct fetch_sink *sink, struct doctor_digest *digest,
+    struct error *err) MUST_CHECK;
 
 /* Calls look for each URI that the certificate names: caIssuers, CRL, delta CRL. */
 typedef void doctor_url_fn(const char *url, enum artifact_kind kind, void *arg);

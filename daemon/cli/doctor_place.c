@@ -12,11 +12,10 @@
 
 #include "daemon/cli/doctor.h"
 #include "daemon/core/encode.h"
-#include "daemon/publish/fetch.h"
+#include "daemon/publish/look.h"
 #include "daemon/x509/crl_read.h"
 
-#define FETCH_TIMEOUT_MS 15000
-#define CRL_MAX ((uint64_t)1 << 30)
+#define FETCH_TIMEOUT_MS (LOOK_ATTEMPT_S * 1000)
 #define FOREIGN_CRL_MAX ((uint64_t)64 << 20) /* of a CA that is not ours: read as a whole */
 #define PIECE 65536
 
@@ -29,6 +28,7 @@ struct catch
 	char sha256[65];
 	struct bytes wanted; /* one of several values may be it */
 	bool is_wanted;
+	bool is_elsewhere; /* only size and sha256 are known */
 };
 
 static bool
@@ -78,10 +78,9 @@ take_end(bool *enough, void *arg, struct error *err)
 }
 
 static bool
-fetch(const struct doctor_place *place, struct catch *c, struct error *err)
+fetch_here(const struct doctor_place *place, const struct fetch_sink *sink, struct error *err)
 {
 	struct publish_job *job = calloc(1, sizeof *job);
-	const struct fetch_sink sink = {.data = take_data, .end = take_end, .arg = c};
 	struct target_work work = {.job = job, .artifact_fd = -1};
 	struct timespec now;
 	bool ok = false;
@@ -99,10 +98,41 @@ fetch(const struct doctor_place *place, struct catch *c, struct error *err)
 		    sizeof job->read_url - 1);
 	else {
 		memcpy(job->read_url, place->url, strlen(place->url) + 1);
-		ok = fetch_read(&work, CRL_MAX, &sink, err);
+		ok = fetch_read(&work, LOOK_READ_MAX, sink, err);
 	}
 	free(job);
 	return ok;
+}
+
+static bool
+fetch_from(struct doctor *d, const struct doctor_place *place, const struct fetch_sink *sink,
+    struct error *err)
+{
+	struct catch *c = sink->arg;
+	struct doctor_digest digest;
+	uint8_t wanted[32];
+	char hex[65];
+
+	if (c->wanted.len > 0 &&
+	    EVP_Digest(c->wanted.p, c->wanted.len, wanted, NULL, EVP_sha256(), NULL) != 1)
+		return error_set_openssl(err, ERROR_INTERNAL, "digesting a certificate");
+	hex_encode(wanted, c->wanted.len > 0 ? sizeof wanted : 0, hex);
+	if (!doctor_fetch_from(d, place, c->wanted.len > 0 ? hex : NULL, sink, &digest, err))
+		return false;
+	if (digest.sha256[0] != '\0') {
+		c->is_elsewhere = true;
+		c->size = digest.size;
+		memcpy(c->sha256, digest.sha256, sizeof c->sha256);
+	}
+	return true;
+}
+
+static bool
+fetch(struct doctor *d, const struct doctor_place *place, struct catch *c, struct error *err)
+{
+	const struct fetch_sink sink = {.data = take_data, .end = take_end, .arg = c};
+
+	return d->from != NULL ? fetch_from(d, place, &sink, err) : fetch_here(place, &sink, err);
 }
 
 /* ---- what it is */
@@ -372,12 +402,39 @@ judge_subject(struct doctor *d, const struct doctor_place *place, const struct f
 	    "; nobody trusts what was issued under it");
 }
 
+/* Too long to come here: it is the last one of the service's or not. */
+static void
+judge_digest(
+    struct doctor *d, const struct doctor_place *place, const struct catch *c, char *number)
+{
+	char text[ERROR_TEXT_MAX];
+	bool same = place->sha256 != NULL && strcmp(c->sha256, place->sha256) == 0;
+
+	if (place->again)
+		return;
+	if (same)
+		(void)snprintf(text, sizeof text, "the service's number %s, %llu octets",
+		    place->number != NULL ? place->number : "-", (unsigned long long)c->size);
+	else
+		(void)snprintf(text, sizeof text,
+		    "%llu octets%s, too many to be judged from another host",
+		    (unsigned long long)c->size,
+		    place->sha256 != NULL ? ", not the last CRL of the service" : "");
+	note(d, place, same ? FINDING_OK : FINDING_WARNING, text);
+	if (same && number != NULL && place->number != NULL && place->kind == ARTIFACT_CRL)
+		(void)snprintf(number, DOCTOR_NUMBER_MAX, "%s", place->number);
+}
+
 static void
 look_for_crl(struct doctor *d, const struct doctor_place *place, struct catch *c, char *number)
 {
 	struct error why = ERROR_INIT;
 	struct found f = {0};
 
+	if (c->is_elsewhere) {
+		judge_digest(d, place, c, number);
+		return;
+	}
 	if (!read_crl(place, c, &f, &why)) {
 		note_failed(d, place, &why);
 		return;
@@ -397,11 +454,13 @@ doctor_look(struct doctor *d, const struct doctor_place *place, char number[DOCT
 
 	if (number != NULL)
 		number[0] = '\0';
+	if (d->from_is_away || error_is_set(&d->refused))
+		goto out; /* said once is enough */
 	if (place->kind == ARTIFACT_CA_CERTIFICATE)
 		c.wanted = place->issuer->whole;
 	if (c.file == NULL || c.md == NULL)
 		note(d, place, FINDING_CRITICAL, "no temporary file can be made here");
-	else if (!fetch(place, &c, &why))
+	else if (!fetch(d, place, &c, &why))
 		note_failed(d, place, &why);
 	else if (place->kind != ARTIFACT_CA_CERTIFICATE)
 		look_for_crl(d, place, &c, number);
@@ -411,6 +470,7 @@ doctor_look(struct doctor *d, const struct doctor_place *place, char number[DOCT
 		note(d, place, FINDING_CRITICAL,
 		    "something else than the CA's certificate in DER stands there (RFC 5280 "
 		    "4.2.2.1)");
+out:
 	if (c.file != NULL)
 		(void)fclose(c.file);
 	EVP_MD_CTX_free(c.md);

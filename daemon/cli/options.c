@@ -36,6 +36,8 @@ static const struct {
     [OPTION_DER] = {"der", NULL, "DER instead of PEM"},
     [OPTION_FOR] = {"for", "TIME", "how long, such as 4h (4h)"},
     [OPTION_FORCE] = {"force", NULL, "overwrite an existing key"},
+    [OPTION_FROM] = {"from", "HOST",
+	"look where clients look from that host, by its issuer: its name or number"},
     [OPTION_GENERATION] = {"generation", "N", "one of its generations; without, the whole CA"},
     [OPTION_IDEMPOTENCY_KEY] = {"idempotency-key", "KEY", "a repeat gets the first answer"},
     [OPTION_IDLE] = {"idle", "TIME", "locked again after so long without a signature (30m)"},

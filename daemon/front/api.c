@@ -157,3 +157,33 @@ api_submit(struct call *call)
 		db_params_free(&p);
 	json_decref(body);
 }
+
+/* ----------------------------------------------------- looks from other hosts */
+
+#define LOOK_URL_MAX 2047
+
+void
+api_look(struct call *call)
+{
+	static const char *const keys[] = {"host", "ca", "url", "artifact", "wanted", NULL};
+	const char *host, *ca, *url, *artifact, *wanted;
+	json_t *body = call_body(call, keys);
+	struct db_params p = DB_PARAMS_INIT;
+
+	if (body == NULL)
+		return;
+	if (call_string(call, body, "host", true, 253, &host) &&
+	    call_string(call, body, "ca", true, 64, &ca) &&
+	    call_string(call, body, "url", true, LOOK_URL_MAX, &url) &&
+	    call_string(call, body, "artifact", true, 32, &artifact) &&
+	    call_string(call, body, "wanted", false, 64, &wanted)) {
+		call_put_identity(call, &p);
+		db_param_text(&p, host);
+		db_param_text(&p, ca);
+		db_param_text(&p, url);
+		db_param_text(&p, artifact);
+		db_param_text(&p, wanted);
+		call_ask(call, &p);
+	}
+	json_decref(body);
+}

@@ -102,6 +102,7 @@ void api_ask_wait(struct call *call); /* the same, with ?wait= */
 void api_post(struct call *call);     /* the same, with a body that says nothing */
 void api_submit(struct call *call);
 void api_openapi(struct call *call);
+void api_look(struct call *call);
 /* The database's answer about the service, with this host's processes. */
 void api_add_processes(struct call *call, const char *json);
 

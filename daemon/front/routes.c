@@ -95,6 +95,9 @@ const struct route routes[] = {
     {"POST", "/v1/publications/{id}/retry", DOORS_API, api_post, FRONT_PUBLICATION_RETRY, 200, JSON,
 	1024, {{"id", PARAM_NUMBER}}},
     {"POST", "/v1/clock/confirm", DOORS_API, api_post, FRONT_CLOCK_CONFIRM, 200, JSON, 1024, {{0}}},
+    {"POST", "/v1/looks", DOORS_API, api_look, FRONT_LOOK, 202, JSON, 8192, {{0}}},
+    {"GET", "/v1/looks/{id}", DOORS_API, api_ask, FRONT_LOOK_RESULT, 200, JSON, 0,
+	{{"id", PARAM_TEXT}}},
 };
 const size_t route_count = COUNT_OF(routes);
 

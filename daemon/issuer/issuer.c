@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #include "daemon/issuer/pin_courier.h"
 #include "daemon/issuer/signer_client.h"
 #include "daemon/issuer/token_access.h"
+#include "daemon/publish/look.h"
 #include "daemon/publish/outbox.h"
 #include "daemon/x509/signer_start.h"
 #include "db/db.h"
@@ -54,6 +56,7 @@ struct issuer {
 	struct token_access *access;
 	struct pin_courier *courier;
 	struct outbox *outbox;
+	struct look_desk *looks;
 	struct clock_watch *clock;
 	struct event *look, *status, *expire, *away;
 	int cas_age_s; /* of the cache; CAS_S or more: to be read again */
@@ -91,6 +94,7 @@ on_drain(void *arg)
 	order_replay_drain(i->replay);
 	crl_calendar_drain(i->calendar);
 	pin_courier_drain(i->courier);
+	look_desk_drain(i->looks);
 	outbox_drain(i->outbox, on_outbox_drained, i);
 	stop_when_idle(i);
 }
@@ -136,6 +140,14 @@ on_publish(struct db *db, void *arg)
 	struct issuer *i = arg;
 
 	outbox_poke(i->outbox);
+}
+
+static void
+on_look_ordered(struct db *db, void *arg)
+{
+	struct issuer *i = arg;
+
+	look_desk_poke(i->looks);
 }
 
 static void
@@ -340,10 +352,11 @@ report_host(struct issuer *i)
 {
 	struct error e = ERROR_INIT;
 	struct statvfs st;
+	struct utsname host;
 
-	if (!db_is_up(i->db) || statvfs(i->config->state_dir, &st) < 0)
+	if (!db_is_up(i->db) || uname(&host) < 0 || statvfs(i->config->state_dir, &st) < 0)
 		return;
-	if (!status_report_host(i->db, i->config->issuer.signer_id,
+	if (!status_report_host(i->db, i->config->issuer.signer_id, host.nodename,
 		(uint64_t)st.f_bavail * st.f_frsize, (uint64_t)st.f_blocks * st.f_frsize, &e))
 		log_failure(LOG_LEVEL_DEBUG, "-", &e);
 }
@@ -355,6 +368,7 @@ on_status(evutil_socket_t fd, short what, void *arg)
 	struct error e = ERROR_INIT;
 
 	report_host(i);
+	look_desk_poke(i->looks);
 	for (size_t t = 0; t < i->config->token_count; t++)
 		ask_status(i, i->config->tokens[t].name, false);
 	order_replay_look(i->replay);
@@ -482,7 +496,8 @@ open_database(struct issuer *i, struct error *e)
 	return i->db != NULL && db_listen(i->db, "chancery_work", on_work, i, e) &&
 	       db_listen(i->db, "chancery_request", on_request, i, e) &&
 	       db_listen(i->db, "chancery_publish", on_publish, i, e) &&
-	       db_listen(i->db, "chancery_pin", on_pin, i, e);
+	       db_listen(i->db, "chancery_pin", on_pin, i, e) &&
+	       db_listen(i->db, "chancery_look", on_look_ordered, i, e);
 }
 
 static bool
@@ -520,6 +535,9 @@ start_work(struct issuer *i, struct error *e)
 	i->replay = order_replay_new(base, i->db, i->signers, c->signer_id, e);
 	if (i->clock == NULL || i->replay == NULL || i->issuance == NULL || i->calendar == NULL ||
 	    i->decider == NULL || i->outbox == NULL)
+		return false;
+	i->looks = look_desk_new(i->db, i->outbox, c->signer_id, e);
+	if (i->looks == NULL)
 		return false;
 	pins.issuance = i->issuance;
 	pins.calendar = i->calendar;
@@ -599,6 +617,8 @@ tear_down(struct issuer *i)
 	free_event(i->status);
 	free_event(i->expire);
 	free_event(i->away);
+	if (i->looks != NULL)
+		look_desk_drain(i->looks);
 	outbox_stop(i->outbox);
 	if (i->issuance != NULL)
 		issuance_drain(i->issuance);
@@ -619,6 +639,7 @@ tear_down(struct issuer *i)
 	decider_free(i->decider);
 	order_replay_free(i->replay);
 	pin_courier_free(i->courier);
+	look_desk_free(i->looks);
 	token_access_free(i->access);
 	signer_client_free(i->signers);
 	ca_cache_free(i->cache);

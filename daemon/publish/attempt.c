@@ -1,6 +1,7 @@
 #include "daemon/publish/attempt.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "daemon/publish/command.h"
 #include "daemon/publish/credential.h"
 #include "daemon/publish/file_place.h"
+#include "daemon/publish/look.h"
 #include "daemon/publish/spool.h"
 
 /* The courier's own time ends this much before it is killed, so that it can
@@ -46,6 +48,7 @@ struct attempt {
 	struct event *exit;  /* on pidfd */
 	pid_t pid;	     /* 0: none to wait for */
 	int pidfd, socket;
+	int found; /* of a look: memory that the courier fills */
 	bool killed;
 	attempt_end_fn *end;
 	void *arg;
@@ -437,9 +440,9 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	return copy_certificates(a, c, err);
 }
 
-struct attempt *
-attempt_start(const struct attempt_settings *settings, const struct db_publish_claim *c,
-    int64_t deadline_ms, attempt_end_fn *end, void *arg, struct error *err)
+static struct attempt *
+attempt_new(const struct attempt_settings *settings, int64_t deadline_ms, attempt_end_fn *end,
+    void *arg, struct error *err)
 {
 	struct attempt *a = calloc(1, sizeof *a);
 
@@ -452,23 +455,82 @@ attempt_start(const struct attempt_settings *settings, const struct db_publish_c
 		return NULL;
 	}
 	a->base = settings->base;
+	a->deadline_ms = deadline_ms;
+	a->started_ms = attempt_now_ms();
+	a->pidfd = a->socket = a->found = -1;
+	a->end = end;
+	a->arg = arg;
+	set_timer(a, deadline_ms - a->started_ms);
+	return a;
+}
+
+struct attempt *
+attempt_start(const struct attempt_settings *settings, const struct db_publish_claim *c,
+    int64_t deadline_ms, attempt_end_fn *end, void *arg, struct error *err)
+{
+	struct attempt *a = attempt_new(settings, deadline_ms, end, arg, err);
+
+	if (a == NULL)
+		return NULL;
 	a->publication = c->publication;
 	a->epoch = c->epoch;
 	a->artifact_id = c->artifact_id;
 	a->target_id = c->target_id;
 	a->retry = c->attempts > 1;
-	a->deadline_ms = deadline_ms;
-	a->started_ms = attempt_now_ms();
-	a->pidfd = a->socket = -1;
-	a->end = end;
-	a->arg = arg;
 	(void)snprintf(a->job.target, sizeof a->job.target, "%s", c->target);
-	set_timer(a, deadline_ms - a->started_ms);
 	if (!make_job(a, settings, c, &a->result.error) ||
 	    (a->ticket = spool_take(settings->spool, a->artifact_id, a->job.size, a->job.sha256,
 		 on_spooled, a, &a->result.error)) == NULL)
 		finish_failed(a);
 	return a;
+}
+
+/* As large as it will ever be: a courier that was taken over cannot make it grow. */
+static bool
+make_room(struct attempt *a, struct error *err)
+{
+	a->found = memfd_create("look", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (a->found < 0 || ftruncate(a->found, LOOK_KEPT_MAX) < 0 ||
+	    fcntl(a->found, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return error_set_errno(err, ERROR_SYSTEM, "memory for what is fetched");
+	return true;
+}
+
+struct attempt *
+attempt_look(const struct attempt_settings *settings, const char *url, enum artifact_kind kind,
+    const uint8_t *wanted, int64_t deadline_ms, attempt_end_fn *end, void *arg, struct error *err)
+{
+	struct attempt *a = attempt_new(settings, deadline_ms, end, arg, err);
+	struct error *why;
+
+	if (a == NULL)
+		return NULL;
+	why = &a->result.error;
+	a->state = ATTEMPT_RUNNING;
+	a->job.look = true;
+	/* Its writer is never asked; the address is no file's. */
+	a->job.kind = TARGET_HTTP;
+	a->job.artifact = kind;
+	a->job.sandbox = settings->sandbox;
+	if (wanted != NULL)
+		memcpy(a->job.sha256, wanted, sizeof a->job.sha256);
+	if (file_place_is_one(url))
+		error_set(why, ERROR_INPUT, "%s is no place on the network", url);
+	if (error_is_set(why) ||
+	    !copy_text(a->job.target, sizeof a->job.target, "look", "name", why) ||
+	    !copy_text(a->job.write_url, sizeof a->job.write_url, url, "URL", why) ||
+	    !copy_text(a->job.read_url, sizeof a->job.read_url, url, "URL", why) ||
+	    (settings->ca_file != NULL && !copy_text(a->job.ca_file, sizeof a->job.ca_file,
+					      settings->ca_file, "ca_file", why)) ||
+	    !make_room(a, why) || !start_courier(a, a->found, why))
+		finish_failed(a);
+	return a;
+}
+
+int
+attempt_found(const struct attempt *a)
+{
+	return a->found;
 }
 
 void
@@ -488,6 +550,8 @@ attempt_free(struct attempt *a)
 		(void)close(a->pidfd);
 	if (a->socket >= 0)
 		(void)close(a->socket);
+	if (a->found >= 0)
+		(void)close(a->found);
 	free(a->companions);
 	free(a->program);
 	free(a);

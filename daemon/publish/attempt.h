@@ -43,6 +43,14 @@ struct attempt *attempt_start(const struct attempt_settings *settings,
     const struct db_publish_claim *claim, int64_t deadline_ms, attempt_end_fn *end, void *arg,
     struct error *err) MUST_CHECK;
 
+/* Only fetches what stands at an address, as clients would; wanted: SHA-256 of the value
+ * that is looked for among several, or NULL. result says PUBLISH_SAME, and what was read. */
+struct attempt *attempt_look(const struct attempt_settings *settings, const char *url,
+    enum artifact_kind kind, const uint8_t *wanted, int64_t deadline_ms, attempt_end_fn *end,
+    void *arg, struct error *err) MUST_CHECK;
+/* Its first octets, up to LOOK_KEPT_MAX; the descriptor is the attempt's. */
+int attempt_found(const struct attempt *a);
+
 /* Kills a courier that still runs. NULL is legal. */
 void attempt_free(struct attempt *a);
 

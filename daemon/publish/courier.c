@@ -17,6 +17,7 @@
 #include "daemon/core/log.h"
 #include "daemon/publish/confine.h"
 #include "daemon/publish/entry.h"
+#include "daemon/publish/look.h"
 #include "daemon/publish/readback.h"
 #include "daemon/publish/standing.h"
 #include "daemon/publish/target.h"
@@ -105,6 +106,11 @@ deliver(const struct target_work *work, struct publish_result *result)
 	struct error ignored = ERROR_INIT;
 	bool kept = false;
 
+	if (work->job->look) {
+		if (!look_fetch(work, result, &result->error))
+			goto failed;
+		return;
+	}
 	if (!check_artifact(work, &result->error))
 		goto failed;
 	if (work->job->artifact == ARTIFACT_CERTIFICATE) {

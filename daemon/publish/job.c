@@ -117,6 +117,7 @@ publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 	wire_put_u8(w, (uint8_t)job->auth);
 	wire_put_u8(w, (uint8_t)job->sandbox);
 	wire_put_u8(w, job->webdav);
+	wire_put_u8(w, job->look);
 	wire_put_u8(w, job->look_first);
 	wire_put_u8(w, job->absent);
 	wire_put_u8(w, job->vouched);
@@ -198,6 +199,7 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	job->auth = get_choice(&r, COUNT_OF(auth_words));
 	job->sandbox = get_choice(&r, SANDBOX_OFF + 1);
 	job->webdav = get_choice(&r, 2) != 0;
+	job->look = get_choice(&r, 2) != 0;
 	job->look_first = get_choice(&r, 2) != 0;
 	job->absent = get_choice(&r, 2) != 0;
 	job->vouched = get_choice(&r, 2) != 0;

@@ -91,6 +91,7 @@ struct publish_job {
 	bool vouched;			  /* an operator decided about the names in it */
 	char requester[PUBLISH_NAME_MAX]; /* "": nobody with a name */
 	char entry[PUBLISH_URL_MAX];	  /* DN where it was put before; "": not known */
+	bool look;			  /* only fetch, into the artifact's descriptor (look.h) */
 	bool look_first;     /* when the read URL has the artifact already, write nothing */
 	uint32_t timeout_ms; /* for everything together */
 	uint64_t size;	     /* of the artifact */

@@ -224,10 +224,10 @@ on_end(struct attempt *a, const struct publish_result *result, void *arg)
 
 /* ------------------------------------------------------------------ claims */
 
-static void
-start_task(struct outbox *o, const struct db_publish_claim *c)
+void
+outbox_settings(const struct outbox *o, struct attempt_settings *settings)
 {
-	struct attempt_settings settings = {
+	*settings = (struct attempt_settings){
 	    .base = o->base,
 	    .spool = o->spool,
 	    .program = o->program,
@@ -238,6 +238,12 @@ start_task(struct outbox *o, const struct db_publish_claim *c)
 	    .publish_dirs = o->publish_dirs,
 	    .sandbox = o->sandbox,
 	};
+}
+
+static void
+start_task(struct outbox *o, const struct db_publish_claim *c)
+{
+	struct attempt_settings settings;
 	struct task *t = calloc(1, sizeof *t);
 	struct error err = ERROR_INIT;
 
@@ -245,6 +251,7 @@ start_task(struct outbox *o, const struct db_publish_claim *c)
 		error_set(&err, ERROR_SYSTEM, "no memory for a publication");
 		goto fail;
 	}
+	outbox_settings(o, &settings);
 	t->outbox = o;
 	t->lease_end_ms = o->sent_ms + c->lease_ms;
 	t->attempt = attempt_start(

@@ -65,6 +65,10 @@ void outbox_poke(struct outbox *o);
 bool outbox_configure(
     struct outbox *o, const struct outbox_config *config, struct error *err) MUST_CHECK;
 
+/* What its attempts start with, for others that send couriers; borrowed. */
+struct attempt_settings;
+void outbox_settings(const struct outbox *o, struct attempt_settings *settings);
+
 /* Claims nothing more, and calls drained(arg) once when every courier has ended
  * and was reported; at once, before returning, when there is none. */
 void outbox_drain(struct outbox *o, void (*drained)(void *arg), void *arg);

@@ -6,11 +6,13 @@ import json
 import os
 import threading
 
+import psycopg2
 import pytest
 
 from harness.authority import locations
 from harness import clients
 from harness.process import wait_until
+from harness.lone_issuer import LoneIssuer
 from harness.slapd import Slapd
 
 STORE = "SET search_path = chancery_store; "
@@ -290,3 +292,98 @@ def test_a_ca_that_its_parent_revoked(clinic):
     text = a.database.one(STORE + "SELECT metrics_of_service()")
     assert 'chancery_ca_certificate_revoked{ca="condemned"} 1' in text
     assert 'chancery_ca_certificate_revoked{ca="clinic"} 0' in text
+
+
+# ---- from another host
+
+
+def numbers(a):
+    return [row[0] for row in a.database.execute(STORE + "SELECT DISTINCT signer_id FROM look ORDER BY 1")]
+
+
+def test_as_a_host_sees_it(clinic, place):
+    """The same findings, but its issuer fetches; by name and by number."""
+    a = clinic
+    here = examine(a, "clinic")
+    a.database.execute(STORE + "DELETE FROM look")
+    for host in ("1", os.uname().nodename):
+        there = examine(a, "clinic", "--from", host)
+        assert wrong(there) == set()
+        assert [f["detail"].split(": ")[0] for f in there] == [f["detail"].split(": ")[0] for f in here]
+    urls = {f["detail"].split(": ")[0] for f in here if "://" in f["detail"]}
+    rows = a.database.execute(STORE + "SELECT url, state, error, signer_id, length(content) = size, "
+                              "sha256(content) = sha256 FROM look")
+    assert {row[0] for row in rows} == urls and {row[1:] for row in rows} == {("done", None, 1, True, True)}
+    saved = place.files.pop("/clinic.crl")
+    try:
+        only(examine(a, "clinic", "--from", "1", status=1), "crl", place.url, "404")
+        place.files["/clinic.crl"] = a.crl(a.issuing)
+        only(examine(a, "clinic", "--from", "1", status=1), "crl", place.url, "issuer is not the CA's subject")
+        place.files["/clinic.crl"] = bytes(3 << 20)
+        only(examine(a, "clinic", "--from", "1"), "crl", place.url, "3145728 octets, not the last CRL", state="warning")
+    finally:
+        place.files["/clinic.crl"] = saved
+
+
+def test_hosts_differ(clinic, new_dir):
+    """A second host, whose issuer sees the same; then it does not answer."""
+    a = clinic
+    second = LoneIssuer(new_dir("issuer2"), a, 2, silent=True)
+    try:
+        second.start()
+        wait_until(lambda: a.database.one(STORE + "SELECT count(*) FROM host_status WHERE signer_id = 2"), what="its report")
+        a.database.execute(STORE + "DELETE FROM look")
+        assert not [f for f in wrong(examine(a, "clinic", "--from", "2")) if "://" in f[3]]
+        assert numbers(a) == [2]
+        second.kill()
+        found = {f for f in wrong(examine(a, "clinic", "--from", "2", status=1)) if f[0] == "critical"}
+        assert len(found) == 1 and "host 2 did not answer within 20 s" in found.pop()[3]
+        a.database.execute(STORE + "UPDATE look SET expires_at = now() WHERE state = 'open'")
+        assert wrong(examine(a, "clinic", "--from", "1")) == set()
+        assert a.database.one(STORE + "SELECT count(*) FROM look WHERE state = 'open'") == 0
+    finally:
+        second.close()
+        a.database.execute(STORE + "DELETE FROM host_status WHERE signer_id = 2; DELETE FROM token_status WHERE signer_id = 2")
+
+
+def test_who_sends_hosts_where(clinic, place):
+    a = clinic
+    said = a.cli.fails("doctor", "clinic", "--from", "nowhere", status=1)
+    assert 'no issuer has reported from host "nowhere"; there are: ' in said and f"{os.uname().nodename} (1)" in said
+
+    def look(url, identity="uid:0", ca="clinic"):
+        return a.database.one("SELECT chancery.api_look(%s, '1', %s, %s, 'crl', NULL)", (identity, ca, url))
+
+    good = place.url + "/clinic.crl"
+    assert look(good)["state"] == "open"
+    for url in (good + "x", good[:-1], place.url + "/", "http://169.254.169.254/clinic.crl", good.replace("http", "file"),
+                "http://u@" + good[7:], good + "?a=b", good + "#x", good + "\n", a.daemon.crl_url("other"), "file:///etc/passwd"):
+        with pytest.raises(psycopg2.Error, match="tells nobody to look at"):
+            look(url)
+    with pytest.raises(psycopg2.Error, match="is not known"):
+        look(good, ca="nobody")
+    with pytest.raises(psycopg2.Error, match="not registered"):
+        look(good, identity="tls:" + "00" * 32)
+    person = a.database.one(STORE + "INSERT INTO person (name) VALUES ('onlooker') RETURNING id")
+    a.database.execute(STORE + "INSERT INTO person_role (person_id, role) VALUES (%s, 'auditor'); INSERT INTO credential "
+                       "(person_id, kind, spki, spki_sha256) VALUES (%s, 'tls_client', 'x', sha256('x'))", (person, person))
+    key = a.database.one("SELECT encode(sha256('x'), 'hex')")
+    with pytest.raises(psycopg2.Error, match="no role that sends hosts to look"):
+        look(good, identity="tls:" + key)
+    a.database.execute(STORE + "INSERT INTO look (signer_id, url, artifact, ordered_by) SELECT 99, 'http://a/' || i, 'crl', 'x' "
+                       "FROM generate_series(1, 32) i")
+    with pytest.raises(psycopg2.Error, match="as many looks"):
+        look(good)
+    a.database.execute(STORE + "DELETE FROM look")
+
+
+@pytest.mark.parametrize("policy, names, others", [
+    ("url: http://<ServerDNSName>/c/<CaName>%8.crl\nserver: a.example # x", ["http://a.example/c/x-y.crl"],
+     ["http://b.example/c/x.crl", "http://example/c/x.crl", "http://a.example/c/x/y.crl", "http://a.example/c/x?.crl"]),
+    ('{"url": "ldap:///CN=a b,DC=<X>?cACertificate;binary", "flags": []}', ["ldap:///CN=a%20b,DC=q?cACertificate;binary"],
+     ["ldap://h/CN=a%20b,DC=q?cACertificate;binary", "ldap:///CN=a%20b,DC=q?userPassword"]),
+    ("- {url: http://h:81/a.crl, flags: [x]}", ["http://h:81/a.crl"], ["http://h:81/a.crl, flags: [x]", "http://h:8/a.crl"]),
+])
+def test_addresses_of_a_policy(clinic, policy, names, others):
+    for url in names + others:
+        assert clinic.database.one(STORE + "SELECT policy_names(%s, %s)", (policy, url)) == (url in names), url

@@ -124,6 +124,10 @@ def world(front, new_dir):
         "repeat('0f', 16)); SELECT report_token(2, 'main', 'ready', 'ready', 'l', 's', 'm', 2, 3, now(), NULL, "
         "NULL, 'session', repeat('ab', 16), 'start', '\\x01', '\\x02', 'alice', now(), 5)"
     )
+    front.database.execute(
+        "SET search_path = chancery_store; SELECT report_host(1, 1, 1, 'here'); UPDATE ca SET policy = policy || "
+        "E'\\n# http://named.example/a.crl' WHERE name = 'demo'"
+    )
     waiting, = front.database.execute(
         "INSERT INTO chancery_store.pin_operation (token, signer_id, kind, ca, object, cka_id, sha256, tbs, request_id, "
         "expires_at) VALUES ('main', 2, 'certificate', 'demo', 'x', '\\x01', sha256('x'), 'x', "
@@ -143,6 +147,7 @@ def world(front, new_dir):
         "csr": csr,
         "operator": "alice",
         "waiting": waiting,
+        "look_order": {"host": "1", "ca": "demo", "url": "http://named.example/a.crl", "artifact": "crl"},
     }
 
 
@@ -168,6 +173,8 @@ def identifier(path, world):
         return world["entry"]
     if path.startswith("/v1/decisions"):
         return world["decision"]
+    if path.startswith("/v1/looks"):
+        return world["look"]
     return "demo"
 
 
@@ -206,6 +213,8 @@ def call(front, api, path, method, world, query=""):
         return api.post(target, signature(world, world["bob"]))
     if path.endswith("/pin"):
         return api.post(target, pin.entry("pin-lock", "main", pin.envelope("main", "ab" * 16, world["key"]), world["key"]))
+    if path == "/v1/looks":
+        return api.post(target, world["look_order"])
     return api.post(target)
 
 
@@ -235,6 +244,8 @@ def test_every_operation_succeeds(front, document, world):
         if path.endswith("/pin"):
             world["entry"] = answer.json()["id"]
             assert answer.json()["state"] == "queued"
+        if path == "/v1/looks":
+            world["look"] = answer.json()["id"]
         document.check(path, method, answer)
         if method == "GET":
             head = front.api.call("HEAD", re.sub(r"\{[^}]*\}", lambda _: identifier(path, world), path))
@@ -307,6 +318,9 @@ def test_documented_refusals(front, document, world, new_dir):
     document.check("/v1/tokens/{token}/reseed", "GET", answer)
     document.check("/v1/tokens/{token}/pin", "POST", api.post("/v1/tokens/main/pin", {}))
     document.check("/v1/pin/operations", "GET", api.get("/v1/pin/operations", after=nobody))
+    document.check("/v1/looks", "POST", api.post("/v1/looks", world["look_order"] | {"url": 7}))
+    document.check("/v1/looks", "POST", api.post("/v1/looks", world["look_order"] | {"host": "nowhere"}))
+    document.check("/v1/looks", "POST", api.post("/v1/looks", world["look_order"] | {"url": "http://elsewhere.example/"}))
     gone = decision(statement("crl-issue", ca="nobody", object="full"), world["key"])
     document.check("/v1/decisions", "POST", api.post("/v1/decisions", gone))
     assert "chancery-statement: 1" in text

@@ -36,6 +36,7 @@ make_job(struct publish_job *job)
 	(void)snprintf(job->host_key, sizeof job->host_key, "abc");
 	job->schema = TARGET_SCHEMA_AD;
 	job->sandbox = SANDBOX_REQUIRE;
+	job->look = true;
 	job->timeout_ms = 60000;
 	job->size = 1234;
 	memset(job->sha256, 0x5a, sizeof job->sha256);
@@ -80,6 +81,7 @@ test_job_round_trip(void **state)
 	assert_int_equal(out.auth, TARGET_AUTH_BEARER);
 	assert_true(out.webdav);
 	assert_int_equal(out.sandbox, SANDBOX_REQUIRE);
+	assert_true(out.look);
 	assert_false(out.look_first);
 	assert_int_equal(out.timeout_ms, 60000);
 	assert_int_equal(out.size, 1234);

@@ -1,0 +1,41 @@
+#ifndef CHANCERY_DB_LOOK_H
+#define CHANCERY_DB_LOOK_H
+
+/*
+ * Looks that operators ordered of this issuer's host (migration 0016).
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/attr.h"
+#include "daemon/core/error.h"
+#include "db/db.h"
+
+#define DB_LOOK_CLAIM_MAX 8
+
+struct db_look {
+	int64_t id;
+	const char *url, *artifact;
+	struct bytes wanted; /* SHA-256, or empty */
+};
+
+/* Slices and strings are valid during the call, which comes exactly once after a true
+ * db_look_claim, at the latest when the connection is closed. */
+typedef void db_look_claim_fn(
+    const struct db_look *rows, size_t count, const struct error *err, void *arg);
+bool db_look_claim(struct db *db, unsigned signer_id, unsigned limit, db_look_claim_fn *fn,
+    void *arg, struct error *err) MUST_CHECK;
+
+struct db_look_end {
+	int64_t id;
+	const char *error;     /* why nothing was fetched; or NULL, and: */
+	uint64_t size;	       /* octets */
+	const uint8_t *sha256; /* 32 octets */
+	struct bytes content;  /* the whole of it, or empty */
+};
+
+/* Nobody waits for the answer; a failure is logged at debug level. */
+bool db_look_report(struct db *db, const struct db_look_end *end, struct error *err) MUST_CHECK;
+
+#endif

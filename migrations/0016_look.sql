@@ -1,0 +1,158 @@
+-- Looks from a host: what clients get at an address as that host sees it, fetched by a
+-- courier of its issuer because an operator ordered it (chancery doctor --from). Only
+-- addresses that a CA of ours names are fetched, so that nobody sends our hosts elsewhere.
+
+SET search_path = chancery_store, pg_temp;
+
+CREATE TABLE look (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    public_id   uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    signer_id   int NOT NULL,            -- of the issuer that is to look
+    url         text NOT NULL CHECK (octet_length(url) BETWEEN 8 AND 2047),
+    artifact    text NOT NULL CHECK (artifact IN ('ca-certificate', 'crl', 'delta-crl')),
+    wanted      bytea CHECK (length(wanted) = 32), -- SHA-256: which of several values, if it is there
+    ordered_by  text NOT NULL,
+    state       text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'taken', 'done')),
+    error       text,                    -- why nothing was fetched
+    size        bigint,                  -- of what was fetched ...
+    sha256      bytea CHECK (length(sha256) = 32),
+    content     bytea CHECK (length(content) <= 2097152), -- ... and the thing itself, unless it is longer
+    expires_at  timestamptz NOT NULL DEFAULT clock_timestamp() + interval '2 minutes'
+);
+CREATE INDEX look_open ON look (signer_id, id) WHERE state = 'open';
+GRANT SELECT, DELETE ON look TO chancery_api, chancery_issuer;
+GRANT INSERT (signer_id, url, artifact, wanted, ordered_by) ON look TO chancery_api;
+GRANT UPDATE (state, error, size, sha256, content) ON look TO chancery_issuer;
+
+CREATE FUNCTION forget_looks() RETURNS void LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
+    DELETE FROM look WHERE expires_at < clock_timestamp()
+$$;
+
+-- As a URI stands in a GeneralName (RFC 5280 4.2.1.6): tag, length, octets.
+CREATE FUNCTION uri_der(p_url text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT '\x86'::bytea || decode(CASE WHEN n < 128 THEN lpad(to_hex(n), 2, '0') WHEN n < 256 THEN '81' || to_hex(n)
+        ELSE '82' || lpad(to_hex(n), 4, '0') END, 'hex') || convert_to(p_url, 'UTF8')
+    FROM (SELECT octet_length(p_url) AS n) l
+$$;
+
+-- The addresses in a policy as regular expressions: a variable stands for anything within
+-- its part of the path. {1,1}? makes the whole prefer the shortest match: up to the quote or
+-- the mark of YAML that ends the address.
+CREATE FUNCTION location_patterns(p_policy text) RETURNS SETOF text LANGUAGE sql IMMUTABLE AS $$
+    SELECT '^' || replace(replace(regexp_replace(
+        regexp_replace(m[1], '<[A-Za-z]+>|%(?:1[01]|[1-9](?![0-9A-Fa-f]))', chr(1), 'g'),
+        '([^[:alnum:][:cntrl:] ])', '\\\1', 'g'), chr(1), '[^/?#:@]*'), ' ', '(?: |%20)') || '$'
+    FROM regexp_matches(p_policy, '((?:http|https|ldap|ldaps){1,1}?://[^"''\n]*?)(?=["'']|, |\s*[]}]|\s#|\s*$)', 'gn') m
+$$;
+
+-- ... and where the variable is of the host, only those that the policy names.
+CREATE FUNCTION policy_names(p_policy text, p_url text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT EXISTS (SELECT FROM location_patterns(p_policy) p WHERE p_url ~ p)
+        AND (h.host = '' OR p_policy ~* ('(?:^|[^a-z0-9.-])' || regexp_replace(h.host, '([^[:alnum:]])', '\\\1', 'g') || '(?:$|[^a-z0-9.-])'))
+    FROM (SELECT coalesce(substring(p_url FROM '^[a-z]+://([^/?#:@]*)'), '?') AS host) h
+$$;
+
+-- Whether clients of the CA are told to look there: by its certificates and those above
+-- it, by its CRLs, or by one of its policies.
+CREATE FUNCTION is_place_of(p_ca bigint, p_url text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT p_url ~ '^(http|https|ldap|ldaps)://[^[:space:][:cntrl:]]+$' AND (
+        EXISTS (SELECT FROM generation g, unnest(g.chain || g.certificate) d
+                WHERE g.ca_id = p_ca AND position(uri_der(p_url) IN d) > 0)
+        OR EXISTS (SELECT FROM crl_scope s, unnest(ARRAY[s.idp, s.freshest, s.published]) d
+                   WHERE s.ca_id = p_ca AND position(uri_der(p_url) IN d) > 0)
+        OR EXISTS (SELECT FROM (SELECT policy FROM ca WHERE id = p_ca UNION SELECT policy FROM generation WHERE ca_id = p_ca) y
+                   WHERE policy_names(y.policy, p_url)))
+$$;
+
+CREATE FUNCTION look_json(k look) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object('id', k.public_id, 'signer_id', k.signer_id, 'url', k.url, 'state', k.state, 'error', k.error,
+        'size', k.size, 'sha256', encode(k.sha256, 'hex'), 'content', replace(encode(k.content, 'base64'), E'\n', ''))
+$$;
+
+-- p_host: its name, or the number of its issuer. Where several issuers have one host, any will do.
+CREATE FUNCTION chancery.api_look(p_identity text, p_host text, p_ca text, p_url text, p_artifact text, p_wanted text)
+RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    v_ca bigint;
+    v_signer int;
+    k look;
+BEGIN
+    IF v_caller.decides IS NOT TRUE THEN
+        PERFORM api_fail('CH403', format('%s has no role that sends hosts to look', v_caller.name));
+    END IF;
+    v_ca := (api_find_ca(p_identity, p_ca)).id;
+    SELECT signer_id INTO v_signer FROM host_status WHERE signer_id::text = p_host OR name = p_host
+    ORDER BY reported_at DESC LIMIT 1;
+    IF v_signer IS NULL THEN
+        PERFORM api_fail('CH404', format('no issuer has reported from host "%s"; there are: %s', left(p_host, 64),
+            coalesce((SELECT string_agg(format('%s (%s)', name, signer_id), ', ' ORDER BY signer_id) FROM host_status), 'none')));
+    END IF;
+    IF p_artifact NOT IN ('ca-certificate', 'crl', 'delta-crl') OR p_wanted !~ '^[0-9a-f]{64}$' THEN
+        PERFORM api_fail('CH400', 'artifact is ca-certificate, crl or delta-crl; wanted a SHA-256 in lower-case hex');
+    END IF;
+    IF NOT is_place_of(v_ca, p_url) THEN
+        PERFORM api_fail('CH409', format('CA "%s" tells nobody to look at %s', p_ca, left(p_url, 200)));
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('chancery look'));
+    PERFORM forget_looks();
+    IF (SELECT count(*) FILTER (WHERE state <> 'done') >= 32 OR count(*) >= 4096
+            OR coalesce(sum(length(content)), 0) >= 268435456 FROM look) THEN
+        PERFORM api_fail('CH409', 'as many looks from hosts as there may be are open or kept; they go within 2 minutes');
+    END IF;
+    INSERT INTO look (signer_id, url, artifact, wanted, ordered_by)
+    VALUES (v_signer, p_url, p_artifact, decode(p_wanted, 'hex'), p_identity) RETURNING * INTO k;
+    NOTIFY chancery_look;
+    RETURN look_json(k);
+END $$;
+
+CREATE FUNCTION chancery.api_look_result(p_identity text, p_id text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_caller api_caller := api_caller(p_identity);
+    k look;
+BEGIN
+    IF v_caller.decides IS NOT TRUE THEN
+        PERFORM api_fail('CH403', format('%s has no role that sends hosts to look', v_caller.name));
+    END IF;
+    SELECT * INTO k FROM look WHERE public_id = api_uuid('look', p_id) AND expires_at >= clock_timestamp();
+    IF k.id IS NULL THEN
+        PERFORM api_fail('CH404', format('look %s is not known, or forgotten', p_id));
+    END IF;
+    RETURN look_json(k);
+END $$;
+
+-- Those that this issuer is to do, up to p_limit.
+CREATE FUNCTION claim_looks(p_signer_id int, p_limit int) RETURNS TABLE (look_id bigint, url text, artifact text, wanted bytea)
+LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+BEGIN
+    PERFORM forget_looks();
+    RETURN QUERY UPDATE look k SET state = 'taken' WHERE k.id IN (
+        SELECT o.id FROM look o WHERE o.signer_id = p_signer_id AND o.state = 'open' ORDER BY o.id LIMIT p_limit
+        FOR UPDATE SKIP LOCKED)
+    RETURNING k.id, k.url, k.artifact, k.wanted;
+END $$;
+
+CREATE FUNCTION end_look(p_id bigint, p_error text, p_size bigint, p_sha256 bytea, p_content bytea) RETURNS void
+LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
+    UPDATE look SET state = 'done', error = p_error, size = p_size, sha256 = p_sha256, content = p_content
+    WHERE id = p_id AND state = 'taken'
+$$;
+
+GRANT EXECUTE ON FUNCTION forget_looks TO chancery_api, chancery_issuer;
+GRANT EXECUTE ON FUNCTION uri_der, location_patterns, policy_names, is_place_of, look_json TO chancery_api;
+GRANT EXECUTE ON FUNCTION claim_looks, end_look TO chancery_issuer;
+
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'chancery'::regnamespace
+        AND p.proname IN ('api_look', 'api_look_result') LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO chancery_api', f);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO chancery_front', f);
+    END LOOP;
+END $$;
