@@ -96,7 +96,7 @@ BEGIN
     IF NOT is_place_of(v_ca, p_url) THEN
         PERFORM api_fail('CH409', format('CA "%s" tells nobody to look at %s', p_ca, left(p_url, 200)));
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('chancery look'));
+    LOCK TABLE look IN SHARE ROW EXCLUSIVE MODE; -- the limits hold for orders that come together
     PERFORM forget_looks();
     IF (SELECT count(*) FILTER (WHERE state <> 'done') >= 32 OR count(*) >= 4096
             OR coalesce(sum(length(content)), 0) >= 268435456 FROM look) THEN
