@@ -542,7 +542,9 @@ def test_children_have_what_they_need_and_no_more(bare_instance, monkeypatch):
         assert not any(path.endswith(("pin", ".pem", "chancery.yaml")) for path in open_files.values())
         files = [path for fd, path in open_files.items() if fd > 3 and path.startswith("/") and "/dev/" not in path]
         if role == "front":
-            assert not files, files
+            # But its own, without names, for large CRLs.
+            nameless = bare_instance.state_dir + "/#"
+            assert not [f for f in files if not (f.startswith(nameless) and f.endswith(" (deleted)"))], files
     assert bare_instance.stop() == 0
 
 
