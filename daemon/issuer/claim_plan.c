@@ -13,6 +13,7 @@ struct mark {
 
 struct claim_plan {
 	const struct config *config;
+	size_t token;
 	const struct signer_client *signers;
 	const struct token_access *access;
 	struct mark marks[REQUEST_SOURCES_MAX];
@@ -20,7 +21,7 @@ struct claim_plan {
 };
 
 struct claim_plan *
-claim_plan_new(const struct config *config, const struct signer_client *signers,
+claim_plan_new(const struct config *config, size_t token, const struct signer_client *signers,
     const struct token_access *access, struct error *e)
 {
 	struct claim_plan *p = calloc(1, sizeof *p);
@@ -30,6 +31,7 @@ claim_plan_new(const struct config *config, const struct signer_client *signers,
 		return NULL;
 	}
 	p->config = config;
+	p->token = token;
 	p->signers = signers;
 	p->access = access;
 	return p;
@@ -54,21 +56,27 @@ find_mark(struct claim_plan *p, int64_t ca_id)
 
 /* ------------------------------------------------------------------- sources */
 
-static bool
-is_configured(const struct claim_plan *p, const char *token)
+/* Its number in the configuration; token_count: it is not there. */
+static size_t
+find_token(const struct claim_plan *p, const char *token)
 {
-	for (size_t i = 0; i < p->config->token_count; i++) {
-		if (strcmp(p->config->tokens[i].name, token) == 0)
-			return true;
-	}
-	return false;
+	size_t i = 0;
+
+	while (i < p->config->token_count && strcmp(p->config->tokens[i].name, token) != 0)
+		i++;
+	return i;
 }
 
 static bool
 make_source(struct claim_plan *p, const struct issuing_ca *ca, bool full, struct request_source *s)
 {
-	const struct mark *m = find_mark(p, ca->row.ca_id);
+	size_t token = find_token(p, ca->row.token);
+	bool configured = token < p->config->token_count;
+	const struct mark *m;
 
+	if ((configured ? token : 0) != p->token)
+		return false;
+	m = find_mark(p, ca->row.ca_id);
 	*s = (struct request_source){.ca_id = ca->row.ca_id};
 	/* Requests of a CA that is not in operation need no token to be refused. */
 	s->signs = ca->context == NULL || ca->row.over ||
@@ -78,7 +86,7 @@ make_source(struct claim_plan *p, const struct issuing_ca *ca, bool full, struct
 		       !token_access_is_locked(p->access, ca->row.token, NULL));
 	if (!full && m != NULL && m->ca_id != 0 && m->due_us > LATE_US)
 		s->since_us = m->due_us - LATE_US;
-	return s->signs || (full && is_configured(p, ca->row.token));
+	return s->signs || (full && configured);
 }
 
 size_t

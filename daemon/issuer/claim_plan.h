@@ -3,7 +3,8 @@
 
 /*
  * Which requests an issuer asks for: those of the CAs that it can sign for, and of
- * each CA those that came since its last look.
+ * each CA those that came since its last look. There is a plan for each token of
+ * the configuration, so that nobody's request waits in a batch for another token.
  *
  * Requests of a CA whose token is not configured on this host are left to others:
  * claimed and put back, they would be kept from an issuer that can sign. While a
@@ -30,12 +31,14 @@
 
 struct claim_plan;
 
-/* What is handed in must outlive the plan. */
-struct claim_plan *claim_plan_new(const struct config *config, const struct signer_client *signers,
-    const struct token_access *access, struct error *e) MUST_CHECK;
+/* For the CAs of the configuration's token number token; the first plan has also those
+ * whose token is not configured. What is handed in must outlive the plan. */
+struct claim_plan *claim_plan_new(const struct config *config, size_t token,
+    const struct signer_client *signers, const struct token_access *access,
+    struct error *e) MUST_CHECK;
 void claim_plan_free(struct claim_plan *p); /* NULL is legal */
 
-/* Of all CAs those to ask for now; how many. Each call begins with another one. */
+/* Of all CAs those of the plan to ask for now; how many. Each call begins with another one. */
 size_t claim_plan_make(struct claim_plan *p, struct issuing_ca *const *cas, size_t count, bool full,
     struct request_source sources[REQUEST_SOURCES_MAX]);
 

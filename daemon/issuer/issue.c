@@ -40,8 +40,8 @@
 bool
 issuance_is_idle(const struct issuance *s)
 {
-	for (size_t i = 0; i < BATCHES; i++) {
-		if (s->batches[i].busy)
+	for (size_t i = 0; i < s->lane_count * BATCHES; i++) {
+		if (s->lanes[i / BATCHES].batches[i % BATCHES].busy)
 			return false;
 	}
 	return true;
@@ -64,6 +64,8 @@ next_full_look(int64_t began_ms, int64_t least_ms)
 
 	return now + (rest > least_ms ? rest : least_ms);
 }
+
+static void lane_poke(struct lane *l);
 
 /* Keeps the promise to submitters that sent no hint. */
 static void
@@ -92,8 +94,8 @@ end_batch(struct batch *b)
 	b->count = b->signing = b->holds = 0;
 	b->busy = b->listed = false;
 	issue_claim_listed(s);
-	if (s->again)
-		issuance_poke(s);
+	if (b->lane->again)
+		lane_poke(b->lane);
 	else
 		look_soon(s);
 	if (issuance_is_idle(s))
@@ -129,17 +131,17 @@ batch_abandon(struct batch *b, const struct error *why)
 static void
 adapt_limit(const struct batch *b)
 {
-	struct issuance *s = b->s;
+	struct lane *l = b->lane;
 	int64_t took_ms = issue_clock_ms() - b->signing_ms;
 
-	if (b->count >= s->limit && took_ms < QUICK_MS)
-		s->limit *= 2;
+	if (b->count >= l->limit && took_ms < QUICK_MS)
+		l->limit *= 2;
 	else if (took_ms > SLOW_MS)
-		s->limit /= 2;
-	if (s->limit < LIMIT_MIN)
-		s->limit = LIMIT_MIN;
-	if (s->limit > s->env.config->issuer.batch)
-		s->limit = s->env.config->issuer.batch;
+		l->limit /= 2;
+	if (l->limit < LIMIT_MIN)
+		l->limit = LIMIT_MIN;
+	if (l->limit > b->s->env.config->issuer.batch)
+		l->limit = b->s->env.config->issuer.batch;
 }
 
 /* What a person has to let be signed one by one waits for the next entry; what needs a
@@ -469,18 +471,19 @@ static void
 on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 {
 	struct batch *b = arg;
+	struct lane *l = b->lane;
 	struct issuance *s = b->s;
 
 	b->pending = NULL;
-	s->claiming = false;
-	if (s->full)
-		s->full_ms = next_full_look(s->asked_ms, FULL_LOOK_MS);
+	l->claiming = false;
+	if (l->full)
+		l->full_ms = next_full_look(l->asked_ms, FULL_LOOK_MS);
 	if (err != NULL) {
 		batch_abandon(b, err);
 		return;
 	}
-	claim_plan_note(s->plan, s->full, batch, b->limit);
-	s->backlog = batch->count >= b->limit;
+	claim_plan_note(l->plan, l->full, batch, b->limit);
+	l->backlog = batch->count >= b->limit;
 	if (!batch_take(b, batch)) {
 		s->look_ms = s->look_ms * 2 < LOOK_MAX_MS ? s->look_ms * 2 : LOOK_MAX_MS;
 		batch_let_go(b);
@@ -490,14 +493,14 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 	s->crowd += (int64_t)batch->count;
 	if (s->crowd > CROWD_MAX)
 		s->crowd = CROWD_MAX;
-	if (s->promise_ms > 0)
-		s->look_until = issue_clock_ms() + s->promise_ms + LOOK_MAX_MS;
+	if (l->promise_ms > 0)
+		s->look_until = issue_clock_ms() + l->promise_ms + LOOK_MAX_MS;
 	/* The other slots go for more. */
-	if (s->backlog)
-		s->again = true;
+	if (l->backlog)
+		l->again = true;
 	batch_load(b);
-	if (s->again)
-		issuance_poke(s);
+	if (l->again)
+		lane_poke(l);
 	else
 		look_soon(s);
 }
@@ -516,23 +519,24 @@ is_crowded(struct issuance *s)
 
 /* Sends the claim; false: there is nobody to ask for, or it could not be sent. */
 static bool
-claim(struct issuance *s, struct batch *b)
+claim(struct lane *l, struct batch *b)
 {
+	struct issuance *s = l->s;
 	struct request_source sources[REQUEST_SOURCES_MAX];
 	struct error e = ERROR_INIT;
 	struct issuing_ca *const *cas;
 	size_t count, n;
 
-	s->asked_ms = issue_clock_ms();
-	s->full = s->asked_ms >= s->full_ms;
+	l->asked_ms = issue_clock_ms();
+	l->full = l->asked_ms >= l->full_ms;
 	cas = ca_cache_all(s->env.cache, &count);
-	n = claim_plan_make(s->plan, cas, count, s->full, sources);
+	n = claim_plan_make(l->plan, cas, count, l->full, sources);
 	if (n == 0)
 		return false;
-	b->limit = s->limit;
-	s->promise_ms = is_crowded(s) ? PROMISE_MS : 0;
+	b->limit = l->limit;
+	l->promise_ms = is_crowded(s) ? PROMISE_MS : 0;
 	b->pending = request_claim(
-	    s->env.db, sources, n, b->limit, LEASE_S, s->promise_ms, on_claimed, b, &e);
+	    s->env.db, sources, n, b->limit, LEASE_S, l->promise_ms, on_claimed, b, &e);
 	if (b->pending == NULL)
 		log_failure(LOG_LEVEL_WARNING, "-", &e);
 	return b->pending != NULL;
@@ -540,18 +544,38 @@ claim(struct issuance *s, struct batch *b)
 
 /* NULL: enough are on their way. */
 static struct batch *
-free_batch(struct issuance *s)
+free_batch(struct lane *l)
 {
 	struct batch *b = NULL;
 	size_t busy = 0;
 
 	for (size_t i = 0; i < BATCHES; i++) {
-		if (s->batches[i].busy)
+		if (l->batches[i].busy)
 			busy++;
 		else
-			b = &s->batches[i];
+			b = &l->batches[i];
 	}
-	return busy < BATCHES_WITHOUT_BACKLOG || s->backlog ? b : NULL;
+	return busy < BATCHES_WITHOUT_BACKLOG || l->backlog ? b : NULL;
+}
+
+static void
+lane_poke(struct lane *l)
+{
+	struct issuance *s = l->s;
+	struct batch *b;
+
+	l->again = true;
+	if (l->claiming || s->draining || s->held || !db_is_up(s->env.db))
+		return;
+	b = free_batch(l);
+	if (b == NULL)
+		return;
+	l->again = false;
+	if (!claim(l, b))
+		return;
+	b->busy = true;
+	b->holds = 1;
+	l->claiming = true;
 }
 
 void
@@ -565,20 +589,8 @@ issuance_hold(struct issuance *s, bool held)
 void
 issuance_poke(struct issuance *s)
 {
-	struct batch *b;
-
-	s->again = true;
-	if (s->claiming || s->draining || s->held || !db_is_up(s->env.db))
-		return;
-	b = free_batch(s);
-	if (b == NULL)
-		return;
-	s->again = false;
-	if (!claim(s, b))
-		return;
-	b->busy = true;
-	b->holds = 1;
-	s->claiming = true;
+	for (size_t i = 0; i < s->lane_count; i++)
+		lane_poke(&s->lanes[i]);
 }
 
 /* ------------------------------------------------------------------- timers */
@@ -591,7 +603,8 @@ on_swept(int64_t count, const struct error *err, void *arg)
 	s->sweep_ms = next_full_look(s->swept_ms, 0);
 	if (err != NULL || count == 0)
 		return;
-	s->full_ms = 0; /* they have their old places */
+	for (size_t i = 0; i < s->lane_count; i++)
+		s->lanes[i].full_ms = 0; /* they have their old places */
 	issuance_poke(s);
 }
 
@@ -614,11 +627,35 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 		log_failure(LOG_LEVEL_DEBUG, "-", &e);
 }
 
+static bool
+lane_begin(struct issuance *s, struct error *e)
+{
+	const struct issue_env *env = &s->env;
+	struct lane *l = &s->lanes[s->lane_count];
+
+	l->s = s;
+	l->limit = env->config->issuer.batch < LIMIT_START ? env->config->issuer.batch
+							   : LIMIT_START;
+	l->plan = claim_plan_new(env->config, s->lane_count, env->signers, env->access, e);
+	s->lane_count++;
+	for (size_t i = 0; i < BATCHES; i++) {
+		struct batch *b = &l->batches[i];
+
+		b->s = s;
+		b->lane = l;
+		b->deadline = event_new(env->base, -1, 0, on_deadline, b);
+		if (b->deadline == NULL)
+			return error_set_errno(e, ERROR_SYSTEM, "allocating a batch");
+	}
+	return l->plan != NULL;
+}
+
 struct issuance *
 issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, struct error *e)
 {
 	struct issuance *s = calloc(1, sizeof *s);
 	const struct timeval period = {SWEEP_S, 0};
+	bool ok;
 
 	if (s == NULL)
 		goto no_memory;
@@ -627,11 +664,11 @@ issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, st
 	s->arg = arg;
 	s->look_ms = LOOK_MIN_MS;
 	STAILQ_INIT(&s->closing);
-	s->limit = env->config->issuer.batch < LIMIT_START ? env->config->issuer.batch
-							   : LIMIT_START;
-	s->plan = claim_plan_new(env->config, env->signers, env->access, e);
 	s->verifier = verifier_new(e);
-	if (s->plan == NULL || s->verifier == NULL) {
+	ok = s->verifier != NULL && lane_begin(s, e);
+	while (ok && s->lane_count < env->config->token_count)
+		ok = lane_begin(s, e);
+	if (!ok) {
 		issuance_free(s);
 		return NULL;
 	}
@@ -639,12 +676,6 @@ issuance_new(const struct issue_env *env, void (*idle)(void *arg), void *arg, st
 	s->sweep = event_new(env->base, -1, EV_PERSIST, on_sweep, s);
 	if (s->look == NULL || s->sweep == NULL || event_add(s->sweep, &period) != 0)
 		goto no_memory;
-	for (size_t i = 0; i < BATCHES; i++) {
-		s->batches[i].s = s;
-		s->batches[i].deadline = event_new(env->base, -1, 0, on_deadline, &s->batches[i]);
-		if (s->batches[i].deadline == NULL)
-			goto no_memory;
-	}
 	return s;
 no_memory:
 	error_set_errno(e, ERROR_SYSTEM, "allocating the issuance");
@@ -658,19 +689,15 @@ issuance_drain(struct issuance *s)
 	s->draining = true;
 }
 
-void
-issuance_free(struct issuance *s)
+static void
+lane_end(struct lane *l)
 {
-	if (s == NULL)
-		return;
-	s->draining = true;
-	s->again = false;
 	for (size_t i = 0; i < BATCHES; i++) {
-		struct batch *b = &s->batches[i];
+		struct batch *b = &l->batches[i];
 
 		db_cancel(b->pending);
 		for (size_t k = 0; k < b->count; k++) {
-			signer_cancel(s->env.signers, b->items[k].call);
+			signer_cancel(l->s->env.signers, b->items[k].call);
 			item_free(&b->items[k]);
 		}
 		free(b->items);
@@ -678,11 +705,21 @@ issuance_free(struct issuance *s)
 		if (b->deadline != NULL)
 			event_free(b->deadline);
 	}
+	claim_plan_free(l->plan);
+}
+
+void
+issuance_free(struct issuance *s)
+{
+	if (s == NULL)
+		return;
+	s->draining = true;
+	for (size_t i = 0; i < s->lane_count; i++)
+		lane_end(&s->lanes[i]);
 	if (s->look != NULL)
 		event_free(s->look);
 	if (s->sweep != NULL)
 		event_free(s->sweep);
-	claim_plan_free(s->plan);
 	verifier_free(s->verifier);
 	free(s);
 }

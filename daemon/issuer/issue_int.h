@@ -30,6 +30,7 @@ struct listed {
 
 struct batch {
 	struct issuance *s;
+	struct lane *lane;
 	bool busy;
 	bool listed;	/* by an entry: its requests are being signed from the beginning */
 	unsigned limit; /* of its claim */
@@ -46,31 +47,39 @@ struct batch {
 	STAILQ_ENTRY(batch) next; /* that waits to be closed */
 };
 
+/* What is on its way to one token: another one that is slow, or hangs, has a lane of its
+ * own, and takes no batch away here. */
+struct lane {
+	struct issuance *s;
+	struct batch batches[BATCHES];
+	struct claim_plan *plan;
+	bool claiming;	     /* one claim at a time */
+	bool again;	     /* a hint came while nobody could claim */
+	bool backlog;	     /* the last claim was full */
+	bool full;	     /* the claim under way is a full look */
+	unsigned limit;	     /* of the next claim */
+	unsigned promise_ms; /* of the claim under way */
+	int64_t asked_ms;    /* when */
+	int64_t full_ms;     /* when the next full look is due */
+};
+
 struct issuance {
 	struct issue_env env;
 	void (*idle)(void *arg);
 	void *arg;
-	struct batch batches[BATCHES];
+	struct lane lanes[CONFIG_TOKENS_MAX]; /* in the order of the configuration's tokens */
+	size_t lane_count;
 	struct listed listed[CONFIG_TOKENS_MAX];
 	/* Certificates go to the database one batch at a time, so that claims and intents,
 	 * which the token waits for, pass those that wait here. */
 	STAILQ_HEAD(, batch) closing;
 	bool completing;
-	bool claiming; /* one claim at a time */
-	bool held;     /* the clock is in doubt */
-	bool again;    /* a hint came while nobody could claim */
-	bool backlog;  /* the last claim was full */
+	bool held; /* the clock is in doubt */
 	bool draining;
-	unsigned limit; /* of the next claim */
-	int64_t crowd;	/* requests found lately, less one each CROWD_DRAIN_MS */
+	int64_t crowd; /* requests found lately, less one each CROWD_DRAIN_MS */
 	int64_t crowd_ms;
-	unsigned promise_ms; /* of the claim under way */
-	int64_t asked_ms;    /* when */
-	bool full;	     /* the claim under way is a full look */
-	int64_t full_ms;     /* when the next one is due */
-	int64_t swept_ms;    /* when the last sweep began */
-	int64_t sweep_ms;    /* when the next one is due */
-	struct claim_plan *plan;
+	int64_t swept_ms; /* when the last sweep began */
+	int64_t sweep_ms; /* when the next one is due */
 	struct verifier *verifier;
 	int64_t look_until; /* what was promised */
 	int look_ms;	    /* longer while nothing is found */

@@ -20,12 +20,18 @@ on_listed(struct request_batch *batch, const struct error *err, void *arg)
 		batch_let_go(b);
 }
 
+/* Of the token's lane; NULL: none is free, or there is no such token. */
 static struct batch *
-any_free_batch(struct issuance *s)
+find_free_batch(struct issuance *s, const char *token)
 {
-	for (size_t i = 0; i < BATCHES; i++) {
-		if (!s->batches[i].busy)
-			return &s->batches[i];
+	const struct config *config = s->env.config;
+	size_t n = 0;
+
+	while (n < config->token_count && strcmp(config->tokens[n].name, token) != 0)
+		n++;
+	for (size_t i = 0; n < config->token_count && i < BATCHES; i++) {
+		if (!s->lanes[n].batches[i].busy)
+			return &s->lanes[n].batches[i];
 	}
 	return NULL;
 }
@@ -39,7 +45,7 @@ issue_claim_listed(struct issuance *s)
 		struct listed *l = &s->listed[i];
 		const struct pin_digests digests = {
 		    (const uint8_t(*)[PIN_DIGEST_LEN])l->sha256, l->count};
-		struct batch *b = any_free_batch(s);
+		struct batch *b = find_free_batch(s, l->token);
 		struct error e = ERROR_INIT;
 
 		if (l->token[0] == '\0' || b == NULL || s->draining)

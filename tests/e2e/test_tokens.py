@@ -77,6 +77,21 @@ def place(request, postgres, migrated, new_dir):
     assert all(map(has_ended, pids))
 
 
+AUTOMATIC = """\
+name: many
+approval: automatic
+validity: 30d
+key: {types: [ec], curves: [p256]}
+subject: {from: request, required: [CN], allowed: [CN]}
+san: {allowed: [dns], required: true, max: 4}
+key_usage: [digitalSignature]
+extended_key_usage: [serverAuth]
+exceed_issuer: cut
+"""
+UNDER_WAY = 4 * 64  # BATCHES and LIMIT_START in daemon/issuer/issue*
+BACKLOG = UNDER_WAY + 44
+
+
 class TwoTokens(Authority):
     """One token at hand and one behind a network, each with a module and a signer of its own."""
 
@@ -84,13 +99,27 @@ class TwoTokens(Authority):
         self.daemon.tokens["far"] = far
         self.daemon.config["tokens"].append({
             "name": "far", "module": far.module, "select": {"label": far.label}, "pin_file": far.pin_file,
-            "threads": 1, "environment": far.environment, "unix_sockets": True})
+            "threads": 1, "environment": far.environment, "unix_sockets": True, "call_timeout": "10m"})
         self.daemon.start()
         self.add_first_operator("alice")
         self.apply_templates()
+        self.cli("template", "apply", clients.write(self.files, "many.yaml", AUTOMATIC))
         for name, token in (("near-ca", "main"), ("far-ca", "far")):
-            self.create_root(name, templates=["tls-server"], token=token)
+            self.create_root(name, templates=["many"], token=token)
         return self
+
+    def submit_many(self, ca, count):
+        """In one transaction, so that they are there at once."""
+        csr = clients.openssl_csr(self.files, ca, dns=["host.example"]).der
+        rows = self.database.execute("SELECT chancery.submit_request(%s, 'many', %s::bytea)::text "
+                                     "FROM generate_series(1, %s)", (ca, csr, count), "service_one")
+        return [row[0] for row in rows]
+
+    def queued(self, ca):
+        """(state, how often it was claimed) of each that is not issued."""
+        return self.database.execute(
+            "SELECT q.state, q.epoch FROM chancery_store.request_queue q JOIN chancery_store.ca ON ca.id = q.ca_id "
+            "WHERE ca.name = %s", (ca,))
 
 
 def judge(place, ca, leaf):
@@ -164,17 +193,16 @@ def test_a_token_that_hangs_holds_up_no_other(other_token, postgres, migrated, n
         place.start(far)
         os.killpg(far.server.pid, signal.SIGSTOP)
         try:
-            waiting = place.submit(clients.openssl_csr(place.files, "far", dns=["far.example"]), ca="far-ca")
-            place.approve(waiting)
-            place.wait_state(waiting, "approved", "claimed", "signing")
-            for name in ("a", "b", "c"):
-                request = place.submit(clients.openssl_csr(place.files, name, dns=["near.example"]), ca="near-ca")
-                place.approve(request)
+            place.submit_many("far-ca", BACKLOG)
+            wait_until(lambda: place.queued("far-ca").count(("signing", 1)) == UNDER_WAY,
+                       what="all that goes to one token at a time")
+            for request in place.submit_many("near-ca", 3):
                 place.issued(request)
-            assert place.api.wait_request(waiting, 0)["state"] in ("approved", "claimed", "signing")
+            # They did not have to wait until anything there was given up.
+            assert place.queued("far-ca").count(("signing", 1)) == UNDER_WAY
         finally:
             os.killpg(far.server.pid, signal.SIGCONT)
-        place.issued(waiting)
+        wait_until(lambda: place.queued("far-ca") == [], what="the others' certificates")
     finally:
         place.close()
 

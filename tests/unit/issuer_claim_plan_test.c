@@ -21,7 +21,7 @@ static const struct config config = {.tokens = tokens, .token_count = 2};
 static struct event_base *base;
 static struct signer_client *signers;
 static struct token_access *token_people;
-static struct claim_plan *plan;
+static struct claim_plan *plan, *other; /* for the first token, and for the second */
 static int signer_end;
 static struct issuing_ca cas[CAS_MAX], *list[CAS_MAX];
 static struct request_source sources[REQUEST_SOURCES_MAX];
@@ -68,15 +68,18 @@ set_up(void **state)
 	signer_end = -1;
 	signers = signer_client_new(base, &callbacks, NULL, &e);
 	token_people = token_access_new(&config, &e);
-	plan = claim_plan_new(&config, signers, token_people, &e);
+	plan = claim_plan_new(&config, 0, signers, token_people, &e);
+	other = claim_plan_new(&config, 1, signers, token_people, &e);
 	attach("here");
-	return base == NULL || signers == NULL || token_people == NULL || plan == NULL;
+	return base == NULL || signers == NULL || token_people == NULL || plan == NULL ||
+	       other == NULL;
 }
 
 static int
 tear_down(void **state)
 {
 	claim_plan_free(plan);
+	claim_plan_free(other);
 	token_access_free(token_people);
 	signer_client_free(signers);
 	(void)close(signer_end);
@@ -130,12 +133,15 @@ test_tokens(void **state)
 
 	assert_int_equal(claim_plan_make(plan, list, 4, false, sources), 2);
 	assert_true(source_of(1, 2)->signs && source_of(4, 2)->signs);
-	assert_int_equal(claim_plan_make(plan, list, 4, true, sources), 3);
-	assert_true(source_of(1, 3)->signs && source_of(4, 3)->signs);
-	assert_false(source_of(2, 3)->signs);
+	assert_int_equal(claim_plan_make(plan, list, 4, true, sources), 2);
+	assert_int_equal(claim_plan_make(other, list, 4, false, sources), 0);
+	assert_int_equal(claim_plan_make(other, list, 4, true, sources), 1);
+	assert_int_equal(sources[0].ca_id, 2);
+	assert_false(sources[0].signs);
 	attach("away");
-	assert_int_equal(claim_plan_make(plan, list, 4, false, sources), 3);
-	assert_true(source_of(2, 3)->signs);
+	assert_int_equal(claim_plan_make(other, list, 4, false, sources), 1);
+	assert_true(sources[0].ca_id == 2 && sources[0].signs);
+	assert_int_equal(claim_plan_make(plan, list, 4, false, sources), 2);
 	assert_int_equal(claim_plan_make(plan, NULL, 0, true, sources), 0);
 }
 
