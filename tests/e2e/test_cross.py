@@ -161,6 +161,21 @@ def in_pair(der):
     return content(content(der, 0x30), 0xa0)
 
 
+def look_again(a):
+    """As the issuer does from time to time with what was published."""
+    a.database.execute("UPDATE chancery_store.publication SET state = 'pending', attempts = 1, next_at = now() WHERE state = 'done'")
+    a.database.execute("SELECT pg_notify('chancery_publish', '')")
+
+
+def test_an_entry_that_is_made_anew_has_the_pair(a, slapd):
+    pair = slapd.read(a.dn, "crossCertificatePair;binary")
+    with slapd.connect() as connection:
+        assert connection.delete(a.dn)
+    look_again(a)
+    wait_until(lambda: slapd.read(a.dn, "crossCertificatePair;binary") == pair or None, what="the pair in a new entry")
+    assert len(pair) == 1 and len(slapd.read(a.dn, "cACertificate;binary")) == 1
+
+
 def test_one_that_ends_is_told_of_and_goes_away(a, slapd):
     def finding():
         found = json.loads(a.cli.result("--json", "doctor", a.root3).stdout)["findings"]
@@ -174,9 +189,7 @@ def test_one_that_ends_is_told_of_and_goes_away(a, slapd):
     text = a.database.execute("SELECT chancery_store.metrics_of_service()")[0][0]
     assert f'chancery_cross_left_seconds{{ca="{a.root3}",issuer="' in text
     # When the place is looked at the next time; others' attributes are left alone elsewhere.
-    a.database.execute("UPDATE chancery_store.publication SET checked_at = now() - interval '1 year' WHERE state = 'done'")
-    a.database.execute("UPDATE chancery_store.publication SET state = 'pending', attempts = 1, next_at = now() WHERE state = 'done'")
-    a.database.execute("SELECT pg_notify('chancery_publish', '')")
+    look_again(a)
     wait_until(lambda: slapd.read(a.dn, "crossCertificatePair;binary") == [] or None, what="the pair to be taken away")
     assert len(slapd.read(a.dn, "cACertificate;binary")) == 1
     old = len(pkcs7.load_der_pkcs7_certificates(a.daemon.web.get(f"/aia/{a.root3}.p7c").body))
