@@ -26,6 +26,7 @@ struct rest {
 	time_t until; /* CLOCK_MONOTONIC seconds */
 	int length_s;
 	bool elsewhere; /* another issuer's signer has the duty for them */
+	bool told;	/* people were, that it waits for a token */
 };
 
 struct beginning;
@@ -307,11 +308,20 @@ on_cas_loaded(const struct error *err, void *arg)
  * told, since a CRL that nobody unlocks the token for, or brings it back, is one that will
  * be missing. */
 static void
-note_waiting(struct crl_calendar *c, int64_t scope_id, const struct error *why)
+note_waiting(
+    struct crl_calendar *c, const struct issuing_ca *ca, int64_t scope_id, const struct error *why)
 {
-	struct error e = ERROR_INIT;
+	struct error e = ERROR_INIT, once = ERROR_INIT;
+	struct rest *r;
 
 	note_outcome(c, scope_id, why);
+	r = find_rest(c, scope_id);
+	if (r == NULL || !r->told) {
+		(void)error_set(&once, why->code, "a CRL is due, and waits: %s", why->text);
+		log_failure(LOG_LEVEL_WARNING, ca->row.name, &once);
+	}
+	if (r != NULL)
+		r->told = true;
 	if (crl_note_alarm(c->env.db, scope_id, why->text, ignore_done, NULL, &e) == NULL)
 		log_failure(LOG_LEVEL_DEBUG, "crl", &e);
 }
@@ -338,7 +348,7 @@ begin_due(struct crl_calendar *c, const struct crl_due *due)
 		note_outcome(c, due->scope_id, &e);
 	} else if (token_access_is_away(c->env.access, ca->row.token, &e) ||
 		   token_access_is_locked(c->env.access, ca->row.token, &e)) {
-		note_waiting(c, due->scope_id, &e);
+		note_waiting(c, ca, due->scope_id, &e);
 	} else if (!begin_crl(c, ca, due->scope_id, due->delta, NULL, NULL, NULL, &e)) {
 		log_failure(LOG_LEVEL_WARNING, ca->row.name, &e);
 		note_outcome(c, due->scope_id, &e);

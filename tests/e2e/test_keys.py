@@ -121,8 +121,10 @@ def test_a_ca_moves_here(office):
     refused = office.console("--import-key", p12, "--passphrase-file", wrong, check=False)
     assert refused.returncode == 1 and "the passphrase does not fit" in refused.stderr
     assert office.keys() == []
+    os.link(p12, p12 + ".second-name")
     said = office.import_key(p12, "--wipe", "--label", "from the old office").stdout
     assert "It has been outside" in said and not os.path.exists(p12)
+    assert os.path.getsize(p12 + ".second-name") == 0  # what a second name still leads to
     key, = office.keys()
     assert key["key"] in said and key["kind"] == "rsa2048" and key["label"] == "from the old office"
     assert key["owner"].startswith("nobody here") and key["can_leave"] is False

@@ -3,6 +3,7 @@ and back again while requests come. Nothing is lost or made twice, people see wh
 wrong and since when, and signing goes on by itself, soon."""
 
 import os
+import re
 import signal
 import time
 
@@ -119,6 +120,12 @@ def test_cut_off_and_back(service, record_property):
     wait_until(lambda: "token main" in (service.database.one(
         STORE + "SELECT max(alarm) FROM crl_scope") or ""), what="an alarm")
     assert service.status()["since"] == said["since"]
+    wait_until(lambda: (shown := service.a.cli("token", "status")) and said["since"] in shown
+               and (service.status()["sentence"] or "no reason") in shown, what="since when, and why")
+    metrics = service.a.api.get("/metrics").body.decode()
+    assert re.search(r'(?m)^chancery_token_ready\{[^}]*token="main"[^}]*\} 0$', metrics)
+    assert re.search(r'(?m)^chancery_crl_alarm\{[^}]*ca="many"[^}]*\} 1$', metrics)
+    assert service.a.daemon.process.log().count("many: a CRL is due, and waits: ") == 1
     service.token.start_server()
     seconds = service.first_signature()
     service.check()

@@ -10,10 +10,11 @@ import pytest
 from harness import clients
 from harness.authority import Authority
 from harness.cli import CommandFailed
-from harness.postgres import Database
+from harness.postgres import REPO
 from harness.chanceryd import Chanceryd, program
 from harness.process import Process, has_ended, run, wait_until
 from harness.signer import KEY_FIND, string
+from harness.softhsm import Token
 from harness.tokens import OpencryptokiToken, P11KitToken, TpmToken, Unavailable
 from harness.world import World
 
@@ -24,10 +25,24 @@ KINDS = {
     "p11-kit": (P11KitToken, 2, [("p256", {}), ("rsa2048", PSS)], []),
     "tpm": (TpmToken, 1, [("p256", {}), ("rsa2048", {})],
             [("rsa4096", {}, "its CKM_RSA_PKCS_KEY_PAIR_GEN goes from 1024 to 3072 bits"),
-             ("rsa2048", PSS, "it has no CKM_RSA_PKCS_PSS")]),
+             ("rsa2048", PSS, "it has no CKM_RSA_PKCS_PSS"),
+             ("ed25519", {}, "it has no CKM_EC_EDWARDS_KEY_PAIR_GEN")]),
     "opencryptoki": (OpencryptokiToken, 2, [("rsa2048", {}), ("rsa2048", PSS)],
                      [("p256", {}, "it has no CKM_EC_KEY_PAIR_GEN")]),
 }
+
+
+class PlainToken(Token):
+    """SoftHSM, loaded directly."""
+
+    prefix, unix_sockets = [], False
+
+    def close(self):
+        """It has no process."""
+
+
+# In the order of README.md's table.
+PROBED = {"softhsm": PlainToken, "p11-kit": P11KitToken, "tpm": TpmToken, "opencryptoki": OpencryptokiToken}
 
 
 class TokenAuthority(Authority):
@@ -231,18 +246,78 @@ def test_a_module_that_mistakes_objects(other_token, new_dir):
         world.signer.stop()
 
 
-def test_probe(other_token, work_dir):
-    """What a TPM can do, by trial; and nothing is left in it."""
-    argv = signer_argv(other_token(TpmToken), work_dir)
-    for _ in range(2):  # what the first one leaves would be seen by the second
-        table = json.loads(run([*argv, "--probe", "--json"]).stdout)
-    assert table["key p256"].startswith("yes: ecdsa-sha256") and table["key rsa4096"].startswith("no: ")
-    assert "pss" not in table["key rsa2048"]
-    assert table["always-authenticate"] == "enforced"
-    assert table["session objects"] == "no"
-    assert table["data objects"].startswith("yes")
+def matrix():
+    """{row: {kind: cell}} of README.md's table of tokens, without the rates."""
+    with open(os.path.join(REPO, "README.md"), encoding="utf-8") as f:
+        text = f.read()
+    lines = text[text.index("| | SoftHSM 2.6.1 |"):].split("\n\n")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    return {row[0].replace("`", ""): dict(zip(PROBED, row[1:], strict=True)) for row in rows
+            if not row[0].startswith("signatures/s")}
+
+
+def as_in_matrix(table, takes_keys):
+    """What the probe found, in the words of that table."""
+    rsa = [bits for bits in ("2048", "3072", "4096") if table[f"key rsa{bits}"].startswith("yes:")]
+    pss = {"pss-sha256" in table[f"key rsa{bits}"] for bits in rsa}
+    assert len(pss) == 1 and all("rsa-sha256" in table[f"key rsa{bits}"] for bits in rsa)
+    curves = [name for name in ("P-256", "P-384", "P-521")
+              if table["key " + name.lower().replace("-", "")].startswith("yes: ecdsa-sha256")]
+
+    def word(name):
+        return table[name].split(":")[0]
+
+    return {
+        "RSA": ", ".join(rsa),
+        "PKCS#1 v1.5, PSS": "both" if True in pss else "v1.5 only",
+        "P-256, P-384, P-521": "all" if len(curves) == 3 else ", ".join(curves) or "none",
+        "Ed25519 (CKM_EDDSA)": word("key ed25519"),
+        "CKA_ALWAYS_AUTHENTICATE": word("always-authenticate"),
+        "data objects (limits, journal)": word("data objects"),
+        "session objects": word("session objects"),
+        "keys from outside": "yes" if takes_keys else "no",
+    }
+
+
+def import_key(argv, directory):
+    """Whether the token takes one; it is there afterwards."""
+    path = os.path.join(directory, "outside")
+    run(["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=outside", "-keyout", path + ".key",
+         "-out", path + ".pem"])
+    run(["openssl", "pkcs12", "-export", "-inkey", path + ".key", "-in", path + ".pem", "-out", path + ".p12",
+         "-passout", "pass:outside"])
+    password = clients.write(directory, "password", "outside\n")
+    os.chmod(password, 0o600)
+    said = run([*argv, "--import-key", path + ".p12", "--passphrase-file", password], check=False, text=True)
+    assert said.returncode == 0 or "takes no private key from outside" in said.stderr, said.stderr
+    return said.returncode == 0
+
+
+@pytest.mark.parametrize("name", PROBED)
+def test_probe(other_token, work_dir, name):
+    """What a token can do, by trial, is what README.md says; and nothing is left on it."""
+    try:
+        argv = signer_argv(other_token(PROBED[name]), work_dir)
+    except Unavailable as why:
+        pytest.skip(str(why))
+    asked = [*argv[:argv.index("--config") - 1], program("chancery"), "token", "probe", "main", "--json",
+             "--config", argv[argv.index("--config") + 1]]
+    for _ in range(1 + (name == "tpm")):  # what the first one leaves would be seen by the second
+        table = json.loads(run(asked).stdout)
+    assert as_in_matrix(table, import_key(argv, work_dir)) == {row: cells[name] for row, cells in matrix().items()}
     assert table["left on the token"] == "nothing"
     assert any(name.endswith("1 session") and value.endswith("signatures/s") for name, value in table.items())
+
+
+def test_what_libp11_is_trusted_with():
+    """It loads the module and lists slots. Its pool of sessions, its logins, its lists of keys and its signatures,
+    with what is wrong with them (an endless wait for a session, a session that a failed login spoilt, a key of
+    Ed25519 that hides all others), nobody can reach."""
+    imported = {line.split()[-1].split("@")[0] for line in run(
+        ["nm", "-D", "--undefined-only", program("chancery-signer")], text=True).stdout.splitlines()}
+    assert {name for name in imported if name.startswith("PKCS11_")} == {
+        "PKCS11_CTX_new", "PKCS11_CTX_load", "PKCS11_CTX_unload", "PKCS11_CTX_free", "PKCS11_enumerate_slots",
+        "PKCS11_release_all_slots", "PKCS11_get_slotid_from_slot"}
 
 
 def test_soak(other_token, work_dir):
