@@ -87,6 +87,12 @@ class Group:
     def wait(self, *words):
         return wait_until(lambda: self.says(*words), what=" ".join(words))
 
+    def blamed(self, label):
+        """What is written down about a member that failed."""
+        name = hashlib.sha256(label.encode()).hexdigest()[:16]
+        path = os.path.join(self.signer.state_dir, "signer-main", f"member-{name}", "blamed")
+        return open(path).read() if os.path.exists(path) else None
+
     def settle(self):
         """However often it starts again for that, both are in use in the end."""
         def both():
@@ -162,10 +168,14 @@ def test_the_next_one_when_it_fails_and_back(group):
 
 
 def test_one_that_hangs(group):
+    before = group.blamed("hsm-a")
     group.token.fail("sign@hsm-a hang")
     root, tbs = group.root, group.root.leaf()
     with pytest.raises(Refused, match="C_Sign has not come back"):
         root.sign(group.signer, tbs)
+    assert group.signer.process.wait() == MODULE_HUNG
+    assert group.blamed("hsm-a") != before
+    group.token.fail("any@hsm-a 0x30")  # so that it stays away for longer than it is left alone
     group.again(MODULE_HUNG)
     group.wait("'hsm-a' is away", "'hsm-b' signs")
     root.sign(group.signer, tbs)
@@ -175,10 +185,14 @@ def test_one_that_hangs(group):
 
 def test_one_that_crashes(group):
     """The module dies over it, and the process with it."""
+    before = group.blamed("hsm-a")
     group.token.fail("sign@hsm-a crash")
     with pytest.raises(ConnectionError):
         group.issue()
+    assert group.signer.process.wait() == -signal.SIGSEGV
+    group.token.fail("any@hsm-a 0x30")  # so that it stays away for longer than it is left alone
     group.again(-signal.SIGSEGV)
+    assert group.blamed("hsm-a") != before
     group.wait("'hsm-a' is away", "'hsm-b' signs")
     group.issue()
     group.token.fail()
@@ -198,17 +212,12 @@ def test_one_that_crashes_as_soon_as_it_is_opened(group):
 
 def test_one_that_hangs_while_it_stands_by(group):
     """It is the one to blame, not the one that signs."""
-    def blamed(label):
-        name = hashlib.sha256(label.encode()).hexdigest()[:16]
-        path = os.path.join(group.signer.state_dir, "signer-main", f"member-{name}", "blamed")
-        return open(path).read() if os.path.exists(path) else None
-
-    before = {label: blamed(label) for label in NAMES}
+    before = {label: group.blamed(label) for label in NAMES}
     group.token.fail("create-object@hsm-b hang")
     with pytest.raises(Refused, match="C_CreateObject has not come back"):
         group.root.sign_crl(group.signer, number=5)  # is written to both
     assert group.signer.process.wait() == MODULE_HUNG
-    assert blamed("hsm-a") == before["hsm-a"] and blamed("hsm-b") != before["hsm-b"]
+    assert group.blamed("hsm-a") == before["hsm-a"] and group.blamed("hsm-b") != before["hsm-b"]
     group.token.fail()
     group.again(MODULE_HUNG)
     group.settle()
