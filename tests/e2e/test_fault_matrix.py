@@ -2,10 +2,10 @@
 it answer: once, and until the fault ends; while the signer signs or makes a key, and
 while it opens the token.
 
-Whatever happens: no request is lost or answered twice, no answer and no end of a process
-takes longer than the deadline of the call (and MARGIN_S, for a busy machine), only the signer's own process ends, and only with a status that says
-why; the PIN is not sent again to who may have counted it; and when the fault ends,
-signing goes on.
+Whatever happens: no request is lost or answered twice; no answer and no end of a process
+takes longer than the deadline of the call (and MARGIN_S, for a busy machine); only the
+signer's own process ends, and only with a status that says why; the PIN is not sent
+again to who may have counted it; and when the fault ends, signing goes on.
 
 Besides: each function crashes, hangs and is slow; the sessions are dropped, or the login is
 lost, in the middle of each; and signatures are wrong.
@@ -269,7 +269,8 @@ def test_every_function_and_every_code(new_dir, record_property):
     took, slowest = time.monotonic() - begun, max(w.slowest for w in walkers)
     latest = max(w.latest for w in walkers)
     record_property("figures", f"{len(cases)} faults (seed {seed}) in {took:.1f} s, slowest answer "
-                    f"{slowest:.1f} s, {latest:.1f} s after its deadline at the latest: " + ", ".join(f"{n} {what}" for what, n in sorted(outcomes.items()))
+                    f"{slowest:.1f} s, {latest:.1f} s after its deadline at the latest: "
+                    + ", ".join(f"{n} {what}" for what, n in sorted(outcomes.items()))
                     + f", {len(wrong)} wrong")
     assert not wrong, "\n\n".join(wrong)
     called = set().union(*(w.called for w in walkers))

@@ -96,6 +96,22 @@ def test_status_while_a_call_hangs(new_dir):
         world.signer.process.kill()
 
 
+def test_as_many_at_once_as_sessions(new_dir):
+    """A slow token is kept busy, and asked for no more sessions than README.md says."""
+    world = new_world(new_dir, threads=3, call_timeout="10m")
+    try:
+        world.token.fail("sign hang")
+        for _ in range(6):
+            sign(world)
+        wait_until(lambda: world.token.calls("sign").count(["hang"]) == 3, what="three at once")
+        assert world.signer.status().threads == 3  # the loop goes on
+        assert world.token.calls("sign").count(["hang"]) == 3
+        opened = [call for call in world.token.calls("open-session") if call == ["0x0"]]
+        assert len(opened) - len(world.token.calls("close-session")) in (4, 5)
+    finally:
+        world.signer.process.kill()
+
+
 # ---------------------------------------------------------------- what is tried again
 
 
