@@ -262,20 +262,33 @@ create(struct session *s, const char *label, struct bytes stored, CK_OBJECT_HAND
 	return session_error(s, rv, e, "cannot write '%s' to the token", label);
 }
 
+/* *gone: another process has removed it, of which the session is none the worse. */
 static bool
-is_ours(struct session *s, CK_OBJECT_HANDLE handle, const char *label, struct error *e)
+is_ours(struct session *s, CK_OBJECT_HANDLE handle, const char *label, bool *gone, struct error *e)
 {
-	return session_check_object(s, handle, CKO_DATA, CKA_LABEL,
-	    (struct bytes){(const uint8_t *)label, strlen(label)}, e);
+	struct bytes name = {(const uint8_t *)label, strlen(label)};
+	struct error why = ERROR_INIT;
+	bool fatal = s->fatal;
+
+	*gone = false;
+	if (session_check_object(s, handle, CKO_DATA, CKA_LABEL, name, &why))
+		return true;
+	*gone = strcmp(why.foreign, "CKR_OBJECT_HANDLE_INVALID") == 0;
+	if (*gone)
+		s->fatal = fatal;
+	return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
 }
 
 static bool
 destroy(struct session *s, CK_OBJECT_HANDLE handle, const char *label, struct error *e)
 {
+	struct error why = ERROR_INIT;
+	bool gone;
 	CK_RV rv;
 
-	if (!is_ours(s, handle, label, e))
-		return false;
+	if (!is_ours(s, handle, label, &gone, &why))
+		return gone ||
+		       error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
 	rv = s->f->C_DestroyObject(s->handle, handle);
 
 	/* Another process may have been quicker. */
@@ -321,10 +334,11 @@ destroy_old(struct session *s, const struct objects *o, const char *label)
 	for (CK_ULONG i = 0; i < o->count; i++) {
 		struct error ignored = ERROR_INIT;
 		CK_RV rv = CKR_OK;
+		bool gone;
 
 		if (o->handles[i] == first)
 			continue;
-		if (is_ours(s, o->handles[i], label, &ignored))
+		if (is_ours(s, o->handles[i], label, &gone, &ignored))
 			rv = s->f->C_DestroyObject(s->handle, o->handles[i]);
 		if (rv != CKR_OK && rv != CKR_OBJECT_HANDLE_INVALID)
 			log_debug(label, "an old value stays on the token: %s", ckr_name(rv, buf));
@@ -354,6 +368,7 @@ replace(struct session *s, const char *label, const struct objects *found, struc
 {
 	CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
 	uint8_t stored[STORED_MAX];
+	bool gone;
 	size_t len = encode(label, found->generation + 1, value, stored);
 
 	if (!create(s, label, (struct bytes){stored, len}, &made, e))
@@ -362,7 +377,7 @@ replace(struct session *s, const char *label, const struct objects *found, struc
 		if (found->handles[i] == made)
 			return session_mistook(s, e);
 	}
-	if (!is_ours(s, made, label, e))
+	if (!is_ours(s, made, label, &gone, e))
 		return false;
 	if (!check_made(s, made, label, (struct bytes){stored, len}, e)) {
 		(void)s->f->C_DestroyObject(s->handle, made);
