@@ -386,9 +386,11 @@ def test_spread(new_dir):
             assert signer.receive()[0] == SIGNED
         assert set(made.token.signers()) == set(NAMES)
         # One is gone with work in its hands.
-        for tbs, approval in asked[30:]:
-            signer.send(SIGN, root.message(signer, tbs, approval))
-        made.token.fail("any@hsm-b 0x30")
+        for n, (tbs, approval) in enumerate(asked[30:]):
+            if n == 10:
+                made.token.fail("any@hsm-b 0x30")
+            with contextlib.suppress(ConnectionError):
+                signer.send(SIGN, root.message(signer, tbs, approval))
         with contextlib.suppress(ConnectionError):
             while True:
                 signer.receive()
