@@ -129,14 +129,6 @@ is_too_long(struct session *s, CK_OBJECT_HANDLE handle)
 	       a.ulValueLen > STORED_MAX;
 }
 
-/* What tokens say of an object that is being removed by another process. */
-static bool
-is_gone(CK_RV rv)
-{
-	return rv == CKR_OBJECT_HANDLE_INVALID || rv == CKR_FUNCTION_FAILED ||
-	       rv == CKR_GENERAL_ERROR;
-}
-
 /* False only when the token fails; an object that is not one of ours has *len 0. */
 static bool
 read_stored(struct session *s, CK_OBJECT_HANDLE handle, const char *label,
@@ -151,7 +143,7 @@ read_stored(struct session *s, CK_OBJECT_HANDLE handle, const char *label,
 	if (*said == CKR_OK || (*said == CKR_BUFFER_TOO_SMALL && is_too_long(s, handle)))
 		return true;
 	/* It may be the object alone, which another process is removing just now. */
-	if (is_gone(*said))
+	if (session_is_gone(*said))
 		return ckr_error(e, *said, "cannot read '%s' on the token", label);
 	return session_error(s, *said, e, "cannot read '%s' on the token", label);
 }
@@ -185,7 +177,7 @@ load_once(struct session *s, const char *label, struct objects *o, bool *gone, s
 		return false;
 	for (CK_ULONG i = 0; i < o->count; i++) {
 		if (!read_stored(s, o->handles[i], label, stored, &len, &said, e)) {
-			*gone = is_gone(said);
+			*gone = session_is_gone(said);
 			return false;
 		}
 		if (!decode(label, (struct bytes){stored, len}, &generation, &value)) {
@@ -262,33 +254,21 @@ create(struct session *s, const char *label, struct bytes stored, CK_OBJECT_HAND
 	return session_error(s, rv, e, "cannot write '%s' to the token", label);
 }
 
-/* *gone: another process has removed it, of which the session is none the worse. */
 static bool
 is_ours(struct session *s, CK_OBJECT_HANDLE handle, const char *label, bool *gone, struct error *e)
 {
-	struct bytes name = {(const uint8_t *)label, strlen(label)};
-	struct error why = ERROR_INIT;
-	bool fatal = s->fatal;
-
-	*gone = false;
-	if (session_check_object(s, handle, CKO_DATA, CKA_LABEL, name, &why))
-		return true;
-	*gone = strcmp(why.foreign, "CKR_OBJECT_HANDLE_INVALID") == 0;
-	if (*gone)
-		s->fatal = fatal;
-	return error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
+	return session_check_object(s, handle, CKO_DATA, CKA_LABEL,
+	    (struct bytes){(const uint8_t *)label, strlen(label)}, gone, e);
 }
 
 static bool
 destroy(struct session *s, CK_OBJECT_HANDLE handle, const char *label, struct error *e)
 {
-	struct error why = ERROR_INIT;
 	bool gone;
 	CK_RV rv;
 
-	if (!is_ours(s, handle, label, &gone, &why))
-		return gone ||
-		       error_set_foreign(e, why.code, why.source, why.foreign, "%s", why.text);
+	if (!is_ours(s, handle, label, &gone, e))
+		return false;
 	rv = s->f->C_DestroyObject(s->handle, handle);
 
 	/* Another process may have been quicker. */

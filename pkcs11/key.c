@@ -369,8 +369,8 @@ is_pair(struct session *s, const struct key_wanted *w, CK_OBJECT_HANDLE public_k
 {
 	struct bytes id = {w->id, KEY_ID_LEN};
 
-	return session_check_object(s, private_key, CKO_PRIVATE_KEY, CKA_ID, id, e) &&
-	       session_check_object(s, public_key, CKO_PUBLIC_KEY, CKA_ID, id, e);
+	return session_check_object(s, private_key, CKO_PRIVATE_KEY, CKA_ID, id, NULL, e) &&
+	       session_check_object(s, public_key, CKO_PUBLIC_KEY, CKA_ID, id, NULL, e);
 }
 
 static void

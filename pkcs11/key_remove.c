@@ -81,7 +81,7 @@ key_remove(struct session *s, const struct key_remains *key, struct error *e)
 		if (halves[i].handle == CK_INVALID_HANDLE)
 			continue;
 		if (!session_check_object(s, halves[i].handle, halves[i].class, CKA_ID,
-			(struct bytes){key->id, key->id_len}, e))
+			(struct bytes){key->id, key->id_len}, NULL, e))
 			return false;
 		rv = s->f->C_DestroyObject(s->handle, halves[i].handle);
 		if (rv != CKR_OK)

@@ -61,14 +61,28 @@ session_mistook(struct session *s, struct error *e)
 }
 
 bool
+session_is_gone(CK_RV rv)
+{
+	return rv == CKR_OBJECT_HANDLE_INVALID || rv == CKR_FUNCTION_FAILED ||
+	       rv == CKR_GENERAL_ERROR;
+}
+
+bool
 session_check_object(struct session *s, CK_OBJECT_HANDLE handle, CK_OBJECT_CLASS class,
-    CK_ATTRIBUTE_TYPE name, struct bytes value, struct error *e)
+    CK_ATTRIBUTE_TYPE name, struct bytes value, bool *gone, struct error *e)
 {
 	CK_OBJECT_CLASS has = CK_UNAVAILABLE_INFORMATION;
 	uint8_t said[NAME_MAX_LEN];
 	CK_ATTRIBUTE a[] = {{CKA_CLASS, &has, sizeof has}, {name, said, sizeof said}};
 	CK_RV rv = s->f->C_GetAttributeValue(s->handle, handle, a, 2);
 
+	if (gone != NULL) {
+		*gone = session_is_gone(rv) ||
+			(rv == CKR_ATTRIBUTE_TYPE_INVALID && has == CK_UNAVAILABLE_INFORMATION);
+		if (*gone)
+			return error_set(e, ERROR_UNAVAILABLE,
+			    "an object on the token went while it was looked at");
+	}
 	/* Of another kind of object: it has no such name, or a longer one. */
 	if (rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_BUFFER_TOO_SMALL)
 		return session_mistook(s, e);

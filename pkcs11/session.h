@@ -40,10 +40,14 @@ bool session_check_login(struct session *s, struct error *e) MUST_CHECK;
  * handle of another one, after the first of all objects was removed in the same process:
  * whoever destroys by such a handle destroys the other one. A fresh process has them right:
  * what is mistaken makes s->fatal, and is ERROR_UNAVAILABLE; so is a token that does not
- * answer.
+ * answer. *gone, where another process may remove the object at any time: it does just now,
+ * which is ERROR_UNAVAILABLE and no fault of the session. NULL: nobody else removes it.
  */
 bool session_check_object(struct session *s, CK_OBJECT_HANDLE handle, CK_OBJECT_CLASS class,
-    CK_ATTRIBUTE_TYPE name, struct bytes value, struct error *e) MUST_CHECK;
+    CK_ATTRIBUTE_TYPE name, struct bytes value, bool *gone, struct error *e) MUST_CHECK;
+
+/* What tokens say of an object that another process is removing. */
+bool session_is_gone(CK_RV rv);
 bool session_mistook(struct session *s, struct error *e); /* says that; false */
 
 /* Closing the last session of the process logs out. s may be all zero. */
