@@ -172,7 +172,8 @@ tsan:                           ## unit tests with threads under ThreadSanitizer
 
 # Debian's Python: the one on PATH may be another, without the packages.
 PYTEST      := /usr/bin/python3 -B -m pytest -q
-E2E_WORKERS ?= 2
+# More than cores: much of the time a test waits for a lease, a deadline or a restart.
+E2E_WORKERS ?= 3
 E2E         ?= tests/e2e
 
 # A PKCS#11 module in front of a real one, which writes down what a token is asked
@@ -190,7 +191,7 @@ e2e: all faults bench-build     ## end-to-end tests (E2E=tests/e2e/test_x.py for
 
 e2e-asan:                       ## the smoke subset of them under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory -s -j$(JOBS) $(ASAN) all faults
-	@CHANCERY_BUILD=$(BUILD)/asan $(PYTEST) -m smoke $(E2E)
+	@CHANCERY_BUILD=$(BUILD)/asan $(PYTEST) -n $(E2E_WORKERS) --dist loadfile -m smoke $(E2E)
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c, seeds in tests/fuzz/corpus/<name>.
 CLANG       := clang
