@@ -76,6 +76,64 @@ LANGUAGE sql STABLE AS $$
         ORDER BY h.seq DESC LIMIT 1) e
 $$;
 
+-- ------------------------------------------------ how long a scope is needed
+
+-- By when the certificates of a scope have ended, so that nobody looks for it in all of
+-- them; as much as a 32nd of the time that is left may be added, so that issuance, which
+-- goes on giving later ends, writes here now and then only. A table of its own, because
+-- those who work on a scope's CRLs lock its row, and issuance must not wait for them.
+CREATE TABLE scope_use (
+    scope_id bigint PRIMARY KEY,
+    until    timestamptz NOT NULL
+);
+GRANT SELECT, INSERT, UPDATE ON scope_use TO chancery_issuer;
+GRANT SELECT ON scope_use TO chancery_api;
+
+-- Up to the next multiple of a power of two of seconds.
+CREATE FUNCTION rounded_end(p_until timestamptz) RETURNS timestamptz LANGUAGE sql AS $$
+    SELECT to_timestamp(ceil(date_part('epoch', p_until) / s.step) * s.step)
+    FROM (SELECT 2 ^ floor(ln(greatest(1, date_part('epoch', p_until - clock_timestamp()) / 32)) / ln(2)) AS step) s
+$$;
+
+-- A certificate of the CRLs' own key does not count: no CRL of that key can end it. Scopes
+-- that new certificates do not get any more get late ones all the same, whose serials were
+-- given away before; one whose CRLs have ended meanwhile has them again.
+CREATE FUNCTION note_scope_use() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET search_path = chancery_store, pg_temp AS $$
+DECLARE
+    v_later bigint[];
+BEGIN
+    WITH later AS (
+        INSERT INTO scope_use AS u (scope_id, until)
+        SELECT n.scope_id, rounded_end(n.until)
+        FROM (SELECT i.scope_id, max(i.not_after) AS until FROM issued i
+              WHERE i.request_id IS NOT NULL OR i.spki_sha256 <> (SELECT k.spki_sha256 FROM crl_scope s
+                  JOIN token_key k ON k.id = s.token_key_id WHERE s.id = i.scope_id)
+              GROUP BY i.scope_id) n
+        WHERE NOT EXISTS (SELECT FROM scope_use o WHERE o.scope_id = n.scope_id AND o.until >= n.until)
+        ORDER BY n.scope_id
+        ON CONFLICT (scope_id) DO UPDATE SET until = greatest(u.until, EXCLUDED.until)
+        RETURNING u.scope_id)
+    SELECT array_agg(scope_id) INTO v_later FROM later;
+    IF v_later IS NOT NULL THEN
+        UPDATE crl_scope s SET next_full_at = clock_timestamp()
+        FROM unnest(v_later) l (id)
+        WHERE (s.id = l.id OR s.whole_id = l.id) AND NOT s.current AND s.next_full_at IS NULL;
+    END IF;
+    RETURN NULL;
+END $$;
+-- Named so that it comes last: what it may lock is held the shortest.
+CREATE TRIGGER certificate_uses_scope AFTER INSERT ON certificate REFERENCING NEW TABLE AS issued
+    FOR EACH STATEMENT EXECUTE FUNCTION note_scope_use();
+
+-- Whether none of a scope's certificates is valid any more at this time. A certificate that is
+-- being stored meanwhile either is seen here or sees what the caller has made of the answer.
+CREATE FUNCTION scope_is_over(p_scope bigint, p_at timestamptz) RETURNS boolean LANGUAGE sql AS $$
+    INSERT INTO scope_use AS u (scope_id, until) SELECT coalesce(s.whole_id, s.id), '-infinity' FROM crl_scope s WHERE s.id = p_scope
+    ON CONFLICT (scope_id) DO UPDATE SET until = u.until
+    RETURNING until < p_at
+$$;
+
 -- --------------------------------------------------------------- the calendar
 
 -- Whether a CRL that waits for a PIN is to be made anew: it waited for a part of its
@@ -451,10 +509,9 @@ BEGIN
             'sha256', encode(p_sha256, 'hex')));
     -- A missed tick is caught up once: the next is counted from this one. A scope that
     -- gets no new certificates ends with the first regular CRL after its last one's end
-    -- (RFC 5280 3.3); a CA's own certificate, which no CRL of its own can end, does not count.
+    -- (RFC 5280 3.3).
     v_over := NOT c.delta AND c.scheduled AND NOT (SELECT s.current FROM crl_scope s WHERE s.id = c.scope_id)
-        AND NOT EXISTS (SELECT FROM crl_scope s JOIN certificate x ON x.scope_id = coalesce(s.whole_id, s.id)
-            WHERE s.id = c.scope_id AND x.not_after >= c.this_update AND x.request_id IS NOT NULL);
+        AND scope_is_over(c.scope_id, c.this_update);
     UPDATE crl_scope SET
         next_full_at = CASE WHEN v_over THEN NULL WHEN c.delta OR NOT c.scheduled THEN next_full_at
             ELSE next_tick(c.this_update, p_period_s, p_unit_s, p_offset_s, p_jitter_s) END,
@@ -521,6 +578,9 @@ GRANT EXECUTE ON FUNCTION
     crl_delta_entries,
     crl_complete_expected,
     crl_delta_expected,
+    rounded_end,
+    note_scope_use,
+    scope_is_over,
     crl_is_stale,
     crl_is_displaced,
     due_scopes,

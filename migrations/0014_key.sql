@@ -17,7 +17,7 @@ CREATE FUNCTION key_need(p_key bigint) RETURNS text LANGUAGE sql STABLE AS $$
          WHERE s.token_key_id = p_key AND (s.next_full_at IS NOT NULL OR s.next_delta_at IS NOT NULL) LIMIT 1),
         (SELECT format('%s certificates that it signed are valid until %s, and no CRL of it lasts as long', v.count,
                 api_time(v.until))
-         FROM crl_scope s CROSS JOIN LATERAL (
+         FROM crl_scope s JOIN scope_use u ON u.scope_id = s.id AND u.until >= clock_timestamp() CROSS JOIN LATERAL (
              SELECT count(*), max(x.not_after) AS until FROM certificate x
              WHERE x.ca_id = s.ca_id AND x.scope_id = s.id AND x.not_after >= clock_timestamp()
                  AND x.spki_sha256 <> (SELECT k.spki_sha256 FROM token_key k WHERE k.id = p_key)) v

@@ -315,7 +315,9 @@ def test_other_names_open_other_crls(shared_instance, work_dir):
 
     # Its last certificate ends: one regular CRL more, and then none.
     scope = one(a, "SELECT s.id FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = 'moves' AND label = ''")
+    assert one(a, "SELECT until > now() FROM scope_use WHERE scope_id = %s", scope)
     sql(a, "UPDATE certificate SET not_after = now() - interval '1 min' WHERE scope_id = %s", scope)
+    sql(a, "UPDATE scope_use SET until = now() - interval '1 min' WHERE scope_id = %s", scope)
     sql(a, "UPDATE crl_scope SET next_full_at = now() WHERE id = %s", scope)
     wait_until(lambda: sql(a, "SELECT next_full_at, next_delta_at FROM crl_scope WHERE id = %s", scope) == [(None, None)],
                what="the end of the old CRL")

@@ -591,13 +591,15 @@ def test_a_key_ends(b):
     assert "is active" in a.cli.fails(*destruction(a, now["key_sha256"], *label))
     assert "is on token main, not on" in a.cli.fails("key", "destroy", "other", old["key_sha256"], "--ca", a.sub2, *label)
     # A certificate of it that has not ended, and whose CRL it would have to sign.
-    ends = ("UPDATE chancery_store.certificate SET not_after = now() + interval %s WHERE scope_id IN (SELECT s.id FROM "
-            "chancery_store.crl_scope s JOIN chancery_store.token_key k ON k.id = s.token_key_id WHERE k.spki_sha256 = %s)")
+    scopes = ("WHERE scope_id IN (SELECT s.id FROM chancery_store.crl_scope s JOIN chancery_store.token_key k "
+              "ON k.id = s.token_key_id WHERE k.spki_sha256 = %(key)s)")
+    ends = ("UPDATE chancery_store.certificate SET not_after = now() + interval %(left)s " + scopes +
+            "; UPDATE chancery_store.scope_use SET until = now() + interval %(left)s " + scopes)
     key = bytes.fromhex(old["key_sha256"])
-    a.database.execute(ends, ("50 years", key))
+    a.database.execute(ends, {"left": "50 years", "key": key})
     assert re.search(r"still needed: \d certificates that it signed are valid until .*, and no CRL",
                      a.cli.fails(*destruction(a, old["key_sha256"], *label)))
-    a.database.execute(ends, ("-1 s", key))
+    a.database.execute(ends, {"left": "-1 s", "key": key})
 
     # The signer compares what was typed with the token.
     assert "is 'second-issuing', and not 'second'" in a.cli.fails(*destruction(a, old["key_sha256"], "--label", "second"))

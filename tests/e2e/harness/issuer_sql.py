@@ -131,6 +131,7 @@ class Store:
         self.execute("UPDATE crl_scope SET next_full_at = next_full_at - %s::interval, next_delta_at = next_delta_at - %s::interval, "
                      "expired_since = expired_since - %s::interval WHERE id = ANY (%s)", interval, interval, interval, ca.scopes)
         self.execute("UPDATE certificate SET not_after = not_after - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
+        self.execute("UPDATE scope_use SET until = until - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
         self.execute("UPDATE revocation SET not_after = not_after - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
 
     def decision_state(self, decision):
