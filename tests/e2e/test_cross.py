@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from harness import clients
 from harness.process import run, wait_until
+from harness.slapd import Slapd, ad_schema
 
 
 class Abroad:
@@ -200,6 +201,51 @@ def test_one_that_ends_is_told_of_and_goes_away(a, slapd):
     a.cli("ca", "install-cross", a.root3, again, a.abroad.root)
     assert finding() == ["ok"]
     wait_until(lambda: slapd.read(a.dn, "crossCertificatePair;binary") or None, what="the new pair")
+
+
+def test_active_directory(a, new_dir):
+    """There the attribute is an octet string, and its name stands alone: OpenLDAP's takes it
+    in no other spelling then. The entry is AD's, too, when the pair is what makes it."""
+    directory = new_dir("ad")
+    server = Slapd(directory, core=ad_schema(directory)).create().start()
+    try:
+        name = "cross-ad"
+        dn = f"cn={name},{server.suffix}"
+        url = f"{server.url}/{dn}?cACertificate?base?objectClass=certificationAuthority"
+        os.chmod(clients.write(a.daemon.credentials_dir, "ad", server.password), 0o600)
+        a.create_root(name, targets=[{"name": "ad", "artifact": "ca-certificate", "kind": "ldap", "schema": "ad", "write": url,
+                                      "read": url, "bind_dn": server.root_dn, "credential": "ad", "tls": "none"}])
+        own = wait_until(lambda: server.read(dn, "cACertificate") or None, what="the root in the directory")
+
+        def attributes():
+            with server.connect() as connection:
+                connection.search(dn, "(objectClass=certificationAuthority)", attributes=["*"])
+                return dict(connection.response[0]["raw_attributes"]) if connection.response else {}
+
+        def pair():
+            return attributes().get("crossCertificatePair") or None
+
+        a.cli("key", "attest", name, "--out", f"{a.files}/{name}.csr")
+        crosses = {}
+        for abroad in (a.abroad, Abroad(a.files, "Second Root")):
+            crosses[abroad.name] = abroad.certify(f"{a.files}/{name}.csr", f"ad-{abroad.name}")
+            a.cli("ca", "install-cross", name, crosses[abroad.name], abroad.root)
+        found = wait_until(lambda: (p := pair()) and len(p) == 2 and p, what="both pairs")
+        assert sorted(in_pair(p) for p in found) == sorted(read(c).public_bytes(Encoding.DER) for c in crosses.values())
+        assert attributes()["cACertificate"] == own and attributes()["objectClass"] == [b"certificationAuthority"]
+
+        with server.connect() as connection:
+            assert connection.delete(dn)
+        look_again(a)
+        wait_until(lambda: sorted(pair() or []) == sorted(found), what="the pairs in a new entry")
+        assert attributes()["cACertificate"] == own and attributes()["certificateRevocationList"] == [b"\0"]
+
+        a.database.execute("UPDATE chancery_store.cross_certificate x SET not_after = now() - interval '1 d' FROM chancery_store.ca "
+                           "WHERE ca.id = x.ca_id AND ca.name = %s", (name,))
+        look_again(a)
+        wait_until(lambda: not pair() and server.read(dn, "cACertificate") == own, what="the pairs to be taken away")
+    finally:
+        server.stop()
 
 
 def test_a_subordinate_by_the_csr_that_it_has(a):

@@ -20,7 +20,7 @@ from harness.kdc import REALM, Kdc
 from harness.nginx import Nginx
 from harness.outbox import Outbox
 from harness.process import run, wait_until
-from harness.slapd import Slapd
+from harness.slapd import Slapd, ad_schema
 from harness.sshd import Sshd
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -275,29 +275,6 @@ def test_kerberos_that_fails_says_why(outbox, kdc, kerberos_directory, pki, new_
 
 
 # ----------------------------------------------------------- Active Directory
-
-
-
-def ad_schema(directory):
-    """core.schema with what we write as Active Directory has it: octet strings, no
-    ";binary", both lists of revoked certificates a must."""
-    with open("/etc/ldap/schema/core.schema", encoding="utf-8") as f:
-        text = f.read()
-    text = re.sub(r"(NAME 'cACertificate'.*?)EQUALITY certificateExactMatch", r"\1", text, count=1, flags=re.S)
-    for name in ("cACertificate", "certificateRevocationList", "authorityRevocationList", "deltaRevocationList"):
-        text, n = re.subn(r"(NAME '" + name + r"'.*?SYNTAX )1\.3\.6\.1\.4\.1\.1466\.115\.121\.1\.[89]\b",
-                          r"\g<1>1.3.6.1.4.1.1466.115.121.1.40", text, count=1, flags=re.S)
-        assert n == 1, name
-    text, n = re.subn(r"objectclass \( 2\.5\.6\.16 .*?\n\n", (
-        "objectclass ( 2.5.6.16 NAME 'certificationAuthority' SUP top STRUCTURAL\n"
-        "\tMUST ( cn $ authorityRevocationList $ certificateRevocationList $ cACertificate )\n"
-        "\tMAY ( crossCertificatePair $ deltaRevocationList ) )\n\n"), text, count=1, flags=re.S)
-    assert n == 1
-    text = re.sub(r"objectclass \( 2\.5\.6\.16\.2 .*?\n\n", "", text, count=1, flags=re.S)
-    path = os.path.join(directory, "ad.schema")
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(text)
-    return path
 
 
 def test_active_directory(outbox, new_dir):

@@ -1,6 +1,7 @@
 """A private slapd on loopback with core.schema, which has all that a CA needs."""
 
 import os
+import re
 import shutil
 
 import ldap3
@@ -113,3 +114,26 @@ class Slapd:
                 if name.split(";")[0].lower() == attribute.split(";")[0].lower():
                     return values
             return []
+
+
+def ad_schema(directory):
+    """core.schema with what we write as Active Directory has it: octet strings, no
+    ";binary", both lists of revoked certificates a must."""
+    with open("/etc/ldap/schema/core.schema", encoding="utf-8") as f:
+        text = f.read()
+    text = re.sub(r"(NAME 'cACertificate'.*?)EQUALITY certificateExactMatch", r"\1", text, count=1, flags=re.S)
+    for name in ("cACertificate", "certificateRevocationList", "authorityRevocationList", "deltaRevocationList",
+                 "crossCertificatePair"):
+        text, n = re.subn(r"(NAME '" + name + r"'.*?SYNTAX )1\.3\.6\.1\.4\.1\.1466\.115\.121\.1\.(?:8|9|10)\b",
+                          r"\g<1>1.3.6.1.4.1.1466.115.121.1.40", text, count=1, flags=re.S)
+        assert n == 1, name
+    text, n = re.subn(r"objectclass \( 2\.5\.6\.16 .*?\n\n", (
+        "objectclass ( 2.5.6.16 NAME 'certificationAuthority' SUP top STRUCTURAL\n"
+        "\tMUST ( cn $ authorityRevocationList $ certificateRevocationList $ cACertificate )\n"
+        "\tMAY ( crossCertificatePair $ deltaRevocationList ) )\n\n"), text, count=1, flags=re.S)
+    assert n == 1
+    text = re.sub(r"objectclass \( 2\.5\.6\.16\.2 .*?\n\n", "", text, count=1, flags=re.S)
+    path = os.path.join(directory, "ad.schema")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
