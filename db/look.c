@@ -8,8 +8,9 @@
 static const struct db_statement claim_statement = {
     .name = "look_claim",
     .sql =
-	"SELECT look_id, url, artifact, wanted FROM chancery_store.claim_looks($1::int, $2::int)",
-    .nparams = 2,
+	"SELECT look_id, url, artifact, wanted FROM chancery_store.claim_looks($1::int, $2::int, "
+	"$3::boolean)",
+    .nparams = 3,
 };
 static const struct db_statement end_statement = {
     .name = "look_end",
@@ -41,13 +42,14 @@ on_claimed(struct db *db, struct db_result *r, const struct error *err, void *ar
 }
 
 bool
-db_look_claim(struct db *db, unsigned signer_id, unsigned limit, db_look_claim_fn *fn, void *arg,
-    struct error *err)
+db_look_claim(struct db *db, unsigned signer_id, unsigned limit, bool resume, db_look_claim_fn *fn,
+    void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
 
 	db_param_int64(&p, signer_id);
 	db_param_int64(&p, limit < DB_LOOK_CLAIM_MAX ? limit : DB_LOOK_CLAIM_MAX);
+	db_param_bool(&p, resume);
 	return db_call(db, &claim_statement, &p, on_claimed, (db_call_fn *)fn, arg, err) != NULL;
 }
 

@@ -24,8 +24,9 @@ struct db_look {
  * db_look_claim, at the latest when the connection is closed. */
 typedef void db_look_claim_fn(
     const struct db_look *rows, size_t count, const struct error *err, void *arg);
-bool db_look_claim(struct db *db, unsigned signer_id, unsigned limit, db_look_claim_fn *fn,
-    void *arg, struct error *err) MUST_CHECK;
+/* resume: those too that this issuer took and has not reported. */
+bool db_look_claim(struct db *db, unsigned signer_id, unsigned limit, bool resume,
+    db_look_claim_fn *fn, void *arg, struct error *err) MUST_CHECK;
 
 struct db_look_end {
 	int64_t id;

@@ -22,7 +22,7 @@ CREATE TABLE look (
 CREATE INDEX look_open ON look (signer_id, id) WHERE state = 'open';
 GRANT SELECT, DELETE ON look TO chancery_api, chancery_issuer;
 GRANT INSERT (signer_id, url, artifact, wanted, ordered_by) ON look TO chancery_api;
-GRANT UPDATE (state, error, size, sha256, content) ON look TO chancery_issuer;
+GRANT UPDATE (state, error, size, sha256, content, expires_at) ON look TO chancery_issuer;
 
 CREATE FUNCTION forget_looks() RETURNS void LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
     DELETE FROM look WHERE expires_at < clock_timestamp()
@@ -124,20 +124,23 @@ BEGIN
     RETURN look_json(k);
 END $$;
 
--- Those that this issuer is to do, up to p_limit.
-CREATE FUNCTION claim_looks(p_signer_id int, p_limit int) RETURNS TABLE (look_id bigint, url text, artifact text, wanted bytea)
+-- Those that this issuer is to do, up to p_limit; p_resume: those too that it had taken before
+-- it was started anew, or lost its connection.
+CREATE FUNCTION claim_looks(p_signer_id int, p_limit int, p_resume boolean) RETURNS TABLE (look_id bigint, url text, artifact text, wanted bytea)
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
 BEGIN
     PERFORM forget_looks();
     RETURN QUERY UPDATE look k SET state = 'taken' WHERE k.id IN (
-        SELECT o.id FROM look o WHERE o.signer_id = p_signer_id AND o.state = 'open' ORDER BY o.id LIMIT p_limit
-        FOR UPDATE SKIP LOCKED)
+        SELECT o.id FROM look o WHERE o.signer_id = p_signer_id AND (o.state = 'open' OR p_resume AND o.state = 'taken')
+        ORDER BY o.id LIMIT p_limit         FOR UPDATE SKIP LOCKED)
     RETURNING k.id, k.url, k.artifact, k.wanted;
 END $$;
 
+-- Who waits for it asks ten times a second; what was found is large, and goes soon.
 CREATE FUNCTION end_look(p_id bigint, p_error text, p_size bigint, p_sha256 bytea, p_content bytea) RETURNS void
 LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
-    UPDATE look SET state = 'done', error = p_error, size = p_size, sha256 = p_sha256, content = p_content
+    UPDATE look SET state = 'done', error = p_error, size = p_size, sha256 = p_sha256, content = p_content,
+        expires_at = least(expires_at, clock_timestamp() + interval '30 seconds')
     WHERE id = p_id AND state = 'taken'
 $$;
 

@@ -39,21 +39,41 @@ struct ca_view {
 
 static const char *const words[] = {"ok", "warning", "critical"};
 
+/* from: NULL where it was found here. */
+static void
+add_finding(struct doctor *d, enum finding state, const char *object, const char *check,
+    const char *from, const char *fmt, va_list ap)
+{
+	char text[2 * ERROR_TEXT_MAX];
+
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	if (state > d->worst)
+		d->worst = state;
+	(void)json_array_append_new(
+	    d->findings, json_pack("{s:s, s:s, s:s, s:s*, s:s}", "state", words[state], "object",
+			     object, "check", check, "from", from, "detail", text));
+}
+
 void
 doctor_note(struct doctor *d, enum finding state, const char *object, const char *check,
     const char *fmt, ...)
 {
-	char text[2 * ERROR_TEXT_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof text, fmt, ap);
+	add_finding(d, state, object, check, NULL, fmt, ap);
 	va_end(ap);
-	if (state > d->worst)
-		d->worst = state;
-	(void)json_array_append_new(
-	    d->findings, json_pack("{s:s, s:s, s:s, s:s}", "state", words[state], "object", object,
-			     "check", check, "detail", text));
+}
+
+void
+doctor_note_place(struct doctor *d, enum finding state, const char *object, const char *check,
+    const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	add_finding(d, state, object, check, d->from, fmt, ap);
+	va_end(ap);
 }
 
 const char *
@@ -491,7 +511,7 @@ judge_pair(struct doctor *d, const struct ca_view *v, const char *full, const ch
 	if (lf == 0 || lb == 0)
 		return;
 	if (lb > lf || (lb == lf && strcmp(base, full) > 0))
-		doctor_note(d, FINDING_CRITICAL, v->name, "delta-crl",
+		doctor_note_place(d, FINDING_CRITICAL, v->name, "delta-crl",
 		    "the delta CRL needs the complete CRL %s, and clients find number %s", base,
 		    full);
 }
@@ -679,8 +699,11 @@ report(const struct doctor *d)
 	}
 	json_array_foreach(d->findings, i, f)
 	{
-		cli_say(d->cli, "%-8s  %s, %s: %s", text_of(f, "state"), text_of(f, "object"),
-		    text_of(f, "check"), text_of(f, "detail"));
+		const char *from = text_of(f, "from");
+
+		cli_say(d->cli, "%-8s  %s, %s%s%s: %s", text_of(f, "state"), text_of(f, "object"),
+		    text_of(f, "check"), from[0] != '\0' ? " as seen from " : "", from,
+		    text_of(f, "detail"));
 	}
 }
 

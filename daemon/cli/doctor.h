@@ -5,7 +5,8 @@
  * chancery doctor: looks at the service and at every place where the relying
  * parties of its CAs look, as they would, and says what is wrong there.
  *
- * Each look is a finding: what was looked at, how it is, and one sentence.
+ * Each look is a finding: what was looked at, how it is, and one sentence; with --from also
+ * the host that looked.
  */
 
 #include "daemon/cli/cli.h"
@@ -36,6 +37,10 @@ struct doctor {
 
 /* Adds a finding. */
 void doctor_note(struct doctor *d, enum finding state, const char *object, const char *check,
+    const char *fmt, ...) PRINTF(5, 6);
+
+/* A finding about what stands somewhere: it also says which host found it so. */
+void doctor_note_place(struct doctor *d, enum finding state, const char *object, const char *check,
     const char *fmt, ...) PRINTF(5, 6);
 
 /* "3 d 4 h" until or since; for sentences. */

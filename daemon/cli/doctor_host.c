@@ -58,8 +58,9 @@ await(struct doctor *d, json_t **look, struct error *err)
 		if (now.tv_sec - since.tv_sec > limit) {
 			d->from_is_away = true;
 			return error_set(err, ERROR_TIMEOUT,
-			    "host %s did not answer within %ld s: is its issuer running?", d->from,
-			    limit);
+			    "host %s did not answer within %ld s and was asked nothing else: is "
+			    "its issuer running?",
+			    d->from, limit);
 		}
 		(void)nanosleep(&pause, NULL);
 		json_decref(*look);

@@ -324,15 +324,21 @@ read_crl(const struct doctor_place *place, struct catch *c, struct found *f, str
 static void
 note(struct doctor *d, const struct doctor_place *place, enum finding state, const char *text)
 {
-	doctor_note(
+	doctor_note_place(
 	    d, state, place->object, artifact_kind_name(place->kind), "%s: %s", place->url, text);
 }
 
-/* Once is enough. */
+/* Once is enough; but one that has ceased to answer is news, and a host that does not look
+ * any more is said in any case, since nothing else is said of all that comes after it. */
 static void
-note_failed(struct doctor *d, const struct doctor_place *place, const struct error *why)
+note_unreachable(struct doctor *d, const struct doctor_place *place, const struct error *why)
 {
-	if (!place->again)
+	char key[PUBLISH_URL_MAX + 16];
+	bool said;
+
+	(void)snprintf(key, sizeof key, "unreachable %s", place->url);
+	said = doctor_is_seen(d, key);
+	if (!said || d->from_is_away)
 		note(d, place, FINDING_CRITICAL, why->text);
 }
 
@@ -393,7 +399,7 @@ judge_subject(struct doctor *d, const struct doctor_place *place, const struct f
 
 	if (place->subject == NULL || !f->revoked)
 		return;
-	doctor_note(d, FINDING_CRITICAL, place->object, "revocation",
+	doctor_note_place(d, FINDING_CRITICAL, place->object, "revocation",
 	    "%s: a certificate of the chain is %s there since %s%s%s", place->url,
 	    held ? "on hold" : "revoked", doctor_span(d->now - f->revocation_at, span),
 	    f->reason == CRL_REASON_KEY_COMPROMISE || f->reason == CRL_REASON_CA_COMPROMISE
@@ -436,7 +442,8 @@ look_for_crl(struct doctor *d, const struct doctor_place *place, struct catch *c
 		return;
 	}
 	if (!read_crl(place, c, &f, &why)) {
-		note_failed(d, place, &why);
+		if (!place->again)
+			note(d, place, FINDING_CRITICAL, why.text);
 		return;
 	}
 	if (!place->again)
@@ -461,7 +468,7 @@ doctor_look(struct doctor *d, const struct doctor_place *place, char number[DOCT
 	if (c.file == NULL || c.md == NULL)
 		note(d, place, FINDING_CRITICAL, "no temporary file can be made here");
 	else if (!fetch(d, place, &c, &why))
-		note_failed(d, place, &why);
+		note_unreachable(d, place, &why);
 	else if (place->kind != ARTIFACT_CA_CERTIFICATE)
 		look_for_crl(d, place, &c, number);
 	else if (c.is_wanted)

@@ -420,6 +420,7 @@ on_db_up(struct db *db, void *arg)
 	if (!ca_cache_load(i->cache, on_cas_loaded, i, &e))
 		log_failure(LOG_LEVEL_WARNING, "database", &e);
 	outbox_poke(i->outbox);
+	look_desk_resume(i->looks);
 	on_status(-1, 0, i);
 }
 

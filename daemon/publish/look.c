@@ -21,6 +21,7 @@ struct look_desk {
 	const struct outbox *outbox;
 	unsigned signer_id;
 	bool asking, poked, drained;
+	bool resume; /* with the next claim: what an earlier life or connection took */
 	unsigned count;
 	TAILQ_HEAD(look_list, look) looks;
 };
@@ -107,6 +108,17 @@ start(struct look_desk *d, const struct db_look *row)
 	d->count++;
 }
 
+static bool
+is_under_way(const struct look_desk *d, int64_t id)
+{
+	const struct look *l;
+
+	TAILQ_FOREACH(l, &d->looks, link)
+	if (l->id == id)
+		return true;
+	return false;
+}
+
 static void
 on_claimed(const struct db_look *rows, size_t count, const struct error *err, void *arg)
 {
@@ -117,8 +129,11 @@ on_claimed(const struct db_look *rows, size_t count, const struct error *err, vo
 		return;
 	if (err != NULL && !error_is_retryable(err))
 		log_failure(LOG_LEVEL_ERROR, "look", err);
+	if (err != NULL)
+		d->resume = true; /* it may have been the one that was to resume */
 	for (size_t i = 0; i < count; i++)
-		start(d, &rows[i]);
+		if (!is_under_way(d, rows[i].id))
+			start(d, &rows[i]);
 	if (d->poked)
 		look_desk_poke(d);
 }
@@ -136,7 +151,16 @@ look_desk_poke(struct look_desk *d)
 	}
 	d->poked = false;
 	d->asking = db_look_claim(
-	    d->db, d->signer_id, LOOK_COURIERS_MAX - d->count, on_claimed, d, &ignored);
+	    d->db, d->signer_id, LOOK_COURIERS_MAX - d->count, d->resume, on_claimed, d, &ignored);
+	if (d->asking)
+		d->resume = false;
+}
+
+void
+look_desk_resume(struct look_desk *d)
+{
+	d->resume = true;
+	look_desk_poke(d);
 }
 
 struct look_desk *

@@ -28,6 +28,9 @@ struct look_desk *look_desk_new(
     struct db *db, const struct outbox *outbox, unsigned signer_id, struct error *err) MUST_CHECK;
 /* Something may be ordered: NOTIFY chancery_look, or time went by. */
 void look_desk_poke(struct look_desk *l);
+/* The connection is there, for the first time or again: what was taken before and never
+ * reported is done anew. */
+void look_desk_resume(struct look_desk *l);
 /* Takes nothing more, and kills the couriers that still run. */
 void look_desk_drain(struct look_desk *l);
 /* After the database was closed. NULL is legal. */

@@ -12,7 +12,6 @@ import pytest
 from harness.authority import locations
 from harness import clients
 from harness.process import wait_until
-from harness.lone_issuer import LoneIssuer
 from harness.slapd import Slapd
 
 STORE = "SET search_path = chancery_store; "
@@ -23,9 +22,13 @@ class Place(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self, listener=None):
+        """listener: a socket to serve, of whatever host."""
         self.files = {}
-        super().__init__(("127.0.0.1", 0), self.Handler)
+        super().__init__(("127.0.0.1", 0), self.Handler, bind_and_activate=listener is None)
+        if listener is not None:
+            self.socket.close()
+            self.socket, self.server_address = listener, listener.getsockname()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -294,11 +297,7 @@ def test_a_ca_that_its_parent_revoked(clinic):
     assert 'chancery_ca_certificate_revoked{ca="clinic"} 0' in text
 
 
-# ---- from another host
-
-
-def numbers(a):
-    return [row[0] for row in a.database.execute(STORE + "SELECT DISTINCT signer_id FROM look ORDER BY 1")]
+# ---- as a host sees it; two of them: test_hosts.py
 
 
 def test_as_a_host_sees_it(clinic, place):
@@ -323,27 +322,6 @@ def test_as_a_host_sees_it(clinic, place):
         only(examine(a, "clinic", "--from", "1"), "crl", place.url, "3145728 octets, not the last CRL", state="warning")
     finally:
         place.files["/clinic.crl"] = saved
-
-
-def test_hosts_differ(clinic, new_dir):
-    """A second host, whose issuer sees the same; then it does not answer."""
-    a = clinic
-    second = LoneIssuer(new_dir("issuer2"), a, 2, silent=True)
-    try:
-        second.start()
-        wait_until(lambda: a.database.one(STORE + "SELECT count(*) FROM host_status WHERE signer_id = 2"), what="its report")
-        a.database.execute(STORE + "DELETE FROM look")
-        assert not [f for f in wrong(examine(a, "clinic", "--from", "2")) if "://" in f[3]]
-        assert numbers(a) == [2]
-        second.kill()
-        found = {f for f in wrong(examine(a, "clinic", "--from", "2", status=1)) if f[0] == "critical"}
-        assert len(found) == 1 and "host 2 did not answer within 20 s" in found.pop()[3]
-        a.database.execute(STORE + "UPDATE look SET expires_at = now() WHERE state = 'open'")
-        assert wrong(examine(a, "clinic", "--from", "1")) == set()
-        assert a.database.one(STORE + "SELECT count(*) FROM look WHERE state = 'open'") == 0
-    finally:
-        second.close()
-        a.database.execute(STORE + "DELETE FROM host_status WHERE signer_id = 2; DELETE FROM token_status WHERE signer_id = 2")
 
 
 def test_who_sends_hosts_where(clinic, place):
