@@ -50,31 +50,32 @@ read_certificate(struct entry_work *w, struct error *err)
 
 /* Exactly one entry must be found: of two nobody knows whose certificate it is. */
 static bool
-search(struct entry_work *w, const struct entry_address *address, struct error *err)
+search_entry(struct entry_work *w, const struct entry_address *address, struct error *err)
 {
-	char none[] = LDAP_NO_ATTRS, *attributes[] = {none, NULL}, text[ERROR_TEXT_MAX] = "", *dn;
-	int scope = address->one_level ? LDAP_SCOPE_ONELEVEL : LDAP_SCOPE_SUBTREE;
-	LDAPMessage *answer = NULL, *entry;
-	int msgid = -1, rc, count;
+	const struct ldap_search search = {
+	    .dn = w->dn,
+	    .scope = address->one_level ? LDAP_SCOPE_ONELEVEL : LDAP_SCOPE_SUBTREE,
+	    .filter = w->filter,
+	    .attribute = LDAP_NO_ATTRS,
+	    .most = 2,
+	};
+	char text[ERROR_TEXT_MAX], *dn;
+	struct ldap_found found;
 	bool ok = false;
+	int rc = ldap_session_search(w->work, w->ld, &search, &found, text, sizeof text);
 
-	rc = ldap_search_ext(
-	    w->ld, w->dn, scope, w->filter, attributes, 0, NULL, NULL, NULL, 2, &msgid);
-	if (rc == LDAP_SUCCESS)
-		rc = ldap_session_wait(w->work, w->ld, msgid, true, &answer, text, sizeof text);
 	if (rc != LDAP_SUCCESS && rc != LDAP_SIZELIMIT_EXCEEDED) {
 		ldap_session_failed(w->work, err, "searching below", w->dn, rc, text);
 		goto out;
 	}
-	count = ldap_count_entries(w->ld, answer);
-	if (count != 1 || rc == LDAP_SIZELIMIT_EXCEEDED) {
+	if (found.count != 1 || rc == LDAP_SIZELIMIT_EXCEEDED) {
 		(void)nowhere(w, err, w->filter,
-		    count == 0 ? ": no entry below the address's DN matches"
-			       : ": several entries match, and it is not to be guessed which");
+		    found.count == 0
+			? ": no entry below the address's DN matches"
+			: ": several entries match, and it is not to be guessed which");
 		goto out;
 	}
-	entry = ldap_first_entry(w->ld, answer);
-	if ((dn = ldap_get_dn(w->ld, entry)) == NULL || strlen(dn) >= sizeof w->dn) {
+	if ((dn = ldap_get_dn(w->ld, found.entry)) == NULL || strlen(dn) >= sizeof w->dn) {
 		error_set(err, ERROR_LIMIT, "the name of the entry that was found is too long");
 	} else {
 		(void)snprintf(w->dn, sizeof w->dn, "%s", dn);
@@ -82,8 +83,8 @@ search(struct entry_work *w, const struct entry_address *address, struct error *
 	}
 	ldap_memfree(dn);
 out:
-	if (answer != NULL)
-		(void)ldap_msgfree(answer);
+	if (found.entry != NULL)
+		(void)ldap_msgfree(found.entry);
 	return ok;
 }
 
@@ -110,7 +111,7 @@ modify(struct entry_work *w, bool with_class, char *text, size_t size)
 	rc = ldap_modify_ext(w->ld, w->dn, mods, NULL, NULL, &msgid);
 	if (rc != LDAP_SUCCESS)
 		return rc;
-	return ldap_session_wait(w->work, w->ld, msgid, true, NULL, text, size);
+	return ldap_session_wait(w->work, w->ld, msgid, NULL, text, size);
 }
 
 static bool
@@ -136,25 +137,17 @@ write_value(struct entry_work *w, struct error *err)
 static bool
 read_back(struct entry_work *w, struct error *err)
 {
-	char *attributes[] = {w->place.attribute, NULL}, text[ERROR_TEXT_MAX] = "";
 	bool stands = false, absent = w->work->job->absent;
 	struct berval **values = NULL;
-	LDAPMessage *answer = NULL, *entry;
-	int msgid = -1, rc;
+	char text[ERROR_TEXT_MAX];
+	int rc = ldap_session_read(
+	    w->work, w->ld, w->dn, w->place.attribute, &values, text, sizeof text);
 
-	rc = ldap_search_ext(w->ld, w->dn, LDAP_SCOPE_BASE, "(objectClass=*)", attributes, 0, NULL,
-	    NULL, NULL, 1, &msgid);
-	if (rc == LDAP_SUCCESS)
-		rc = ldap_session_wait(w->work, w->ld, msgid, true, &answer, text, sizeof text);
-	if (rc == LDAP_SUCCESS && (entry = ldap_first_entry(w->ld, answer)) != NULL)
-		values = ldap_get_values_len(w->ld, entry, w->place.attribute);
 	for (size_t i = 0; values != NULL && values[i] != NULL; i++)
 		stands = stands || (values[i]->bv_len == w->der_len &&
 				       memcmp(values[i]->bv_val, w->der, w->der_len) == 0);
 	if (values != NULL)
 		ldap_value_free_len(values);
-	if (answer != NULL)
-		(void)ldap_msgfree(answer);
 	if (rc != LDAP_SUCCESS)
 		return ldap_session_failed(w->work, err, "reading back", w->dn, rc, text);
 	return stands != absent ||
@@ -179,7 +172,7 @@ find_entry(struct entry_work *w, const struct entry_address *address, struct err
 		*err = why;
 		return false;
 	}
-	return w->filter[0] == '\0' || search(w, address, err);
+	return w->filter[0] == '\0' || search_entry(w, address, err);
 }
 
 static bool

@@ -155,35 +155,21 @@ static bool
 read_values(const struct target_work *work, LDAP *ld, const struct ldap_place *place,
     struct flow *f, struct error *err)
 {
-	char *attributes[] = {(char *)(uintptr_t)place->attribute, NULL};
-	char text[ERROR_TEXT_MAX];
 	struct berval **values = NULL;
-	LDAPMessage *answer = NULL, *entry;
-	int msgid = -1, rc;
+	char text[ERROR_TEXT_MAX];
+	int rc = ldap_session_read(
+	    work, ld, place->dn, place->attribute, &values, text, sizeof text);
 	bool ok = false;
 
-	rc = ldap_search_ext(ld, place->dn, LDAP_SCOPE_BASE, "(objectClass=*)", attributes, 0, NULL,
-	    NULL, NULL, 1, &msgid);
-	text[0] = '\0';
-	if (rc == LDAP_SUCCESS)
-		rc = ldap_session_wait(work, ld, msgid, true, &answer, text, sizeof text);
-	if (rc != LDAP_SUCCESS) {
+	if (rc != LDAP_SUCCESS)
 		ldap_session_failed(work, err, "reading back", place->dn, rc, text);
-		goto out;
-	}
-	entry = ldap_first_entry(ld, answer);
-	values = entry != NULL ? ldap_get_values_len(ld, entry, place->attribute) : NULL;
-	if (values == NULL || values[0] == NULL) {
+	else if (values == NULL || values[0] == NULL)
 		error_set(err, ERROR_NOT_FOUND, "%s shows no %s to clients; let them read it",
 		    place->dn, place->attribute);
-		goto out;
-	}
-	ok = give_values(values, f);
-out:
+	else
+		ok = give_values(values, f);
 	if (values != NULL)
 		ldap_value_free_len(values);
-	if (answer != NULL)
-		(void)ldap_msgfree(answer);
 	return ok;
 }
 

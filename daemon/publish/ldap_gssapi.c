@@ -146,7 +146,7 @@ ldap_gssapi_bind(const struct target_work *work, LDAP *ld, const struct ldap_pla
 		answer = NULL;
 		if (rc != LDAP_SASL_BIND_IN_PROGRESS)
 			break;
-		rc = ldap_session_wait(work, ld, msgid, true, &answer, text, sizeof text);
+		rc = ldap_session_wait(work, ld, msgid, &answer, text, sizeof text);
 		if (answer == NULL)
 			return ldap_session_failed(work, err, "binding with a Kerberos ticket to",
 			    place->server, rc, text);

@@ -13,6 +13,8 @@
 #define SYSTEM_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
 /* Beyond the artifact and its companions: a newer, longer artifact. */
 #define ANSWER_SLACK ((ber_len_t)64 << 20)
+/* Answers to a search before its result: entries, and references to other servers. */
+#define SEARCH_MESSAGES_MAX 64
 
 const char *
 ldap_attribute_of(enum artifact_kind kind, enum target_schema schema)
@@ -163,39 +165,113 @@ ldap_session_failed(const struct target_work *work, struct error *err, const cha
 	    ldap_err2string(rc), text[0] != '\0' ? ": " : "", text, advice);
 }
 
-int
-ldap_session_wait(const struct target_work *work, LDAP *ld, int msgid, bool all,
-    LDAPMessage **result, char *text, size_t size)
+/* The next message that answers msgid, alone: libldap would collect all of them, however
+ * many a server sends. */
+static int
+receive(const struct target_work *work, LDAP *ld, int msgid, LDAPMessage **m)
 {
 	long left = target_left_ms(work);
 	struct timeval tv = {.tv_sec = left / 1000, .tv_usec = (left % 1000) * 1000};
-	LDAPMessage *m = NULL;
-	char *server_text = NULL;
 	int rc, code = LDAP_OTHER;
 
-	text[0] = '\0';
-	rc = ldap_result(ld, msgid, all ? LDAP_MSG_ALL : LDAP_MSG_ONE, &tv, &m);
+	rc = ldap_result(ld, msgid, LDAP_MSG_ONE, &tv, m);
+	if (rc > 0)
+		return LDAP_SUCCESS;
 	if (rc == 0) {
 		(void)ldap_abandon_ext(ld, msgid, NULL, NULL);
 		return LDAP_TIMEOUT;
 	}
-	if (rc < 0) {
-		if (ldap_get_option(ld, LDAP_OPT_RESULT_CODE, &code) != LDAP_OPT_SUCCESS ||
-		    code == LDAP_SUCCESS)
-			code = LDAP_SERVER_DOWN;
-		return code;
-	}
-	rc = ldap_parse_result(ld, m, &code, NULL, &server_text, NULL, NULL, 0);
-	if (rc != LDAP_SUCCESS)
-		code = rc;
+	if (ldap_get_option(ld, LDAP_OPT_RESULT_CODE, &code) != LDAP_OPT_SUCCESS ||
+	    code == LDAP_SUCCESS)
+		code = LDAP_SERVER_DOWN;
+	return code;
+}
+
+static int
+read_result(LDAP *ld, LDAPMessage *m, char *text, size_t size)
+{
+	char *server_text = NULL;
+	int code = LDAP_OTHER;
+	int rc = ldap_parse_result(ld, m, &code, NULL, &server_text, NULL, NULL, 0);
+
 	if (server_text != NULL)
 		(void)snprintf(text, size, "%s", server_text);
 	ldap_memfree(server_text);
+	return rc != LDAP_SUCCESS ? rc : code;
+}
+
+int
+ldap_session_wait(const struct target_work *work, LDAP *ld, int msgid, LDAPMessage **result,
+    char *text, size_t size)
+{
+	LDAPMessage *m = NULL;
+	int rc;
+
+	text[0] = '\0';
+	rc = receive(work, ld, msgid, &m);
+	if (rc != LDAP_SUCCESS)
+		return rc;
+	rc = read_result(ld, m, text, size);
 	if (result != NULL)
 		*result = m;
 	else
 		(void)ldap_msgfree(m);
-	return code;
+	return rc;
+}
+
+int
+ldap_session_search(const struct target_work *work, LDAP *ld, const struct ldap_search *s,
+    struct ldap_found *found, char *text, size_t size)
+{
+	char *attributes[] = {(char *)(uintptr_t)s->attribute, NULL};
+	LDAPMessage *m = NULL;
+	int msgid = -1, rc;
+
+	*found = (struct ldap_found){0};
+	text[0] = '\0';
+	rc = ldap_search_ext(
+	    ld, s->dn, s->scope, s->filter, attributes, 0, NULL, NULL, NULL, s->most, &msgid);
+	for (int i = 0; rc == LDAP_SUCCESS && i <= SEARCH_MESSAGES_MAX; i++) {
+		rc = receive(work, ld, msgid, &m);
+		if (rc != LDAP_SUCCESS)
+			return rc;
+		if (ldap_msgtype(m) == LDAP_RES_SEARCH_RESULT) {
+			rc = read_result(ld, m, text, size);
+			(void)ldap_msgfree(m);
+			return rc;
+		}
+		if (ldap_msgtype(m) == LDAP_RES_SEARCH_ENTRY && found->count++ == 0)
+			found->entry = m;
+		else
+			(void)ldap_msgfree(m);
+	}
+	if (rc != LDAP_SUCCESS)
+		return rc;
+	(void)ldap_abandon_ext(ld, msgid, NULL, NULL);
+	(void)snprintf(text, size, "it sends more than it was asked for");
+	return LDAP_PROTOCOL_ERROR;
+}
+
+int
+ldap_session_read(const struct target_work *work, LDAP *ld, const char *dn, const char *attribute,
+    struct berval ***values, char *text, size_t size)
+{
+	const struct ldap_search search = {
+	    .dn = dn,
+	    .scope = LDAP_SCOPE_BASE,
+	    .filter = "(objectClass=*)",
+	    .attribute = attribute,
+	    .most = 1,
+	};
+	struct ldap_found found;
+	int rc = ldap_session_search(work, ld, &search, &found, text, size);
+
+	*values = rc == LDAP_SUCCESS && found.entry != NULL
+		      ? ldap_get_values_len(ld, found.entry, attribute)
+		      : NULL;
+	if (found.entry != NULL)
+		(void)ldap_msgfree(found.entry);
+	return rc;
 }
 
 /* The limit against a server that never stops answering. */
@@ -295,12 +371,23 @@ bind_as(const struct target_work *work, LDAP *ld, const struct ldap_place *place
 		rc = ldap_sasl_bind(ld, who->dn, LDAP_SASL_SIMPLE, &cred, NULL, NULL, &msgid);
 	if (rc != LDAP_SUCCESS)
 		return set_connect_error(work, ld, "connecting to", place, false, rc, err);
-	rc = ldap_session_wait(work, ld, msgid, true, NULL, text, sizeof text);
+	rc = ldap_session_wait(work, ld, msgid, NULL, text, sizeof text);
 	if (rc != LDAP_SUCCESS)
 		return ldap_session_failed(work, err,
 		    name[0] != '\0' ? "binding as" : "binding anonymously to",
 		    name[0] != '\0' ? name : place->server, rc, text);
 	return true;
+}
+
+static int
+start_tls(const struct target_work *work, LDAP *ld)
+{
+	char text[ERROR_TEXT_MAX];
+	int msgid = -1, rc = ldap_start_tls(ld, NULL, NULL, &msgid);
+
+	if (rc == LDAP_SUCCESS)
+		rc = ldap_session_wait(work, ld, msgid, NULL, text, sizeof text);
+	return rc == LDAP_SUCCESS ? ldap_install_tls(ld) : rc;
 }
 
 bool
@@ -318,7 +405,7 @@ ldap_session_open(const struct target_work *work, const struct ldap_place *place
 		return error_set(err, ERROR_INPUT, "%s: %s", place->server, ldap_err2string(rc));
 	if (!set_options(work, ld, place->tls || starttls, who->certificate, err))
 		goto fail;
-	if (starttls && (rc = ldap_start_tls_s(ld, NULL, NULL)) != LDAP_SUCCESS) {
+	if (starttls && (rc = start_tls(work, ld)) != LDAP_SUCCESS) {
 		set_connect_error(work, ld, "StartTLS with", place, true, rc, err);
 		goto fail;
 	}

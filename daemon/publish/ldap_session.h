@@ -4,8 +4,8 @@
 /*
  * What writing and reading by LDAP share: LDAP URLs (RFC 4516) taken apart,
  * and connections on which nothing waits longer than the work's time, except
- * what libldap itself waits for without a bound (StartTLS); for that the
- * courier is killed.
+ * what libldap itself waits for without a bound (the handshake of TLS); for that
+ * the courier is killed.
  */
 
 #include <stdbool.h>
@@ -62,10 +62,33 @@ void ldap_session_close(LDAP *ld);
 
 /* Waits for the answer to msgid and returns its LDAP result code, or libldap's
  * own negative one. result (may be NULL) receives the message, the caller's to
- * ldap_msgfree; all: every part of a search. text (size) receives the
- * server's words. */
-int ldap_session_wait(const struct target_work *work, LDAP *ld, int msgid, bool all,
-    LDAPMessage **result, char *text, size_t size);
+ * ldap_msgfree. text (size) receives the server's words. */
+int ldap_session_wait(const struct target_work *work, LDAP *ld, int msgid, LDAPMessage **result,
+    char *text, size_t size);
+
+struct ldap_search {
+	const char *dn;
+	int scope; /* LDAP_SCOPE_... */
+	const char *filter;
+	const char *attribute; /* the only one that is asked for */
+	int most;	       /* entries that are asked for */
+};
+
+struct ldap_found {
+	LDAPMessage *entry; /* the first; the caller's to ldap_msgfree unless NULL, even of
+			       a search that failed */
+	unsigned count;	    /* of entries that came */
+};
+
+/* Searches, waits and returns as ldap_session_wait does. LDAP_PROTOCOL_ERROR: the server
+ * goes on sending; what is kept of it all is one entry. */
+int ldap_session_search(const struct target_work *work, LDAP *ld, const struct ldap_search *search,
+    struct ldap_found *found, char *text, size_t size);
+
+/* The values of an attribute of one entry, in the same way; NULL where there are none,
+ * otherwise the caller's to ldap_value_free_len. */
+int ldap_session_read(const struct target_work *work, LDAP *ld, const char *dn,
+    const char *attribute, struct berval ***values, char *text, size_t size);
 
 /* Sets err for an operation that failed with rc. Returns false. */
 bool ldap_session_failed(const struct target_work *work, struct error *err, const char *what,

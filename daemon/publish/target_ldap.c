@@ -132,7 +132,7 @@ modify(struct ldap_work *lw, const char *aux, char *text, size_t size)
 	rc = ldap_modify_ext(lw->ld, lw->place->dn, mods, NULL, NULL, &msgid);
 	if (rc != LDAP_SUCCESS)
 		return rc;
-	return ldap_session_wait(lw->work, lw->ld, msgid, true, NULL, text, size);
+	return ldap_session_wait(lw->work, lw->ld, msgid, NULL, text, size);
 }
 
 /* Adds the entry with its classes, its name and the value. */
@@ -184,7 +184,7 @@ add(struct ldap_work *lw, const struct ldap_entry *e, char *text, size_t size)
 	rc = ldap_add_ext(lw->ld, lw->place->dn, mods, NULL, NULL, &msgid);
 	if (rc != LDAP_SUCCESS)
 		return rc;
-	return ldap_session_wait(lw->work, lw->ld, msgid, true, NULL, text, size);
+	return ldap_session_wait(lw->work, lw->ld, msgid, NULL, text, size);
 }
 
 /* The entry is missing. */
