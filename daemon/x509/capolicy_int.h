@@ -27,6 +27,14 @@ struct url {
  * to stand behind "'URL': ". */
 bool url_parse(const char *text, struct url *url, struct error *err) MUST_CHECK;
 
+/* Of an LDAP URL behind its host (RFC 4516 2): what stands before the next '?', which is
+ * passed over. */
+struct bytes url_field(const char **at);
+/* True for that word in any case. */
+bool url_word_is(struct bytes field, const char *word);
+/* The octet at text[*at], which moves behind it; percent-escapes are well-formed. */
+char url_octet(struct bytes text, size_t *at);
+
 /* "http", ... */
 const char *url_scheme_name(enum url_scheme scheme);
 

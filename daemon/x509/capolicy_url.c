@@ -127,8 +127,8 @@ read_authority(struct url *url, const char **rest, struct error *err)
 	return true;
 }
 
-static struct bytes
-field(const char **at)
+struct bytes
+url_field(const char **at)
 {
 	size_t len = strcspn(*at, "?");
 	struct bytes b = {(const uint8_t *)*at, len};
@@ -137,6 +137,13 @@ field(const char **at)
 	if (**at == '?')
 		++*at;
 	return b;
+}
+
+bool
+url_word_is(struct bytes field, const char *word)
+{
+	return field.len == strlen(word) &&
+	       strncasecmp((const char *)field.p, word, field.len) == 0;
 }
 
 /* /DN?ATTRIBUTE?SCOPE?FILTER, each may be absent from the end. */
@@ -150,13 +157,13 @@ read_ldap(struct url *url, const char *rest, struct error *err)
 	if (rest[0] != '/')
 		return error_set(err, ERROR_INPUT, "has no '/' before its DN (RFC 4516 2)");
 	rest++;
-	url->dn = field(&rest);
-	url->attribute = field(&rest);
-	scope = field(&rest);
-	(void)field(&rest); /* a filter selects nothing within one entry */
+	url->dn = url_field(&rest);
+	url->attribute = url_field(&rest);
+	scope = url_field(&rest);
+	(void)url_field(&rest); /* a filter selects nothing within one entry */
 	if (memchr(url->attribute.p, ',', url->attribute.len) != NULL)
 		return error_set(err, ERROR_INPUT, "names several attributes; allowed: one");
-	if (scope.len > 0 && (scope.len != 4 || strncasecmp((const char *)scope.p, "base", 4) != 0))
+	if (scope.len > 0 && !url_word_is(scope, "base"))
 		return error_set(err, ERROR_INPUT, "has another scope than base");
 	if (rest[0] != '\0')
 		return error_set(
@@ -184,6 +191,19 @@ hex_value(char c)
 	return c <= '9' ? (unsigned)(c - '0') : ((unsigned)c & 0x0f) + 9;
 }
 
+char
+url_octet(struct bytes text, size_t *at)
+{
+	const char *c = (const char *)text.p + *at;
+
+	if (*c != '%') {
+		*at += 1;
+		return *c;
+	}
+	*at += 3;
+	return (char)(hex_value(c[1]) << 4 | hex_value(c[2]));
+}
+
 bool
 url_check_dn(const struct url *url, struct error *err)
 {
@@ -192,15 +212,9 @@ url_check_dn(const struct url *url, struct error *err)
 	struct bytes name;
 	size_t len = 0;
 
-	/* The escapes are well-formed, and the DN is a part of the URL. */
-	for (size_t i = 0; i < url->dn.len && len < EXTENSION_URL_MAX; i++) {
-		const char *at = (const char *)url->dn.p + i;
-
-		text[len] = *at;
-		if (*at == '%') {
-			text[len] = (char)(hex_value(at[1]) << 4 | hex_value(at[2]));
-			i += 2;
-		}
+	/* The DN is a part of the URL, and so shorter than the text. */
+	for (size_t i = 0; i < url->dn.len;) {
+		text[len] = url_octet(url->dn, &i);
 		if (text[len++] == '\0')
 			return error_set(err, ERROR_INPUT, "the DN has a NUL");
 	}
@@ -208,18 +222,12 @@ url_check_dn(const struct url *url, struct error *err)
 	return name_from_text(text, der, sizeof der, &name, err);
 }
 
-static bool
-bytes_are(struct bytes b, const char *text)
-{
-	return b.len == strlen(text) && strncasecmp((const char *)b.p, text, b.len) == 0;
-}
-
 bool
 url_is_loopback(const struct url *url)
 {
 	const char *host = (const char *)url->host.p;
 
-	if (bytes_are(url->host, "localhost") || bytes_are(url->host, "::1"))
+	if (url_word_is(url->host, "localhost") || url_word_is(url->host, "::1"))
 		return true;
 	/* Four numbers, not a name such as 127.example. */
 	return url->host.len > 4 && strncmp(host, "127.", 4) == 0 &&
@@ -229,5 +237,5 @@ url_is_loopback(const struct url *url)
 bool
 url_attribute_is(const struct url *url, const char *wanted)
 {
-	return bytes_are(url->attribute, wanted);
+	return url_word_is(url->attribute, wanted);
 }

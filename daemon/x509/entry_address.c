@@ -191,12 +191,6 @@ put_escaped(struct text *t, const struct value *v)
 	}
 }
 
-static unsigned
-hex_value(char c)
-{
-	return c <= '9' ? (unsigned)(c - '0') : ((unsigned)c & 0x0f) + 9;
-}
-
 /* A variable stands behind "=" and before the value's end. "~=", ">=", "<=" and ":=" compare
  * otherwise than for equality. */
 static bool
@@ -231,7 +225,7 @@ put_variable(struct text *t, struct bytes all, size_t *at, bool filter,
 	if (!find_value(subject, word, &v, from_certificate, err))
 		return false;
 	put_escaped(t, &v);
-	*at += len + 1;
+	*at += len + 2;
 	return true;
 }
 
@@ -241,22 +235,18 @@ expand(struct bytes all, bool filter, const struct entry_subject *subject, char 
 {
 	struct text t = {.p = out};
 
-	for (size_t i = 0; i < all.len; i++) {
-		char c = (char)all.p[i];
+	for (size_t i = 0; i < all.len;) {
+		char c;
 
-		if (c == '<') {
+		if (all.p[i] == '<') {
 			*has_variable = true;
 			if (!put_variable(&t, all, &i, filter, subject, from_certificate, err))
 				return false;
 			continue;
 		}
-		if (c == '%') {
-			c = (char)(hex_value((char)all.p[i + 1]) << 4 |
-				   hex_value((char)all.p[i + 2]));
-			i += 2;
-			if (c == '\0')
-				return error_set(err, ERROR_INPUT, "has a NUL");
-		}
+		c = url_octet(all, &i);
+		if (c == '\0')
+			return error_set(err, ERROR_INPUT, "has a NUL");
 		put(&t, c);
 	}
 	out[t.len] = '\0';
@@ -306,30 +296,12 @@ read_server(const char *url, struct entry_address *a, const char **rest, struct 
 	return true;
 }
 
-static struct bytes
-field(const char **at)
-{
-	size_t len = strcspn(*at, "?");
-	struct bytes b = {(const uint8_t *)*at, len};
-
-	*at += len;
-	if (**at == '?')
-		++*at;
-	return b;
-}
-
-static bool
-word_is(struct bytes b, const char *word)
-{
-	return b.len == strlen(word) && strncasecmp((const char *)b.p, word, b.len) == 0;
-}
-
 static bool
 check_search(const struct entry_address *a, struct bytes scope, struct error *err)
 {
 	size_t depth = 0, i;
 
-	if (!word_is(scope, "one") && !word_is(scope, "sub"))
+	if (!url_word_is(scope, "one") && !url_word_is(scope, "sub"))
 		return error_set(err, ERROR_INPUT, "has a filter and needs the scope one or sub");
 	/* Up to where the first parenthesis closes. */
 	for (i = 0; i < a->filter.len; i++) {
@@ -354,20 +326,20 @@ entry_address_parse(const char *url, struct entry_address *a, struct error *err)
 	memset(a, 0, sizeof *a);
 	if (!check_characters(url, err) || !read_server(url, a, &rest, err))
 		return false;
-	a->dn = field(&rest);
-	if (field(&rest).len > 0)
+	a->dn = url_field(&rest);
+	if (url_field(&rest).len > 0)
 		return error_set(err, ERROR_INPUT,
 		    "names an attribute; a certificate always goes to userCertificate");
-	scope = field(&rest);
-	a->filter = field(&rest);
-	a->one_level = word_is(scope, "one");
+	scope = url_field(&rest);
+	a->filter = url_field(&rest);
+	a->one_level = url_word_is(scope, "one");
 	if (rest[0] != '\0')
 		return error_set(err, ERROR_INPUT, "has LDAP URL extensions");
 	if (memchr(a->dn.p, '=', a->dn.len) == NULL)
 		return error_set(err, ERROR_INPUT, "has no distinguished name (RFC 4514)");
 	if (a->filter.len > 0 && !check_search(a, scope, err))
 		return false;
-	if (a->filter.len == 0 && scope.len > 0 && !word_is(scope, "base"))
+	if (a->filter.len == 0 && scope.len > 0 && !url_word_is(scope, "base"))
 		return error_set(err, ERROR_INPUT, "has a scope, but no filter to search with");
 	if (!expand(a->dn, false, NULL, sample, &a->from_certificate, &has_variable, err) ||
 	    !expand(a->filter, true, NULL, sample, &a->from_certificate, &has_variable, err))
