@@ -94,8 +94,8 @@ const char sandbox_calls_unknown[] =
 
 static const char *const softhsm[] = {
     memory, itself, signals, clocks, reading, sending, files, sanitizer, NULL};
-static const char *const front[] = {memory, itself, signals, clocks, reading, sending, "sendfile",
-    connecting, accepting, sanitizer, NULL};
+static const char *const front[] = {memory, itself, signals, clocks, reading, sending,
+    "ftruncate sendfile", connecting, accepting, sanitizer, NULL};
 static const char *const courier[] = {
     memory, itself, signals, clocks, reading, sending, files, connecting, sanitizer, NULL};
 static const char *const issuer[] = {memory, itself, signals, clocks, reading, sending, files,

@@ -176,13 +176,14 @@ find(struct disk_cache *c, int64_t artifact)
 	return unused;
 }
 
+/* A longer one that it held before takes no room any more. */
 static bool
 begin(struct disk_file *f, const struct front_artifact *artifact)
 {
 	f->artifact = *artifact;
 	f->filled = 0;
 	f->spoilt = false;
-	return EVP_DigestInit_ex(f->md, EVP_sha256(), NULL) == 1;
+	return ftruncate(f->fd, 0) == 0 && EVP_DigestInit_ex(f->md, EVP_sha256(), NULL) == 1;
 }
 
 struct disk_file *

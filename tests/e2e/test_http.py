@@ -508,10 +508,10 @@ def test_large_ones_come_from_the_disk(front):
     """After the first reader the kernel sends them from a file; nobody else can see it."""
     assert len(on_disk(front)) == 4
     ca = front.rows.ca("disk")
-    data = [os.urandom(5_000_000 + n) for n in range(7)]
+    data = [os.urandom(5_000_000 - n) for n in range(7)]
 
-    def is_kept(which):  # a file may still have the end of a longer one
-        return any(held.startswith(which) for held in on_disk(front))
+    def is_kept(which):  # and nothing behind it, of a longer one before
+        return which in on_disk(front)
 
     for n in range(6):  # more than there are files: the oldest makes room
         front.rows.artifact(ca, "crl", n + 1, data[n])
