@@ -86,6 +86,8 @@ bool cli_show_object(struct cli *cli, const char *path, const char *key, const c
 bool cli_get_object(struct cli *cli, const char *path, const char *key, const char *wanted,
     json_t **answer, struct error *e) MUST_CHECK;
 
+/* The text at key, or "". */
+const char *cli_text(json_t *object, const char *key);
 /* The text in an answer, or NULL with ERROR_INTERNAL. */
 const char *cli_member(json_t *answer, const char *key, struct error *e) MUST_CHECK;
 

@@ -76,13 +76,6 @@ cmd_ca_csr(struct cli *cli, struct error *e)
 }
 
 static bool
-put_ca(struct statement *s, const char *name, struct error *e)
-{
-	return decision_put(s->ca, sizeof s->ca, "a CA's name", name, e) &&
-	       decision_put(s->object, sizeof s->object, "a CA's name", name, e);
-}
-
-static bool
 create(
     struct cli *cli, const char *ca, struct limits_draft *draft, bool from_parent, struct error *e)
 {
@@ -92,7 +85,7 @@ create(
 
 	cli_note("The limits of the key of CA %s, version 1, SHA-256 %s:", ca, draft->sha256);
 	limits_show(stderr, draft->text, (int64_t)time(NULL));
-	if (!put_ca(&s, ca, e) ||
+	if (!decision_put_ca(&s, ca, e) ||
 	    !ceremony_order(cli, &s, draft->body, &CEREMONY_RULE(&draft->limits), &outcome, e))
 		return false;
 	if (outcome != NULL) {
@@ -141,7 +134,7 @@ ca_install_pem(struct cli *cli, const char *ca, const char *chain, struct error 
 	json_t *outcome = NULL;
 	bool ok;
 
-	ok = put_ca(&s, ca, e) && limits_current_load(cli, ca, "waiting", &current, e) &&
+	ok = decision_put_ca(&s, ca, e) && limits_current_load(cli, ca, "waiting", &current, e) &&
 	     ceremony_order(cli, &s, chain, &CEREMONY_RULE(&current->limits), &outcome, e);
 	if (ok && outcome != NULL)
 		decision_print(cli, outcome);

@@ -58,9 +58,7 @@ cmd_ca_install_cross(struct cli *cli, struct error *e)
 	bool ok;
 
 	ok = chain_files_read(cli->words + 1, cli->word_count - 1, &pem, e) && show(pem, e) &&
-	     decision_put(s.ca, sizeof s.ca, "a CA's name", ca, e) &&
-	     decision_put(s.object, sizeof s.object, "a CA's name", ca, e) &&
-	     decision_order(cli, &s, pem, false, e);
+	     decision_put_ca(&s, ca, e) && decision_order(cli, &s, pem, false, e);
 	free(pem);
 	return ok;
 }

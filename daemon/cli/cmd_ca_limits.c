@@ -38,8 +38,7 @@ order(struct cli *cli, const char *ca, const struct limits_current *current,
 	cli_note("The limits of the key of CA %s, version %u, SHA-256 %s; what changes is marked:",
 	    ca, (unsigned)draft->limits.version, draft->sha256);
 	limits_show_change(stderr, current->text, draft->text, (int64_t)time(NULL));
-	if (!decision_put(s.ca, sizeof s.ca, "a CA's name", ca, e) ||
-	    !decision_put(s.object, sizeof s.object, "a CA's name", ca, e) ||
+	if (!decision_put_ca(&s, ca, e) ||
 	    !ceremony_order(cli, &s, draft->body, &CEREMONY_RULE(&current->limits), &outcome, e))
 		return false;
 	if (outcome != NULL) {

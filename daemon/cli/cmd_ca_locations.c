@@ -55,14 +55,6 @@ on_finding(const char *sentence, void *arg)
 		l->failed = true;
 }
 
-static const char *
-text_of(json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text != NULL ? text : "";
-}
-
 static bool
 show(struct cli *cli, struct listing *l, struct error *e)
 {
@@ -83,10 +75,10 @@ show(struct cli *cli, struct listing *l, struct error *e)
 	{
 		int generation = (int)json_integer_value(json_object_get(line, "generation"));
 
-		cli_say(cli, "%s", text_of(line, "url"));
-		cli_say(cli, "    %s%s%s, generation %d: %s", text_of(line, "artifact"),
-		    *text_of(line, "crl") != '\0' ? " " : "", text_of(line, "crl"), generation,
-		    text_of(line, "flags"));
+		cli_say(cli, "%s", cli_text(line, "url"));
+		cli_say(cli, "    %s%s%s, generation %d: %s", cli_text(line, "artifact"),
+		    *cli_text(line, "crl") != '\0' ? " " : "", cli_text(line, "crl"), generation,
+		    cli_text(line, "flags"));
 	}
 	json_array_foreach(l->findings, i, finding)
 	{
@@ -125,7 +117,7 @@ take_labels(struct subject *s)
 	{
 		if (json_is_true(json_object_get(crl, "current")) &&
 		    s->of.label_count < COUNT_OF(s->labels))
-			s->labels[s->of.label_count++] = text_of(crl, "label");
+			s->labels[s->of.label_count++] = cli_text(crl, "label");
 	}
 	s->of.labels = s->labels;
 }

@@ -116,8 +116,7 @@ renew_same_key(struct cli *cli, const char *ca, const struct limits_current *cur
 	if (!compose(cli, ca, current, old, text, e))
 		return false;
 	renewal_show(stderr, text, old);
-	if (!decision_put(s.ca, sizeof s.ca, "a CA's name", ca, e) ||
-	    !decision_put(s.object, sizeof s.object, "a CA's name", ca, e) ||
+	if (!decision_put_ca(&s, ca, e) ||
 	    !ceremony_order(cli, &s, text, &CEREMONY_RULE(&current->limits), &outcome, e))
 		return false;
 	if (outcome != NULL) {

@@ -14,18 +14,10 @@ struct retirement {
 	enum limits_retired what;
 };
 
-static const char *
-text_of(json_t *generation, const char *name)
-{
-	const char *text = json_string_value(json_object_get(generation, name));
-
-	return text != NULL ? text : "";
-}
-
 static bool
 is_in_state(json_t *generation, const char *state)
 {
-	return strcmp(text_of(generation, "state"), state) == 0;
+	return strcmp(cli_text(generation, "state"), state) == 0;
 }
 
 static bool
@@ -54,7 +46,7 @@ find_current(json_t *generations)
 static bool
 add(struct retirement *all, size_t *count, json_t *g, enum limits_retired what, struct error *e)
 {
-	const char *key = text_of(g, "key_sha256");
+	const char *key = cli_text(g, "key_sha256");
 
 	for (size_t i = 0; i < *count; i++)
 		if (strcmp(all[i].key, key) == 0)
@@ -81,12 +73,12 @@ choose_all(json_t *ca, struct retirement *all, size_t *count, struct error *e)
 	json_array_foreach(generations, i, g)
 	{
 		if (is_in_state(g, "superseded") && !has(g, "key_retired_at") &&
-		    strcmp(text_of(g, "key_sha256"), text_of(current, "key_sha256")) != 0 &&
+		    strcmp(cli_text(g, "key_sha256"), cli_text(current, "key_sha256")) != 0 &&
 		    !add(all, count, g, LIMITS_KEY_RETIRED, e))
 			return false;
 	}
 	return *count > 0 ||
-	       error_set(e, ERROR_CONFLICT, "CA %s is retired already", text_of(ca, "name"));
+	       error_set(e, ERROR_CONFLICT, "CA %s is retired already", cli_text(ca, "name"));
 }
 
 static bool
@@ -104,7 +96,7 @@ choose_one(json_t *ca, long index, struct retirement *all, size_t *count, struct
 	if (i == json_array_size(generations))
 		return error_set(e, ERROR_NOT_FOUND,
 		    "CA %s has no generation %ld: \"chancery ca generations %s\" lists them",
-		    text_of(ca, "name"), index, text_of(ca, "name"));
+		    cli_text(ca, "name"), index, cli_text(ca, "name"));
 	if (is_in_state(g, "retired"))
 		return error_set(e, ERROR_CONFLICT, "generation %ld is over already", index);
 	if (has(g, "key_retired_at"))
@@ -115,7 +107,7 @@ choose_one(json_t *ca, long index, struct retirement *all, size_t *count, struct
 		    "generation %ld has no certificate and signs none: it ends when another "
 		    "renewal takes its place, or with the whole CA",
 		    index);
-	if (g != current && strcmp(text_of(g, "key_sha256"), text_of(current, "key_sha256")) == 0)
+	if (g != current && strcmp(cli_text(g, "key_sha256"), cli_text(current, "key_sha256")) == 0)
 		return error_set(e, ERROR_CONFLICT,
 		    "generation %ld has the key that the CA signs with: it is retired as "
 		    "generation %lld",
@@ -142,8 +134,7 @@ order(struct cli *cli, const char *ca, const struct retirement *r, struct error 
 			? " The CA gets no other key: it is retired as a whole."
 			: "");
 		limits_show_change(stderr, current->text, draft->text, (int64_t)time(NULL));
-		ok = decision_put(s.ca, sizeof s.ca, "a CA's name", ca, e) &&
-		     decision_put(s.object, sizeof s.object, "a CA's name", ca, e) &&
+		ok = decision_put_ca(&s, ca, e) &&
 		     ceremony_order(
 			 cli, &s, draft->body, &CEREMONY_RULE(&current->limits), &outcome, e);
 	}

@@ -87,8 +87,7 @@ order(struct cli *cli, const char *ca, const struct root_key *by, const struct r
 		return false;
 	cli_note("The key %s is to sign a certificate for the key %s.", by->hex, of->hex);
 	renewal_show(stderr, text, NULL);
-	ok = decision_put(s.ca, sizeof s.ca, "a CA's name", ca, e) &&
-	     decision_put(s.object, sizeof s.object, "a CA's name", ca, e) &&
+	ok = decision_put_ca(&s, ca, e) &&
 	     ceremony_order(cli, &s, text, &CEREMONY_RULE(&current->limits), &outcome, e);
 	if (ok && outcome != NULL)
 		decision_print(cli, outcome);

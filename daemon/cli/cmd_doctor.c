@@ -90,20 +90,12 @@ doctor_span(int64_t seconds, char out[DOCTOR_SPAN_MAX])
 	return out;
 }
 
-static const char *
-text_of(json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text != NULL ? text : "";
-}
-
 /* "2026-11-22T12:00:00Z", or -1. */
 int64_t
 doctor_time(json_t *object, const char *key)
 {
 	struct tm tm = {0};
-	const char *end = strptime(text_of(object, key), "%Y-%m-%dT%H:%M:%S", &tm);
+	const char *end = strptime(cli_text(object, key), "%Y-%m-%dT%H:%M:%S", &tm);
 
 	return end != NULL ? (int64_t)timegm(&tm) : -1;
 }
@@ -118,10 +110,10 @@ judge_clock(struct doctor *d, json_t *clock)
 		doctor_note(d, FINDING_CRITICAL, "service", "clock",
 		    "nothing is signed since %s: %s; set the clock right, then \"chancery clock "
 		    "confirm\"",
-		    text_of(clock, "since"), text_of(clock, "reason"));
+		    cli_text(clock, "since"), cli_text(clock, "reason"));
 	if (json_is_string(json_object_get(clock, "apart")))
 		doctor_note(d, FINDING_CRITICAL, "service", "clock", "an issuer signs nothing: %s",
-		    text_of(clock, "apart"));
+		    cli_text(clock, "apart"));
 }
 
 static void
@@ -140,7 +132,7 @@ judge_listeners(struct doctor *d, json_t *listeners)
 		    left <= 0		   ? FINDING_CRITICAL
 		    : left < TLS_WARNING_S ? FINDING_WARNING
 					   : FINDING_OK,
-		    "service", "tls", "the certificate of %s %s %s", text_of(l, "listen"),
+		    "service", "tls", "the certificate of %s %s %s", cli_text(l, "listen"),
 		    left <= 0 ? "ended before" : "is good for", span);
 	}
 }
@@ -247,7 +239,7 @@ look_at_service(struct doctor *d, struct error *e)
 static bool
 lacks_members(json_t *token)
 {
-	const char *sentence = text_of(token, "sentence");
+	const char *sentence = cli_text(token, "sentence");
 
 	return strncmp(sentence, "a group of ", strlen("a group of ")) == 0 &&
 	       (strstr(sentence, "' is away: ") != NULL ||
@@ -259,7 +251,7 @@ lacks_members(json_t *token)
 static enum finding
 judge_token(json_t *token)
 {
-	const char *state = text_of(token, "state"), *access = text_of(token, "access");
+	const char *state = cli_text(token, "state"), *access = cli_text(token, "access");
 
 	if (json_is_true(json_object_get(token, "stale")))
 		return FINDING_CRITICAL;
@@ -284,10 +276,10 @@ look_at_tokens(struct doctor *d, struct error *e)
 	{
 		bool stale = json_is_true(json_object_get(token, "stale"));
 
-		doctor_note(d, judge_token(token), text_of(token, "token"), "token", "%s: %s",
-		    text_of(token, "state"),
+		doctor_note(d, judge_token(token), cli_text(token, "token"), "token", "%s: %s",
+		    cli_text(token, "state"),
 		    stale ? "its issuer has not reported for a minute"
-			  : text_of(token, "sentence"));
+			  : cli_text(token, "sentence"));
 	}
 	if (i == 0)
 		doctor_note(
@@ -316,18 +308,18 @@ look_at_outbox(struct doctor *d, const char *ca, struct error *e)
 			return false;
 		json_array_foreach(json_object_get(answer, "publications"), i, row)
 		{
-			if (strcmp(text_of(row, "state"), "done") == 0)
+			if (strcmp(cli_text(row, "state"), "done") == 0)
 				continue;
-			if (strcmp(text_of(row, "state"), "no-entry") == 0) {
+			if (strcmp(cli_text(row, "state"), "no-entry") == 0) {
 				homeless++;
 				continue;
 			}
 			waiting++;
-			doctor_note(d, FINDING_WARNING, text_of(row, "ca"), "publication",
-			    "%s waits for %s: %s", text_of(row, "artifact"), text_of(row, "target"),
-			    text_of(row, "last_error"));
+			doctor_note(d, FINDING_WARNING, cli_text(row, "ca"), "publication",
+			    "%s waits for %s: %s", cli_text(row, "artifact"),
+			    cli_text(row, "target"), cli_text(row, "last_error"));
 		}
-		next = text_of(answer, "next");
+		next = cli_text(answer, "next");
 		more = next[0] != '\0' && strlen(next) < sizeof after;
 		if (more)
 			memcpy(after, next, strlen(next) + 1);
@@ -400,9 +392,9 @@ read_view(struct doctor *d, const char *name, struct ca_view *v, struct error *e
 	if (!cli_path(path, "/v1/cas/", name, "", e) ||
 	    !cli_get_object(d->cli, path, "name", name, &v->detail, e))
 		return false;
-	if (strcmp(text_of(v->detail, "state"), "active") != 0)
+	if (strcmp(cli_text(v->detail, "state"), "active") != 0)
 		return true;
-	policy = text_of(v->detail, "policy");
+	policy = cli_text(v->detail, "policy");
 	if (!capolicy_parse(policy, strlen(policy), name, v->policy, e) ||
 	    !cli_path(path, "/v1/cas/", name, "/chain", e) ||
 	    !http_get_text(d->cli->http, path, &pem, e))
@@ -423,8 +415,8 @@ last_crl(const struct ca_view *v, const char *label, bool delta)
 	json_array_foreach(json_object_get(v->crls, "crls"), i, row)
 	{
 		if (json_is_true(json_object_get(row, "delta")) == delta &&
-		    strcmp(text_of(row, "label"), label) == 0 &&
-		    strcmp(text_of(row, "state"), "issued") == 0)
+		    strcmp(cli_text(row, "label"), label) == 0 &&
+		    strcmp(cli_text(row, "state"), "issued") == 0)
 			return row;
 	}
 	return NULL;
@@ -479,7 +471,7 @@ judge_alarms(struct doctor *d, const struct ca_view *v)
 	{
 		if (json_is_string(json_object_get(scope, "alarm")))
 			doctor_note(d, FINDING_CRITICAL, v->name, "calendar", "since %s: %s",
-			    text_of(scope, "alarm_since"), text_of(scope, "alarm"));
+			    cli_text(scope, "alarm_since"), cli_text(scope, "alarm"));
 	}
 }
 
@@ -560,13 +552,13 @@ look_at_crl(struct doctor *d, const struct ca_view *v, const char *label)
 	struct doctor_place place = {.object = v->name, .issuer = &v->chain[0]};
 
 	place.kind = ARTIFACT_CRL;
-	place.number = full != NULL ? text_of(full, "number") : NULL;
-	place.sha256 = full != NULL ? text_of(full, "sha256") : "";
+	place.number = full != NULL ? cli_text(full, "number") : NULL;
+	place.sha256 = full != NULL ? cli_text(full, "sha256") : "";
 	place.overlap_s = p->crl_overlap_s;
 	look_at_locations(d, v, &place, label, LOCATION_IN_CERTIFICATES, number);
 	place.kind = ARTIFACT_DELTA_CRL;
-	place.number = delta != NULL ? text_of(delta, "number") : NULL;
-	place.sha256 = delta != NULL ? text_of(delta, "sha256") : "";
+	place.number = delta != NULL ? cli_text(delta, "number") : NULL;
+	place.sha256 = delta != NULL ? cli_text(delta, "sha256") : "";
 	place.overlap_s = p->delta_overlap_s;
 	look_at_locations(d, v, &place, label, LOCATION_IN_FRESHEST, base);
 	judge_pair(d, v, number, base);
@@ -584,7 +576,7 @@ look_at_own_places(struct doctor *d, const struct ca_view *v)
 	json_array_foreach(json_object_get(v->detail, "crls"), i, scope)
 	{
 		if (json_is_true(json_object_get(scope, "current")))
-			look_at_crl(d, v, text_of(scope, "label"));
+			look_at_crl(d, v, cli_text(scope, "label"));
 	}
 }
 
@@ -667,7 +659,7 @@ look_at_all_cas(struct doctor *d, struct error *e)
 		return false;
 	json_array_foreach(json_object_get(answer, "cas"), i, ca)
 	{
-		ok = ok && look_at_ca(d, text_of(ca, "name"), e);
+		ok = ok && look_at_ca(d, cli_text(ca, "name"), e);
 	}
 	json_decref(answer);
 	return ok;
@@ -699,11 +691,11 @@ report(const struct doctor *d)
 	}
 	json_array_foreach(d->findings, i, f)
 	{
-		const char *from = text_of(f, "from");
+		const char *from = cli_text(f, "from");
 
-		cli_say(d->cli, "%-8s  %s, %s%s%s: %s", text_of(f, "state"), text_of(f, "object"),
-		    text_of(f, "check"), from[0] != '\0' ? " as seen from " : "", from,
-		    text_of(f, "detail"));
+		cli_say(d->cli, "%-8s  %s, %s%s%s: %s", cli_text(f, "state"), cli_text(f, "object"),
+		    cli_text(f, "check"), from[0] != '\0' ? " as seen from " : "", from,
+		    cli_text(f, "detail"));
 	}
 }
 

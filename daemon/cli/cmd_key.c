@@ -151,10 +151,8 @@ attest(struct cli *cli, struct proof *p, struct error *e)
 	s->action = STATEMENT_KEY_ATTEST;
 	if (d == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating a decision");
-	if (!decision_put(s->ca, sizeof s->ca, "a CA's name", cli->words[0], e) ||
-	    !decision_put(s->object, sizeof s->object, "a CA's name", cli->words[0], e) ||
-	    !decision_prepare(s, NULL, false, d, e) || !decision_hand_in(cli, d, e) ||
-	    !await(cli, d, &outcome, e))
+	if (!decision_put_ca(s, cli->words[0], e) || !decision_prepare(s, NULL, false, d, e) ||
+	    !decision_hand_in(cli, d, e) || !await(cli, d, &outcome, e))
 		goto out;
 	ok = read_signature(p, outcome, e) && verify(cli, p, e) &&
 	     spki_sha256(&p->certificate.spki, digest, e);

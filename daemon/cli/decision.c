@@ -78,6 +78,13 @@ decision_put(char *to, size_t size, const char *what, const char *from, struct e
 	return true;
 }
 
+bool
+decision_put_ca(struct statement *s, const char *ca, struct error *e)
+{
+	return decision_put(s->ca, sizeof s->ca, "a CA's name", ca, e) &&
+	       decision_put(s->object, sizeof s->object, "a CA's name", ca, e);
+}
+
 static bool
 complete(struct statement *s, const char *body, int64_t life_s, struct error *e)
 {

@@ -50,6 +50,8 @@ bool decision_order(struct cli *cli, struct statement *s, const char *body, bool
 /* Prints an outcome: its sentence, or with --json the decision. */
 void decision_print(struct cli *cli, json_t *outcome);
 
+/* An order about a CA as a whole. */
+bool decision_put_ca(struct statement *s, const char *ca, struct error *e) MUST_CHECK;
 /* Copies a word into a statement's field. */
 bool decision_put(
     char *to, size_t size, const char *what, const char *from, struct error *e) MUST_CHECK;

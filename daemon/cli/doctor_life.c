@@ -10,14 +10,6 @@
 
 #define DER_MAX 8192 /* octets of an extension's value */
 
-static const char *
-text_of(json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text != NULL ? text : "";
-}
-
 static int
 number_of(json_t *object, const char *key)
 {
@@ -48,7 +40,7 @@ look(const char *url, enum artifact_kind kind, void *arg)
 static bool
 look_by_policy(struct former *f, const char *ca, json_t *row, struct error *why)
 {
-	const char *text = text_of(row, "policy");
+	const char *text = cli_text(row, "policy");
 	struct capolicy *policy = calloc(1, sizeof *policy);
 	struct location_names names;
 	struct capolicy_urls *urls = malloc(sizeof *urls);
@@ -61,7 +53,7 @@ look_by_policy(struct former *f, const char *ca, json_t *row, struct error *why)
 	if (!capolicy_parse(text, strlen(text), ca, policy, why))
 		goto out;
 	capolicy_names(policy, ca, &names);
-	names.partition = text_of(row, "label");
+	names.partition = cli_text(row, "label");
 	names.certificate_index = number_of(row, "certificate_index");
 	names.key_index = number_of(row, "key_index");
 	ok = capolicy_cdp_urls(policy, LOCATION_IN_CERTIFICATES, &names, urls, why);
@@ -77,7 +69,7 @@ out:
 static struct bytes
 octets(json_t *row, const char *key, uint8_t *buf, size_t size)
 {
-	const char *hex = text_of(row, key);
+	const char *hex = cli_text(row, key);
 	size_t len = strlen(hex) / 2;
 
 	if (len == 0 || len > size || !hex_decode(hex, len, buf))
@@ -95,7 +87,7 @@ look_at_former_crl(struct doctor *d, const char *ca, json_t *row)
 	struct error why = ERROR_INIT;
 
 	(void)snprintf(object, sizeof object, "%s (key %d%s)", ca, number_of(row, "key_index"),
-	    text_of(row, "label"));
+	    cli_text(row, "label"));
 	if (der == NULL ||
 	    !certificate_parse(octets(row, "certificate", der, CERTIFICATE_MAX), &issuer, &why)) {
 		doctor_note(d, FINDING_CRITICAL, object, "crl", "%s", why.text);
@@ -103,12 +95,12 @@ look_at_former_crl(struct doctor *d, const char *ca, json_t *row)
 	}
 	f.place.issuer = &issuer;
 	f.place.number = json_string_value(json_object_get(row, "number"));
-	f.place.sha256 = text_of(row, "sha256");
+	f.place.sha256 = cli_text(row, "sha256");
 	doctor_each_idp_url(octets(row, "idp", idp, sizeof idp), look, &f);
 	if (f.count == 0 && !look_by_policy(&f, ca, row, &why))
 		doctor_note(d, FINDING_CRITICAL, object, "locations", "%s", why.text);
 	f.place.number = json_string_value(json_object_get(row, "delta_number"));
-	f.place.sha256 = text_of(row, "delta_sha256");
+	f.place.sha256 = cli_text(row, "delta_sha256");
 	doctor_each_point_url(
 	    octets(row, "freshest", freshest, sizeof freshest), ARTIFACT_DELTA_CRL, look, &f);
 out:
@@ -150,7 +142,7 @@ doctor_judge_rollovers(struct doctor *d, const char *ca, json_t *detail)
 	int newest = number_of(json_object_get(detail, "key"), "index"), judged = -1;
 	size_t i;
 
-	if (strcmp(text_of(detail, "kind"), "root") != 0)
+	if (strcmp(cli_text(detail, "kind"), "root") != 0)
 		return;
 	json_array_foreach(json_object_get(detail, "generations"), i, g)
 	{
@@ -183,7 +175,7 @@ doctor_judge_crosses(struct doctor *d, const char *ca, json_t *detail)
 	json_array_foreach(json_object_get(detail, "crosses"), i, cross)
 	{
 		int64_t left = doctor_time(cross, "not_after") - d->now;
-		const char *issuer = text_of(cross, "issuer"), *end = text_of(cross, "not_after");
+		const char *issuer = cli_text(cross, "issuer"), *end = cli_text(cross, "not_after");
 
 		if (left > CROSS_WARNING_S)
 			doctor_note(

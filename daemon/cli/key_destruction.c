@@ -49,8 +49,7 @@ order(struct cli *cli, const struct limits_current *current, const char *text, s
 		 "copies in the HSM's backups stay.",
 	    current->key_hex, ca, current->limits.token);
 	decision_show_text(text);
-	if (!decision_put(s.ca, sizeof s.ca, "a CA's name", ca, e) ||
-	    !decision_put(s.object, sizeof s.object, "a CA's name", ca, e) ||
+	if (!decision_put_ca(&s, ca, e) ||
 	    !ceremony_order(cli, &s, text, &CEREMONY_RULE(&current->limits), &outcome, e))
 		return false;
 	if (outcome != NULL)

@@ -73,9 +73,7 @@ verify(const struct options *options, json_t *row, const char *token, struct pin
 static void
 copy_text(json_t *row, const char *key, char *out, size_t size)
 {
-	const char *text = json_string_value(json_object_get(row, key));
-
-	table_escape(text != NULL ? text : "", out, size);
+	table_escape(cli_text(row, key), out, size);
 }
 
 /* Whether this row is the one that is meant. */

@@ -82,6 +82,14 @@ cli_note(const char *fmt, ...)
 /* ----------------------------------------------------------------- objects */
 
 const char *
+cli_text(json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text != NULL ? text : "";
+}
+
+const char *
 cli_member(json_t *answer, const char *key, struct error *e)
 {
 	const char *text = json_string_value(json_object_get(answer, key));
