@@ -29,23 +29,6 @@ cmd_ca_list(struct cli *cli, struct error *e)
 }
 
 bool
-cmd_ca_show(struct cli *cli, struct error *e)
-{
-	static const struct table_column fields[] = {{"name", "name"}, {"kind", "kind"},
-	    {"state", "state"}, {"stopped", "stopped"}, {"subject", "subject"},
-	    {"key", "key/algorithm"}, {"token", "key/token"}, {"key label", "key/label"},
-	    {"key SHA-256", "key/spki_sha256"}, {"certificate SHA-256", "certificate/sha256"},
-	    {"subject key id", "certificate/ski"}, {"not before", "certificate/not_before"},
-	    {"not after", "certificate/not_after"}, {"renewal due", "certificate/renewal_due_at"},
-	    {"waiting for certificate", "waiting"}, {"templates", "templates"},
-	    {"created", "created_at"}};
-	char path[CLI_PATH_MAX];
-
-	return cli_path(path, "/v1/cas/", cli->words[0], "", e) &&
-	       cli_show_object(cli, path, "name", cli->words[0], fields, COUNT_OF(fields), e);
-}
-
-bool
 cmd_ca_generations(struct cli *cli, struct error *e)
 {
 	static const struct table_column columns[] = {{"N", "index"}, {"KEY", "key_index"},

@@ -109,7 +109,8 @@ def harmless(text):
 # Every command that reads, and what it must get to show anything.
 READING = {
     "ca list": {"cas": [{"name": EVIL, "subject": EVIL, "key": {"algorithm": EVIL}, "state": [EVIL]}], "next": EVIL},
-    "ca show x": {"name": "x", "subject": EVIL, "templates": [EVIL, EVIL], "key": {"label": EVIL}},
+    "ca show x": {"name": "x", "subject": EVIL, "templates": [EVIL, EVIL], "key": {"label": EVIL}, "policy": EVIL,
+                  "crls": [{"label": EVIL, "alarm": EVIL}]},
     "decision list": {"decisions": [
         {"id": EVIL, "action": EVIL, "object": EVIL, "state": "collecting", "expires_at": EVIL,
          "needs": [{"signed": [EVIL], "missing": 1, "may_sign": [EVIL]}]},

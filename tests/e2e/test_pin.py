@@ -286,6 +286,7 @@ def test_a_waiting_crl_is_made_anew_for_a_compromise(desk):
     old, = desk.waiting("crl")
     sentence = desk.api.get(f"/v1/cas/{desk.issuing}").json()["crls"][0]["alarm"]
     assert "waits for a PIN" in sentence and "ends at" in sentence
+    assert f"{desk.issuing}: {sentence}" in desk.cli("ca", "show", desk.issuing)
     desk.cli("cert", "revoke", victim, "--reason", "keyCompromise")
     new = wait_until(lambda: next((r for r in desk.waiting("crl") if r["id"] != old["id"]), None), what="another CRL")
     assert int(new["object"]) > int(old["object"])

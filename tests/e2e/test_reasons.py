@@ -2,6 +2,7 @@
 an attribute of templates; what OpenSSL and strongSwan make of them."""
 
 import os
+import re
 
 import pytest
 from cryptography import x509
@@ -233,6 +234,11 @@ def test_all_divisions_at_once(shared_instance, work_dir):
             assert set(crl.revoked) == homes.get(label, set())
             assert any(e.oid.dotted_string == "2.5.29.60" for e in crl.crl.extensions)
     assert a.cli.json("doctor", "every")["state"] in ("ok", "warning")
+    shown = a.cli("ca", "show", "every")
+    for line in ("CRLs by kind +yes", "CRLs by attribute +devices", "CRLs by shards +2",
+                 "CRLs by reasons +bad: keyCompromise cACompromise aACompromise"):
+        assert re.search(f"(?m)^{line}$", shown), (line, shown)
+    assert "CRLs by" not in a.cli("ca", "show", "every-sub")
 
 
 def test_another_policy_brings_crls_of_some_reasons(shared_instance):
