@@ -254,6 +254,9 @@ BEGIN
     IF v IS NULL THEN
         PERFORM api_fail('CH404', CASE WHEN p_key = 'waiting' AND a.state = 'retired' THEN format('CA "%s" is retired for good', a.name)
             WHEN p_key = 'waiting' THEN format('CA "%s" does not wait for a certificate: it is %s; "chancery ca renew" begins a renewal', a.name, a.state)
+            WHEN NOT EXISTS (SELECT FROM generation g JOIN token_key k ON k.id = g.token_key_id
+                    WHERE g.ca_id = a.id AND p_key IN (encode(k.cka_id, 'hex'), encode(k.spki_sha256, 'hex'))) THEN
+                format('CA "%1$s" has no key %2$s: "chancery ca generations %1$s" shows the SHA-256 of each', a.name, left(p_key, 80))
             ELSE format('CA "%s" has no limits%s', a.name, coalesce(' of version ' || p_version, '')) END);
     END IF;
     RETURN v;

@@ -110,7 +110,7 @@ const struct cli_command cli_commands[] = {
 	OWN(OPTION_FOR, OPTION_IDLE, OPTION_SIGNATURES, OPTION_SIGNER, OPTION_PIN_FD,
 	    OPTION_AT_DEVICE, OPTION_SHARE, OPTION_WHOLE_PIN),
 	cmd_token_unlock},
-    {"token", "split-pin", "OPERATOR...", 2, OPTIONS_WORDS_MAX,
+    {"token", "split-pin", "OPERATOR OPERATOR...", 2, OPTIONS_WORDS_MAX,
 	"set a PIN that nobody knows, and give each of them a share",
 	OWN(OPTION_NEED, OPTION_TOKEN, OPTION_SIGNER, OPTION_PIN_FD, OPTION_SHARE,
 	    OPTION_WHOLE_PIN),

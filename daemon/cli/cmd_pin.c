@@ -24,7 +24,8 @@ cmd_pin_list(struct cli *cli, struct error *e)
 	    .columns = columns,
 	    .count = COUNT_OF(columns)};
 
-	return (token == NULL || cli_path_add(path, "token", token, e)) &&
+	return pin_check_token(cli, e) &&
+	       (token == NULL || cli_path_add(path, "token", token, e)) &&
 	       cli_show_list(cli, &list, e);
 }
 
@@ -188,10 +189,13 @@ cmd_pin_enter(struct cli *cli, struct error *e)
 	struct chosen c = {0};
 	bool ok = choose(cli, &c, e);
 
-	if (ok && json_array_size(c.rows) == 0)
-		cli_say(cli, "Nothing waits for a PIN.");
-	else if (ok)
+	if (ok && json_array_size(c.rows) > 0) {
 		ok = enter(cli, &c, e);
+	} else if (ok) {
+		ok = pin_check_token(cli, e);
+		if (ok)
+			cli_say(cli, "Nothing waits for a PIN.");
+	}
 	json_decref(c.rows);
 	return ok;
 }

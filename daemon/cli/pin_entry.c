@@ -87,6 +87,12 @@ is_meant(json_t *row, const char *token, unsigned signer_id)
 		   json_integer_value(json_object_get(row, "signer_id")) == (json_int_t)signer_id);
 }
 
+static bool
+refuse_unknown(const char *token, struct error *e)
+{
+	return error_set(e, ERROR_NOT_FOUND, "the service knows no such token: %s", token);
+}
+
 /* NULL with an error. */
 static json_t *
 choose(json_t *answer, const char *token, unsigned signer_id, struct error *e)
@@ -118,8 +124,28 @@ choose(json_t *answer, const char *token, unsigned signer_id, struct error *e)
 		    "list)",
 		    token);
 	else if (chosen == NULL)
-		error_set(e, ERROR_NOT_FOUND, "the service knows no such token: %s", token);
+		(void)refuse_unknown(token, e);
 	return chosen;
+}
+
+bool
+pin_check_token(struct cli *cli, struct error *e)
+{
+	const char *token = cli->options->value[OPTION_TOKEN];
+	json_t *answer = NULL, *row;
+	bool known = false;
+	size_t i;
+
+	if (token == NULL)
+		return true;
+	if (!http_get(cli->http, "/v1/tokens", &answer, e))
+		return false;
+	json_array_foreach(json_object_get(answer, "tokens"), i, row)
+	{
+		known = known || is_meant(row, token, 0);
+	}
+	json_decref(answer);
+	return known || refuse_unknown(token, e);
 }
 
 static bool

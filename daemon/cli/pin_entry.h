@@ -25,6 +25,10 @@ struct pin_signer {
 	size_t shares_len;		  /* 0: the PIN is not split */
 };
 
+/* Refuses a --token that no issuer reports: of that nothing waits, and nothing ever will.
+ * ERROR_NOT_FOUND. */
+bool pin_check_token(struct cli *cli, struct error *e) MUST_CHECK;
+
 /* The token's signer; signer_id 0: its only one that waits for people. ERROR_DENIED when the
  * operator has not pinned it, or what the service shows is not signed with the pinned key. */
 bool pin_signer_find(struct cli *cli, const char *token, unsigned signer_id,

@@ -85,6 +85,7 @@ def write_secret(directory, name, content):
         ("request list --ca --json", "the option --json"),
         ("request list --ca=", "the value of --ca is empty"),
         ("request list --sate pending", "did you mean --state?"),
+        ("token split-pin alice --need 2", "usage: chancery token split-pin OPERATOR OPERATOR..."),
         ("cert revoke abc", "--reason"),
         ("cert revoke abc --reason bored", "RFC 5280 5.3.1"),
         ("cert show xyz", "names no certificate"),

@@ -307,11 +307,14 @@ def test_unlock_lock_and_clear(answered):
 
 
 def test_usage(office):
+    office.signer.report(office.database)
     assert "or --all" in office.cli.fails("pin", "enter", status=2)
     assert "or --all" in office.cli.fails("pin", "enter", "--all", "x", status=2)
     assert "no such token" in office.cli.fails("token", "lock", "nowhere")
     assert "Nothing waits" in office.cli("pin", "enter", "--all")
     assert "Nothing waits" in office.cli("pin", "list", "--token", "main")
+    for words in (("list",), ("enter", "--all")):  # a slip of the pen is not "nothing waits"
+        assert "no such token: mian" in office.cli.fails("pin", *words, "--token", "mian")
     assert "only 0 of these 1" in office.cli.fails("pin", "enter", "00000000-0000-4000-8000-000000000000")
     for words in (("main", "ab"), ("main", "xy" * 32), ("ma in", "ab" * 32)):
         office.cli.fails("operator", "pin-signer", *words, status=2)

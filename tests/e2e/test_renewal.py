@@ -370,6 +370,7 @@ def test_old_keys_can_be_held_to_crls(b):
     assert f"key SHA-256  {old}" in said and "version 2" in said
     assert "\ntemplate: " not in a.cli.json("ca", "limits", "show", a.sub2, "--key-sha256", old)["document"]
     assert "\ntemplate: " in a.cli.json("ca", "limits", "show", a.sub2)["document"]
+    assert f'CA "{a.sub2}" has no key 0000: ' in a.cli.fails("ca", "limits", "show", a.sub2, "--key-sha256", "0000")
     leaf_of(a, "g1-again")
     before = fetched(a, urls(a.generations[0][0])[0])
     a.database.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() WHERE ca_id = (SELECT id FROM "
