@@ -122,9 +122,38 @@ void signer_submit(struct signer *s, struct job *job);
 /* True when nothing is in flight. */
 bool signer_is_idle(const struct signer *s);
 
-/* Gives the pool an order's message; the answer is DONE. */
+/* Gives the pool an order's message. */
 bool signer_take_order(struct signer *s, uint64_t request, enum job_kind kind, struct bytes id,
     struct bytes payload, struct error *e) MUST_CHECK;
+
+/* What is to be signed may come, with so many octets to be kept. */
+bool signer_can_serve(struct signer *s, size_t bytes, struct error *e) MUST_CHECK;
+
+bool signer_check_alg(uint16_t number, struct error *e) MUST_CHECK;
+
+/* On the clock of job_clock_ms; 0 is no deadline in both. */
+int64_t signer_deadline_ms(uint32_t deadline_ms);
+
+/* Gives the pool a job whose answer is that of the request. job may be NULL: there was no memory
+ * for it. */
+bool signer_submit_request(
+    struct signer *s, uint64_t request, struct job *job, struct error *e) MUST_CHECK;
+
+/* An answer; w is freed. */
+void signer_send(struct signer *s, uint16_t type, uint64_t request, struct wire_writer *w);
+void signer_send_failure(struct signer *s, uint64_t request, const struct error *why);
+
+/* ---- signer_stream.c */
+
+/* STREAM_BEGIN; and the two that follow it, which answer by themselves when it is over. */
+bool signer_stream_begin(
+    struct signer *s, uint64_t request, struct bytes payload, struct error *e) MUST_CHECK;
+void signer_stream_data(struct signer *s, uint64_t request, struct bytes payload);
+void signer_stream_end(struct signer *s, uint64_t request, struct bytes payload);
+
+/* All of them are over; the first answers. */
+void signer_fail_streams(struct signer *s, const struct error *why);
+void signer_forget_streams(struct signer *s);
 
 /* ---- signer_pin.c */
 
