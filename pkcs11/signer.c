@@ -78,6 +78,17 @@ signer_end(struct signer *s, int status)
 	flush(s);
 }
 
+void
+signer_end_when_idle(struct signer *s)
+{
+	if (!signer_is_idle(s))
+		return;
+	if (role_is_draining(s->role))
+		signer_end(s, 0);
+	else if (s->leaving)
+		signer_end(s, ROLE_EXIT_TOKEN_LOST);
+}
+
 /* ---- the issuer's channel */
 
 static void
@@ -97,6 +108,7 @@ on_closed(struct channel *c, const struct error *why, void *arg)
 	s->channel = NULL;
 	signer_forget_requests(s);
 	log_info(s->token_config->name, "the issuer closed its channel");
+	signer_end_when_idle(s);
 }
 
 static const struct channel_callbacks channel_handlers = {.frame = on_frame, .closed = on_closed};
@@ -409,10 +421,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 		lose_journal(s, &why);
 		break;
 	case POOL_WORKS:
-		if (role_is_draining(s->role) && signer_is_idle(s))
-			signer_end(s, 0);
-		else if (s->leaving && signer_is_idle(s))
-			signer_end(s, ROLE_EXIT_TOKEN_LOST);
+		signer_end_when_idle(s);
 		break;
 	}
 }
@@ -443,10 +452,7 @@ on_check(evutil_socket_t fd, short what, void *arg)
 static void
 on_drain(void *arg)
 {
-	struct signer *s = arg;
-
-	if (signer_is_idle(s))
-		signer_end(s, 0);
+	signer_end_when_idle(arg);
 }
 
 static void

@@ -199,8 +199,7 @@ leave(struct signer *s, size_t member, const char *why)
 	log_info(s->token_config->name, "'%s' %s; starting again, to use it", m.name, why);
 	s->leaving = true;
 	s->noted_ms = job_clock_ms();
-	if (signer_is_idle(s))
-		signer_end(s, ROLE_EXIT_TOKEN_LOST);
+	signer_end_when_idle(s);
 }
 
 /* A module that takes one call at a time cannot be asked beside the one that signs. */

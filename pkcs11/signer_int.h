@@ -126,8 +126,9 @@ bool signer_is_idle(const struct signer *s);
 bool signer_take_order(struct signer *s, uint64_t request, enum job_kind kind, struct bytes id,
     struct bytes payload, struct error *e) MUST_CHECK;
 
-/* What is to be signed may come, with so many octets to be kept. */
-bool signer_can_serve(struct signer *s, size_t bytes, struct error *e) MUST_CHECK;
+/* What is to be signed may come, with so many octets to be kept. begun: it began to come before the
+ * signer was asked to stop. */
+bool signer_can_serve(struct signer *s, bool begun, size_t bytes, struct error *e) MUST_CHECK;
 
 bool signer_check_alg(uint16_t number, struct error *e) MUST_CHECK;
 
@@ -236,6 +237,9 @@ void signer_look_at_journal(struct signer *s);
 
 /* Ends the process once the last answers are on their way. */
 void signer_end(struct signer *s, int status);
+
+/* Does so when it was asked to stop, or leaves, and nothing is in flight any more. */
+void signer_end_when_idle(struct signer *s);
 
 /* The issuer does not read its answers, or sent nonsense: ends the process, so
  * that both get a fresh channel. */

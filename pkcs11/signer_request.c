@@ -185,14 +185,14 @@ signer_deadline_ms(uint32_t deadline_ms)
 	return deadline_ms != 0 ? job_clock_ms() + deadline_ms : 0;
 }
 
-/* What operators ordered is carried out while the journal is closed, too. */
+/* begun: it came before the signer was asked to stop, or to make room for a new one. */
 static bool
-can_take_order(struct signer *s, size_t bytes, struct error *e)
+can_take(struct signer *s, bool begun, size_t bytes, struct error *e)
 {
 	if (s->lost || s->pool == NULL)
 		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is not ready: %s",
 		    s->token_config->name, s->state_text);
-	if (s->ending || s->leaving || role_is_draining(s->role))
+	if (s->ending || (!begun && (s->leaving || role_is_draining(s->role))))
 		return error_set(e, ERROR_UNAVAILABLE, "the signer of token '%s' is stopping",
 		    s->token_config->name);
 	if (s->pending_count >= SIGNER_QUEUE_MAX ||
@@ -204,10 +204,11 @@ can_take_order(struct signer *s, size_t bytes, struct error *e)
 	return true;
 }
 
+/* What operators ordered is carried out while the journal is closed, too. */
 bool
-signer_can_serve(struct signer *s, size_t bytes, struct error *e)
+signer_can_serve(struct signer *s, bool begun, size_t bytes, struct error *e)
 {
-	if (!can_take_order(s, bytes, e))
+	if (!can_take(s, begun, bytes, e))
 		return false;
 	if (s->state != SIGNPROTO_CLOSED)
 		return true;
@@ -289,7 +290,7 @@ bool
 signer_take_order(struct signer *s, uint64_t request, enum job_kind kind, struct bytes id,
     struct bytes payload, struct error *e)
 {
-	return can_take_order(s, payload.len, e) &&
+	return can_take(s, false, payload.len, e) &&
 	       signer_submit_request(s, request, job_new(kind, id, payload), e);
 }
 
@@ -344,7 +345,7 @@ request_key_find(struct signer *s, uint64_t request, struct bytes payload, struc
 {
 	struct signproto_key_find m;
 
-	return signproto_get_key_find(payload, &m, e) && signer_can_serve(s, 0, e) &&
+	return signproto_get_key_find(payload, &m, e) && signer_can_serve(s, false, 0, e) &&
 	       signer_submit_request(
 		   s, request, job_new(JOB_KEY_FIND, m.cka_id, (struct bytes){0}), e);
 }
@@ -364,7 +365,7 @@ request_sign(struct signer *s, uint64_t request, struct bytes payload, struct er
 	struct job *job;
 
 	if (!signproto_get_sign(payload, &m, e) || !signer_check_alg(m.sig_alg, e) ||
-	    !signer_can_serve(s, payload.len, e))
+	    !signer_can_serve(s, false, payload.len, e))
 		return false;
 	job = job_new(JOB_SIGN, m.cka_id, payload);
 	if (job != NULL) {
@@ -423,6 +424,7 @@ signer_request(struct signer *s, uint16_t type, uint64_t id, struct bytes payloa
 	}
 	if (!ok)
 		signer_send_failure(s, id, &why);
+	signer_end_when_idle(s);
 }
 
 void

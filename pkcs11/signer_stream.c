@@ -160,7 +160,8 @@ signer_stream_begin(struct signer *s, uint64_t request, struct bytes payload, st
 	if (*same != NULL)
 		stream_drop(s, same);
 	if (!signproto_get_stream_begin(payload, &m, e) || !signer_check_alg(m.sig_alg, e) ||
-	    !(m.abstract ? can_tell(s, e) : signer_can_serve(s, 0, e) && signer_may_stream(s, e)))
+	    !(m.abstract ? can_tell(s, e)
+			 : signer_can_serve(s, false, 0, e) && signer_may_stream(s, e)))
 		return false;
 	drop_late_streams(s);
 	if (s->stream_count >= SIGNER_STREAMS_MAX)
@@ -263,7 +264,7 @@ signer_stream_end(struct signer *s, uint64_t request, struct bytes payload)
 	if (stream == NULL)
 		return;
 	if (!signproto_get_stream_end(payload, &why) || !check_stream_deadline(stream, &why) ||
-	    !(stream->abstract || signer_can_serve(s, 0, &why)) ||
+	    !(stream->abstract || signer_can_serve(s, true, 0, &why)) ||
 	    !guard_stream_finish(stream->guard, &use, &why)) {
 		stream_fail(s, at, &why);
 		return;

@@ -167,6 +167,31 @@ def test_the_next_one_when_it_fails_and_back(group):
     assert len(group.signed()) == signed + 2
 
 
+def test_one_comes_back_while_a_crl_is_on_its_way(group):
+    """Which is signed before the signer starts again; nothing else is waited for."""
+    root, signer = group.root, group.signer
+    group.token.fail("any@hsm-a 0x30")
+    with pytest.raises(Refused):
+        group.issue()
+    group.again()
+    group.wait("'hsm-a' is away", "'hsm-b' signs")
+    crl = root.crl(number=4)
+    request = signer.begin_stream(root, crl)
+    group.token.fail()
+
+    def stops():
+        try:
+            group.issue()
+        except Refused as refused:
+            assert "is stopping" in str(refused)
+            return True
+        return False
+    wait_until(stops, what="it takes nothing new")
+    root.verify(crl, signer.end_stream(request, crl))
+    assert signer.process.wait() == TOKEN_LOST
+    group.wait_return()
+
+
 def test_one_that_hangs(group):
     before = group.blamed("hsm-a")
     group.token.fail("sign@hsm-a hang")

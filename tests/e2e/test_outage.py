@@ -42,6 +42,16 @@ def sign(world):
     return world.signer.send(SIGN, world.signer.sign_message(world.key, CERTIFICATE, tbs, "auto")), tbs
 
 
+def refusal(world, words):
+    """Whether a certificate is refused in these words; otherwise it is signed."""
+    try:
+        world.issue()
+    except Refused as refused:
+        assert words in str(refused)
+        return True
+    return False
+
+
 # ---------------------------------------------------------------- calls that hang
 
 
@@ -79,6 +89,21 @@ def test_a_hang_at_the_end(quick):
     assert quick.signer.process.wait() == MODULE_HUNG
     quick.token.fail()
     quick.signer.start()
+    quick.issue()
+
+
+def test_the_end_waits_for_what_is_on_its_way(quick):
+    """A structure that comes in pieces is signed; then it ends, whoever still has a channel."""
+    signer, crl = quick.signer, quick.crl().der
+    request = signer.begin_stream(quick.key, crl)
+    signer.status()  # by now it has begun
+    signer.drain()
+    wait_until(lambda: refusal(quick, "is stopping"), what="it takes nothing new")
+    assert signer.process.alive()
+    quick.verify(crl, signer.end_stream(request, crl))
+    assert signer.process.wait() == 0
+    signer.process.kill()
+    signer.start()
     quick.issue()
 
 

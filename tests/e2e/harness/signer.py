@@ -251,15 +251,21 @@ class Signer:
         payload = self.ask(SIGN, self.sign_message(key, kind, tbs, template, approval, alg, order))
         return payload[4:]
 
-    def stream(self, key, tbs, kind=CRL, alg=ECDSA_SHA256, total=None, piece=1000, abstract=None):
-        """abstract: the scope, or b"", where nothing shall be signed; its text and signature then."""
-        request = self.send(STREAM_BEGIN, string(key.id) + struct.pack(
+    def begin_stream(self, key, tbs, kind=CRL, alg=ECDSA_SHA256, total=None, abstract=None):
+        """The request's number. abstract: the scope, or b"", where nothing shall be signed."""
+        return self.send(STREAM_BEGIN, string(key.id) + struct.pack(
             ">HBQIB", alg, kind, len(tbs) if total is None else total, 20000, abstract is not None)
             + string(abstract or b""))
+
+    def end_stream(self, request, tbs, piece=1000):
+        """The signature; of an abstract its text and signature."""
         for at in range(0, len(tbs), piece):
             self.send(STREAM_DATA, string(tbs[at:at + piece]), request)
         self.send(STREAM_END, b"", request)
         return self.answer(request)[4:]
+
+    def stream(self, key, tbs, **how):
+        return self.end_stream(self.begin_stream(key, tbs, **how), tbs)
 
 
 class Approval:
