@@ -292,13 +292,19 @@ time_for_envelopes(struct gate *g)
 	return now;
 }
 
-/* Statements are short-lived, and so is the memory of them. */
+/* Statements are short-lived, and so is the memory of them: one that had to wait for its turn may
+ * be over by now, and forgotten. */
 static bool
-take_nonce(struct gate *g, const struct access_entry *entry, int64_t now, struct error *e)
+take_nonce(struct gate *g, const struct access_entry *entry, struct error *e)
 {
+	int64_t now = time_for_envelopes(g);
 	size_t kept = 0;
 	bool seen = false;
 
+	if (now >= entry->expires)
+		return error_set(e, ERROR_DENIED,
+		    "the envelope of %s expired while it waited for its turn; seal a new one",
+		    entry->person->name);
 	(void)pthread_mutex_lock(&g->lock);
 	for (size_t i = 0; i < g->nonce_count; i++) {
 		const struct gate_nonce *n = &g->nonces[i];
@@ -308,11 +314,11 @@ take_nonce(struct gate *g, const struct access_entry *entry, int64_t now, struct
 			g->nonces[kept++] = *n;
 	}
 	g->nonce_count = kept;
+	g->latest_s = now;
 	if (!seen && kept < GATE_NONCES_MAX) {
 		memcpy(g->nonces[kept].nonce, entry->nonce, sizeof entry->nonce);
 		g->nonces[kept].expires = entry->expires;
 		g->nonce_count++;
-		g->latest_s = now;
 	}
 	(void)pthread_mutex_unlock(&g->lock);
 	if (seen)
@@ -473,22 +479,20 @@ take_pin(struct gate *g, struct access_entry *entry, char text[ERROR_TEXT_MAX], 
 
 /* g->use is held for writing. */
 static bool
-carry_out(struct gate *g, struct access_entry *entry, int64_t now, char text[ERROR_TEXT_MAX],
-    struct error *e)
+carry_out(struct gate *g, struct access_entry *entry, char text[ERROR_TEXT_MAX], struct error *e)
 {
 	switch (entry->action) {
 	case STATEMENT_PIN_LOCK:
-		if (!take_nonce(g, entry, now, e))
+		if (!take_nonce(g, entry, e))
 			return false;
 		log_info(name_of(g), "locked by %s", entry->person->name);
 		gate_forget_shares(g);
 		gate_close(g, "command");
 		return true;
 	case STATEMENT_PIN_CLEAR:
-		return take_nonce(g, entry, now, e) && clear(g, entry, e);
+		return take_nonce(g, entry, e) && clear(g, entry, e);
 	default:
-		return check_busy(g, e) && take_nonce(g, entry, now, e) &&
-		       take_pin(g, entry, text, e);
+		return check_busy(g, e) && take_nonce(g, entry, e) && take_pin(g, entry, text, e);
 	}
 }
 
@@ -497,15 +501,14 @@ gate_order(
     struct gate *g, const struct signproto_order *order, char text[ERROR_TEXT_MAX], struct error *e)
 {
 	struct access_entry *entry = malloc(sizeof *entry);
-	int64_t now = time_for_envelopes(g);
 	bool ok = false;
 
 	text[0] = '\0';
 	if (entry == NULL)
 		return error_set(e, ERROR_SYSTEM, "no memory for a PIN envelope");
-	if (access_check(g->o.access, order, now, entry, e)) {
+	if (access_check(g->o.access, order, time_for_envelopes(g), entry, e)) {
 		(void)pthread_rwlock_wrlock(&g->use);
-		ok = carry_out(g, entry, now, text, e);
+		ok = carry_out(g, entry, text, e);
 		(void)pthread_rwlock_unlock(&g->use);
 	}
 	free(entry);

@@ -51,7 +51,7 @@ struct gate {
 	struct gate_nonce nonces[GATE_NONCES_MAX];
 	size_t nonce_count;
 	int64_t shares_until_ms; /* boot time; 0: none are kept */
-	int64_t latest_s;	 /* of the wall clock, when an envelope was last taken */
+	int64_t latest_s;	 /* of the wall clock, when one was last compared with these */
 	struct journal *journal;
 	/* Lines that the journal, which needs a login, has not got yet; the newest. */
 	char missed[GATE_MISSED_MAX][LOGINS_LINE_SIZE];

@@ -1,6 +1,9 @@
 /* The gate by itself, before a real token and with a clock that is set as one likes:
  * what opens it, what closes it, and that no clock opens it again. */
 
+#include <dlfcn.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,6 +40,25 @@ clock_gettime(clockid_t clock, struct timespec *t)
 	if (clock == CLOCK_BOOTTIME)
 		t->tv_sec += boot_shift_s;
 	return result;
+}
+
+/* A thread whose turn does not come before somebody says so. */
+static _Thread_local bool is_held;
+static sem_t held, let_go;
+
+int
+pthread_rwlock_wrlock(pthread_rwlock_t *lock)
+{
+	int (*real)(pthread_rwlock_t *);
+
+	*(void **)&real = dlsym(RTLD_NEXT, "pthread_rwlock_wrlock");
+	if (is_held) {
+		is_held = false;
+		(void)sem_post(&held);
+		while (sem_wait(&let_go) != 0)
+			;
+	}
+	return real(lock);
 }
 
 struct person {
@@ -348,6 +370,68 @@ an_envelope_that_was_forgotten_is_not_valid_again(void **state)
 	stop();
 }
 
+struct late {
+	const struct order *order;
+	struct error e;
+	bool ok;
+};
+
+static void *
+hand_in_late(void *arg)
+{
+	struct late *l = arg;
+
+	is_held = true;
+	l->ok = hand_in(l->order, &l->e);
+	return NULL;
+}
+
+/* Who holds an answer up until the envelope is forgotten gets no second use of it. */
+static void
+an_envelope_that_waits_until_it_is_forgotten(void **state)
+{
+	struct order first, second;
+	struct late late = {.order = &first};
+	pthread_t thread;
+
+	start(CONFIG_ACCESS_SESSION);
+	unlock(&first, HOUR, 0, 0);
+	assert_int_equal(sem_init(&held, 0, 0), 0);
+	assert_int_equal(sem_init(&let_go, 0, 0), 0);
+	assert_int_equal(pthread_create(&thread, NULL, hand_in_late, &late), 0);
+	while (sem_wait(&held) != 0)
+		;
+	wall_shift_s = STATEMENT_LIFE_PIN_S + 1;
+	unlock(&second, HOUR, 0, 0); /* with which the first is forgotten */
+	assert_int_equal(sem_post(&let_go), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_false(late.ok);
+	says(&late.e, ERROR_DENIED, "expired while it waited");
+	(void)sem_destroy(&held);
+	(void)sem_destroy(&let_go);
+	stop();
+}
+
+/* Also where that happened by one that was used before. */
+static void
+an_envelope_that_is_forgotten_by_a_second_use(void **state)
+{
+	struct order first, second;
+	struct error e;
+
+	start(CONFIG_ACCESS_SESSION);
+	unlock(&first, HOUR, 0, 0);
+	wall_shift_s = 2;
+	unlock(&second, HOUR, 0, 0);
+	wall_shift_s = STATEMENT_LIFE_PIN_S + 1;
+	assert_false(hand_in(&second, &e));
+	says(&e, ERROR_DENIED, "was used already");
+	wall_shift_s = 5; /* set back */
+	assert_false(hand_in(&first, &e));
+	says(&e, ERROR_DENIED, "expired");
+	stop();
+}
+
 /* ---- operations */
 
 static struct gate_job
@@ -433,6 +517,8 @@ main(void)
 	    cmocka_unit_test(a_clock_that_is_set_back_prolongs_nothing),
 	    cmocka_unit_test(idleness_does_not_go_by_the_wall_clock),
 	    cmocka_unit_test(an_envelope_that_was_forgotten_is_not_valid_again),
+	    cmocka_unit_test(an_envelope_that_waits_until_it_is_forgotten),
+	    cmocka_unit_test(an_envelope_that_is_forgotten_by_a_second_use),
 	    cmocka_unit_test(what_is_listed_passes_once),
 	    cmocka_unit_test(an_entry_waits_for_a_minute),
 	};
