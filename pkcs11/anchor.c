@@ -261,22 +261,6 @@ is_ours(struct session *s, CK_OBJECT_HANDLE handle, const char *label, bool *gon
 	    (struct bytes){(const uint8_t *)label, strlen(label)}, gone, e);
 }
 
-static bool
-destroy(struct session *s, CK_OBJECT_HANDLE handle, const char *label, struct error *e)
-{
-	bool gone;
-	CK_RV rv;
-
-	if (!is_ours(s, handle, label, &gone, e))
-		return false;
-	rv = s->f->C_DestroyObject(s->handle, handle);
-
-	/* Another process may have been quicker. */
-	if (rv == CKR_OK || rv == CKR_OBJECT_HANDLE_INVALID)
-		return true;
-	return session_error(s, rv, e, "cannot remove '%s' from the token", label);
-}
-
 /*
  * tpm2-pkcs11 numbers its objects from 1, and counts on the first being there: when it was
  * removed, new objects get numbers that others have (session_check_object). An old value
@@ -383,18 +367,6 @@ write_here(struct session *s, const char *label, struct bytes value, struct erro
 	return check_length(value, e) && load(s, label, &o, e) && replace(s, label, &o, value, e);
 }
 
-static bool
-remove_here(struct session *s, const char *label, struct error *e)
-{
-	struct objects o = {.count = 0};
-	bool ok;
-
-	ok = check_label(label, e) && find(s, label, &o, e);
-	for (CK_ULONG i = 0; i < o.count && ok; i++)
-		ok = destroy(s, o.handles[i], label, e);
-	return ok;
-}
-
 /* ---- a group's other members */
 
 /* The first lock is held while a token is written to, which may take as long as it likes; the
@@ -439,7 +411,6 @@ anchor_mirror_failed(size_t *member, struct error *why)
 	return news;
 }
 
-/* value empty: it is removed. */
 static void
 write_there(const struct session *s, size_t i, const char *label, struct bytes value)
 {
@@ -448,10 +419,8 @@ write_there(const struct session *s, size_t i, const char *label, struct bytes v
 	int before = call_about((int)mirrors[i].of.member);
 	bool ok;
 
-	ok = session_open(s->f, mirrors[i].of.slot, true, &rw, &why);
-	if (ok)
-		ok = value.len > 0 ? write_here(&rw, label, value, &why)
-				   : remove_here(&rw, label, &why);
+	ok = session_open(s->f, mirrors[i].of.slot, true, &rw, &why) &&
+	     write_here(&rw, label, value, &why);
 	session_close(&rw);
 	(void)call_about(before);
 	if (ok)
@@ -511,14 +480,5 @@ anchor_swap(struct session *s, const char *label, struct bytes expected, struct 
 	    !load(s, label, &o, e) || !check_value(&o, label, value, e))
 		return false;
 	mirror(s, label, value);
-	return true;
-}
-
-bool
-anchor_remove(struct session *s, const char *label, struct error *e)
-{
-	if (!remove_here(s, label, e))
-		return false;
-	mirror(s, label, (struct bytes){0});
 	return true;
 }

@@ -45,12 +45,9 @@ bool anchor_write(
 bool anchor_swap(struct session *s, const char *label, struct bytes expected, struct bytes value,
     struct error *e) MUST_CHECK;
 
-/* Removes the value; that there is none is no error. Needs a read-write session. */
-bool anchor_remove(struct session *s, const char *label, struct error *e) MUST_CHECK;
-
 /*
- * A group's other members (group.h): what is written to one of them, or removed, is then
- * written to the others as well, so that each knows it should it be the only one left.
+ * A group's other members (group.h): what is written to one of them is then written to
+ * the others as well, so that each knows it should it be the only one left.
  * One that fails over it is left out from then on; nobody waits for it.
  */
 struct anchor_mirror {

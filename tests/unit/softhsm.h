@@ -9,10 +9,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/core/config.h"
+#include "pkcs11/session.h"
 
 #define SOFTHSM_MODULE "/usr/lib/softhsm/libsofthsm2.so"
 #define SOFTHSM_PIN "7311-pin"
@@ -85,6 +87,24 @@ softhsm_remove(struct softhsm *h)
 	(void)snprintf(command, sizeof command, "rm -rf '%s'", h->dir);
 	if (system(command) != 0)
 		abort();
+}
+
+/* All objects with this label. rw: a read-write session. */
+static inline void
+softhsm_remove_objects(struct session *rw, const char *label)
+{
+	CK_ATTRIBUTE t = {CKA_LABEL, (void *)(uintptr_t)label, strlen(label)};
+	CK_OBJECT_HANDLE found[64];
+	CK_ULONG count = 0;
+
+	if (rw->f->C_FindObjectsInit(rw->handle, &t, 1) != CKR_OK ||
+	    rw->f->C_FindObjects(rw->handle, found, 64, &count) != CKR_OK ||
+	    rw->f->C_FindObjectsFinal(rw->handle) != CKR_OK)
+		abort();
+	for (CK_ULONG i = 0; i < count; i++) {
+		if (rw->f->C_DestroyObject(rw->handle, found[i]) != CKR_OK)
+			abort();
+	}
 }
 
 #endif
