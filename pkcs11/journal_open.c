@@ -229,24 +229,29 @@ read_records(struct opening *o, struct segment_walk *w, uint32_t number, struct 
 	return !o->in_snapshot || damaged(o, number, "has no whole snapshot");
 }
 
+static bool
+write_zeros(int fd, size_t len, size_t offset, struct error *e)
+{
+	static const uint8_t zeros[4096];
+
+	for (size_t n; len > 0; len -= n, offset += n) {
+		n = len < sizeof zeros ? len : sizeof zeros;
+		if (!segment_write(fd, zeros, n, offset, e))
+			return false;
+	}
+	return true;
+}
+
 /* Puts zeros over what the power's end left half-written. */
 static bool
 cut_torn(struct opening *o, const struct segment_walk *w, struct error *e)
 {
-	uint8_t *zeros;
-	bool ok;
-
 	o->torn = w->size - w->at;
 	while (o->torn > 0 && w->buf[w->at + o->torn - 1] == 0)
 		o->torn--;
-	zeros = calloc(1, o->torn);
-	if (zeros == NULL)
-		return error_set(e, ERROR_SYSTEM, "no memory to mend the journal");
-	ok = segment_write(o->j->fd, zeros, o->torn, w->at, e);
-	free(zeros);
-	if (ok && fdatasync(o->j->fd) != 0)
-		ok = error_set_errno(e, ERROR_SYSTEM, "the disk did not take the journal");
-	return ok;
+	return write_zeros(o->j->fd, o->torn, w->at, e) &&
+	       (fdatasync(o->j->fd) == 0 ||
+		   error_set_errno(e, ERROR_SYSTEM, "the disk did not take the journal"));
 }
 
 /* The end of the newest segment: here the journal goes on. */
