@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -44,6 +45,63 @@ canon_take(struct canon_reader *r, const char *key, char **value, struct error *
 	r->at = end + 1;
 	r->line++;
 	return true;
+}
+
+bool
+canon_take_text(struct canon_reader *r, const char *key, char *out, size_t size, struct error *err)
+{
+	size_t len;
+	char *v;
+
+	if (!canon_take(r, key, &v, err))
+		return false;
+	len = strlen(v);
+	if (len >= size)
+		return error_set(err, ERROR_LIMIT,
+		    "%s, field '%s': %zu bytes; allowed: at most %zu", r->what, key, len, size - 1);
+	memcpy(out, v, len + 1);
+	return true;
+}
+
+bool
+canon_take_hex(struct canon_reader *r, const char *key, uint8_t *out, size_t len, bool *given,
+    struct error *err)
+{
+	char *v;
+
+	if (!canon_take(r, key, &v, err))
+		return false;
+	if (given != NULL) {
+		*given = strcmp(v, "-") != 0;
+		if (!*given)
+			return true;
+	}
+	return canon_hex(v, out, len) ||
+	       error_set(err, ERROR_INPUT, "%s, field '%s': must be %zu lower-case hex digits%s",
+		   r->what, key, 2 * len, given != NULL ? " or '-'" : "");
+}
+
+bool
+canon_take_number(
+    struct canon_reader *r, const char *key, uint64_t max, uint64_t *number, struct error *err)
+{
+	char *v;
+
+	return canon_take(r, key, &v, err) &&
+	       (canon_number(v, max, number) ||
+		   error_set(err, ERROR_INPUT, "%s, field '%s': must be a number up to %llu",
+		       r->what, key, (unsigned long long)max));
+}
+
+bool
+canon_take_time(struct canon_reader *r, const char *key, int64_t *t, struct error *err)
+{
+	char *v;
+
+	return canon_take(r, key, &v, err) &&
+	       (canon_time(v, t) ||
+		   error_set(err, ERROR_INPUT, "%s, field '%s': must be like 2026-11-22T12:00:00Z",
+		       r->what, key));
 }
 
 bool
@@ -92,6 +150,24 @@ canon_put_hex(struct canon_writer *w, const uint8_t *octets, size_t len)
 	w->len += 2 * len;
 }
 
+void
+canon_put_hex_line(
+    struct canon_writer *w, const char *key, bool given, const uint8_t *octets, size_t len)
+{
+	canon_put(w, "%s: ", key);
+	if (given)
+		canon_put_hex(w, octets, len);
+	canon_put(w, given ? "\n" : "-\n");
+}
+
+bool
+canon_written(const struct canon_writer *w, const char *what, size_t *len, struct error *err)
+{
+	*len = w->len;
+	return !w->failed ||
+	       error_set(err, ERROR_LIMIT, "%s of more than %zu bytes", what, w->size - 1);
+}
+
 char *
 canon_next_word(char **list, char separator)
 {
@@ -104,6 +180,57 @@ canon_next_word(char **list, char separator)
 		*end++ = '\0';
 	*list = end;
 	return word;
+}
+
+/* ---- the whole */
+
+static bool
+read_lines(const struct canon_form *form, char *text, void *to, struct error *err)
+{
+	struct canon_reader r;
+	char *version;
+
+	canon_reader_init(&r, text, form->what);
+	if (!canon_take(&r, form->key, &version, err))
+		return false;
+	if (strcmp(version, "1") != 0)
+		return error_set(err, ERROR_INPUT,
+		    "%s of version '%.20s'; this program knows version 1", form->what, version);
+	return form->read(&r, to, err) && canon_end(&r, err);
+}
+
+bool
+canon_parse(
+    const struct canon_form *form, const char *text, size_t len, void *to, struct error *err)
+{
+	char *copy = NULL, *again = NULL;
+	size_t again_len = 0;
+	bool ok = false;
+
+	if (len > form->max)
+		return error_set(err, ERROR_LIMIT, "%s of %zu bytes; allowed: at most %zu",
+		    form->what, len, form->max);
+	if (len == 0 || memchr(text, '\0', len) != NULL)
+		return error_set(
+		    err, ERROR_INPUT, "%s: the text is empty or has a NUL byte", form->what);
+	copy = malloc(len + 1);
+	again = malloc(form->max + 1);
+	if (copy == NULL || again == NULL) {
+		(void)error_set(err, ERROR_SYSTEM, "no memory for: %s", form->what);
+		goto out;
+	}
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	if (!read_lines(form, copy, to, err) || !form->write(to, again, &again_len, err))
+		goto out;
+	ok = again_len == len && memcmp(again, text, len) == 0;
+	if (!ok)
+		(void)error_set(
+		    err, ERROR_INPUT, "%s: the text is not in its one canonical form", form->what);
+out:
+	free(copy);
+	free(again);
+	return ok;
 }
 
 /* ---- values */
@@ -149,6 +276,13 @@ canon_hex(const char *s, uint8_t *out, size_t len)
 	return hex_decode(s, len, out);
 }
 
+bool
+canon_hex_upto(const char *s, uint8_t *out, size_t max, size_t *len)
+{
+	*len = strlen(s) / 2;
+	return *len >= 1 && *len <= max && canon_hex(s, out, *len);
+}
+
 void
 canon_time_text(int64_t t, char out[CANON_TIME_SIZE])
 {
@@ -177,10 +311,9 @@ canon_time_valid(int64_t t)
 }
 
 bool
-canon_time(const char *s, int64_t *t)
+canon_time_shape(const char *s, int64_t *t)
 {
 	static const char shape[] = "dddd-dd-ddTdd:dd:ddZ";
-	char again[CANON_TIME_SIZE];
 	struct tm tm = {0};
 
 	if (strlen(s) != TIME_LEN)
@@ -195,7 +328,15 @@ canon_time(const char *s, int64_t *t)
 	tm.tm_min = decimal(s + 14, 2);
 	tm.tm_sec = decimal(s + 17, 2);
 	*t = (int64_t)timegm(&tm);
-	if (!canon_time_valid(*t))
+	return true;
+}
+
+bool
+canon_time(const char *s, int64_t *t)
+{
+	char again[CANON_TIME_SIZE];
+
+	if (!canon_time_shape(s, t) || !canon_time_valid(*t))
 		return false;
 	/* The 31st of February has become another day. */
 	canon_time_text(*t, again);

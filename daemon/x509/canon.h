@@ -36,6 +36,18 @@ bool canon_next_is(const struct canon_reader *r, const char *key) MUST_CHECK;
 bool canon_take(
     struct canon_reader *r, const char *key, char **value, struct error *err) MUST_CHECK;
 
+/* The same, and what its value says. ERROR_INPUT, or ERROR_LIMIT of a text that does not
+ * fit into size bytes. */
+bool canon_take_text(
+    struct canon_reader *r, const char *key, char *out, size_t size, struct error *err) MUST_CHECK;
+/* Of len octets. given: whether it is any, and no "-"; NULL: it must be. */
+bool canon_take_hex(struct canon_reader *r, const char *key, uint8_t *out, size_t len, bool *given,
+    struct error *err) MUST_CHECK;
+bool canon_take_number(struct canon_reader *r, const char *key, uint64_t max, uint64_t *number,
+    struct error *err) MUST_CHECK;
+bool canon_take_time(
+    struct canon_reader *r, const char *key, int64_t *t, struct error *err) MUST_CHECK;
+
 /* Nothing may follow. */
 bool canon_end(const struct canon_reader *r, struct error *err) MUST_CHECK;
 
@@ -49,6 +61,29 @@ struct canon_writer {
 void canon_writer_init(struct canon_writer *w, char *buf, size_t size);
 void canon_put(struct canon_writer *w, const char *fmt, ...) PRINTF(2, 3);
 void canon_put_hex(struct canon_writer *w, const uint8_t *octets, size_t len);
+/* A whole line; "-" unless given. */
+void canon_put_hex_line(
+    struct canon_writer *w, const char *key, bool given, const uint8_t *octets, size_t len);
+/* The length of what was written, without its NUL. ERROR_LIMIT: it did not fit. */
+bool canon_written(
+    const struct canon_writer *w, const char *what, size_t *len, struct error *err) MUST_CHECK;
+
+/* A kind of such a text. */
+struct canon_form {
+	const char *what; /* as in canon_reader */
+	const char *key;  /* of the first line, whose value is the version: 1 */
+	size_t max;	  /* bytes of a text */
+	/* Takes the lines behind the first one. */
+	bool (*read)(struct canon_reader *r, void *to, struct error *err);
+	/* Writes it and a NUL, or refuses what is against its rules. */
+	bool (*write)(const void *from, char *text, size_t *len, struct error *err);
+};
+
+/* Reads a text into `to`, which is empty, and refuses one that is not byte for byte
+ * what is written of it then. On failure it is undefined what `to` holds. ERROR_INPUT,
+ * ERROR_LIMIT, and what reading and writing say. */
+bool canon_parse(const struct canon_form *form, const char *text, size_t len, void *to,
+    struct error *err) MUST_CHECK;
 
 /* Cuts the next word off a list, in place; NULL when none is left. Two
  * separators together give an empty word. */
@@ -61,13 +96,16 @@ bool canon_is_name(const char *s, const char *extra, bool lower_only) MUST_CHECK
 /* Decimal digits without a leading zero, at most max. */
 bool canon_number(const char *s, uint64_t max, uint64_t *number) MUST_CHECK;
 
-/* Exactly 2 * len lower-case hexadecimal digits. */
+/* Exactly 2 * len lower-case hexadecimal digits; of 1 to max octets. */
 bool canon_hex(const char *s, uint8_t *out, size_t len) MUST_CHECK;
+bool canon_hex_upto(const char *s, uint8_t *out, size_t max, size_t *len) MUST_CHECK;
 
 /* Seconds since 1970 as "2026-11-22T12:00:00Z", and back; a day or an hour that
  * does not exist is refused, and so are years outside 2000 to 9999. */
 void canon_time_text(int64_t t, char out[CANON_TIME_SIZE]);
 bool canon_time(const char *s, int64_t *t) MUST_CHECK;
 bool canon_time_valid(int64_t t) MUST_CHECK;
+/* Only the shape: what is no day or hour becomes another one. */
+bool canon_time_shape(const char *s, int64_t *t) MUST_CHECK;
 
 #endif

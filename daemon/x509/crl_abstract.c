@@ -2,30 +2,18 @@
 
 #include <string.h>
 
+#include "daemon/x509/crl.h"
+
 #define WHAT "abstract of a CRL"
 #define NUMBER_TEXT_MAX 64
 
 /* With its NUL: so no text can be taken for the tag of another domain. */
 static const char domain[] = "chancery-crl-abstract";
 
-static const char *const reason_names[CRL_ABSTRACT_REASONS] = {
-    "unspecified",
-    "keyCompromise",
-    "cACompromise",
-    "affiliationChanged",
-    "superseded",
-    "cessationOfOperation",
-    "certificateHold",
-    NULL,
-    "removeFromCRL",
-    "privilegeWithdrawn",
-    "aACompromise",
-};
-
 const char *
 crl_abstract_reason(unsigned reason)
 {
-	return reason < CRL_ABSTRACT_REASONS ? reason_names[reason] : NULL;
+	return reason == 0 ? "unspecified" : crl_reason_name(reason);
 }
 
 static bool
@@ -97,58 +85,25 @@ crl_abstract_format(const struct crl_abstract *a, char out[CRL_ABSTRACT_TEXT_MAX
 	canon_time_text(a->this_update, from);
 	canon_time_text(a->next_update, to);
 	canon_writer_init(&w, out, CRL_ABSTRACT_TEXT_MAX + 1);
-	canon_put(&w, "chancery-crl-abstract: 1\ntoken: %s\nsigner: ", a->token);
-	canon_put_hex(&w, a->signer, sizeof a->signer);
-	canon_put(&w, "\nkey: ");
-	canon_put_hex(&w, a->key, a->key_len);
-	canon_put(&w, "\nsha256: ");
-	canon_put_hex(&w, a->sha256, sizeof a->sha256);
-	canon_put(&w, "\nlength: %llu\n", (unsigned long long)a->length);
+	canon_put(&w, "chancery-crl-abstract: 1\ntoken: %s\n", a->token);
+	canon_put_hex_line(&w, "signer", true, a->signer, sizeof a->signer);
+	canon_put_hex_line(&w, "key", true, a->key, a->key_len);
+	canon_put_hex_line(&w, "sha256", true, a->sha256, sizeof a->sha256);
+	canon_put(&w, "length: %llu\n", (unsigned long long)a->length);
 	put_number(&w, "number", a->number, a->number_len);
 	put_number(&w, "base", a->base, a->base_len);
-	canon_put(&w, "scope: ");
-	if (a->has_scope)
-		canon_put_hex(&w, a->scope, sizeof a->scope);
-	else
-		canon_put(&w, "-");
-	canon_put(&w, "\nthis-update: %s\nnext-update: %s\nentries: %llu\n", from, to,
+	canon_put_hex_line(&w, "scope", a->has_scope, a->scope, sizeof a->scope);
+	canon_put(&w, "this-update: %s\nnext-update: %s\nentries: %llu\n", from, to,
 	    (unsigned long long)a->entries);
 	for (unsigned i = 0; i < CRL_ABSTRACT_REASONS; i++)
 		if (a->reasons[i] > 0)
-			canon_put(&w, "reason: %s %llu\n", reason_names[i],
+			canon_put(&w, "reason: %s %llu\n", crl_abstract_reason(i),
 			    (unsigned long long)a->reasons[i]);
 	put_last(&w, a);
-	*len = w.len;
-	return !w.failed ||
-	       error_set(err, ERROR_LIMIT, WHAT " of more than %d bytes", CRL_ABSTRACT_TEXT_MAX);
+	return canon_written(&w, WHAT, len, err);
 }
 
 /* ---- reading */
-
-static bool
-take_hex(struct canon_reader *r, const char *key, uint8_t *out, size_t len, struct error *err)
-{
-	char *v;
-
-	return canon_take(r, key, &v, err) && (canon_hex(v, out, len) || fail(err, key));
-}
-
-static bool
-take_count(struct canon_reader *r, const char *key, uint64_t *out, struct error *err)
-{
-	char *v;
-
-	return canon_take(r, key, &v, err) &&
-	       (canon_number(v, UINT64_MAX / 2, out) || fail(err, key));
-}
-
-static bool
-take_time(struct canon_reader *r, const char *key, int64_t *out, struct error *err)
-{
-	char *v;
-
-	return canon_take(r, key, &v, err) && (canon_time(v, out) || fail(err, key));
-}
 
 static bool
 take_number(struct canon_reader *r, const char *key, uint8_t out[CRL_NUMBER_MAX], size_t *len,
@@ -176,21 +131,15 @@ take_key(struct canon_reader *r, struct crl_abstract *a, struct error *err)
 
 	if (!canon_take(r, "key", &v, err))
 		return false;
-	a->key_len = strlen(v) / 2;
-	return (strlen(v) % 2 == 0 && a->key_len <= sizeof a->key &&
-		   canon_hex(v, a->key, a->key_len)) ||
-	       fail(err, "key");
+	return canon_hex_upto(v, a->key, sizeof a->key, &a->key_len) || fail(err, "key");
 }
 
 static bool
-take_scope(struct canon_reader *r, struct crl_abstract *a, struct error *err)
+is_reason(unsigned reason, const char *name)
 {
-	char *v;
+	const char *word = crl_abstract_reason(reason);
 
-	if (!canon_take(r, "scope", &v, err))
-		return false;
-	a->has_scope = strcmp(v, "-") != 0;
-	return !a->has_scope || canon_hex(v, a->scope, sizeof a->scope) || fail(err, "scope");
+	return word != NULL && strcmp(word, name) == 0;
 }
 
 static bool
@@ -205,8 +154,7 @@ take_reasons(struct canon_reader *r, struct crl_abstract *a, struct error *err)
 		if (!canon_take(r, "reason", &v, err))
 			return false;
 		name = canon_next_word(&v, ' ');
-		while (reason < CRL_ABSTRACT_REASONS &&
-		       (reason_names[reason] == NULL || strcmp(reason_names[reason], name) != 0))
+		while (reason < CRL_ABSTRACT_REASONS && !is_reason(reason, name))
 			reason++;
 		if (v == NULL || reason == CRL_ABSTRACT_REASONS ||
 		    !canon_number(v, UINT64_MAX / 2, &a->reasons[reason]))
@@ -230,51 +178,39 @@ take_last(struct canon_reader *r, struct crl_abstract *a, struct error *err)
 }
 
 static bool
-take_values(char *text, struct crl_abstract *a, struct error *err)
+read_values(struct canon_reader *r, void *to, struct error *err)
 {
-	struct canon_reader r;
-	char *v;
+	struct crl_abstract *a = to;
+	const uint64_t max = UINT64_MAX / 2;
 
-	canon_reader_init(&r, text, WHAT);
-	if (!canon_take(&r, "chancery-crl-abstract", &v, err))
-		return false;
-	if (strcmp(v, "1") != 0)
-		return error_set(
-		    err, ERROR_INPUT, WHAT " of version '%.20s'; this program knows version 1", v);
-	if (!canon_take(&r, "token", &v, err))
-		return false;
-	if (!canon_is_name(v, "-", true))
-		return fail(err, "token");
-	memcpy(a->token, v, strlen(v) + 1);
-	return take_hex(&r, "signer", a->signer, sizeof a->signer, err) && take_key(&r, a, err) &&
-	       take_hex(&r, "sha256", a->sha256, sizeof a->sha256, err) &&
-	       take_count(&r, "length", &a->length, err) &&
-	       take_number(&r, "number", a->number, &a->number_len, err) &&
-	       take_number(&r, "base", a->base, &a->base_len, err) && take_scope(&r, a, err) &&
-	       take_time(&r, "this-update", &a->this_update, err) &&
-	       take_time(&r, "next-update", &a->next_update, err) &&
-	       take_count(&r, "entries", &a->entries, err) && take_reasons(&r, a, err) &&
-	       take_last(&r, a, err) && canon_end(&r, err);
+	return canon_take_text(r, "token", a->token, sizeof a->token, err) &&
+	       canon_take_hex(r, "signer", a->signer, sizeof a->signer, NULL, err) &&
+	       take_key(r, a, err) &&
+	       canon_take_hex(r, "sha256", a->sha256, sizeof a->sha256, NULL, err) &&
+	       canon_take_number(r, "length", max, &a->length, err) &&
+	       take_number(r, "number", a->number, &a->number_len, err) &&
+	       take_number(r, "base", a->base, &a->base_len, err) &&
+	       canon_take_hex(r, "scope", a->scope, sizeof a->scope, &a->has_scope, err) &&
+	       canon_take_time(r, "this-update", &a->this_update, err) &&
+	       canon_take_time(r, "next-update", &a->next_update, err) &&
+	       canon_take_number(r, "entries", max, &a->entries, err) && take_reasons(r, a, err) &&
+	       take_last(r, a, err);
+}
+
+static bool
+write_again(const void *from, char *text, size_t *len, struct error *err)
+{
+	return crl_abstract_format(from, text, len, err);
 }
 
 bool
 crl_abstract_parse(const char *text, size_t len, struct crl_abstract *out, struct error *err)
 {
-	char copy[CRL_ABSTRACT_TEXT_MAX + 1], again[CRL_ABSTRACT_TEXT_MAX + 1];
-	size_t again_len = 0;
+	static const struct canon_form form = {
+	    WHAT, "chancery-crl-abstract", CRL_ABSTRACT_TEXT_MAX, read_values, write_again};
 
-	if (len > CRL_ABSTRACT_TEXT_MAX)
-		return error_set(err, ERROR_LIMIT, WHAT " of %zu bytes; allowed: at most %d", len,
-		    CRL_ABSTRACT_TEXT_MAX);
-	if (len == 0 || memchr(text, '\0', len) != NULL)
-		return error_set(err, ERROR_INPUT, WHAT " that is empty or has a NUL byte");
-	memcpy(copy, text, len);
-	copy[len] = '\0';
 	*out = (struct crl_abstract){0};
-	if (!take_values(copy, out, err) || !crl_abstract_format(out, again, &again_len, err))
-		return false;
-	return (again_len == len && memcmp(again, text, len) == 0) ||
-	       error_set(err, ERROR_INPUT, WHAT " not in its one canonical form");
+	return canon_parse(&form, text, len, out, err);
 }
 
 /* ---- signatures */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define WHAT "destruction"
+
 /* A space at an end would not be seen. */
 static bool
 is_label(const char *s)
@@ -31,57 +33,35 @@ destruction_format(
 		    "destruction: a label is 1 to %d printable characters of ASCII",
 		    DESTRUCTION_LABEL_MAX);
 	canon_writer_init(&w, out, DESTRUCTION_TEXT_MAX + 1);
-	canon_put(&w, "chancery-key-destruction: 1\nca: %s\ntoken: %s\nkey: ", d->ca, d->token);
-	canon_put_hex(&w, d->key, sizeof d->key);
-	canon_put(&w, "\nlabel: %s\n", d->label);
-	if (w.failed)
-		return error_set(err, ERROR_LIMIT,
-		    "destruction: the document would have more than %d bytes",
-		    DESTRUCTION_TEXT_MAX);
-	*len = w.len;
-	return true;
+	canon_put(&w, "chancery-key-destruction: 1\nca: %s\ntoken: %s\n", d->ca, d->token);
+	canon_put_hex_line(&w, "key", true, d->key, sizeof d->key);
+	canon_put(&w, "label: %s\n", d->label);
+	return canon_written(&w, WHAT, len, err);
 }
 
 static bool
-read_lines(struct canon_reader *in, struct destruction *d, struct error *err)
+read_values(struct canon_reader *r, void *to, struct error *err)
 {
-	char *version, *ca, *token, *key, *label;
+	struct destruction *d = to;
 
-	if (!canon_take(in, "chancery-key-destruction", &version, err) ||
-	    !canon_take(in, "ca", &ca, err) || !canon_take(in, "token", &token, err) ||
-	    !canon_take(in, "key", &key, err) || !canon_take(in, "label", &label, err))
-		return false;
-	if (strcmp(version, "1") != 0)
-		return error_set(
-		    err, ERROR_INPUT, "destruction: version '%.16s' is not known", version);
-	if (strlen(ca) > CANON_NAME_MAX || strlen(token) > CANON_NAME_MAX ||
-	    strlen(label) > DESTRUCTION_LABEL_MAX || !canon_hex(key, d->key, sizeof d->key))
-		return error_set(
-		    err, ERROR_INPUT, "destruction: a name, the digest or the label is malformed");
-	memcpy(d->ca, ca, strlen(ca) + 1);
-	memcpy(d->token, token, strlen(token) + 1);
-	memcpy(d->label, label, strlen(label) + 1);
-	return canon_end(in, err);
+	return canon_take_text(r, "ca", d->ca, sizeof d->ca, err) &&
+	       canon_take_text(r, "token", d->token, sizeof d->token, err) &&
+	       canon_take_hex(r, "key", d->key, sizeof d->key, NULL, err) &&
+	       canon_take_text(r, "label", d->label, sizeof d->label, err);
+}
+
+static bool
+write_again(const void *from, char *text, size_t *len, struct error *err)
+{
+	return destruction_format(from, text, len, err);
 }
 
 bool
 destruction_parse(const char *text, size_t len, struct destruction *out, struct error *err)
 {
-	char copy[DESTRUCTION_TEXT_MAX + 1], again[DESTRUCTION_TEXT_MAX + 1];
-	struct canon_reader in;
-	size_t again_len;
+	static const struct canon_form form = {
+	    WHAT, "chancery-key-destruction", DESTRUCTION_TEXT_MAX, read_values, write_again};
 
-	if (len > DESTRUCTION_TEXT_MAX)
-		return error_set(err, ERROR_LIMIT, "destruction: a document has at most %d bytes",
-		    DESTRUCTION_TEXT_MAX);
 	*out = (struct destruction){.ca = ""};
-	memcpy(copy, text, len);
-	copy[len] = '\0';
-	canon_reader_init(&in, copy, "destruction");
-	if (!read_lines(&in, out, err) || !destruction_format(out, again, &again_len, err))
-		return false;
-	/* Also whatever a NUL in it hid. */
-	return (again_len == len && memcmp(again, text, len) == 0) ||
-	       error_set(
-		   err, ERROR_INPUT, "destruction: the document is not in its one canonical form");
+	return canon_parse(&form, text, len, out, err);
 }

@@ -374,15 +374,6 @@ comma(size_t n)
 }
 
 static void
-put_digest(struct canon_writer *w, const char *key, bool given, const uint8_t *digest)
-{
-	canon_put(w, "%s: ", key);
-	if (given)
-		canon_put_hex(w, digest, LIMITS_DIGEST_LEN);
-	canon_put(w, given ? "\n" : "-\n");
-}
-
-static void
 put_path_length(struct canon_writer *w, int path_length)
 {
 	if (path_length < 0)
@@ -410,8 +401,8 @@ put_head(struct canon_writer *w, const struct limits *l)
 	char at[CANON_TIME_SIZE];
 
 	canon_put(w, "chancery-limits: 1\nca: %s\nversion: %u\n", l->ca, (unsigned)l->version);
-	put_digest(w, "previous", l->version > 1, l->previous);
-	put_digest(w, "key", l->version > 1 || limits_adopts_key(l), l->key);
+	canon_put_hex_line(w, "previous", l->version > 1, l->previous, sizeof l->previous);
+	canon_put_hex_line(w, "key", l->version > 1 || limits_adopts_key(l), l->key, sizeof l->key);
 	canon_put(w, "token: %s\nkind: %s\n", l->token, l->root ? "root" : "subordinate");
 	if (l->retired != LIMITS_IN_USE)
 		canon_put(w, "retired: %s\n", limits_retired_word(l->retired));
@@ -486,14 +477,10 @@ limits_format(const struct limits *l, char out[LIMITS_TEXT_MAX + 1], size_t *len
 		put_operator(&w, &l->operators[i]);
 	for (size_t i = 0; i < l->template_count; i++)
 		put_template(&w, &l->templates[i]);
-	canon_put(&w, "nonce: ");
-	canon_put_hex(&w, l->nonce, sizeof l->nonce);
-	canon_put(&w, "\n");
-	put_digest(&w, "policy-sha256", l->has_policy, l->policy_sha256);
-	if (w.failed)
-		return error_set(err, ERROR_LIMIT, "limits of more than %d bytes", LIMITS_TEXT_MAX);
-	*len = w.len;
-	return true;
+	canon_put_hex_line(&w, "nonce", true, l->nonce, sizeof l->nonce);
+	canon_put_hex_line(
+	    &w, "policy-sha256", l->has_policy, l->policy_sha256, sizeof l->policy_sha256);
+	return canon_written(&w, "limits", len, err);
 }
 
 void

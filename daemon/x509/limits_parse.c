@@ -17,41 +17,6 @@ too_many(const char *field, size_t most, struct error *err)
 }
 
 static bool
-take_text(struct canon_reader *r, const char *key, char *out, size_t size, struct error *err)
-{
-	char *value;
-
-	if (!canon_take(r, key, &value, err))
-		return false;
-	if (strlen(value) >= size)
-		return error_set(err, ERROR_LIMIT,
-		    "limits, field '%s': %zu bytes; allowed: at most %zu", key, strlen(value),
-		    size - 1);
-	memcpy(out, value, strlen(value) + 1);
-	return true;
-}
-
-/* given: NULL when it may not be "-". */
-static bool
-take_digest(struct canon_reader *r, const char *key, uint8_t *out, size_t len, bool *given,
-    struct error *err)
-{
-	char *value;
-
-	if (!canon_take(r, key, &value, err))
-		return false;
-	if (given != NULL) {
-		*given = strcmp(value, "-") != 0;
-		if (!*given)
-			return true;
-	}
-	return canon_hex(value, out, len) ||
-	       error_set(err, ERROR_INPUT,
-		   "limits, field '%s': must be %zu lower-case hex digits%s", key, 2 * len,
-		   given != NULL ? " or '-'" : "");
-}
-
-static bool
 read_path_length(const char *value, int *path_length)
 {
 	uint64_t n = 0;
@@ -79,8 +44,8 @@ take_version(struct canon_reader *r, struct limits *l, struct error *err)
 	if (!canon_number(value, LIMITS_VERSION_MAX, &version))
 		return limits_fail(err, "version", "must be a number from 1 to 1000000");
 	l->version = (uint32_t)version;
-	if (!take_digest(r, "previous", l->previous, sizeof l->previous, &previous, err) ||
-	    !take_digest(r, "key", l->key, sizeof l->key, &key, err))
+	if (!canon_take_hex(r, "previous", l->previous, sizeof l->previous, &previous, err) ||
+	    !canon_take_hex(r, "key", l->key, sizeof l->key, &key, err))
 		return false;
 	if (key && !limits_adopts_key(l) && version == 1)
 		return limits_fail(err, "key", "is no digest");
@@ -149,9 +114,7 @@ take_subject(struct canon_reader *r, struct limits *l, struct error *err)
 
 	if (!canon_take(r, "subject", &value, err))
 		return false;
-	l->subject_len = strlen(value) / 2;
-	return (l->subject_len <= sizeof l->subject &&
-		   canon_hex(value, l->subject, l->subject_len)) ||
+	return canon_hex_upto(value, l->subject, sizeof l->subject, &l->subject_len) ||
 	       limits_fail(err, "subject",
 		   "must be the DER of a Name in lower-case hex digits, at most 1024 octets");
 }
@@ -386,10 +349,10 @@ take_head(struct canon_reader *r, struct limits *l, struct error *err)
 		return false;
 	if (strcmp(format, "1") != 0)
 		return limits_fail(err, "chancery-limits", "must be 1, the only format there is");
-	return take_text(r, "ca", l->ca, sizeof l->ca, err) && take_version(r, l, err) &&
-	       take_text(r, "token", l->token, sizeof l->token, err) && take_kind(r, l, err) &&
-	       take_retired(r, l, err) && take_algorithms(r, l, err) && take_subject(r, l, err) &&
-	       take_bounds(r, l, err) &&
+	return canon_take_text(r, "ca", l->ca, sizeof l->ca, err) && take_version(r, l, err) &&
+	       canon_take_text(r, "token", l->token, sizeof l->token, err) &&
+	       take_kind(r, l, err) && take_retired(r, l, err) && take_algorithms(r, l, err) &&
+	       take_subject(r, l, err) && take_bounds(r, l, err) &&
 	       take_names(r, "permitted", l->permitted, &l->permitted_count, err) &&
 	       take_names(r, "excluded", l->excluded, &l->excluded_count, err) &&
 	       take_responders(r, l, err) && take_quorum(r, l, err);
@@ -404,8 +367,8 @@ take_rest(struct canon_reader *r, struct limits *l, struct error *err)
 	while (canon_next_is(r, "template"))
 		if (!take_template(r, l, err))
 			return false;
-	return take_digest(r, "nonce", l->nonce, sizeof l->nonce, NULL, err) &&
-	       take_digest(r, "policy-sha256", l->policy_sha256, sizeof l->policy_sha256,
+	return canon_take_hex(r, "nonce", l->nonce, sizeof l->nonce, NULL, err) &&
+	       canon_take_hex(r, "policy-sha256", l->policy_sha256, sizeof l->policy_sha256,
 		   &l->has_policy, err) &&
 	       canon_end(r, err);
 }

@@ -224,13 +224,10 @@ put_limits(struct canon_writer *w, const struct pin_envelope *env)
 static void
 put_head(struct canon_writer *w, const struct pin_envelope *env)
 {
-	canon_put(w, "chancery-pin-envelope: 1\ntoken: %s\nsigner: ", env->token);
-	canon_put_hex(w, env->signer, sizeof env->signer);
-	canon_put(w, "\ninstance: ");
-	canon_put_hex(w, env->instance, sizeof env->instance);
-	canon_put(w, "\noperator: ");
-	canon_put_hex(w, env->operator_key, sizeof env->operator_key);
-	canon_put(w, "\n");
+	canon_put(w, "chancery-pin-envelope: 1\ntoken: %s\n", env->token);
+	canon_put_hex_line(w, "signer", true, env->signer, sizeof env->signer);
+	canon_put_hex_line(w, "instance", true, env->instance, sizeof env->instance);
+	canon_put_hex_line(w, "operator", true, env->operator_key, sizeof env->operator_key);
 	put_limits(w, env);
 	put_operations(w, env);
 }
@@ -247,14 +244,6 @@ put_sealed(struct canon_writer *w, const struct pin_envelope *env)
 	canon_put(w, "enc: %s\nbox: %s\n", enc, box);
 }
 
-static bool
-fits(const struct canon_writer *w, size_t *len, struct error *err)
-{
-	*len = w->len;
-	return !w->failed ||
-	       error_set(err, ERROR_LIMIT, WHAT " of more than %d bytes", PIN_ENVELOPE_TEXT_MAX);
-}
-
 bool
 pin_envelope_format(const struct pin_envelope *env, char out[PIN_ENVELOPE_TEXT_MAX + 1],
     size_t *len, struct error *err)
@@ -266,25 +255,13 @@ pin_envelope_format(const struct pin_envelope *env, char out[PIN_ENVELOPE_TEXT_M
 	canon_writer_init(&w, out, PIN_ENVELOPE_TEXT_MAX + 1);
 	put_head(&w, env);
 	put_sealed(&w, env);
-	return fits(&w, len, err);
+	return canon_written(&w, WHAT, len, err);
 }
 
 static bool
 malformed(const struct canon_reader *r, const char *rule, struct error *err)
 {
 	return error_set(err, ERROR_INPUT, WHAT ", line %u: %s", r->line - 1, rule);
-}
-
-static bool
-take_hex(struct canon_reader *r, const char *key, uint8_t *out, size_t len, struct error *err)
-{
-	char *v;
-
-	if (!canon_take(r, key, &v, err))
-		return false;
-	return canon_hex(v, out, len) ||
-	       error_set(err, ERROR_INPUT, WHAT ", field '%s': must be %zu lower-case hex digits",
-		   key, 2 * len);
 }
 
 static bool
@@ -367,13 +344,8 @@ take_holders(struct canon_reader *r, struct pin_envelope *env, struct error *err
 static bool
 take_id(const char *word, struct pin_operation *o)
 {
-	size_t len = strlen(word);
-
-	if (strcmp(word, "-") == 0)
-		return true;
-	o->cka_id_len = len / 2;
-	return len % 2 == 0 && o->cka_id_len <= PIN_ENVELOPE_ID_MAX &&
-	       canon_hex(word, o->cka_id, o->cka_id_len);
+	return strcmp(word, "-") == 0 ||
+	       canon_hex_upto(word, o->cka_id, sizeof o->cka_id, &o->cka_id_len);
 }
 
 static bool
@@ -418,67 +390,37 @@ take_base64(struct canon_reader *r, const char *key, uint8_t *out, size_t size, 
 }
 
 static bool
-take_values(char *text, struct pin_envelope *env, struct error *err)
+read_values(struct canon_reader *r, void *to, struct error *err)
 {
+	struct pin_envelope *env = to;
 	size_t enc_len, box_len;
-	struct canon_reader r;
-	char *v;
 
-	canon_reader_init(&r, text, WHAT);
-	if (!canon_take(&r, "chancery-pin-envelope", &v, err))
+	if (!canon_take_text(r, "token", env->token, sizeof env->token, err) ||
+	    !canon_take_hex(r, "signer", env->signer, sizeof env->signer, NULL, err) ||
+	    !canon_take_hex(r, "instance", env->instance, sizeof env->instance, NULL, err) ||
+	    !canon_take_hex(
+		r, "operator", env->operator_key, sizeof env->operator_key, NULL, err) ||
+	    !take_limits(r, env, err) || !take_share(r, env, err) || !take_holders(r, env, err) ||
+	    !take_operations(r, env, err) ||
+	    !take_base64(r, "enc", env->enc, sizeof env->enc, &enc_len, err) ||
+	    !take_base64(r, "box", env->box, sizeof env->box, &box_len, err))
 		return false;
-	if (strcmp(v, "1") != 0)
-		return error_set(
-		    err, ERROR_INPUT, WHAT " of version '%.20s'; this program knows version 1", v);
-	if (!canon_take(&r, "token", &v, err))
-		return false;
-	if (!canon_is_name(v, "-", true))
-		return malformed(&r, "must be a token's name", err);
-	memcpy(env->token, v, strlen(v) + 1);
-	if (!take_hex(&r, "signer", env->signer, sizeof env->signer, err) ||
-	    !take_hex(&r, "instance", env->instance, sizeof env->instance, err) ||
-	    !take_hex(&r, "operator", env->operator_key, sizeof env->operator_key, err) ||
-	    !take_limits(&r, env, err) || !take_share(&r, env, err) ||
-	    !take_holders(&r, env, err) || !take_operations(&r, env, err) ||
-	    !take_base64(&r, "enc", env->enc, sizeof env->enc, &enc_len, err) ||
-	    !take_base64(&r, "box", env->box, sizeof env->box, &box_len, err))
-		return false;
-	if ((enc_len > 0) != (box_len > 0))
-		return malformed(&r, "'enc' and 'box' belong together", err);
 	env->sealed = enc_len > 0;
-	return canon_end(&r, err);
+	return env->sealed == (box_len > 0) || malformed(r, "'enc' and 'box' belong together", err);
+}
+
+static bool
+write_again(const void *from, char *text, size_t *len, struct error *err)
+{
+	return pin_envelope_format(from, text, len, err);
 }
 
 bool
 pin_envelope_parse(const char *text, size_t len, struct pin_envelope *out, struct error *err)
 {
-	char *copy = NULL, *again = NULL;
-	size_t again_len = 0;
-	bool ok = false;
+	static const struct canon_form form = {
+	    WHAT, "chancery-pin-envelope", PIN_ENVELOPE_TEXT_MAX, read_values, write_again};
 
-	if (len > PIN_ENVELOPE_TEXT_MAX)
-		return error_set(err, ERROR_LIMIT, WHAT " of %zu bytes; allowed: at most %d", len,
-		    PIN_ENVELOPE_TEXT_MAX);
-	if (len == 0 || memchr(text, '\0', len) != NULL)
-		return error_set(err, ERROR_INPUT, WHAT " that is empty or has a NUL byte");
-	copy = malloc(len + 1);
-	again = malloc(PIN_ENVELOPE_TEXT_MAX + 1);
-	if (copy == NULL || again == NULL) {
-		(void)error_set(err, ERROR_SYSTEM, "no memory for a " WHAT);
-		goto out;
-	}
-	memcpy(copy, text, len);
-	copy[len] = '\0';
 	*out = (struct pin_envelope){0};
-	if (!take_values(copy, out, err) || !pin_envelope_format(out, again, &again_len, err))
-		goto out;
-	if (again_len != len || memcmp(again, text, len) != 0) {
-		(void)error_set(err, ERROR_INPUT, WHAT " not in its one canonical form");
-		goto out;
-	}
-	ok = true;
-out:
-	free(copy);
-	free(again);
-	return ok;
+	return canon_parse(&form, text, len, out, err);
 }

@@ -64,9 +64,9 @@ pin_shares_format(
 		return false;
 	canon_time_text(s->made, made);
 	canon_writer_init(&w, out, PIN_SHARES_TEXT_MAX + 1);
-	canon_put(&w, "chancery-pin-shares: 1\ntoken: %s\nsplit: ", s->token);
-	canon_put_hex(&w, s->split, sizeof s->split);
-	canon_put(&w, "\nmade: %s\nneed: %u\nlength: %zu\n", made, s->need, s->length);
+	canon_put(&w, "chancery-pin-shares: 1\ntoken: %s\n", s->token);
+	canon_put_hex_line(&w, "split", true, s->split, sizeof s->split);
+	canon_put(&w, "made: %s\nneed: %u\nlength: %zu\n", made, s->need, s->length);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct pin_holder *h = &s->holders[i];
 
@@ -77,20 +77,7 @@ pin_shares_format(
 		(void)EVP_EncodeBlock((unsigned char *)sealed, h->sealed, (int)sealed_len(s));
 		canon_put(&w, " %s\n", sealed);
 	}
-	*len = w.len;
-	return !w.failed ||
-	       error_set(err, ERROR_LIMIT, WHAT " of more than %d bytes", PIN_SHARES_TEXT_MAX);
-}
-
-static bool
-take_number(struct canon_reader *r, const char *key, uint64_t max, uint64_t *n, struct error *err)
-{
-	char *v;
-
-	return canon_take(r, key, &v, err) &&
-	       (canon_number(v, max, n) ||
-		   error_set(err, ERROR_INPUT, WHAT ", field '%s': must be a number up to %llu",
-		       key, (unsigned long long)max));
+	return canon_written(&w, WHAT, len, err);
 }
 
 static bool
@@ -117,81 +104,47 @@ read_holder(struct pin_shares *s, char *line)
 }
 
 static bool
-take_values(char *text, struct pin_shares *s, struct error *err)
+read_values(struct canon_reader *r, void *to, struct error *err)
 {
-	struct canon_reader r;
+	struct pin_shares *s = to;
 	uint64_t need, length;
 	char *v;
 
-	canon_reader_init(&r, text, WHAT);
-	if (!canon_take(&r, "chancery-pin-shares", &v, err))
-		return false;
-	if (strcmp(v, "1") != 0)
-		return error_set(
-		    err, ERROR_INPUT, WHAT " of version '%.20s'; this program knows version 1", v);
-	if (!canon_take(&r, "token", &v, err))
-		return false;
-	if (strlen(v) >= sizeof s->token)
-		return error_set(err, ERROR_INPUT, WHAT ": the token's name is too long");
-	memcpy(s->token, v, strlen(v) + 1);
-	if (!canon_take(&r, "split", &v, err))
-		return false;
-	if (!canon_hex(v, s->split, sizeof s->split))
-		return error_set(err, ERROR_INPUT, WHAT ", field 'split': must be 32 hex digits");
-	if (!canon_take(&r, "made", &v, err))
-		return false;
-	if (!canon_time(v, &s->made))
-		return error_set(err, ERROR_INPUT, WHAT ", field 'made': must be a time");
-	if (!take_number(&r, "need", PIN_SHARES_MAX, &need, err) ||
-	    !take_number(&r, "length", PIN_SHARE_MAX_LEN, &length, err))
+	if (!canon_take_text(r, "token", s->token, sizeof s->token, err) ||
+	    !canon_take_hex(r, "split", s->split, sizeof s->split, NULL, err) ||
+	    !canon_take_time(r, "made", &s->made, err) ||
+	    !canon_take_number(r, "need", PIN_SHARES_MAX, &need, err) ||
+	    !canon_take_number(r, "length", PIN_SHARE_MAX_LEN, &length, err))
 		return false;
 	s->need = (unsigned)need;
 	s->length = (size_t)length;
-	while (canon_next_is(&r, "holder")) {
+	while (canon_next_is(r, "holder")) {
 		if (s->count == PIN_SHARES_MAX)
 			return error_set(
 			    err, ERROR_LIMIT, WHAT ": more than %d holders", PIN_SHARES_MAX);
-		if (!canon_take(&r, "holder", &v, err))
+		if (!canon_take(r, "holder", &v, err))
 			return false;
 		if (!read_holder(s, v))
 			return error_set(
-			    err, ERROR_INPUT, WHAT ", line %u: is no holder", r.line - 1);
+			    err, ERROR_INPUT, WHAT ", line %u: is no holder", r->line - 1);
 	}
-	return canon_end(&r, err);
+	return true;
+}
+
+static bool
+write_again(const void *from, char *text, size_t *len, struct error *err)
+{
+	return pin_shares_format(from, text, len, err);
 }
 
 bool
 pin_shares_parse(const char *text, size_t len, struct pin_shares *out, struct error *err)
 {
-	char *copy = NULL, *again = NULL;
-	size_t again_len = 0;
-	bool ok = false;
+	static const struct canon_form form = {
+	    WHAT, "chancery-pin-shares", PIN_SHARES_TEXT_MAX, read_values, write_again};
 
-	if (len > PIN_SHARES_TEXT_MAX)
-		return error_set(err, ERROR_LIMIT, WHAT " of %zu bytes; allowed: at most %d", len,
-		    PIN_SHARES_TEXT_MAX);
-	if (len == 0 || memchr(text, '\0', len) != NULL)
-		return error_set(err, ERROR_INPUT, WHAT " that are empty or have a NUL byte");
-	copy = malloc(len + 1);
-	again = malloc(PIN_SHARES_TEXT_MAX + 1);
-	if (copy == NULL || again == NULL) {
-		(void)error_set(err, ERROR_SYSTEM, "no memory for " WHAT);
-		goto out;
-	}
-	memcpy(copy, text, len);
-	copy[len] = '\0';
 	*out = (struct pin_shares){0};
-	if (!take_values(copy, out, err) || !pin_shares_format(out, again, &again_len, err))
-		goto out;
-	if (again_len != len || memcmp(again, text, len) != 0) {
-		(void)error_set(err, ERROR_INPUT, WHAT " not in their one canonical form");
-		goto out;
-	}
-	ok = true;
-out:
-	free(copy);
-	free(again);
-	return ok;
+	return canon_parse(&form, text, len, out, err);
 }
 
 unsigned

@@ -2,17 +2,7 @@
 
 #include <string.h>
 
-static void
-put_digest(
-    struct canon_writer *w, const char *key, bool has, const uint8_t digest[RENEWAL_DIGEST_LEN])
-{
-	canon_put(w, "%s: ", key);
-	if (has)
-		canon_put_hex(w, digest, RENEWAL_DIGEST_LEN);
-	else
-		canon_put(w, "-");
-	canon_put(w, "\n");
-}
+#define WHAT "renewal"
 
 bool
 renewal_format(
@@ -29,70 +19,50 @@ renewal_format(
 		canon_time_text(r->not_after, end);
 	canon_writer_init(&w, out, RENEWAL_TEXT_MAX + 1);
 	canon_put(&w, "chancery-renewal: 1\nca: %s\n", r->ca);
-	put_digest(&w, "replaces", r->has_replaces, r->replaces);
-	put_digest(&w, "key", true, r->key);
-	put_digest(&w, "signer", r->has_signer, r->signer);
+	canon_put_hex_line(&w, "replaces", r->has_replaces, r->replaces, sizeof r->replaces);
+	canon_put_hex_line(&w, "key", true, r->key, sizeof r->key);
+	canon_put_hex_line(&w, "signer", r->has_signer, r->signer, sizeof r->signer);
 	canon_put(&w, "not-after: %s\n", end);
-	if (w.failed)
-		return error_set(err, ERROR_LIMIT,
-		    "renewal: the document would have more than %d bytes", RENEWAL_TEXT_MAX);
-	*len = w.len;
-	return true;
+	return canon_written(&w, WHAT, len, err);
 }
 
 static bool
-read_end(const char *text, int64_t *t)
+take_end(struct canon_reader *r, int64_t *t, struct error *err)
 {
+	char *v;
+
 	*t = 0;
-	return strcmp(text, "-") == 0 || canon_time(text, t);
+	return canon_take(r, "not-after", &v, err) &&
+	       (strcmp(v, "-") == 0 || canon_time(v, t) ||
+		   error_set(err, ERROR_INPUT,
+		       WHAT ", field 'not-after': must be like 2026-11-22T12:00:00Z, or '-'"));
 }
 
 static bool
-read_digest(const char *text, bool *has, uint8_t digest[RENEWAL_DIGEST_LEN])
+read_values(struct canon_reader *in, void *to, struct error *err)
 {
-	*has = strcmp(text, "-") != 0;
-	return !*has || canon_hex(text, digest, RENEWAL_DIGEST_LEN);
+	struct renewal *r = to;
+
+	return canon_take_text(in, "ca", r->ca, sizeof r->ca, err) &&
+	       canon_take_hex(
+		   in, "replaces", r->replaces, sizeof r->replaces, &r->has_replaces, err) &&
+	       canon_take_hex(in, "key", r->key, sizeof r->key, NULL, err) &&
+	       canon_take_hex(in, "signer", r->signer, sizeof r->signer, &r->has_signer, err) &&
+	       take_end(in, &r->not_after, err);
 }
 
 static bool
-read_lines(struct canon_reader *in, struct renewal *r, struct error *err)
+write_again(const void *from, char *text, size_t *len, struct error *err)
 {
-	char *version, *ca, *replaces, *key, *signer, *end;
-
-	if (!canon_take(in, "chancery-renewal", &version, err) || !canon_take(in, "ca", &ca, err) ||
-	    !canon_take(in, "replaces", &replaces, err) || !canon_take(in, "key", &key, err) ||
-	    !canon_take(in, "signer", &signer, err) || !canon_take(in, "not-after", &end, err))
-		return false;
-	if (strcmp(version, "1") != 0)
-		return error_set(
-		    err, ERROR_INPUT, "renewal: version '%.16s' is not known", version);
-	if (strlen(ca) > CANON_NAME_MAX || !read_digest(replaces, &r->has_replaces, r->replaces) ||
-	    !canon_hex(key, r->key, sizeof r->key) ||
-	    !read_digest(signer, &r->has_signer, r->signer) || !read_end(end, &r->not_after))
-		return error_set(
-		    err, ERROR_INPUT, "renewal: the CA's name, a digest or the end is malformed");
-	memcpy(r->ca, ca, strlen(ca) + 1);
-	return canon_end(in, err);
+	return renewal_format(from, text, len, err);
 }
 
 bool
 renewal_parse(const char *text, size_t len, struct renewal *out, struct error *err)
 {
-	char copy[RENEWAL_TEXT_MAX + 1], again[RENEWAL_TEXT_MAX + 1];
-	struct canon_reader in;
-	size_t again_len;
+	static const struct canon_form form = {
+	    WHAT, "chancery-renewal", RENEWAL_TEXT_MAX, read_values, write_again};
 
-	if (len > RENEWAL_TEXT_MAX)
-		return error_set(
-		    err, ERROR_LIMIT, "renewal: a document has at most %d bytes", RENEWAL_TEXT_MAX);
 	*out = (struct renewal){.not_after = 0};
-	memcpy(copy, text, len);
-	copy[len] = '\0';
-	canon_reader_init(&in, copy, "renewal");
-	if (!read_lines(&in, out, err) || !renewal_format(out, again, &again_len, err))
-		return false;
-	/* Also whatever a NUL in it hid. */
-	return (again_len == len && memcmp(again, text, len) == 0) ||
-	       error_set(
-		   err, ERROR_INPUT, "renewal: the document is not in its one canonical form");
+	return canon_parse(&form, text, len, out, err);
 }

@@ -1,10 +1,8 @@
 #include "daemon/x509/reseed.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "daemon/core/encode.h"
-
+#define WHAT "reseed"
 #define NUMBER_TEXT_MAX 64
 
 /* ---- rules */
@@ -137,11 +135,10 @@ reseed_format(const struct reseed *r, char out[RESEED_TEXT_MAX + 1], size_t *len
 	if (!check(r, err))
 		return false;
 	canon_writer_init(&w, out, RESEED_TEXT_MAX + 1);
-	canon_put(
-	    &w, "chancery-reseed: 1\ntoken: %s\nsigner: %u\nchallenge: ", r->token, r->signer_id);
-	canon_put_hex(&w, r->challenge, sizeof r->challenge);
+	canon_put(&w, "chancery-reseed: 1\ntoken: %s\nsigner: %u\n", r->token, r->signer_id);
+	canon_put_hex_line(&w, "challenge", true, r->challenge, sizeof r->challenge);
 	canon_time_text(r->floor, time);
-	canon_put(&w, "\nfloor: %s\n", time);
+	canon_put(&w, "floor: %s\n", time);
 	for (size_t i = 0; i < r->key_count; i++) {
 		const struct reseed_key *key = &r->keys[i];
 
@@ -151,11 +148,7 @@ reseed_format(const struct reseed *r, char out[RESEED_TEXT_MAX + 1], size_t *len
 		for (size_t k = 0; k < key->scope_count; k++)
 			put_scope(&w, &r->scopes[key->first_scope + k]);
 	}
-	if (w.failed)
-		return error_set(err, ERROR_LIMIT,
-		    "reseed: the document would have more than %d bytes", RESEED_TEXT_MAX);
-	*len = w.len;
-	return true;
+	return canon_written(&w, WHAT, len, err);
 }
 
 /* ---- reading */
@@ -243,9 +236,8 @@ read_key(struct canon_reader *in, struct reseed *r, struct error *err)
 		return false;
 	*key = (struct reseed_key){.first_scope = r->scope_count};
 	id = canon_next_word(&list, ' ');
-	key->id_len = strlen(id) / 2;
-	if (list == NULL || key->id_len == 0 || key->id_len > sizeof key->id ||
-	    !canon_hex(id, key->id, key->id_len) || !copy_name(key->ca, list))
+	if (list == NULL || !canon_hex_upto(id, key->id, sizeof key->id, &key->id_len) ||
+	    !copy_name(key->ca, list))
 		return bad_line(in, "must read 'key: CKA_ID CA'", err);
 	r->key_count++;
 	while (canon_next_is(in, "crl")) {
@@ -256,61 +248,36 @@ read_key(struct canon_reader *in, struct reseed *r, struct error *err)
 }
 
 static bool
-read_lines(struct canon_reader *in, struct reseed *r, struct error *err)
+read_values(struct canon_reader *in, void *to, struct error *err)
 {
-	char *version, *token, *signer, *challenge, *floor;
+	struct reseed *r = to;
 	uint64_t signer_id;
 
-	if (!canon_take(in, "chancery-reseed", &version, err) ||
-	    !canon_take(in, "token", &token, err) || !canon_take(in, "signer", &signer, err) ||
-	    !canon_take(in, "challenge", &challenge, err) || !canon_take(in, "floor", &floor, err))
+	if (!canon_take_text(in, "token", r->token, sizeof r->token, err) ||
+	    !canon_take_number(in, "signer", UINT16_MAX, &signer_id, err) ||
+	    !canon_take_hex(in, "challenge", r->challenge, sizeof r->challenge, NULL, err) ||
+	    !canon_take_time(in, "floor", &r->floor, err))
 		return false;
-	if (strcmp(version, "1") != 0)
-		return error_set(err, ERROR_INPUT, "reseed: version '%.16s' is not known", version);
-	if (!copy_name(r->token, token) || !canon_number(signer, UINT16_MAX, &signer_id) ||
-	    !canon_hex(challenge, r->challenge, sizeof r->challenge) ||
-	    !canon_time(floor, &r->floor))
-		return error_set(
-		    err, ERROR_INPUT, "reseed: token, signer, challenge or floor is malformed");
 	r->signer_id = (uint16_t)signer_id;
 	do {
 		if (!read_key(in, r, err))
 			return false;
 	} while (canon_next_is(in, "key"));
-	return canon_end(in, err);
+	return true;
+}
+
+static bool
+write_again(const void *from, char *text, size_t *len, struct error *err)
+{
+	return reseed_format(from, text, len, err);
 }
 
 bool
 reseed_parse(const char *text, size_t len, struct reseed *out, struct error *err)
 {
-	char *copy = NULL, *again = NULL;
-	struct canon_reader in;
-	size_t again_len;
-	bool ok = false;
+	static const struct canon_form form = {
+	    WHAT, "chancery-reseed", RESEED_TEXT_MAX, read_values, write_again};
 
-	if (len > RESEED_TEXT_MAX)
-		return error_set(
-		    err, ERROR_LIMIT, "reseed: a document has at most %d bytes", RESEED_TEXT_MAX);
 	*out = (struct reseed){.key_count = 0};
-	copy = malloc(len + 1);
-	again = malloc(RESEED_TEXT_MAX + 1);
-	if (copy == NULL || again == NULL) {
-		(void)error_set(err, ERROR_SYSTEM, "no memory for a reseed document");
-		goto out;
-	}
-	memcpy(copy, text, len);
-	copy[len] = '\0';
-	canon_reader_init(&in, copy, "reseed");
-	if (!read_lines(&in, out, err) || !reseed_format(out, again, &again_len, err))
-		goto out;
-	/* Also whatever a NUL in it hid. */
-	if (again_len != len || memcmp(again, text, len) != 0)
-		(void)error_set(
-		    err, ERROR_INPUT, "reseed: the document is not in its one canonical form");
-	else
-		ok = true;
-out:
-	free(copy);
-	free(again);
-	return ok;
+	return canon_parse(&form, text, len, out, err);
 }

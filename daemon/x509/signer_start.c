@@ -102,25 +102,23 @@ signer_start_format(const struct signer_start *s, char out[SIGNER_START_TEXT_MAX
 	canon_writer_init(&w, out, SIGNER_START_TEXT_MAX + 1);
 	canon_put(&w, "chancery-signer-start: 1\ntoken: %s\ntoken-serial: %s\n", s->token,
 	    s->token_serial[0] != '\0' ? s->token_serial : "-");
-	canon_put(&w, "signer-id: %u\naccess: %s\ninstance: ", s->signer_id,
-	    signer_access_name(s->access));
-	canon_put_hex(&w, s->instance, sizeof s->instance);
-	canon_put(&w, "\nkey: %s\nstarted: %s\n", key, started);
-	if (w.failed)
-		return error_set(
-		    err, ERROR_LIMIT, WHAT " of more than %d bytes", SIGNER_START_TEXT_MAX);
-	*len = w.len;
-	return true;
+	canon_put(&w, "signer-id: %u\naccess: %s\n", s->signer_id, signer_access_name(s->access));
+	canon_put_hex_line(&w, "instance", true, s->instance, sizeof s->instance);
+	canon_put(&w, "key: %s\nstarted: %s\n", key, started);
+	return canon_written(&w, WHAT, len, err);
 }
 
 static bool
-take_key(const char *value, uint8_t key[KEY_LEN], struct error *err)
+take_key(struct canon_reader *r, uint8_t key[KEY_LEN], struct error *err)
 {
 	uint8_t spki[KEY_SPKI_LEN];
 	size_t len = 0;
+	char *v;
 
-	if (!base64_decode((struct bytes){(const uint8_t *)value, strlen(value)}, false, spki,
-		sizeof spki, &len, err))
+	if (!canon_take(r, "key", &v, err))
+		return false;
+	if (!base64_decode(
+		(struct bytes){(const uint8_t *)v, strlen(v)}, false, spki, sizeof spki, &len, err))
 		return error_wrap(err, WHAT ", field 'key'");
 	if (len != sizeof spki || memcmp(spki, x25519_head, sizeof x25519_head) != 0)
 		return fail(err, "key", "must be an X25519 key (RFC 8410)");
@@ -129,73 +127,55 @@ take_key(const char *value, uint8_t key[KEY_LEN], struct error *err)
 }
 
 static bool
-take_text(const char *value, const char *key, char *out, size_t size, struct error *err)
+take_serial(struct canon_reader *r, struct signer_start *s, struct error *err)
 {
-	if (strcmp(value, "-") == 0)
-		return true;
-	if (strlen(value) >= size)
-		return error_set(
-		    err, ERROR_LIMIT, WHAT ", field '%s': more than %zu bytes", key, size - 1);
-	(void)snprintf(out, size, "%s", value);
+	if (!canon_take_text(r, "token-serial", s->token_serial, sizeof s->token_serial, err))
+		return false;
+	if (strcmp(s->token_serial, "-") == 0)
+		s->token_serial[0] = '\0';
 	return true;
 }
 
 static bool
-take_values(char *text, struct signer_start *s, struct error *err)
+take_access(struct canon_reader *r, struct signer_start *s, struct error *err)
 {
-	struct canon_reader r;
-	uint64_t id = 0;
 	char *v;
 
-	canon_reader_init(&r, text, WHAT);
-	if (!canon_take(&r, "chancery-signer-start", &v, err))
+	return canon_take(r, "access", &v, err) &&
+	       (signer_access_parse(v, &s->access) ||
+		   fail(err, "access", "must be session or operation"));
+}
+
+static bool
+read_values(struct canon_reader *r, void *to, struct error *err)
+{
+	struct signer_start *s = to;
+	uint64_t id = 0;
+
+	if (!canon_take_text(r, "token", s->token, sizeof s->token, err) ||
+	    !take_serial(r, s, err) || !canon_take_number(r, "signer-id", UINT16_MAX, &id, err))
 		return false;
-	if (strcmp(v, "1") != 0)
-		return error_set(
-		    err, ERROR_INPUT, WHAT " of version '%.20s'; this program knows version 1", v);
-	if (!canon_take(&r, "token", &v, err) ||
-	    !take_text(v, "token", s->token, sizeof s->token, err) ||
-	    !canon_take(&r, "token-serial", &v, err) ||
-	    !take_text(v, "token-serial", s->token_serial, sizeof s->token_serial, err) ||
-	    !canon_take(&r, "signer-id", &v, err))
-		return false;
-	if (!canon_number(v, UINT16_MAX, &id))
-		return fail(err, "signer-id", "must be a number up to 65535");
 	s->signer_id = (uint16_t)id;
-	if (!canon_take(&r, "access", &v, err))
-		return false;
-	if (!signer_access_parse(v, &s->access))
-		return fail(err, "access", "must be session or operation");
-	if (!canon_take(&r, "instance", &v, err))
-		return false;
-	if (!canon_hex(v, s->instance, sizeof s->instance))
-		return fail(err, "instance", "must be 32 lower-case hex digits");
-	if (!canon_take(&r, "key", &v, err) || !take_key(v, s->key, err) ||
-	    !canon_take(&r, "started", &v, err))
-		return false;
-	if (!canon_time(v, &s->started))
-		return fail(err, "started", "must be like 2026-11-22T12:00:00Z");
-	return canon_end(&r, err);
+	return take_access(r, s, err) &&
+	       canon_take_hex(r, "instance", s->instance, sizeof s->instance, NULL, err) &&
+	       take_key(r, s->key, err) && canon_take_time(r, "started", &s->started, err);
+}
+
+static bool
+write_again(const void *from, char *text, size_t *len, struct error *err)
+{
+	return signer_start_format(from, text, len, err);
 }
 
 bool
 signer_start_parse(const char *text, size_t len, struct signer_start *out, struct error *err)
 {
-	char copy[SIGNER_START_TEXT_MAX + 1], again[SIGNER_START_TEXT_MAX + 1];
+	static const struct canon_form form = {
+	    WHAT, "chancery-signer-start", SIGNER_START_TEXT_MAX, read_values, write_again};
 	struct signer_start s = {0};
-	size_t again_len = 0;
 
-	if (len > SIGNER_START_TEXT_MAX)
-		return error_set(err, ERROR_LIMIT, WHAT " of %zu bytes; allowed: at most %d", len,
-		    SIGNER_START_TEXT_MAX);
-	if (memchr(text, '\0', len) != NULL)
-		return error_set(err, ERROR_INPUT, WHAT " with a NUL byte");
-	memcpy(copy, text, len);
-	copy[len] = '\0';
-	if (!take_values(copy, &s, err) || !signer_start_format(&s, again, &again_len, err))
+	if (!canon_parse(&form, text, len, &s, err))
 		return false;
-	if (again_len != len || memcmp(again, text, len) != 0)
-		return error_set(err, ERROR_INPUT, WHAT " not in its one canonical form");
 	*out = s;
 	return true;
 }

@@ -3,17 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "daemon/core/encode.h"
 #include "daemon/x509/canon.h"
 
 #define LINES 11
-#define TIME_LEN 20 /* 2026-11-22T12:00:00Z */
-
-/* Year 2000 to year 9999: what a GeneralizedTime and four digits can say. */
-#define TIME_MIN 946684800LL
-#define TIME_MAX 253402300799LL
 
 enum object_kind {
 	OBJECT_REQUEST,
@@ -174,36 +168,13 @@ statement_revocation(const char *reason, unsigned *code, int64_t *since)
 
 /* ---- characters */
 
+/* 64 lower-case hex digits. */
 static bool
-is_alnum(char c)
+is_sha256(const char *s)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
+	uint8_t digest[32];
 
-/* Letters, digits and the extra characters; starts with a letter or digit. */
-static bool
-is_name(const char *s, const char *extra, bool lower_only)
-{
-	size_t len = strlen(s);
-
-	if (len == 0 || len > STATEMENT_NAME_MAX || !is_alnum(s[0]))
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (!is_alnum(s[i]) && strchr(extra, s[i]) == NULL)
-			return false;
-		if (lower_only && s[i] >= 'A' && s[i] <= 'Z')
-			return false;
-	}
-	return true;
-}
-
-static bool
-is_lower_hex(const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (!((s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f')))
-			return false;
-	return s[len] == '\0';
+	return canon_hex(s, digest, sizeof digest);
 }
 
 /* 8-4-4-4-12 lower-case hex digits. */
@@ -289,48 +260,6 @@ is_text(const char *s)
 	return true;
 }
 
-static void
-time_encode(int64_t t, char out[TIME_LEN + 12])
-{
-	time_t when = (time_t)t;
-	struct tm tm = {0};
-
-	(void)gmtime_r(&when, &tm);
-	(void)strftime(out, TIME_LEN + 12, "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
-
-static int
-decimal(const char *s, size_t digits)
-{
-	int v = 0;
-
-	for (size_t i = 0; i < digits; i++)
-		v = v * 10 + (s[i] - '0');
-	return v;
-}
-
-/* The shape only: what is no day or hour changes when it is written again. */
-static bool
-time_decode(const char *s, int64_t *out)
-{
-	static const char shape[] = "dddd-dd-ddTdd:dd:ddZ";
-	struct tm tm = {0};
-
-	if (strlen(s) != TIME_LEN)
-		return false;
-	for (size_t i = 0; i < TIME_LEN; i++)
-		if (shape[i] == 'd' ? s[i] < '0' || s[i] > '9' : s[i] != shape[i])
-			return false;
-	tm.tm_year = decimal(s, 4) - 1900;
-	tm.tm_mon = decimal(s + 5, 2) - 1;
-	tm.tm_mday = decimal(s + 8, 2);
-	tm.tm_hour = decimal(s + 11, 2);
-	tm.tm_min = decimal(s + 14, 2);
-	tm.tm_sec = decimal(s + 17, 2);
-	*out = (int64_t)timegm(&tm);
-	return true;
-}
-
 /* ---- rules */
 
 static bool
@@ -358,11 +287,11 @@ check_object(const struct rule *r, const struct statement *s, struct error *err)
 		return is_uuid(s->object) ||
 		       fail(err, r->name, "object", "must be a request's id (lower-case UUID)");
 	case OBJECT_CERTIFICATE:
-		return (strlen(s->object) == 64 && is_lower_hex(s->object, 64)) ||
+		return is_sha256(s->object) ||
 		       fail(err, r->name, "object",
 			   "must be a certificate's SHA-256 (64 lower-case hex digits)");
 	case OBJECT_KEY:
-		return (strlen(s->object) == 64 && is_lower_hex(s->object, 64)) ||
+		return is_sha256(s->object) ||
 		       fail(err, r->name, "object",
 			   "must be the SHA-256 of the key that is replaced (64 lower-case hex "
 			   "digits)");
@@ -373,17 +302,18 @@ check_object(const struct rule *r, const struct statement *s, struct error *err)
 		return strcmp(s->object, "full") == 0 || strcmp(s->object, "delta") == 0 ||
 		       fail(err, r->name, "object", "must be 'full' or 'delta'");
 	case OBJECT_TEMPLATE:
-		return is_name(s->object, "-", true) || fail(err, r->name, "object",
-							    "must be a template's name: [a-z0-9-], "
-							    "at most 64, first a letter or digit");
+		return canon_is_name(s->object, "-", true) ||
+		       fail(err, r->name, "object",
+			   "must be a template's name: [a-z0-9-], "
+			   "at most 64, first a letter or digit");
 	case OBJECT_PERSON:
-		return is_name(s->object, "._@-", false) ||
+		return canon_is_name(s->object, "._@-", false) ||
 		       fail(err, r->name, "object",
 			   "must be a person's name: [A-Za-z0-9._@-], at most 64, first a letter "
 			   "or "
 			   "digit");
 	case OBJECT_TOKEN:
-		return is_name(s->object, "-", true) ||
+		return canon_is_name(s->object, "-", true) ||
 		       fail(err, r->name, "object",
 			   "must be a token's name: [a-z0-9-], at most 64, first a letter or "
 			   "digit");
@@ -434,9 +364,9 @@ check_reason(const struct rule *r, const struct statement *s, struct error *err)
 static bool
 check_times(const struct rule *r, const struct statement *s, struct error *err)
 {
-	if (s->issued < TIME_MIN || s->issued > TIME_MAX)
+	if (!canon_time_valid(s->issued))
 		return fail(err, r->name, "issued", "is outside the years 2000 to 9999");
-	if (s->expires < TIME_MIN || s->expires > TIME_MAX)
+	if (!canon_time_valid(s->expires))
 		return fail(err, r->name, "expires", "is outside the years 2000 to 9999");
 	if (s->expires <= s->issued)
 		return fail(err, r->name, "expires", "must be after 'issued'");
@@ -465,10 +395,10 @@ check(const struct statement *s, struct error *err)
 	    !check_presence(r, r->template, has_template, "template", err) ||
 	    !check_presence(r, r->body, s->has_body, "body-sha256", err))
 		return false;
-	if (s->ca[0] != '\0' && !is_name(s->ca, "._-", false))
+	if (s->ca[0] != '\0' && !canon_is_name(s->ca, "._-", false))
 		return fail(err, r->name, "ca",
 		    "must be a CA's name: [A-Za-z0-9._-], at most 64, first a letter or digit");
-	if (has_template && !is_name(s->template_name, "-", true))
+	if (has_template && !canon_is_name(s->template_name, "-", true))
 		return fail(err, r->name, "template",
 		    "must be NAME/VERSION, the name of [a-z0-9-], at most 64");
 	if (has_template
@@ -491,7 +421,7 @@ write_text(
     const struct statement *s, char out[STATEMENT_TEXT_MAX + 1], size_t *len, struct error *err)
 {
 	char csr[65] = "-", body[65] = "-", nonce[33] = "", template[96] = "-";
-	char issued[TIME_LEN + 12] = "", expires[TIME_LEN + 12] = "";
+	char issued[CANON_TIME_SIZE], expires[CANON_TIME_SIZE];
 	int n;
 
 	if (s->has_csr)
@@ -502,8 +432,8 @@ write_text(
 		(void)snprintf(template, sizeof template, "%s/%u", s->template_name,
 		    (unsigned)s->template_version);
 	hex_encode(s->nonce, sizeof s->nonce, nonce);
-	time_encode(s->issued, issued);
-	time_encode(s->expires, expires);
+	canon_time_text(s->issued, issued);
+	canon_time_text(s->expires, expires);
 	n = snprintf(out, STATEMENT_TEXT_MAX + 1,
 	    "chancery-statement: 1\naction: %s\nca: %s\nobject: %s\ncsr-sha256: %s\n"
 	    "template: %s\nreason: %s\nbody-sha256: %s\nnonce: %s\nissued: %s\nexpires: %s\n",
@@ -579,12 +509,10 @@ take_hex(
 {
 	if (given != NULL && strcmp(value, "-") == 0)
 		return true;
-	if (strlen(value) != 2 * len || !is_lower_hex(value, 2 * len))
+	if (!canon_hex(value, out, len))
 		return error_set(err, ERROR_INPUT,
 		    "statement, field '%s': must be %zu lower-case hex digits%s", key, 2 * len,
 		    given != NULL ? " or '-'" : "");
-	if (!hex_decode(value, len, out))
-		return false;
 	if (given != NULL)
 		*given = true;
 	return true;
@@ -628,7 +556,7 @@ take_values(char *const v[LINES], struct statement *s, struct error *err)
 	    !take_hex(v[7], "body-sha256", s->body_sha256, 32, &s->has_body, err) ||
 	    !take_hex(v[8], "nonce", s->nonce, sizeof s->nonce, NULL, err))
 		return false;
-	if (!time_decode(v[9], &s->issued) || !time_decode(v[10], &s->expires))
+	if (!canon_time_shape(v[9], &s->issued) || !canon_time_shape(v[10], &s->expires))
 		return error_set(err, ERROR_INPUT,
 		    "statement, fields 'issued' and 'expires': must be like 2026-11-22T12:00:00Z");
 	return true;
@@ -663,15 +591,15 @@ statement_parse(const char *text, size_t len, struct statement *out, struct erro
 bool
 statement_check_time(const struct statement *s, int64_t now, struct error *err)
 {
-	char at[TIME_LEN + 12] = "";
+	char at[CANON_TIME_SIZE];
 
 	if (now < s->issued - STATEMENT_SKEW_MAX_S) {
-		time_encode(s->issued, at);
+		canon_time_text(s->issued, at);
 		return error_set(err, ERROR_DENIED,
 		    "statement issued at %s, which is in the future; check the clocks", at);
 	}
 	if (now >= s->expires) {
-		time_encode(s->expires, at);
+		canon_time_text(s->expires, at);
 		return error_set(err, ERROR_DENIED, "statement expired at %s; sign it anew", at);
 	}
 	return true;
