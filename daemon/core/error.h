@@ -90,7 +90,7 @@ bool error_is_set(const struct error *e);
 void error_clear(struct error *e);
 
 /* True for errors that may pass by themselves: the caller keeps the work and
- * tries again (ERROR_UNAVAILABLE, ERROR_TIMEOUT, ERROR_LOCKED). */
+ * tries again (ERROR_UNAVAILABLE, ERROR_TIMEOUT, ERROR_LOCKED, ERROR_BUSY). */
 bool error_is_retryable(const struct error *e);
 
 /* Stable lower-case word for a code ("not-found"), for JSON and logs. */

@@ -177,8 +177,8 @@ limits_check_next_policy(
 		if (!parts[i].same)
 			return error_set(err, ERROR_INPUT,
 			    "the policy differs from the one that the CA was made with in '%s'; "
-			    "with its limits only 'templates', 'crl', 'limits', 'locations' and "
-			    "'targets' can change",
+			    "with its limits only 'templates', 'crl', 'limits', 'locations', "
+			    "'targets' and 'entries' can change",
 			    parts[i].key);
 	return true;
 }
