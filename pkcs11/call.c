@@ -169,8 +169,8 @@ is_long(const char *name)
 	return false;
 }
 
-bool
-call_worst(unsigned int timeout_s, struct call *worst)
+static bool
+find_worst(unsigned int timeout_s, bool left_alone, struct call *worst)
 {
 	bool any = false;
 
@@ -178,7 +178,7 @@ call_worst(unsigned int timeout_s, struct call *worst)
 		const char *name = atomic_load_explicit(&places[i].name, memory_order_acquire);
 		struct call c = {.name = name, .limit_ms = (int64_t)timeout_s * 1000};
 
-		if (name == NULL || atomic_load(&places[i].left_alone))
+		if (name == NULL || atomic_load(&places[i].left_alone) != left_alone)
 			continue;
 		c.member = atomic_load_explicit(&places[i].member, memory_order_relaxed);
 		c.age_ms = clock_ms() -
@@ -190,4 +190,16 @@ call_worst(unsigned int timeout_s, struct call *worst)
 		any = true;
 	}
 	return any;
+}
+
+bool
+call_worst(unsigned int timeout_s, struct call *worst)
+{
+	return find_worst(timeout_s, false, worst);
+}
+
+bool
+call_worst_alone(unsigned int timeout_s, struct call *worst)
+{
+	return find_worst(timeout_s, true, worst);
 }

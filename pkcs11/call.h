@@ -29,7 +29,7 @@ void call_end(void);
 #define CALL_OF_NONE (-1)
 int call_about(int member);
 
-/* What this thread calls is nobody's loss when it hangs: it is not looked at. */
+/* What this thread calls is nobody's loss when it hangs: it does not count among the others. */
 void call_leave_alone(void);
 
 struct call {
@@ -42,5 +42,8 @@ struct call {
 /* Of all calls that are under way the one that has used up the largest part of its
  * time, with timeout_s for an ordinary one. False: there is none. */
 bool call_worst(unsigned int timeout_s, struct call *worst);
+
+/* The same of the threads that are left alone. */
+bool call_worst_alone(unsigned int timeout_s, struct call *worst);
 
 #endif

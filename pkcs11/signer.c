@@ -407,7 +407,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	if (signer_watch_is_late(s->watch, &hanging, &why)) {
 		if (s->gate != NULL)
 			gate_abandon(s->gate);
-		lose_token(s, &why, hanging, ROLE_EXIT_MODULE_HUNG);
+		lose_token(s, &why, signer_hanging_member(s, hanging), ROLE_EXIT_MODULE_HUNG);
 		return;
 	}
 	if (s->pool == NULL)

@@ -164,7 +164,7 @@ look_main(void *arg)
 
 	call_leave_alone();
 	found = l->refused ? group_check_member(s->token, s->state_dir, l->member, &ignored)
-			   : token_look(s->token, l->member, &ignored);
+			   : token_look(s->token, s->state_dir, l->member, &ignored);
 	(void)pthread_mutex_lock(&l->lock);
 	l->done = true;
 	l->found = found;
@@ -193,10 +193,8 @@ start_looking(struct signer *s, size_t member, bool refused)
 static void
 leave(struct signer *s, size_t member, const char *why)
 {
-	struct token_member m;
-
-	token_member(s->token, member, &m);
-	log_info(s->token_config->name, "'%s' %s; starting again, to use it", m.name, why);
+	log_info(s->token_config->name, "'%s' %s; starting again",
+	    group_name(s->token_config, member), why);
 	s->leaving = true;
 	s->noted_ms = job_clock_ms();
 	signer_end_when_idle(s);
@@ -254,6 +252,37 @@ take_result(struct signer *s)
 		leave(s, l->member, "is back");
 }
 
+/* The thread that looks is in a call that has used up its time. */
+static bool
+look_hangs(const struct signer *s, struct call *c)
+{
+	return s->looking.running && call_worst_alone(s->token_config->call_timeout_s, c) &&
+	       c->age_ms >= c->limit_ms;
+}
+
+int
+signer_hanging_member(const struct signer *s, int member)
+{
+	struct call c;
+
+	if (!look_hangs(s, &c))
+		return member;
+	return c.member != CALL_OF_NONE ? c.member : (int)s->looking.member;
+}
+
+/* Beside that call neither it nor another one can be looked for: a new process leaves it alone
+ * for a while. */
+static void
+give_up_looking(struct signer *s)
+{
+	int member = signer_hanging_member(s, CALL_OF_NONE);
+
+	if (member == CALL_OF_NONE)
+		return;
+	signer_blame(s, member);
+	leave(s, (size_t)member, "does not answer who looks for it");
+}
+
 static void
 on_look(evutil_socket_t fd, short what, void *arg)
 {
@@ -270,7 +299,9 @@ on_look(evutil_socket_t fd, short what, void *arg)
 	find_lost(s);
 	if (s->looking.running)
 		take_result(s);
-	if (!s->looking.running && !s->leaving)
+	if (s->looking.running)
+		give_up_looking(s);
+	else if (!s->leaving)
 		look_for_one(s);
 	tell(s);
 }
@@ -294,11 +325,12 @@ bool
 signer_tear_down_group(struct signer *s)
 {
 	struct timespec until;
+	struct call c;
 
 	group_end_use(s->token_config, s->state_dir);
 	if (!s->looking.running)
 		return true;
-	if (clock_gettime(CLOCK_REALTIME, &until) != 0)
+	if (look_hangs(s, &c) || clock_gettime(CLOCK_REALTIME, &until) != 0)
 		return false;
 	until.tv_sec += LOOK_END_S;
 	if (pthread_timedjoin_np(s->looking.thread, NULL, &until) != 0)

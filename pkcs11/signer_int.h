@@ -205,6 +205,10 @@ void signer_note_members(struct signer *s);
 /* It went wrong on this member (CALL_OF_NONE: nobody knows on which). */
 void signer_blame(const struct signer *s, int member);
 
+/* Whose fault it is that a call on this member hangs: a module that lets in one call at a time
+ * hangs as a whole over a member that is looked for. */
+int signer_hanging_member(const struct signer *s, int member);
+
 /* False when the thread that looks is still in the module. */
 bool signer_tear_down_group(struct signer *s) MUST_CHECK;
 

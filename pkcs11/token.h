@@ -72,7 +72,7 @@ void token_check_others(struct token *t);
 
 /* Whether one that is away could be opened; costs no try of its PIN, and may never come
  * back. It changes nothing: who wants it opens everything anew. */
-bool token_look(struct token *t, size_t i, struct error *e) MUST_CHECK;
+bool token_look(struct token *t, const char *state_dir, size_t i, struct error *e) MUST_CHECK;
 
 /* How a login with a person's PIN ended. */
 enum token_login {

@@ -76,6 +76,11 @@ void token_stagger(unsigned int pause_ms, unsigned int attempt);
  * False: none is there. */
 bool token_find_members(struct token *t, struct token_opening *os, struct error *e) MUST_CHECK;
 
+/* Looks for one of them, in the module as it is. left_alone: by the member; where such a one was
+ * seen last nobody is asked. */
+bool token_find_member(const struct token *t, const char *state_dir, size_t i,
+    const bool left_alone[], struct token_info *info, struct error *e) MUST_CHECK;
+
 /* ---- token_auto.c: the member whose turn it is, t->m */
 
 /* A session and, with access: auto, the login. On failure the session is closed; o->state

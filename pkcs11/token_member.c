@@ -4,6 +4,7 @@
 #include "pkcs11/token_int.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "pkcs11/call.h"
 
@@ -103,14 +104,19 @@ token_check_others(struct token *t)
 
 /* Nothing of the token's own is touched: this may hang for ever. */
 bool
-token_look(struct token *t, size_t i, struct error *e)
+token_look(struct token *t, const char *state_dir, size_t i, struct error *e)
 {
+	int64_t now = (int64_t)time(NULL);
+	bool left_alone[CONFIG_MEMBERS_MAX];
 	struct token_info info;
 	struct session s;
 
-	if (!module_select_among(
-		t->module, t->config->select_by, group_name(t->config, i), NULL, NULL, &info, e) ||
-	    !session_open(module_functions(t->module), info.slot, false, &s, e))
+	for (size_t k = 0; k < t->count; k++)
+		left_alone[k] = k != i && group_is_blamed(t->config, state_dir, k, now);
+	if (!token_find_member(t, state_dir, i, left_alone, &info, e))
+		return false;
+	(void)call_about((int)i);
+	if (!session_open(module_functions(t->module), info.slot, false, &s, e))
 		return false;
 	session_close(&s);
 	return true;

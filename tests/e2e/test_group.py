@@ -2,6 +2,7 @@
 the next when that fails or hangs, and returns; or uses all of them."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import shutil
@@ -93,16 +94,16 @@ class Group:
         path = os.path.join(self.signer.state_dir, "signer-main", f"member-{name}", "blamed")
         return open(path).read() if os.path.exists(path) else None
 
-    def settle(self):
-        """However often it starts again for that, both are in use in the end."""
-        def both():
+    def settle(self, *words):
+        """However often it starts again for that: in the end both are in use, or what words say."""
+        def settled():
             if not self.signer.process.alive():
                 self.again()
             try:
-                return self.says("'hsm-a' signs", "'hsm-b' stands by")
+                return self.says(*(words or ("'hsm-a' signs", "'hsm-b' stands by")))
             except ConnectionError:
                 return None
-        return wait_until(both, what="both are in use")
+        return wait_until(settled, what=" ".join(words) or "both are in use")
 
     def wait_return(self):
         """It starts again by itself, once the other is there, and uses both."""
@@ -117,6 +118,14 @@ def group(new_dir):
     yield made
     made.token.fail()
     made.signer.stop()
+
+
+@pytest.fixture(autouse=True)
+def forgiven(group):
+    """Nobody is left alone for longer than the first time, for what earlier tests did to it."""
+    for directory in glob.glob(os.path.join(group.signer.state_dir, "signer-main", "member-*")):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(directory, "blamed"))
 
 
 @pytest.mark.smoke
@@ -246,6 +255,42 @@ def test_one_that_hangs_while_it_stands_by(group):
     group.token.fail()
     group.again(MODULE_HUNG)
     group.settle()
+
+
+def test_one_that_hangs_when_it_is_looked_for(group):
+    """The thread that looks never comes back: another process leaves it alone, and looks again later."""
+    group.token.fail("any@hsm-a 0x30")
+    with pytest.raises(Refused):
+        group.issue()
+    group.again()
+    group.wait("'hsm-a' is away", "'hsm-b' signs")
+    before = group.blamed("hsm-a")
+    group.token.fail("get-token-info@hsm-a hang")
+    group.again()  # and no request has met it
+    assert "'hsm-a' does not answer who looks for it" in group.signer.process.log()
+    assert group.blamed("hsm-a") != before
+    group.wait("'hsm-a' is away", "'hsm-b' signs")
+    group.issue()
+    group.token.fail()
+    group.wait_return()
+
+
+def test_one_hangs_and_another_is_missing(new_dir):
+    """Who looks for the one does not ask the other."""
+    labels = [*NAMES, "hsm-c"]
+    made = Group(new_dir("three"), call_timeout="1s")
+    made.token.init("hsm-c", made.token.pin)
+    made.signer.configure(select={"label": labels}, call_timeout="1s")
+    made.make(labels)
+    try:
+        made.wait("'hsm-a' signs", "'hsm-b' stands by", "'hsm-c' stands by")
+        made.signer.stop()
+        made.token.fail("get-token-info@hsm-b hang", "any@hsm-c 0x30")
+        made.signer.start(ready=False)
+        made.again(MODULE_HUNG)  # it is left alone now
+        made.settle("'hsm-a' signs", "'hsm-b' is away", "'hsm-c' is away")
+    finally:
+        made.signer.process.kill()
 
 
 def test_one_that_only_stands_by(group):

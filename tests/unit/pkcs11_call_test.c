@@ -128,6 +128,31 @@ each_call_has_its_time(void **state)
 	assert_null(watched->C_Sign);
 }
 
+static void *
+finalize_alone(void *arg)
+{
+	call_leave_alone();
+	return finalize(arg);
+}
+
+static void
+one_that_is_left_alone_is_asked_for_by_itself(void **state)
+{
+	pthread_t thread;
+	struct call c;
+
+	assert_int_equal(pthread_create(&thread, NULL, finalize_alone, NULL), 0);
+	assert_int_equal(sem_wait(&inside), 0);
+	assert_false(call_worst(TIMEOUT_S, &c));
+	assert_true(call_worst_alone(TIMEOUT_S, &c));
+	assert_string_equal(c.name, "C_Finalize");
+	assert_int_equal(sem_post(&leave), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_false(call_worst_alone(TIMEOUT_S, &c));
+	/* Whoever has its place next is looked at. */
+	expect(finalize, NULL, "C_Finalize", TIMEOUT_S * 1000);
+}
+
 /* By the part of its time that it has used, not by its age. */
 static void
 the_worst_is_told(void **state)
@@ -178,6 +203,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(each_call_has_its_time),
+	    cmocka_unit_test(one_that_is_left_alone_is_asked_for_by_itself),
 	    cmocka_unit_test(the_worst_is_told),
 	    cmocka_unit_test(threads_come_and_go),
 	};
