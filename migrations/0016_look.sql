@@ -67,7 +67,8 @@ $$;
 
 CREATE FUNCTION look_json(k look) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object('id', k.public_id, 'signer_id', k.signer_id, 'url', k.url, 'state', k.state, 'error', k.error,
-        'size', k.size, 'sha256', encode(k.sha256, 'hex'), 'content', replace(encode(k.content, 'base64'), E'\n', ''))
+        'size', k.size, 'sha256', encode(k.sha256, 'hex'), 'content', replace(encode(k.content, 'base64'), E'\n', ''),
+        'silent_s', (SELECT extract(epoch FROM clock_timestamp() - h.reported_at)::bigint FROM host_status h WHERE h.signer_id = k.signer_id))
 $$;
 
 -- p_host: its name, or the number of its issuer. Where several issuers have one host, any will do.

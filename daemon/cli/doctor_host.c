@@ -9,8 +9,10 @@
 #include "daemon/publish/look.h"
 
 #define PAUSE_MS 100
-#define TAKEN_WITHIN_S 20 /* by an issuer that runs: it is woken */
-#define DONE_WITHIN_S (TAKEN_WITHIN_S + LOOK_ATTEMPT_S + 15)
+#define SILENT_S 20 /* of an issuer that reports each 5 s: it may be starting anew */
+#define GONE_S 60   /* it does not run */
+/* By one that runs: it is woken, and may have other desks' looks to do first. */
+#define DONE_WITHIN_S (3 * LOOK_ATTEMPT_S + 5)
 
 static const char *
 text_of(json_t *object, const char *key)
@@ -37,6 +39,28 @@ order(struct doctor *d, const struct doctor_place *place, const char *wanted_sha
 	return ok;
 }
 
+/* Whether waiting is of no use any more, and why. */
+static bool
+is_away(struct doctor *d, json_t *look, long waited_s, struct error *err)
+{
+	long long silent_s = json_integer_value(json_object_get(look, "silent_s"));
+
+	if (silent_s > GONE_S || (silent_s > SILENT_S && waited_s > SILENT_S))
+		error_set(err, ERROR_TIMEOUT,
+		    "host %s is away: its issuer was last heard of %lld s ago; it was asked "
+		    "nothing else",
+		    d->from, silent_s);
+	else if (waited_s > DONE_WITHIN_S)
+		error_set(err, ERROR_TIMEOUT,
+		    "host %s did not answer within %d s, though its issuer runs; it was asked "
+		    "nothing else",
+		    d->from, DONE_WITHIN_S);
+	else
+		return false;
+	d->from_is_away = true;
+	return true;
+}
+
 static bool
 await(struct doctor *d, json_t **look, struct error *err)
 {
@@ -49,19 +73,12 @@ await(struct doctor *d, json_t **look, struct error *err)
 	    id, sizeof id, "%s", text_of(*look, "id") != NULL ? text_of(*look, "id") : "");
 	for (;;) {
 		const char *state = text_of(*look, "state");
-		bool open = state != NULL && strcmp(state, "open") == 0;
-		long limit = open ? TAKEN_WITHIN_S : DONE_WITHIN_S;
 
 		if (state != NULL && strcmp(state, "done") == 0)
 			return true;
 		(void)clock_gettime(CLOCK_MONOTONIC, &now);
-		if (now.tv_sec - since.tv_sec > limit) {
-			d->from_is_away = true;
-			return error_set(err, ERROR_TIMEOUT,
-			    "host %s did not answer within %ld s and was asked nothing else: is "
-			    "its issuer running?",
-			    d->from, limit);
-		}
+		if (is_away(d, *look, (long)(now.tv_sec - since.tv_sec), err))
+			return false;
 		(void)nanosleep(&pause, NULL);
 		json_decref(*look);
 		*look = NULL;

@@ -175,6 +175,17 @@ def test_an_issuer_that_dies_while_it_looks(hosts):
     assert set(places(said).values()) == {"ok"} and len(places(said)) == 2
 
 
+def test_a_host_that_is_gone(hosts):
+    """That needs no waiting: one that runs is heard of each five seconds."""
+    a = hosts.a
+    a.database.execute(STORE + "INSERT INTO host_status VALUES (47, 1, 1, now() - interval '1 h', 'host-gone')")
+    try:
+        found = [f for f in examine(a, hosts.root, "--from", "host-gone", status=1) if "from" in f]
+        assert len(found) == 1 and "host host-gone is away: its issuer was last heard of 36" in found[0]["detail"]
+    finally:
+        a.database.execute(STORE + "DELETE FROM host_status WHERE signer_id = 47; DELETE FROM look WHERE signer_id = 47")
+
+
 def test_a_host_that_dies_between_two_looks(hosts):
     """At a place that was judged before for another CA's sake: from there on nothing is
     known of it, and that is said."""
@@ -197,7 +208,7 @@ def test_a_host_that_dies_between_two_looks(hosts):
         doctor.join()
     a.token.mend()
     findings = json.loads(result[0].stdout)["findings"]
-    away = [f for f in findings if "did not answer" in f["detail"]]
+    away = [f for f in findings if "is away: its issuer was last heard of" in f["detail"]]
     assert result[0].returncode == 1 and len(away) == 1 and away[0]["state"] == "critical" and away[0]["from"] == OTHER
     assert away[0]["object"].startswith(hosts.ca + " (above") and away[0]["detail"].startswith(hosts.everywhere.url + "/root.crl: ")
     assert findings.index(away[0]) == max(i for i, f in enumerate(findings) if "from" in f)
