@@ -7,6 +7,8 @@
 #include <string.h>
 #include <wchar.h>
 
+#include "daemon/core/utf8.h"
+
 #define GAP 2
 #define NARROWEST 6
 #define ELLIPSIS "\xe2\x80\xa6"
@@ -21,27 +23,15 @@ table_choose_locale(void)
 
 /* ------------------------------------------------------------- characters */
 
-/* Reads one character of UTF-8 (RFC 3629: shortest form, no surrogates).
- * Returns its octets; 0 at the end of the text, -1 for what is none. */
+/* Its octets; 0 at the end of the text, -1 for what is no character. */
 static int
 next_char(const char *text, uint32_t *c)
 {
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	const unsigned char *p = (const unsigned char *)text;
-	int n = p[0] < 0x80 ? 1 : p[0] < 0xc0 ? -1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+	size_t n = utf8_decode(text, UTF8_MAX, c);
 
-	*c = p[0];
-	if (n <= 1 || p[0] >= 0xf8)
-		return p[0] == '\0' ? 0 : p[0] < 0x80 ? 1 : -1;
-	*c = p[0] & (0xffU >> (n + 1));
-	for (int i = 1; i < n; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return -1;
-		*c = *c << 6 | (p[i] & 0x3fU);
-	}
-	if (*c < least[n] || *c > 0x10ffff || (*c >= 0xd800 && *c <= 0xdfff))
-		return -1;
-	return n;
+	if (*text == '\0')
+		return 0;
+	return n > 0 ? (int)n : -1;
 }
 
 /* Columns of a character, or -1 for one that must not reach a terminal: control

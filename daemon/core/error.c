@@ -8,6 +8,8 @@
 
 #include <openssl/err.h>
 
+#include "daemon/core/utf8.h"
+
 static const char *const code_names[] = {
     [ERROR_NONE] = "none",
     [ERROR_USAGE] = "usage",
@@ -26,27 +28,6 @@ static const char *const code_names[] = {
     [ERROR_INTERNAL] = "internal",
 };
 
-/* Octets of the UTF-8 character at p, 0 when there is none (RFC 3629 4). C1
- * controls (U+0080 to U+009F) steer terminals and count as none. */
-static size_t
-character_len(const unsigned char *p)
-{
-	size_t len = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : 4;
-	static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000};
-	uint32_t c = p[0] & (0xffu >> (len + 1));
-
-	if (len == 1)
-		return 1;
-	if (len == 4 && p[0] >> 3 != 30)
-		return 0;
-	for (size_t i = 1; i < len; i++) {
-		if (p[i] >> 6 != 2) /* the final NUL, too */
-			return 0;
-		c = c << 6 | (p[i] & 0x3fu);
-	}
-	return c < least[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : len;
-}
-
 /*
  * Foreign text (a server's message, a file name) may end up in the sentence:
  * control bytes would forge log lines or terminal output, and what is not UTF-8,
@@ -55,16 +36,17 @@ character_len(const unsigned char *p)
 static void
 make_printable(char *text)
 {
-	unsigned char *p = (unsigned char *)text;
+	while (*text != '\0') {
+		uint32_t c;
+		size_t len = utf8_decode(text, UTF8_MAX, &c);
 
-	while (*p != '\0') {
-		size_t len = character_len(p);
-
-		if (*p < 0x20 || *p == 0x7f)
-			*p = ' ';
-		else if (len == 0)
-			*p = '?';
-		p += len == 0 ? 1 : len;
+		if (len == 0 || (c >= 0x80 && c < 0xa0)) { /* nothing, or C1 controls */
+			*text = '?';
+			len = 1;
+		} else if (c < 0x20 || c == 0x7f) {
+			*text = ' ';
+		}
+		text += len;
 	}
 }
 

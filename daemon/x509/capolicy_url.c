@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/core/encode.h"
 #include "daemon/x509/capolicy_int.h"
 #include "daemon/x509/name.h"
 
@@ -183,12 +184,6 @@ url_parse(const char *text, struct url *url, struct error *err)
 	if (url->scheme == URL_LDAP || url->scheme == URL_LDAPS)
 		return read_ldap(url, rest, err);
 	return true;
-}
-
-static unsigned
-hex_value(char c)
-{
-	return c <= '9' ? (unsigned)(c - '0') : ((unsigned)c & 0x0f) + 9;
 }
 
 char

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "daemon/core/utf8.h"
 #include "daemon/x509/oid.h"
 
 #define AT(n) {0x55, 4, n}, 3 /* id-at: 2.5.4 */
@@ -85,34 +86,14 @@ name_type_by_keyword(const char *word, size_t len)
 	return NULL;
 }
 
-/* One character of UTF-8 (RFC 3629): shortest form, no surrogates. */
 static bool
 next_utf8(struct bytes *rest, uint32_t *character)
 {
-	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-	uint8_t first = rest->p[0];
-	size_t len = first < 0x80   ? 1
-		     : first < 0xc2 ? 0
-		     : first < 0xe0 ? 2
-		     : first < 0xf0 ? 3
-		     : first < 0xf5 ? 4
-				    : 0;
-	uint32_t c;
+	size_t len = utf8_decode(rest->p, rest->len, character);
 
-	if (len == 0 || len > rest->len)
-		return false;
-	c = len == 1 ? first : first & (0x7fU >> len);
-	for (size_t i = 1; i < len; i++) {
-		if ((rest->p[i] & 0xc0) != 0x80)
-			return false;
-		c = c << 6 | (rest->p[i] & 0x3f);
-	}
-	if (c < smallest[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-		return false;
 	rest->p += len;
 	rest->len -= len;
-	*character = c;
-	return true;
+	return len > 0;
 }
 
 /* One character of a fixed width, big-endian (BMPString, UniversalString). */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/core/encode.h"
+#include "daemon/core/utf8.h"
 #include "daemon/x509/canon.h"
 
 #define LINES 11
@@ -191,45 +192,6 @@ is_uuid(const char *s)
 	return s[36] == '\0';
 }
 
-static size_t
-utf8_length(unsigned char first)
-{
-	if (first < 0x80)
-		return 1;
-	if (first < 0xc0)
-		return 0;
-	if (first < 0xe0)
-		return 2;
-	if (first < 0xf0)
-		return 3;
-	return first < 0xf8 ? 4 : 0;
-}
-
-/* Decodes one character of well-formed UTF-8 (RFC 3629: shortest form, no
- * surrogates, at most U+10FFFF). Returns its length, or 0. */
-static size_t
-utf8_decode(const unsigned char *s, uint32_t *out)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t n = utf8_length(s[0]);
-	uint32_t c;
-
-	if (n <= 1) {
-		*out = s[0];
-		return n;
-	}
-	c = s[0] & (0xffu >> (n + 1));
-	for (size_t i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (s[i] & 0x3fu);
-	}
-	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-		return 0;
-	*out = c;
-	return n;
-}
-
 /* Characters that let a terminal show something else than what is signed. */
 static bool
 is_deceptive(uint32_t c)
@@ -244,7 +206,6 @@ is_deceptive(uint32_t c)
 static bool
 is_text(const char *s)
 {
-	const unsigned char *p = (const unsigned char *)s;
 	size_t len = strlen(s), n;
 	uint32_t c;
 
@@ -252,8 +213,8 @@ is_text(const char *s)
 		return false;
 	if (s[0] == ' ' || s[len - 1] == ' ')
 		return false;
-	for (; *p != '\0'; p += n) {
-		n = utf8_decode(p, &c);
+	for (; *s != '\0'; s += n) {
+		n = utf8_decode(s, UTF8_MAX, &c);
 		if (n == 0 || is_deceptive(c))
 			return false;
 	}
