@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/core/utf8.h"
 #include "daemon/publish/target_ldap.h"
 #include "daemon/x509/cert.h"
 #include "daemon/x509/entry_address.h"
@@ -77,6 +78,12 @@ search_entry(struct entry_work *w, const struct entry_address *address, struct e
 	}
 	if ((dn = ldap_get_dn(w->ld, found.entry)) == NULL || strlen(dn) >= sizeof w->dn) {
 		error_set(err, ERROR_LIMIT, "the name of the entry that was found is too long");
+	} else if (!utf8_is_line(dn)) {
+		/* The database keeps it, and people see it. */
+		error_set(err, ERROR_INPUT,
+		    "the name of the entry that was found is no UTF-8, or has control characters "
+		    "(RFC 4514 2.4): %s",
+		    dn);
 	} else {
 		(void)snprintf(w->dn, sizeof w->dn, "%s", dn);
 		ok = true;

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/core/utf8.h"
+
 static const char *const artifact_words[] = {
     [ARTIFACT_CA_CERTIFICATE] = "ca-certificate",
     [ARTIFACT_CRL] = "crl",
@@ -234,6 +236,7 @@ bool
 publish_result_decode(
     const void *payload, size_t len, struct publish_result *result, struct error *err)
 {
+	struct error told = ERROR_INIT;
 	struct wire_reader r;
 
 	memset(result, 0, sizeof *result);
@@ -242,12 +245,17 @@ publish_result_decode(
 	result->read_size = wire_get_u64(&r);
 	get_sha256(&r, result->read_sha256);
 	wire_get_string(&r, result->entry, sizeof result->entry);
-	result->error.code = get_choice(&r, ERROR_INTERNAL + 1);
-	result->error.source = get_choice(&r, ERROR_CURL + 1);
-	wire_get_string(&r, result->error.foreign, sizeof result->error.foreign);
-	wire_get_string(&r, result->error.text, sizeof result->error.text);
-	if (!wire_reader_end(&r))
+	told.code = get_choice(&r, ERROR_INTERNAL + 1);
+	told.source = get_choice(&r, ERROR_CURL + 1);
+	wire_get_string(&r, told.foreign, sizeof told.foreign);
+	wire_get_string(&r, told.text, sizeof told.text);
+	/* Servers had a say in it: what is no text would be refused by the database. */
+	if (!wire_reader_end(&r) || !utf8_is_line(result->entry) || !utf8_is_line(told.foreign) ||
+	    !utf8_is_line(told.text)) {
+		memset(result, 0, sizeof *result);
 		return error_set(err, ERROR_INPUT, "the courier's result is malformed");
+	}
+	result->error = told;
 	return true;
 }
 

@@ -142,6 +142,7 @@ bool publish_job_decode(
     const void *payload, size_t len, struct publish_job *job, struct error *err) MUST_CHECK;
 
 void publish_result_encode(const struct publish_result *result, struct wire_writer *w);
+/* Its texts are lines of UTF-8. On failure the result is empty; err may be its own. */
 bool publish_result_decode(
     const void *payload, size_t len, struct publish_result *result, struct error *err) MUST_CHECK;
 

@@ -163,6 +163,31 @@ test_result_round_trip(void **state)
 	wire_writer_free(&w);
 }
 
+/* A courier that was taken over, or repeats what a server told it. */
+static void
+test_results_that_are_no_text(void **state)
+{
+	static const char *const bad[] = {"cn=J\xf6rg", "cn=a\nb", "cn=\x1b[2J", "cn=\xc2\x9b"};
+
+	(void)state;
+	for (size_t i = 0; i < 3 * COUNT_OF(bad); i++) {
+		struct publish_result in = {.outcome = PUBLISH_SAME}, out;
+		char *const places[] = {in.entry, in.error.text, in.error.foreign};
+		struct wire_writer w;
+
+		in.error.code = ERROR_DENIED;
+		memcpy(places[i % 3], bad[i / 3], strlen(bad[i / 3]) + 1);
+		wire_writer_init(&w, PUBLISH_RESULT_MAX);
+		publish_result_encode(&in, &w);
+		assert_false(publish_result_decode(w.buf, w.len, &out, &out.error));
+		assert_int_equal(out.outcome, PUBLISH_FAILED);
+		assert_string_equal(out.entry, "");
+		assert_int_equal(out.error.code, ERROR_INPUT);
+		assert_string_equal(out.error.text, "the courier's result is malformed");
+		wire_writer_free(&w);
+	}
+}
+
 static void
 test_frame_over_socket(void **state)
 {
@@ -252,6 +277,7 @@ main(void)
 	    cmocka_unit_test(test_job_refused_when_cut_or_longer),
 	    cmocka_unit_test(test_job_refuses_unknown_choice),
 	    cmocka_unit_test(test_result_round_trip),
+	    cmocka_unit_test(test_results_that_are_no_text),
 	    cmocka_unit_test(test_frame_over_socket),
 	    cmocka_unit_test(test_descriptors_over_socket),
 	    cmocka_unit_test(test_words),
