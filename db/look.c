@@ -7,9 +7,9 @@
 
 static const struct db_statement claim_statement = {
     .name = "look_claim",
-    .sql =
-	"SELECT look_id, url, artifact, wanted FROM chancery_store.claim_looks($1::int, $2::int, "
-	"$3::boolean)",
+    .sql = "SELECT look_id, url, artifact, wanted, ca, certificates, idps, points, policies, "
+	   "certificate_indexes, key_indexes, labels "
+	   "FROM chancery_store.claim_looks($1::int, $2::int, $3::boolean)",
     .nparams = 3,
 };
 static const struct db_statement end_statement = {
@@ -17,6 +17,23 @@ static const struct db_statement end_statement = {
     .sql = "SELECT chancery_store.end_look($1::bigint, $2::text, $3::bigint, $4::bytea, $5::bytea)",
     .nparams = 5,
 };
+
+static void
+read_order(struct db_result *r, size_t row, struct db_look *look)
+{
+	*look = (struct db_look){.id = db_get_int64(r, row, 0),
+	    .url = db_get_text(r, row, 1),
+	    .artifact = db_get_text(r, row, 2),
+	    .wanted = db_get_bytes(r, row, 3),
+	    .ca = db_get_text(r, row, 4),
+	    .certificates = db_get_array(r, row, 5),
+	    .idps = db_get_array(r, row, 6),
+	    .points = db_get_array(r, row, 7),
+	    .policies = db_get_array(r, row, 8),
+	    .certificate_indexes = db_get_array(r, row, 9),
+	    .key_indexes = db_get_array(r, row, 10),
+	    .labels = db_get_array(r, row, 11)};
+}
 
 static void
 on_claimed(struct db *db, struct db_result *r, const struct error *err, void *arg)
@@ -30,8 +47,7 @@ on_claimed(struct db *db, struct db_result *r, const struct error *err, void *ar
 	if (r != NULL) {
 		n = db_row_count(r) < COUNT_OF(rows) ? db_row_count(r) : COUNT_OF(rows);
 		for (size_t i = 0; i < n; i++)
-			rows[i] = (struct db_look){db_get_int64(r, i, 0), db_get_text(r, i, 1),
-			    db_get_text(r, i, 2), db_get_bytes(r, i, 3)};
+			read_order(r, i, &rows[i]);
 		if (db_result_ok(r, &bad)) {
 			((db_look_claim_fn *)c.fn)(rows, n, NULL, c.arg);
 			return;

@@ -11,6 +11,7 @@
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
 #include "db/db.h"
+#include "db/result.h"
 
 #define DB_LOOK_CLAIM_MAX 8
 
@@ -18,6 +19,12 @@ struct db_look {
 	int64_t id;
 	const char *url, *artifact;
 	struct bytes wanted; /* SHA-256, or empty */
+	/* Where its CA may name the address: DER of certificates, and of the values of CRLs'
+	 * issuingDistributionPoint and of extensions like cRLDistributionPoints; ... */
+	const char *ca;
+	struct db_array certificates, idps, points;
+	/* ... policies, each with the indexes of a generation, and the labels of CRLs. */
+	struct db_array policies, certificate_indexes, key_indexes, labels;
 };
 
 /* Slices and strings are valid during the call, which comes exactly once after a true

@@ -1,6 +1,7 @@
 -- Looks from a host: what clients get at an address as that host sees it, fetched by a
 -- courier of its issuer because an operator ordered it (chancery doctor --from). Only
--- addresses that a CA of ours names are fetched, so that nobody sends our hosts elsewhere.
+-- addresses that a CA of ours names are fetched, so that nobody sends our hosts elsewhere:
+-- that issuer judges it by the certificates, CRLs and policies that come with the order.
 
 SET search_path = chancery_store, pg_temp;
 
@@ -8,6 +9,7 @@ CREATE TABLE look (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     public_id   uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     signer_id   int NOT NULL,            -- of the issuer that is to look
+    ca_id       bigint NOT NULL REFERENCES ca, -- to which the address belongs
     url         text NOT NULL CHECK (octet_length(url) BETWEEN 8 AND 2047),
     artifact    text NOT NULL CHECK (artifact IN ('ca-certificate', 'crl', 'delta-crl')),
     wanted      bytea CHECK (length(wanted) = 32), -- SHA-256: which of several values, if it is there
@@ -21,48 +23,11 @@ CREATE TABLE look (
 );
 CREATE INDEX look_open ON look (signer_id, id) WHERE state = 'open';
 GRANT SELECT, DELETE ON look TO chancery_api, chancery_issuer;
-GRANT INSERT (signer_id, url, artifact, wanted, ordered_by) ON look TO chancery_api;
+GRANT INSERT (signer_id, ca_id, url, artifact, wanted, ordered_by) ON look TO chancery_api;
 GRANT UPDATE (state, error, size, sha256, content, expires_at) ON look TO chancery_issuer;
 
 CREATE FUNCTION forget_looks() RETURNS void LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
     DELETE FROM look WHERE expires_at < clock_timestamp()
-$$;
-
--- As a URI stands in a GeneralName (RFC 5280 4.2.1.6): tag, length, octets.
-CREATE FUNCTION uri_der(p_url text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
-    SELECT '\x86'::bytea || decode(CASE WHEN n < 128 THEN lpad(to_hex(n), 2, '0') WHEN n < 256 THEN '81' || to_hex(n)
-        ELSE '82' || lpad(to_hex(n), 4, '0') END, 'hex') || convert_to(p_url, 'UTF8')
-    FROM (SELECT octet_length(p_url) AS n) l
-$$;
-
--- The addresses in a policy as regular expressions: a variable stands for anything within
--- its part of the path. {1,1}? makes the whole prefer the shortest match: up to the quote or
--- the mark of YAML that ends the address.
-CREATE FUNCTION location_patterns(p_policy text) RETURNS SETOF text LANGUAGE sql IMMUTABLE AS $$
-    SELECT '^' || replace(replace(regexp_replace(
-        regexp_replace(m[1], '<[A-Za-z]+>|%(?:1[01]|[1-9](?![0-9A-Fa-f]))', chr(1), 'g'),
-        '([^[:alnum:][:cntrl:] ])', '\\\1', 'g'), chr(1), '[^/?#:@]*'), ' ', '(?: |%20)') || '$'
-    FROM regexp_matches(p_policy, '((?:http|https|ldap|ldaps){1,1}?://[^"''\n]*?)(?=["'']|, |\s*[]}]|\s#|\s*$)', 'gn') m
-$$;
-
--- ... and where the variable is of the host, only those that the policy names.
-CREATE FUNCTION policy_names(p_policy text, p_url text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-    SELECT EXISTS (SELECT FROM location_patterns(p_policy) p WHERE p_url ~ p)
-        AND (h.host = '' OR p_policy ~* ('(?:^|[^a-z0-9.-])' || regexp_replace(h.host, '([^[:alnum:]])', '\\\1', 'g') || '(?:$|[^a-z0-9.-])'))
-    FROM (SELECT coalesce(substring(p_url FROM '^[a-z]+://([^/?#:@]*)'), '?') AS host) h
-$$;
-
--- Whether clients of the CA are told to look there: by its certificates and those above
--- it, by its CRLs, or by one of its policies.
-CREATE FUNCTION is_place_of(p_ca bigint, p_url text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
-    SELECT p_url ~ '^(http|https|ldap|ldaps)://[^[:space:][:cntrl:]]+$' AND (
-        EXISTS (SELECT FROM generation g, unnest(g.chain || g.certificate) d
-                WHERE g.ca_id = p_ca AND position(uri_der(p_url) IN d) > 0)
-        OR EXISTS (SELECT FROM crl_scope s, unnest(ARRAY[s.idp, s.freshest, s.published]) d
-                   WHERE s.ca_id = p_ca AND position(uri_der(p_url) IN d) > 0)
-        OR EXISTS (SELECT FROM (SELECT policy FROM ca WHERE id = p_ca UNION SELECT policy FROM generation WHERE ca_id = p_ca) y
-                   WHERE policy_names(y.policy, p_url)))
 $$;
 
 CREATE FUNCTION look_json(k look) RETURNS jsonb LANGUAGE sql STABLE AS $$
@@ -91,11 +56,10 @@ BEGIN
         PERFORM api_fail('CH404', format('no issuer has reported from host "%s"; there are: %s', left(p_host, 64),
             coalesce((SELECT string_agg(format('%s (%s)', name, signer_id), ', ' ORDER BY signer_id) FROM host_status), 'none')));
     END IF;
-    IF p_artifact NOT IN ('ca-certificate', 'crl', 'delta-crl') OR p_wanted !~ '^[0-9a-f]{64}$' THEN
-        PERFORM api_fail('CH400', 'artifact is ca-certificate, crl or delta-crl; wanted a SHA-256 in lower-case hex');
-    END IF;
-    IF NOT is_place_of(v_ca, p_url) THEN
-        PERFORM api_fail('CH409', format('CA "%s" tells nobody to look at %s', p_ca, left(p_url, 200)));
+    IF p_artifact NOT IN ('ca-certificate', 'crl', 'delta-crl') OR p_wanted !~ '^[0-9a-f]{64}$'
+            OR octet_length(p_url) NOT BETWEEN 8 AND 2047 THEN
+        PERFORM api_fail('CH400', 'artifact is ca-certificate, crl or delta-crl; url has 8 to 2047 octets; wanted is a SHA-256 in '
+            'lower-case hex');
     END IF;
     LOCK TABLE look IN SHARE ROW EXCLUSIVE MODE; -- the limits hold for orders that come together
     PERFORM forget_looks();
@@ -103,8 +67,8 @@ BEGIN
             OR coalesce(sum(length(content)), 0) >= 268435456 FROM look) THEN
         PERFORM api_fail('CH409', 'as many looks from hosts as there may be are open or kept; they go within 2 minutes');
     END IF;
-    INSERT INTO look (signer_id, url, artifact, wanted, ordered_by)
-    VALUES (v_signer, p_url, p_artifact, decode(p_wanted, 'hex'), p_identity) RETURNING * INTO k;
+    INSERT INTO look (signer_id, ca_id, url, artifact, wanted, ordered_by)
+    VALUES (v_signer, v_ca, p_url, p_artifact, decode(p_wanted, 'hex'), p_identity) RETURNING * INTO k;
     NOTIFY chancery_look;
     RETURN look_json(k);
 END $$;
@@ -126,15 +90,36 @@ BEGIN
 END $$;
 
 -- Those that this issuer is to do, up to p_limit; p_resume: those too that it had taken before
--- it was started anew, or lost its connection.
-CREATE FUNCTION claim_looks(p_signer_id int, p_limit int, p_resume boolean) RETURNS TABLE (look_id bigint, url text, artifact text, wanted bytea)
+-- it was started anew, or lost its connection. With all by which the CA tells its clients
+-- where to look: certificates, its own and those above; values of its CRLs' extensions,
+-- issuingDistributionPoint and others; policies, each with the indexes of a generation that
+-- it may be of; and the labels of its CRLs.
+CREATE FUNCTION claim_looks(p_signer_id int, p_limit int, p_resume boolean)
+RETURNS TABLE (look_id bigint, url text, artifact text, wanted bytea, ca text, certificates bytea[], idps bytea[],
+    points bytea[], policies text[], certificate_indexes int[], key_indexes int[], labels text[])
 LANGUAGE plpgsql SET search_path = chancery_store, pg_temp AS $$
+#variable_conflict use_column
 BEGIN
     PERFORM forget_looks();
-    RETURN QUERY UPDATE look k SET state = 'taken' WHERE k.id IN (
-        SELECT o.id FROM look o WHERE o.signer_id = p_signer_id AND (o.state = 'open' OR p_resume AND o.state = 'taken')
-        ORDER BY o.id LIMIT p_limit         FOR UPDATE SKIP LOCKED)
-    RETURNING k.id, k.url, k.artifact, k.wanted;
+    RETURN QUERY
+    WITH taken AS (
+        UPDATE look k SET state = 'taken' WHERE k.id IN (
+            SELECT o.id FROM look o WHERE o.signer_id = p_signer_id AND (o.state = 'open' OR p_resume AND o.state = 'taken')
+            ORDER BY o.id LIMIT p_limit FOR UPDATE SKIP LOCKED)
+        RETURNING k.*
+    )
+    SELECT k.id, k.url, k.artifact, k.wanted, a.name,
+        ARRAY(SELECT DISTINCT d FROM generation g, unnest(g.chain || g.certificate) d WHERE g.ca_id = a.id AND d IS NOT NULL),
+        ARRAY(SELECT s.idp FROM crl_scope s WHERE s.ca_id = a.id AND s.idp IS NOT NULL),
+        ARRAY(SELECT v FROM crl_scope s, unnest(ARRAY[s.freshest, s.published]) v WHERE s.ca_id = a.id AND v IS NOT NULL),
+        y.policies, y.certificate_indexes, y.key_indexes,
+        ARRAY(SELECT '' UNION SELECT s.label FROM crl_scope s WHERE s.ca_id = a.id)
+    FROM taken k JOIN ca a ON a.id = k.ca_id
+    CROSS JOIN LATERAL (
+        SELECT array_agg(p.policy) AS policies, array_agg(g.certificate_index) AS certificate_indexes,
+            array_agg(g.key_index) AS key_indexes
+        FROM generation g CROSS JOIN LATERAL (SELECT a.policy UNION SELECT g.policy) p (policy)
+        WHERE g.ca_id = a.id AND p.policy IS NOT NULL) y;
 END $$;
 
 -- Who waits for it asks ten times a second; what was found is large, and goes soon.
@@ -146,7 +131,7 @@ LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
 $$;
 
 GRANT EXECUTE ON FUNCTION forget_looks TO chancery_api, chancery_issuer;
-GRANT EXECUTE ON FUNCTION uri_der, location_patterns, policy_names, is_place_of, look_json TO chancery_api;
+GRANT EXECUTE ON FUNCTION look_json TO chancery_api;
 GRANT EXECUTE ON FUNCTION claim_looks, end_look TO chancery_issuer;
 
 DO $$

@@ -618,7 +618,7 @@ look_at_places_above(struct doctor *d, const struct ca_view *v)
 		    .d = d, .issuer = &v->chain[i + 1], .subject = &v->chain[i]};
 
 		(void)snprintf(look.object, sizeof look.object, "%s (above, %zu)", v->name, i + 1);
-		doctor_each_url(&v->chain[i], look_at_chain_url, &look);
+		named_urls_of_certificate(&v->chain[i], look_at_chain_url, &look);
 	}
 }
 

@@ -11,7 +11,7 @@
 
 #include "daemon/cli/cli.h"
 #include "daemon/publish/fetch.h"
-#include "daemon/publish/job.h"
+#include "daemon/publish/named_url.h"
 #include "daemon/x509/cert.h"
 
 #define DOCTOR_CHAIN_MAX 12 /* certificates from a CA to its root */
@@ -78,15 +78,6 @@ struct doctor_digest {
 bool doctor_fetch_from(struct doctor *d, const struct doctor_place *place,
     const char *wanted_sha256, const struct fetch_sink *sink, struct doctor_digest *digest,
     struct error *err) MUST_CHECK;
-
-/* Calls look for each URI that the certificate names: caIssuers, CRL, delta CRL. */
-typedef void doctor_url_fn(const char *url, enum artifact_kind kind, void *arg);
-void doctor_each_url(const struct certificate *c, doctor_url_fn *look, void *arg);
-/* The same of an issuingDistributionPoint's value, and of one like cRLDistributionPoints;
- * an empty one names nothing. */
-void doctor_each_idp_url(struct bytes idp, doctor_url_fn *look, void *arg);
-void doctor_each_point_url(
-    struct bytes value, enum artifact_kind kind, doctor_url_fn *look, void *arg);
 
 /* Whether the place was looked at before; from now on it was. */
 bool doctor_is_seen(struct doctor *d, const char *url);

@@ -96,12 +96,12 @@ look_at_former_crl(struct doctor *d, const char *ca, json_t *row)
 	f.place.issuer = &issuer;
 	f.place.number = json_string_value(json_object_get(row, "number"));
 	f.place.sha256 = cli_text(row, "sha256");
-	doctor_each_idp_url(octets(row, "idp", idp, sizeof idp), look, &f);
+	named_urls_of_idp(octets(row, "idp", idp, sizeof idp), look, &f);
 	if (f.count == 0 && !look_by_policy(&f, ca, row, &why))
 		doctor_note(d, FINDING_CRITICAL, object, "locations", "%s", why.text);
 	f.place.number = json_string_value(json_object_get(row, "delta_number"));
 	f.place.sha256 = cli_text(row, "delta_sha256");
-	doctor_each_point_url(
+	named_urls_of_points(
 	    octets(row, "freshest", freshest, sizeof freshest), ARTIFACT_DELTA_CRL, look, &f);
 out:
 	free(der);

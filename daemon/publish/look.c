@@ -6,6 +6,7 @@
 
 #include "daemon/core/log.h"
 #include "daemon/publish/attempt.h"
+#include "daemon/publish/look_place.h"
 #include "daemon/publish/outbox.h"
 #include "db/look.h"
 
@@ -93,7 +94,7 @@ start(struct look_desk *d, const struct db_look *row)
 	else if (!artifact_kind_parse(row->artifact, &kind) ||
 		 (row->wanted.len != 0 && row->wanted.len != PUBLISH_SHA256_LEN))
 		error_set(&err, ERROR_INPUT, "look %lld makes no sense", (long long)row->id);
-	else
+	else if (look_place_check(row, &err))
 		l->attempt = attempt_look(&settings, row->url, kind,
 		    row->wanted.len > 0 ? row->wanted.p : NULL,
 		    attempt_now_ms() + (int64_t)LOOK_ATTEMPT_S * 1000, on_end, l, &err);

@@ -1,14 +1,13 @@
-/* The URIs that a certificate names for its issuer's CRLs and certificate. */
+#include "daemon/publish/named_url.h"
 
 #include <string.h>
 
-#include "daemon/cli/doctor.h"
 #include "daemon/x509/der.h"
 #include "daemon/x509/extension.h"
 #include "daemon/x509/oid.h"
 
 static void
-give_uri(struct bytes uri, enum artifact_kind kind, doctor_url_fn *look, void *arg)
+give_uri(struct bytes uri, enum artifact_kind kind, named_url_fn *give, void *arg)
 {
 	char text[PUBLISH_URL_MAX];
 
@@ -17,12 +16,12 @@ give_uri(struct bytes uri, enum artifact_kind kind, doctor_url_fn *look, void *a
 		return;
 	memcpy(text, uri.p, uri.len);
 	text[uri.len] = '\0';
-	look(text, kind, arg);
+	give(text, kind, arg);
 }
 
 /* DistributionPoint [0] DistributionPointName [0] fullName: GeneralNames. */
 void
-doctor_each_point_url(struct bytes value, enum artifact_kind kind, doctor_url_fn *look, void *arg)
+named_urls_of_points(struct bytes value, enum artifact_kind kind, named_url_fn *give, void *arg)
 {
 	struct der points, point, name, names;
 	struct bytes uri;
@@ -34,13 +33,13 @@ doctor_each_point_url(struct bytes value, enum artifact_kind kind, doctor_url_fn
 		    !der_enter(&name, DER_CONTEXT_CONSTRUCTED(0), &names))
 			continue;
 		while (der_read(&names, DER_CONTEXT(6), &uri))
-			give_uri(uri, kind, look, arg);
+			give_uri(uri, kind, give, arg);
 	}
 }
 
 /* IssuingDistributionPoint: [0] DistributionPointName [0] fullName, and flags. */
 void
-doctor_each_idp_url(struct bytes idp, doctor_url_fn *look, void *arg)
+named_urls_of_idp(struct bytes idp, named_url_fn *give, void *arg)
 {
 	struct der parts, name, names;
 	struct bytes uri;
@@ -50,11 +49,11 @@ doctor_each_idp_url(struct bytes idp, doctor_url_fn *look, void *arg)
 	    !der_enter(&name, DER_CONTEXT_CONSTRUCTED(0), &names))
 		return;
 	while (der_read(&names, DER_CONTEXT(6), &uri))
-		give_uri(uri, ARTIFACT_CRL, look, arg);
+		give_uri(uri, ARTIFACT_CRL, give, arg);
 }
 
 static void
-each_issuer(struct bytes value, doctor_url_fn *look, void *arg)
+each_issuer(struct bytes value, named_url_fn *give, void *arg)
 {
 	struct der list, access;
 	struct bytes method, uri;
@@ -64,21 +63,21 @@ each_issuer(struct bytes value, doctor_url_fn *look, void *arg)
 	while (der_enter(&list, DER_SEQUENCE, &access)) {
 		if (der_read_oid(&access, &method) && bytes_equal(method, oid_ad_ca_issuers) &&
 		    der_read(&access, DER_CONTEXT(6), &uri))
-			give_uri(uri, ARTIFACT_CA_CERTIFICATE, look, arg);
+			give_uri(uri, ARTIFACT_CA_CERTIFICATE, give, arg);
 	}
 }
 
 void
-doctor_each_url(const struct certificate *c, doctor_url_fn *look, void *arg)
+named_urls_of_certificate(const struct certificate *c, named_url_fn *give, void *arg)
 {
 	struct extension x;
 
 	if (c->extensions.len == 0)
 		return;
 	if (extension_find(c->extensions, oid_authority_info_access, &x))
-		each_issuer(x.value, look, arg);
+		each_issuer(x.value, give, arg);
 	if (extension_find(c->extensions, oid_crl_distribution_points, &x))
-		doctor_each_point_url(x.value, ARTIFACT_CRL, look, arg);
+		named_urls_of_points(x.value, ARTIFACT_CRL, give, arg);
 	if (extension_find(c->extensions, oid_freshest_crl, &x))
-		doctor_each_point_url(x.value, ARTIFACT_DELTA_CRL, look, arg);
+		named_urls_of_points(x.value, ARTIFACT_DELTA_CRL, give, arg);
 }
