@@ -16,6 +16,7 @@
 #include "daemon/front/front.h"
 #include "daemon/issuer/issuer.h"
 #include "daemon/publish/courier.h"
+#include "daemon/publish/writer.h"
 #include "daemon/supervisor/install.h"
 #include "daemon/supervisor/supervisor.h"
 #include "db/migrate.h"
@@ -33,6 +34,7 @@ enum action {
 	ACTION_ISSUER,
 	ACTION_FRONT,
 	ACTION_COURIER,
+	ACTION_WRITER,
 	ACTION_VERSION,
 	ACTION_HELP,
 };
@@ -41,6 +43,9 @@ struct options {
 	enum action action;
 	const char *config;
 	const char *migrations; /* NULL: where they are installed */
+	const char *writer;	/* a writer's name ... */
+	char **directories;	/* ... and all that stands after "--" */
+	size_t directory_count;
 };
 
 static const char help[] =
@@ -82,8 +87,12 @@ set_role(struct options *o, const char *role, struct error *err)
 		return set_action(o, ACTION_FRONT, err);
 	if (strcmp(role, "courier") == 0)
 		return set_action(o, ACTION_COURIER, err);
-	return error_set(
-	    err, ERROR_USAGE, "role '%s' is unknown; allowed: issuer, front, courier", role);
+	if (strncmp(role, "writer-", strlen("writer-")) == 0) {
+		o->writer = role;
+		return set_action(o, ACTION_WRITER, err);
+	}
+	return error_set(err, ERROR_USAGE,
+	    "role '%s' is unknown; allowed: issuer, front, courier, writer-USER", role);
 }
 
 static bool
@@ -141,7 +150,10 @@ parse_options(int argc, char **argv, struct options *o, struct error *err)
 	}
 	if (!ok)
 		return false;
-	if (optind < argc)
+	if (o->action == ACTION_WRITER) {
+		o->directories = argv + optind;
+		o->directory_count = (size_t)(argc - optind);
+	} else if (optind < argc)
 		return error_set(err, ERROR_USAGE, "argument '%s' is not expected", argv[optind]);
 	if (o->migrations != NULL && o->action != ACTION_MIGRATE)
 		return error_set(err, ERROR_USAGE, "--migrations belongs to --migrate");
@@ -252,6 +264,8 @@ main(int argc, char **argv)
 		return play_role(&o, "issuer", issuer_main);
 	case ACTION_COURIER: /* the issuer's child: all it needs comes with its job */
 		return courier_main();
+	case ACTION_WRITER: /* all it may know: what it is not told, no other user can learn */
+		return writer_main(o.writer, CONTROL_FD, o.directories, o.directory_count);
 	case ACTION_FRONT:
 		return play_role(&o, "front", front_main);
 	default:

@@ -255,7 +255,7 @@ read_issuer(struct reader *r, struct yaml_map *root)
 	    &r->cfg->issuer_user);
 	config_read_file(r, &map, "krb5_config", YAML_OPTIONAL, &issuer->krb5_config,
 	    config_check_file, &r->cfg->issuer_user);
-	config_read_paths(r, &map, "publish_dirs", &issuer->publish_dirs);
+	config_read_publish_dirs(r, &map);
 	return yaml_map_end(&map, r->err);
 }
 
@@ -420,7 +420,7 @@ config_free(struct config *cfg)
 	free(cfg->issuer.commands_dir);
 	free(cfg->issuer.ca_file);
 	free(cfg->issuer.krb5_config);
-	config_free_paths(&cfg->issuer.publish_dirs);
+	config_free_publish_dirs(&cfg->issuer.publish_dirs);
 	free(cfg->database_owner);
 	free(cfg->database_issuer);
 	free(cfg->database_front);

@@ -32,7 +32,8 @@
 #define CONFIG_LISTENERS_MAX 16 /* of one kind */
 #define CONFIG_BATCH_MAX 256
 #define CONFIG_DRAIN_MAX_S 600
-#define CONFIG_PATHS_MAX 32 /* of one list */
+#define CONFIG_PATHS_MAX 32  /* of one list */
+#define CONFIG_WRITER_MAX 32 /* bytes of the name of a user who files belong to */
 #define CONFIG_PIN_OPERATORS_MAX 32
 #define CONFIG_PERSON_MAX 64 /* bytes of a person's name */
 
@@ -119,6 +120,19 @@ struct config_front {
 	struct config_address metrics; /* text NULL: none */
 };
 
+/* A directory that targets of kind file may lie below. */
+struct config_publish_dir {
+	char *path;
+	/* Whose its files are: a writer's, which runs as that user (daemon/publish/writer.h);
+	 * without a name the issuer's own. For a role only the name. */
+	struct identity user;
+};
+
+struct config_publish_dirs {
+	struct config_publish_dir *items;
+	size_t count;
+};
+
 struct config_issuer {
 	uint16_t signer_id;	    /* 1..65535, octets 2 and 3 of every serial number */
 	unsigned batch;		    /* requests claimed at once */
@@ -126,8 +140,8 @@ struct config_issuer {
 	char *credentials_dir;
 	char *commands_dir; /* programs of targets of kind command */
 	char *ca_file;
-	char *krb5_config;		  /* NULL: the system's */
-	struct config_paths publish_dirs; /* where targets of kind file may be */
+	char *krb5_config; /* NULL: the system's */
+	struct config_publish_dirs publish_dirs;
 };
 
 enum config_separation {
@@ -170,6 +184,9 @@ void config_free(struct config *cfg);
 
 /* The token of that name, or NULL. */
 const struct config_token *config_find_token(const struct config *cfg, const char *name);
+
+/* The user of that name to whom files of publish_dirs belong, or NULL. */
+const struct identity *config_find_writer(const struct config *cfg, const char *user);
 
 /* Opens a file that holds a secret, for reading, close-on-exec: a regular file
  * and no symbolic link, owned by root or by our effective uid, mode 0600 or

@@ -44,6 +44,9 @@ bool config_read_text(
 bool config_read_path(
     struct reader *r, struct yaml_map *map, const char *key, enum yaml_need need, char **out);
 
+/* Begins with '/', and is no longer than the kernel takes. */
+bool config_is_absolute(const char *path) MUST_CHECK;
+
 /* A list of at most CONFIG_PATHS_MAX absolute paths. */
 void config_read_paths(
     struct reader *r, struct yaml_map *map, const char *key, struct config_paths *out);
@@ -75,6 +78,12 @@ void config_free_access(struct config_token *t);
  * of access: *other. */
 bool config_check_mixed_access(const struct config *cfg, const struct config_token *t,
     const struct config_token **other) MUST_CHECK;
+
+/* ---- config_publish.c: issuer.publish_dirs */
+
+/* After the tokens, whose users it knows. */
+void config_read_publish_dirs(struct reader *r, struct yaml_map *issuer);
+void config_free_publish_dirs(struct config_publish_dirs *dirs);
 
 /* ---- config_separation.c: `separation` and `sandbox` */
 

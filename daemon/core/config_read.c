@@ -26,8 +26,8 @@ config_read_text(
 	return *out != NULL;
 }
 
-static bool
-is_absolute(const char *path)
+bool
+config_is_absolute(const char *path)
 {
 	return path[0] == '/' && strlen(path) < PATH_MAX;
 }
@@ -38,7 +38,7 @@ config_read_path(
 {
 	if (!config_read_text(r, map, key, need, out))
 		return false;
-	if (!is_absolute(*out))
+	if (!config_is_absolute(*out))
 		return yaml_fail_key(map, key, r->err,
 		    "'%.80s' is no absolute path; allowed: a path that begins with '/'", *out);
 	return true;
@@ -61,7 +61,7 @@ config_read_paths(struct reader *r, struct yaml_map *map, const char *key, struc
 	while ((node = yaml_list_next(&list)) != NULL) {
 		if (!yaml_node_string(node, &text, r->err))
 			return;
-		if (!is_absolute(text)) {
+		if (!config_is_absolute(text)) {
 			(void)yaml_fail(node, r->err,
 			    "'%.80s' is no absolute path; allowed: a path that begins with '/'",
 			    text);

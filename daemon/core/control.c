@@ -27,6 +27,7 @@ static const struct {
 	bool has_text, has_index, has_fd;
 } shapes[] = {
     {.type = CONTROL_SIGNER_CHANNEL, .has_text = true, .has_fd = true},
+    {.type = CONTROL_WRITER_CHANNEL, .has_text = true, .has_fd = true},
     {.type = CONTROL_LISTENER, .has_text = true, .has_index = true, .has_fd = true},
     {.type = CONTROL_RELOAD},
     {.type = CONTROL_DRAIN},

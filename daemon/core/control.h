@@ -29,9 +29,11 @@ struct event_base;
 enum control_type {
 	/* supervisor to child */
 	CONTROL_SIGNER_CHANNEL = 1, /* text: token's name; fd: its end of a fresh socket pair */
-	CONTROL_LISTENER, /* text: "unix", "http", "https" or "metrics"; index; fd: listening socket */
+	CONTROL_LISTENER, /* text: "unix", "http", "https" or "metrics"; index; fd: listening socket
+			   */
 	CONTROL_RELOAD,	  /* read the configuration file again */
 	CONTROL_DRAIN,	  /* finish what is in flight, then exit 0 */
+	CONTROL_WRITER_CHANNEL, /* text: user; fd: its end of a fresh socket pair */
 	/* child to supervisor */
 	CONTROL_READY,	/* serves from now on */
 	CONTROL_STATUS, /* text: one sentence on the state it is in */

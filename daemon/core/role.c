@@ -51,6 +51,11 @@ handle_message(const struct control_message *m, void *arg)
 			break;
 		cb->on_signer_channel(m->text, m->fd, r->arg);
 		return;
+	case CONTROL_WRITER_CHANNEL:
+		if (cb->on_writer_channel == NULL)
+			break;
+		cb->on_writer_channel(m->text, m->fd, r->arg);
+		return;
 	case CONTROL_LISTENER:
 		if (cb->on_listener == NULL)
 			break;

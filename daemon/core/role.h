@@ -33,6 +33,8 @@ struct role_callbacks {
 	/* A fresh channel between the signer of this token and the issuer; what
 	 * was handed out for the same token before is dead. */
 	void (*on_signer_channel)(const char *token, int fd, void *arg);
+	/* The same between the writer of this user and the issuer. */
+	void (*on_writer_channel)(const char *user, int fd, void *arg);
 	/* A bound and listening socket: kind "unix", "http", "https" or "metrics", and its
 	 * place in the configuration's list of that kind. They are on their way
 	 * already when the process starts; a role need not wait for them before
@@ -48,7 +50,7 @@ struct role_callbacks {
 	void (*on_drain)(void *arg);
 };
 
-/* name ("front", "issuer", "signer-main") and callbacks must outlive the role.
+/* name ("front", "issuer", "signer-main", "writer-www") and callbacks must outlive the role.
  * control_fd is normally CONTROL_FD; it is taken over, also on failure. */
 struct role *role_new(const char *name, int control_fd, const struct role_callbacks *callbacks,
     void *arg, struct error *err) MUST_CHECK;

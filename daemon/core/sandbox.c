@@ -233,6 +233,7 @@ limit_resources(enum sandbox_profile profile, struct error *err)
 	    [SANDBOX_SOFTHSM] = 4096,
 	    [SANDBOX_ISSUER] = 16384,
 	    [SANDBOX_COURIER] = 1024,
+	    [SANDBOX_WRITER] = 1024,
 	    [SANDBOX_FRONT] = 65536,
 	};
 	bool logs_to_file;

@@ -43,7 +43,8 @@ enum sandbox_profile {
 	SANDBOX_SOFTHSM, /* a signer with SoftHSM */
 	SANDBOX_ISSUER,	 /* starts couriers; its filter is theirs, too */
 	SANDBOX_COURIER,
-	SANDBOX_FRONT, /* opens no file for writing */
+	SANDBOX_WRITER, /* writes files of another user; starts processes, executes nothing */
+	SANDBOX_FRONT,	/* opens no file for writing */
 };
 
 /* Rights on a file, or on a directory and all below it. */

@@ -52,6 +52,9 @@ static const char couriers[] =
     "memfd_create pidfd_open pidfd_send_signal rt_sigaction seccomp setrlimit tgkill vfork wait4 "
     "waitid";
 
+/* A writer has a process for each file, in its own sandbox. */
+static const char workers[] = "fork kill rt_sigaction tgkill vfork wait4 waitid";
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 /* What the sanitizers' runtimes do when they report, and when they look for
  * leaks at the end: a thread of theirs traces all others. */
@@ -98,6 +101,8 @@ static const char *const front[] = {memory, itself, signals, clocks, reading, se
     "ftruncate sendfile", connecting, accepting, sanitizer, NULL};
 static const char *const courier[] = {
     memory, itself, signals, clocks, reading, sending, files, connecting, sanitizer, NULL};
+static const char *const writer[] = {
+    memory, itself, signals, clocks, reading, sending, files, workers, sanitizer, NULL};
 static const char *const issuer[] = {memory, itself, signals, clocks, reading, sending, files,
     connecting, couriers, sanitizer, NULL};
 static const char *const module[] = {
@@ -105,6 +110,8 @@ static const char *const module[] = {
 
 static const int plain_options[] = {
     PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_GET_NAME, PR_SET_NAME, -1};
+static const int writer_options[] = {
+    PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_GET_NAME, PR_SET_NAME, -1};
 static const int issuer_options[] = {PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_GET_DUMPABLE,
     PR_SET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_GET_SECCOMP, PR_CAPBSET_READ, PR_CAPBSET_DROP,
     PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_CAP_AMBIENT, -1};
@@ -124,5 +131,10 @@ const struct sandbox_calls sandbox_calls_of[] = {
 	.calls = courier,
 	.options = plain_options,
 	.writes = true},
+    [SANDBOX_WRITER] = {.name = "writer",
+	.calls = writer,
+	.options = writer_options,
+	.writes = true,
+	.processes = true},
     [SANDBOX_FRONT] = {.name = "front", .calls = front, .options = plain_options},
 };

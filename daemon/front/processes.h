@@ -14,8 +14,9 @@
 #include "daemon/core/error.h"
 #include "daemon/core/sandbox.h"
 
-#define PROCESSES_MAX (CONFIG_TOKENS_MAX * 2 + 3) /* while tokens are being exchanged */
-#define PROCESS_NAME_SIZE (CONFIG_TOKEN_NAME_MAX + 16)
+/* Twice as many while tokens, or users of published files, are being exchanged. */
+#define PROCESSES_MAX ((CONFIG_TOKENS_MAX + CONFIG_PATHS_MAX) * 2 + 3)
+#define PROCESS_NAME_SIZE (CONFIG_TOKEN_NAME_MAX + 16) /* a writer's user is no longer */
 
 struct process_entry {
 	char name[PROCESS_NAME_SIZE];

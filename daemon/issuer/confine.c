@@ -38,8 +38,13 @@ confine_issuer(const struct config *cfg, struct error *err)
 	sandbox_path(s, SANDBOX_READ, cfg->issuer.credentials_dir);
 	sandbox_directory_of(s, SANDBOX_READ, cfg->issuer.ca_file);
 	sandbox_directory_of(s, SANDBOX_READ, cfg->issuer.krb5_config);
-	for (size_t i = 0; i < cfg->issuer.publish_dirs.count; i++)
-		sandbox_path(s, SANDBOX_WRITE, cfg->issuer.publish_dirs.items[i]);
+	for (size_t i = 0; i < cfg->issuer.publish_dirs.count; i++) {
+		const struct config_publish_dir *dir = &cfg->issuer.publish_dirs.items[i];
+
+		/* Those of another user are for his writer to write. */
+		sandbox_path(
+		    s, dir->user.name[0] != '\0' ? SANDBOX_READ : SANDBOX_WRITE, dir->path);
+	}
 	if (cfg->issuer.commands_dir != NULL)
 		allow_commands(s, cfg->issuer.commands_dir);
 	sandbox_sockets(s, true, true);

@@ -24,6 +24,7 @@
 #include "daemon/issuer/token_access.h"
 #include "daemon/publish/look.h"
 #include "daemon/publish/outbox.h"
+#include "daemon/publish/writers.h"
 #include "daemon/x509/signer_start.h"
 #include "db/db.h"
 #include "db/pin.h"
@@ -55,6 +56,7 @@ struct issuer {
 	struct order_replay *replay;
 	struct token_access *access;
 	struct pin_courier *courier;
+	struct writers *writers;
 	struct outbox *outbox;
 	struct look_desk *looks;
 	struct clock_watch *clock;
@@ -480,8 +482,17 @@ on_signer_channel(const char *token, int fd, void *arg)
 	signer_client_attach(i->signers, token, fd);
 }
 
+static void
+on_writer_channel(const char *user, int fd, void *arg)
+{
+	struct issuer *i = arg;
+
+	writers_take(i->writers, user, fd);
+}
+
 static const struct role_callbacks role_callbacks = {
     .on_signer_channel = on_signer_channel,
+    .on_writer_channel = on_writer_channel,
     .on_drain = on_drain,
 };
 
@@ -514,6 +525,7 @@ start_work(struct issuer *i, struct error *e)
 	    .krb5_config = c->krb5_config,
 	    .signer_id = c->signer_id,
 	    .publish_dirs = &c->publish_dirs,
+	    .writers = i->writers,
 	    .sandbox = i->config->sandbox};
 	struct pin_courier_env pins = {.db = i->db,
 	    .signers = i->signers,
@@ -566,6 +578,9 @@ set_up(struct issuer *i, int control_fd, struct error *e)
 	i->role = role_new("issuer", control_fd, &role_callbacks, i, e);
 	if (i->role == NULL)
 		return false;
+	i->writers = writers_new();
+	if (i->writers == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "memory for the writers' channels");
 	i->signers = signer_client_new(role_base(i->role), &signer_callbacks, i, e);
 	i->access = token_access_new(i->config, e);
 	if (i->signers == NULL || i->access == NULL || !open_database(i, e))
@@ -644,6 +659,7 @@ tear_down(struct issuer *i)
 	token_access_free(i->access);
 	signer_client_free(i->signers);
 	ca_cache_free(i->cache);
+	writers_free(i->writers);
 	role_free(i->role);
 }
 

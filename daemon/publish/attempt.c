@@ -15,16 +15,22 @@
 
 #include <event2/event.h>
 
+#include "daemon/core/log.h"
 #include "daemon/core/process.h"
 #include "daemon/publish/command.h"
 #include "daemon/publish/credential.h"
 #include "daemon/publish/file_place.h"
 #include "daemon/publish/look.h"
 #include "daemon/publish/spool.h"
+#include "daemon/publish/writers.h"
 
 /* The courier's own time ends this much before it is killed, so that it can
  * still say what it waited for. */
 #define COURIER_HEAD_START_MS 1000
+/* With the courier its writer's process is killed. One that a dead file system holds in the
+ * kernel may not end for days: it keeps its user's writer busy (writer.h), not a courier's
+ * place here. */
+#define WRITER_END_MS 2000
 
 enum attempt_state {
 	ATTEMPT_SPOOLING, /* the file is being fetched */
@@ -49,6 +55,10 @@ struct attempt {
 	pid_t pid;	     /* 0: none to wait for */
 	int pidfd, socket;
 	int found; /* of a look: memory that the courier fills */
+	struct writers *writers;
+	int life;	    /* ends with the process that writes for the courier; -1: none does */
+	struct event *gone; /* on life */
+	int status;	    /* of the courier, while we wait for that */
 	bool killed;
 	attempt_end_fn *end;
 	void *arg;
@@ -146,6 +156,20 @@ judge_end(struct attempt *a, int status)
 	finish(a);
 }
 
+/* The process that wrote for the courier has ended: nothing is written any more. */
+static void
+on_gone(evutil_socket_t fd, short what, void *arg)
+{
+	struct attempt *a = arg;
+
+	(void)close(a->life);
+	a->life = -1;
+	if (a->state != ATTEMPT_RUNNING || a->pid > 0)
+		return;
+	(void)event_del(a->timer);
+	judge_end(a, a->status);
+}
+
 static void
 on_exit_of_courier(evutil_socket_t fd, short what, void *arg)
 {
@@ -163,7 +187,11 @@ on_exit_of_courier(evutil_socket_t fd, short what, void *arg)
 	(void)event_del(a->exit);
 	(void)event_del(a->timer);
 	a->pid = 0;
-	judge_end(a, status);
+	a->status = status;
+	if (a->life < 0)
+		judge_end(a, status);
+	else
+		set_timer(a, WRITER_END_MS);
 }
 
 /* ----------------------------------------------------- the courier's start */
@@ -220,12 +248,36 @@ watch_courier(struct attempt *a, struct error *err)
 	return true;
 }
 
+/* *socket: the courier's end. */
+static bool
+call_writer(struct attempt *a, int *socket, struct error *err)
+{
+	int pair[2] = {-1, -1}, life[2] = {-1, -1};
+	bool ok = false;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
+	    pipe2(life, O_CLOEXEC) < 0)
+		error_set_errno(err, ERROR_SYSTEM, "descriptors for a writer");
+	else if ((a->gone = event_new(a->base, life[0], EV_READ, on_gone, a)) == NULL ||
+		 event_add(a->gone, NULL) < 0)
+		error_set(err, ERROR_SYSTEM, "no memory to watch a writer");
+	else
+		ok = writers_call(a->writers, a->job.writer, pair[1], life[1], err);
+	*socket = pair[0];
+	a->life = life[0];
+	if (pair[1] >= 0)
+		(void)close(pair[1]);
+	if (life[1] >= 0)
+		(void)close(life[1]);
+	return ok;
+}
+
 static bool
 start_courier(struct attempt *a, int artifact, struct error *err)
 {
 	int64_t left = a->deadline_ms - attempt_now_ms() - COURIER_HEAD_START_MS;
-	int pair[2] = {-1, -1}, job = -1;
-	bool ok = false;
+	int pair[2] = {-1, -1}, fds[] = {-1, artifact, -1};
+	bool writes = a->job.writer[0] != '\0', ok = false;
 
 	if (left < COURIER_HEAD_START_MS)
 		return error_set(err, ERROR_TIMEOUT,
@@ -236,14 +288,16 @@ start_courier(struct attempt *a, int artifact, struct error *err)
 		goto out;
 	}
 	a->socket = pair[0];
-	if (!make_job_file(a, &job, err) ||
-	    !publish_descriptors_send(a->socket, job, artifact, err) ||
+	if (!make_job_file(a, &fds[0], err) || (writes && !call_writer(a, &fds[2], err)) ||
+	    !publish_descriptors_send(a->socket, fds, writes ? 3 : 2, err) ||
 	    !spawn_courier(a, pair[1], err) || !watch_courier(a, err))
 		goto out;
 	ok = true;
 out:
-	if (job >= 0)
-		(void)close(job);
+	if (fds[0] >= 0)
+		(void)close(fds[0]);
+	if (fds[2] >= 0)
+		(void)close(fds[2]);
 	if (pair[1] >= 0)
 		(void)close(pair[1]);
 	return ok;
@@ -278,8 +332,14 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 		finish_failed(a);
 		break;
 	case ATTEMPT_RUNNING:
-		a->killed = true;
-		(void)kill(a->pid, SIGKILL);
+		if (a->pid > 0) {
+			a->killed = true;
+			(void)kill(a->pid, SIGKILL);
+			break;
+		}
+		log_warning(a->job.target, "the process that writes as user %s does not end",
+		    a->job.writer);
+		judge_end(a, a->status);
 		break;
 	case ATTEMPT_ENDED:
 		a->end(a, &a->result, a->arg);
@@ -360,23 +420,29 @@ copy_certificates(struct attempt *a, const struct db_publish_claim *c, struct er
 
 /* The database says where; what the host's operators did not allow is not touched,
  * with or without a sandbox. */
-static bool
-check_place(const char *url, const struct config_paths *dirs, struct error *err)
+static const struct config_publish_dir *
+find_place(const char *url, const struct config_publish_dirs *dirs, struct error *err)
 {
 	char path[PUBLISH_URL_MAX];
 
-	return file_place_parse(url, path, sizeof path, err) &&
-	       file_place_is_allowed(path, dirs, err);
+	return file_place_parse(url, path, sizeof path, err) ? file_place_find(path, dirs, err)
+							     : NULL;
 }
 
+/* And whose a file is. */
 static bool
-check_places(
-    const struct publish_job *job, const struct attempt_settings *settings, struct error *err)
+check_places(struct publish_job *job, const struct attempt_settings *settings, struct error *err)
 {
-	if (job->kind == TARGET_FILE && !check_place(job->write_url, settings->publish_dirs, err))
-		return false;
+	const struct config_publish_dir *dir;
+
+	if (job->kind == TARGET_FILE) {
+		dir = find_place(job->write_url, settings->publish_dirs, err);
+		if (dir == NULL)
+			return false;
+		(void)snprintf(job->writer, sizeof job->writer, "%s", dir->user.name);
+	}
 	return !file_place_is_one(job->read_url) ||
-	       check_place(job->read_url, settings->publish_dirs, err);
+	       find_place(job->read_url, settings->publish_dirs, err) != NULL;
 }
 
 static bool
@@ -457,7 +523,8 @@ attempt_new(const struct attempt_settings *settings, int64_t deadline_ms, attemp
 	a->base = settings->base;
 	a->deadline_ms = deadline_ms;
 	a->started_ms = attempt_now_ms();
-	a->pidfd = a->socket = a->found = -1;
+	a->pidfd = a->socket = a->found = a->life = -1;
+	a->writers = settings->writers;
 	a->end = end;
 	a->arg = arg;
 	set_timer(a, deadline_ms - a->started_ms);
@@ -552,6 +619,10 @@ attempt_free(struct attempt *a)
 		(void)close(a->socket);
 	if (a->found >= 0)
 		(void)close(a->found);
+	if (a->gone != NULL)
+		event_free(a->gone);
+	if (a->life >= 0)
+		(void)close(a->life);
 	free(a->companions);
 	free(a->program);
 	free(a);

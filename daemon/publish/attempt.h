@@ -4,7 +4,8 @@
 /*
  * One attempt to bring an artifact to a target: it is spooled, a courier is
  * started with it, and its result is taken, all before a deadline, at which the
- * courier is killed.
+ * courier is killed, and with it the process that writes a file for it as another
+ * user (writer.h).
  */
 
 #include <stdbool.h>
@@ -19,6 +20,7 @@
 struct attempt;
 struct event_base;
 struct spool;
+struct writers;
 
 struct attempt_settings {
 	struct event_base *base;
@@ -28,7 +30,8 @@ struct attempt_settings {
 	const char *commands_dir;    /* or NULL */
 	const char *ca_file;	     /* or NULL */
 	const char *krb5_config;     /* or NULL */
-	const struct config_paths *publish_dirs;
+	const struct config_publish_dirs *publish_dirs;
+	struct writers *writers; /* of users in publish_dirs, or NULL */
 	enum sandbox_mode sandbox;
 };
 

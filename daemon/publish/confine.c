@@ -34,7 +34,8 @@ confine_courier(const struct publish_job *job, struct error *err)
 	if (job->krb5_config[0] != '\0')
 		sandbox_path(s, SANDBOX_READ, job->krb5_config);
 	if (job->kind == TARGET_FILE)
-		allow_place(s, SANDBOX_WRITE, job->write_url);
+		allow_place(
+		    s, job->writer[0] != '\0' ? SANDBOX_READ : SANDBOX_WRITE, job->write_url);
 	if (file_place_is_one(job->read_url))
 		allow_place(s, SANDBOX_READ, job->read_url);
 	sandbox_sockets(s, true, true);

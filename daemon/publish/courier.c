@@ -154,8 +154,9 @@ courier_main(void)
 	struct target_seen seen = {0};
 	struct error err = ERROR_INIT;
 	uint8_t *frame = NULL;
-	size_t len = 0;
-	int job_fd = -1, artifact_fd = -1, status = 1;
+	size_t len = 0, count = 0;
+	int fds[PUBLISH_DESCRIPTORS_MAX] = {-1, -1, -1}, status = 1;
+	struct target_writer writer;
 
 	log_init("courier", LOG_LEVEL_INFO);
 	if (result == NULL || job == NULL) {
@@ -163,17 +164,27 @@ courier_main(void)
 		goto out;
 	}
 	if (!restrict_process(&err) ||
-	    !publish_descriptors_receive(CONTROL_FD, &job_fd, &artifact_fd, &err) ||
-	    !publish_frame_read(job_fd, &frame, &len, &err) ||
+	    !publish_descriptors_receive(CONTROL_FD, fds, 2, COUNT_OF(fds), &count, &err) ||
+	    !publish_frame_read(fds[0], &frame, &len, &err) ||
 	    !publish_job_decode(frame, len, job, &err) || !arm_deadline(job->timeout_ms, &err))
 		goto out;
+	if ((job->writer[0] != '\0') != (count == COUNT_OF(fds))) {
+		error_set(&err, ERROR_INTERNAL, "the job and its descriptors do not fit");
+		goto out;
+	}
 	if (!confine_courier(job, &err))
 		goto out;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
 		error_set(&err, ERROR_SYSTEM, "libcurl does not start");
 		goto out;
 	}
-	deliver(&(struct target_work){job, artifact_fd, now_ms() + job->timeout_ms, &seen}, result);
+	writer = (struct target_writer){.socket = fds[2], .job = fds[0]};
+	deliver(&(struct target_work){.job = job,
+		    .artifact_fd = fds[1],
+		    .deadline_ms = now_ms() + job->timeout_ms,
+		    .seen = &seen,
+		    .writer = count == COUNT_OF(fds) ? &writer : NULL},
+	    result);
 	curl_global_cleanup();
 	if (!answer(result, &err))
 		goto out;
@@ -182,10 +193,10 @@ out:
 	if (error_is_set(&err))
 		log_failure(LOG_LEVEL_ERROR,
 		    job != NULL && job->target[0] != '\0' ? job->target : "-", &err);
-	if (job_fd >= 0)
-		(void)close(job_fd);
-	if (artifact_fd >= 0)
-		(void)close(artifact_fd);
+	for (size_t i = 0; i < COUNT_OF(fds); i++) {
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+	}
 	free(frame);
 	free(result);
 	free(job);

@@ -92,11 +92,12 @@ file_place_split(const char *path, char *folder, size_t folder_size, char *name,
 	return true;
 }
 
-/* Part by part, so that "/srv/pki2" is not below "/srv/pki". */
+/* Part by part, so that "/srv/pki2" is not below "/srv/pki". parts: those that they have
+ * in common. */
 static bool
-is_below(const char *path, const char *dir)
+is_below(const char *path, const char *dir, size_t *parts)
 {
-	for (;;) {
+	for (*parts = 0;; ++*parts) {
 		size_t n;
 
 		dir += strspn(dir, "/");
@@ -111,14 +112,23 @@ is_below(const char *path, const char *dir)
 	}
 }
 
-bool
-file_place_is_allowed(const char *path, const struct config_paths *dirs, struct error *err)
+const struct config_publish_dir *
+file_place_find(const char *path, const struct config_publish_dirs *dirs, struct error *err)
 {
+	const struct config_publish_dir *nearest = NULL;
+	size_t parts, most = 0;
+
 	for (size_t i = 0; dirs != NULL && i < dirs->count; i++) {
-		if (is_below(path, dirs->items[i]))
-			return true;
+		if (!is_below(path, dirs->items[i].path, &parts) ||
+		    (nearest != NULL && parts <= most))
+			continue;
+		nearest = &dirs->items[i];
+		most = parts;
 	}
-	return error_set(err, ERROR_CONFIG,
-	    "%s lies in no directory of issuer.publish_dirs; add its folder there, and restart",
-	    path);
+	if (nearest == NULL)
+		error_set(err, ERROR_CONFIG,
+		    "%s lies in no directory of issuer.publish_dirs; add its folder there, and "
+		    "restart",
+		    path);
+	return nearest;
 }

@@ -25,9 +25,10 @@ bool file_place_parse(const char *url, char *path, size_t size, struct error *er
 bool file_place_split(const char *path, char *folder, size_t folder_size, char *name,
     size_t name_size, struct error *err) MUST_CHECK;
 
-/* True if the path lies below one of the directories, which the configuration
- * names; links on the way are the operator's business. ERROR_CONFIG. */
-bool file_place_is_allowed(
-    const char *path, const struct config_paths *dirs, struct error *err) MUST_CHECK;
+/* Of the directories that the configuration names the nearest one that the path lies below
+ * (of equals the first); links on the way are the operator's business. NULL with
+ * ERROR_CONFIG where there is none. */
+const struct config_publish_dir *file_place_find(
+    const char *path, const struct config_publish_dirs *dirs, struct error *err) MUST_CHECK;
 
 #endif

@@ -113,6 +113,7 @@ publish_job_encode(const struct publish_job *job, struct wire_writer *w)
 	wire_put_string(w, job->user);
 	wire_put_u16(w, job->mode);
 	wire_put_string(w, job->group);
+	wire_put_string(w, job->writer);
 	wire_put_string(w, job->host_key);
 	wire_put_u8(w, (uint8_t)job->schema);
 	wire_put_u8(w, (uint8_t)job->tls);
@@ -195,6 +196,7 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	wire_get_string(&r, job->user, sizeof job->user);
 	job->mode = wire_get_u16(&r);
 	wire_get_string(&r, job->group, sizeof job->group);
+	wire_get_string(&r, job->writer, sizeof job->writer);
 	wire_get_string(&r, job->host_key, sizeof job->host_key);
 	job->schema = get_choice(&r, COUNT_OF(schema_words));
 	job->tls = get_choice(&r, COUNT_OF(tls_words));
@@ -334,41 +336,59 @@ publish_frame_read(int fd, uint8_t **payload, size_t *len, struct error *err)
 }
 
 union descriptors {
-	char space[CMSG_SPACE(2 * sizeof(int))];
+	char space[CMSG_SPACE(PUBLISH_DESCRIPTORS_MAX * sizeof(int))];
 	struct cmsghdr align;
 };
 
 bool
-publish_descriptors_send(int socket, int job, int artifact, struct error *err)
+publish_descriptors_send(int socket, const int *fds, size_t count, struct error *err)
 {
-	int fds[2] = {job, artifact};
 	union descriptors control = {{0}};
 	struct iovec iov = {.iov_base = (char[]){1}, .iov_len = 1};
 	struct msghdr m = {
 	    .msg_iov = &iov,
 	    .msg_iovlen = 1,
 	    .msg_control = control.space,
-	    .msg_controllen = sizeof control.space,
+	    .msg_controllen = CMSG_SPACE(count * sizeof *fds),
 	};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 	ssize_t n;
 
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof fds);
-	memcpy(CMSG_DATA(c), fds, sizeof fds);
+	c->cmsg_len = CMSG_LEN(count * sizeof *fds);
+	memcpy(CMSG_DATA(c), fds, count * sizeof *fds);
 	do {
-		n = sendmsg(socket, &m, MSG_NOSIGNAL);
+		n = sendmsg(socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
+	if (n < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS))
+		return error_set_errno(
+		    err, ERROR_LIMIT, "handing descriptors to a process that does not read");
 	if (n != 1)
-		return error_set_errno(err, ERROR_SYSTEM, "handing descriptors to a courier");
+		return error_set_errno(err, ERROR_SYSTEM, "handing descriptors to a process");
 	return true;
 }
 
+/* What came, also of messages that are not ours. */
+static size_t
+take_descriptors(struct msghdr *m, int fds[PUBLISH_DESCRIPTORS_MAX])
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(m);
+	size_t count;
+
+	if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+		return 0;
+	count = (c->cmsg_len - CMSG_LEN(0)) / sizeof *fds;
+	memcpy(fds, CMSG_DATA(c), count * sizeof *fds);
+	return count;
+}
+
 bool
-publish_descriptors_receive(int socket, int *job, int *artifact, struct error *err)
+publish_descriptors_receive(
+    int socket, int *fds, size_t min, size_t max, size_t *count, struct error *err)
 {
 	union descriptors control = {{0}};
+	int came[PUBLISH_DESCRIPTORS_MAX];
 	char octet;
 	struct iovec iov = {.iov_base = &octet, .iov_len = 1};
 	struct msghdr m = {
@@ -377,21 +397,22 @@ publish_descriptors_receive(int socket, int *job, int *artifact, struct error *e
 	    .msg_control = control.space,
 	    .msg_controllen = sizeof control.space,
 	};
-	struct cmsghdr *c;
-	int fds[2];
 	ssize_t n;
 
 	do {
 		n = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return error_set_errno(err, ERROR_SYSTEM, "receiving the courier's descriptors");
-	c = n == 1 ? CMSG_FIRSTHDR(&m) : NULL;
-	if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
-	    c->cmsg_len != CMSG_LEN(sizeof fds))
-		return error_set(err, ERROR_INPUT, "no job came over the courier's socket");
-	memcpy(fds, CMSG_DATA(c), sizeof fds);
-	*job = fds[0];
-	*artifact = fds[1];
-	return true;
+		return error_set_errno(err, ERROR_SYSTEM, "receiving descriptors");
+	if (n == 0)
+		return error_set(err, ERROR_UNAVAILABLE, "no job came over the socket");
+	*count = take_descriptors(&m, came);
+	if (*count >= min && *count <= max && (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) == 0) {
+		memcpy(fds, came, *count * sizeof *fds);
+		return true;
+	}
+	for (size_t i = 0; i < *count; i++)
+		(void)close(came[i]);
+	return error_set(
+	    err, ERROR_INPUT, "%zu descriptors came where %zu are expected", *count, min);
 }

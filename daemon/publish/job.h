@@ -80,6 +80,7 @@ struct publish_job {
 	char user[PUBLISH_NAME_MAX];	 /* kind sftp */
 	uint16_t mode;			 /* kind file: permissions ... */
 	char group[PUBLISH_NAME_MAX];	 /* ... and group, or "" */
+	char writer[PUBLISH_NAME_MAX];	 /* ... and the user whose it is; "" : the courier's */
 	char host_key[PUBLISH_NAME_MAX]; /* base64 of its SHA-256 */
 	enum target_schema schema;
 	enum target_tls tls;
@@ -153,9 +154,15 @@ bool publish_result_decode(
 bool publish_frame_write(int fd, const struct wire_writer *payload, struct error *err) MUST_CHECK;
 bool publish_frame_read(int fd, uint8_t **payload, size_t *len, struct error *err) MUST_CHECK;
 
-/* Job file and artifact over a Unix stream socket (SCM_RIGHTS). Sending copies
- * both; received ones are close-on-exec and the caller's. */
-bool publish_descriptors_send(int socket, int job, int artifact, struct error *err) MUST_CHECK;
-bool publish_descriptors_receive(int socket, int *job, int *artifact, struct error *err) MUST_CHECK;
+/* Descriptors over a Unix socket, in one message (SCM_RIGHTS): to a courier job file and
+ * artifact, and its socket to a writer where it has one. Sending copies them, and never
+ * waits: ERROR_LIMIT where there is no room. */
+#define PUBLISH_DESCRIPTORS_MAX 3
+bool publish_descriptors_send(
+    int socket, const int *fds, size_t count, struct error *err) MUST_CHECK;
+/* Waits for a message with min to max descriptors, which are close-on-exec and the
+ * caller's. ERROR_UNAVAILABLE: the other end is closed. */
+bool publish_descriptors_receive(
+    int socket, int *fds, size_t min, size_t max, size_t *count, struct error *err) MUST_CHECK;
 
 #endif

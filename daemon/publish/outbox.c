@@ -33,7 +33,8 @@ struct outbox {
 	struct db *db;
 	struct spool *spool;
 	char *program, *credentials_dir, *commands_dir, *ca_file, *krb5_config;
-	const struct config_paths *publish_dirs;
+	const struct config_publish_dirs *publish_dirs;
+	struct writers *writers;
 	enum sandbox_mode sandbox;
 	unsigned signer_id, attempt_s, watch_s;
 	bool released;	 /* the predecessor's claims are */
@@ -236,6 +237,7 @@ outbox_settings(const struct outbox *o, struct attempt_settings *settings)
 	    .ca_file = o->ca_file,
 	    .krb5_config = o->krb5_config,
 	    .publish_dirs = o->publish_dirs,
+	    .writers = o->writers,
 	    .sandbox = o->sandbox,
 	};
 }
@@ -489,6 +491,7 @@ outbox_configure(struct outbox *o, const struct outbox_config *config, struct er
 	o->ca_file = ca_file;
 	o->krb5_config = krb5_config;
 	o->publish_dirs = config->publish_dirs;
+	o->writers = config->writers;
 	o->sandbox = config->sandbox;
 	o->attempt_s = config->attempt_s > 0 ? config->attempt_s : OUTBOX_ATTEMPT_S;
 	o->watch_s = config->watch_s > 0 ? config->watch_s : OUTBOX_WATCH_S;

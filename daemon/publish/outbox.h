@@ -35,6 +35,7 @@
 struct db;
 struct event_base;
 struct outbox;
+struct writers;
 
 /* Strings are copied. */
 struct outbox_config {
@@ -48,7 +49,9 @@ struct outbox_config {
 	unsigned attempt_s;	     /* 0: OUTBOX_ATTEMPT_S */
 	unsigned watch_s;	     /* 0: OUTBOX_WATCH_S */
 	/* Where files may be published and read back; not copied. */
-	const struct config_paths *publish_dirs;
+	const struct config_publish_dirs *publish_dirs;
+	/* For those in them that belong to other users, or NULL; lives longer. */
+	struct writers *writers;
 	enum sandbox_mode sandbox; /* of couriers */
 };
 

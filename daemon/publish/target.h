@@ -27,11 +27,18 @@ struct target_seen {
 
 struct fetch_sink;
 
+/* The way to a process that writes files as another user (writer_work.h). */
+struct target_writer {
+	int socket;
+	int job; /* our job's file, for it to read */
+};
+
 struct target_work {
 	const struct publish_job *job;
 	int artifact_fd;	  /* the artifact; read with pread, its offset is not used */
 	int64_t deadline_ms;	  /* CLOCK_MONOTONIC */
 	struct target_seen *seen; /* NULL where nothing is written */
+	const struct target_writer *writer; /* kind file; NULL: we write ourselves */
 };
 
 struct target_driver {

@@ -16,6 +16,7 @@
 #include "daemon/publish/fetch.h"
 #include "daemon/publish/file_place.h"
 #include "daemon/publish/target.h"
+#include "daemon/publish/writer_work.h"
 
 #define COPY_BUFFER 65536
 
@@ -86,7 +87,7 @@ copy_artifact(const struct target_work *work, int to, const char *path, struct e
 	return true;
 }
 
-/* A group that the issuer's user is a member of; more no process here may do. */
+/* A group that this process's user is a member of; more no process here may do. */
 static bool
 give_to_group(const struct target_work *work, int fd, const char *path, struct error *err)
 {
@@ -103,9 +104,10 @@ give_to_group(const struct target_work *work, int fd, const char *path, struct e
 		return true;
 	if (errno == EPERM)
 		return error_set(err, ERROR_CONFIG,
-		    "target %s: %s cannot be given to the group '%s'; make the issuer's user a "
-		    "member",
-		    work->job->target, path, name);
+		    "target %s: %s cannot be given to the group '%s'; make %s a member, and "
+		    "restart",
+		    work->job->target, path, name,
+		    work->job->writer[0] != '\0' ? work->job->writer : "the issuer's user");
 	return set_file_error(err, path, "giving away");
 }
 
@@ -149,6 +151,8 @@ file_put(const struct target_work *work, struct error *err)
 	int folder = -1;
 	bool ok = false;
 
+	if (work->writer != NULL)
+		return writer_ask(work, err);
 	if (!file_place_parse(work->job->write_url, path, sizeof path, err))
 		return false;
 	if (!file_place_split(path, folder_path, sizeof folder_path, name, sizeof name, err))

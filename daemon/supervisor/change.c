@@ -22,6 +22,19 @@ paths_differ(const struct config_paths *a, const struct config_paths *b)
 	return false;
 }
 
+static bool
+dirs_differ(const struct config_publish_dirs *a, const struct config_publish_dirs *b)
+{
+	if (a->count != b->count)
+		return true;
+	for (size_t i = 0; i < a->count; i++) {
+		if (strcmp(a->items[i].path, b->items[i].path) != 0 ||
+		    strcmp(a->items[i].user.name, b->items[i].user.name) != 0)
+			return true;
+	}
+	return false;
+}
+
 /* What operators' keys say is in files that the signer read when it started. */
 static bool
 access_differs(const struct config_token *a, const struct config_token *b)
@@ -68,7 +81,7 @@ change_of_issuer(const struct config *a, const struct config *b)
 	    differ(a->issuer.commands_dir, b->issuer.commands_dir) ||
 	    differ(a->issuer.ca_file, b->issuer.ca_file) ||
 	    differ(a->issuer.krb5_config, b->issuer.krb5_config) ||
-	    paths_differ(&a->issuer.publish_dirs, &b->issuer.publish_dirs) ||
+	    dirs_differ(&a->issuer.publish_dirs, &b->issuer.publish_dirs) ||
 	    a->token_count != b->token_count)
 		return true;
 	/* It knows its tokens by name. */
@@ -77,6 +90,22 @@ change_of_issuer(const struct config *a, const struct config *b)
 			return true;
 	}
 	return false;
+}
+
+static bool
+users_differ(const struct identity *a, const struct identity *b)
+{
+	return a->uid != b->uid || a->gid != b->gid || a->group_count != b->group_count ||
+	       memcmp(a->groups, b->groups, a->group_count * sizeof a->groups[0]) != 0;
+}
+
+bool
+change_of_writer(const struct config *a, const struct config *b, const char *user)
+{
+	const struct identity *was = config_find_writer(a, user), *is = config_find_writer(b, user);
+
+	return was == NULL || is == NULL || users_differ(was, is) ||
+	       dirs_differ(&a->issuer.publish_dirs, &b->issuer.publish_dirs);
 }
 
 bool

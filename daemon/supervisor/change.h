@@ -14,6 +14,8 @@
 
 bool change_of_token(const struct config_token *a, const struct config_token *b) MUST_CHECK;
 bool change_of_issuer(const struct config *a, const struct config *b) MUST_CHECK;
+/* Of that user. */
+bool change_of_writer(const struct config *a, const struct config *b, const char *user) MUST_CHECK;
 bool change_of_front(const struct config *a, const struct config *b) MUST_CHECK;
 
 #endif

@@ -69,20 +69,21 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 struct child *
-child_new(const struct child_site *site, enum child_kind kind, const char *token)
+child_new(const struct child_site *site, enum child_kind kind, const char *subject)
 {
+	static const char *const names[] = {[CHILD_SIGNER] = "signer",
+	    [CHILD_WRITER] = "writer",
+	    [CHILD_ISSUER] = "issuer",
+	    [CHILD_FRONT] = "front"};
 	struct child *c = calloc(1, sizeof *c);
 
 	if (c == NULL)
 		return NULL;
 	*c = (struct child){.site = site, .kind = kind, .backoff_ms = CHILD_BACKOFF_MIN_MS};
-	if (kind == CHILD_SIGNER) {
-		(void)snprintf(c->token, sizeof c->token, "%s", token);
-		(void)snprintf(c->name, sizeof c->name, "signer-%s", c->token);
-	} else {
-		(void)snprintf(
-		    c->name, sizeof c->name, "%s", kind == CHILD_ISSUER ? "issuer" : "front");
-	}
+	if (subject != NULL)
+		(void)snprintf(c->subject, sizeof c->subject, "%s", subject);
+	(void)snprintf(c->name, sizeof c->name, "%s%s%s", names[kind],
+	    c->subject[0] != '\0' ? "-" : "", c->subject);
 	c->timer = evtimer_new(site->base, handle_timer, c);
 	if (c->timer == NULL) {
 		free(c);
@@ -114,8 +115,10 @@ identity_of(const struct child *c)
 		return NULL;
 	switch (c->kind) {
 	case CHILD_SIGNER:
-		token = config_find_token(cfg, c->token);
+		token = config_find_token(cfg, c->subject);
 		return token != NULL ? &token->user : &cfg->signer_user;
+	case CHILD_WRITER:
+		return config_find_writer(cfg, c->subject);
 	case CHILD_ISSUER:
 		return &cfg->issuer_user;
 	default:
@@ -218,7 +221,8 @@ retry_later(struct child *c)
 }
 
 /* Threads count, and all processes of a user together: signers of 16 tokens with 64
- * threads each, couriers with the threads of libcurl. */
+ * threads each, couriers with the threads of libcurl. A writer's user has processes of
+ * his own, nobody here knows how many. */
 static unsigned
 processes_max(enum child_kind kind)
 {
@@ -227,6 +231,8 @@ processes_max(enum child_kind kind)
 		return 4096;
 	case CHILD_ISSUER:
 		return 1024;
+	case CHILD_WRITER:
+		return 0;
 	default:
 		return 64;
 	}
@@ -275,15 +281,38 @@ environment_of(enum sandbox_mode mode, const struct config_token *t, int credent
 	return process_environment(t != NULL && credential < 0, extra, count);
 }
 
+/* program and out point to what lives as long as the child and its configuration. A writer
+ * is told its directories and nothing else: it need not be able to read the configuration. */
+static void
+arguments_of(struct child *c, const char *program, char *out[CONFIG_PATHS_MAX + 6])
+{
+	static char config[] = "--config", token[] = "--token", role[] = "--role", end[] = "--";
+	const struct config_publish_dirs *dirs = &c->site->config->issuer.publish_dirs;
+	size_t n = 0;
+
+	out[n++] = (char *)(uintptr_t)program;
+	out[n++] = c->kind == CHILD_SIGNER ? token : role;
+	out[n++] = c->kind == CHILD_SIGNER ? c->subject : c->name;
+	if (c->kind != CHILD_WRITER) {
+		out[n++] = config;
+		out[n++] = c->site->config->path;
+	} else {
+		out[n++] = end;
+	}
+	for (size_t i = 0; c->kind == CHILD_WRITER && i < dirs->count; i++) {
+		if (strcmp(dirs->items[i].user.name, c->subject) == 0)
+			out[n++] = dirs->items[i].path;
+	}
+	out[n] = NULL;
+}
+
 static bool
 spawn(struct child *c, int control, struct error *err)
 {
-	static char config[] = "--config", token[] = "--token", role[] = "--role";
 	const struct child_site *site = c->site;
 	const char *program = c->kind == CHILD_SIGNER ? site->signer : site->self;
 	const struct config_token *t = NULL;
-	char *argv[] = {(char *)(uintptr_t)program, c->kind == CHILD_SIGNER ? token : role,
-	    c->kind == CHILD_SIGNER ? c->token : c->name, config, site->config->path, NULL};
+	char *argv[CONFIG_PATHS_MAX + 6];
 	struct process_start start = {.program = program,
 	    .argv = argv,
 	    .control = control,
@@ -292,11 +321,15 @@ spawn(struct child *c, int control, struct error *err)
 	char **environment = NULL;
 	bool ok = false;
 
+	arguments_of(c, program, argv);
+	if (c->kind == CHILD_WRITER && start.identity == NULL)
+		return error_set(
+		    err, ERROR_INTERNAL, "nothing is published as user %s", c->subject);
 	if (c->kind == CHILD_SIGNER) {
-		t = config_find_token(site->config, c->token);
+		t = config_find_token(site->config, c->subject);
 		if (t == NULL)
 			return error_set(
-			    err, ERROR_INTERNAL, "token %s is not configured", c->token);
+			    err, ERROR_INTERNAL, "token %s is not configured", c->subject);
 	}
 	/* The limit is of the user, so it must be a user of the role's own. */
 	if (start.identity != NULL)

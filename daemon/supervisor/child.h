@@ -2,7 +2,7 @@
 #define CHANCERY_SUPERVISOR_CHILD_H
 
 /*
- * One child of the supervisor: a signer, the issuer or the front.
+ * One child of the supervisor: a signer, a writer, the issuer or the front.
  *
  *   WAITING ──start──► STARTING ──READY──► RUNNING
  *      ▲                   │                  │
@@ -30,7 +30,10 @@
 #include "daemon/core/error.h"
 #include "daemon/core/sandbox.h"
 
-#define CHILD_NAME_MAX (CONFIG_TOKEN_NAME_MAX + 16)
+/* Of the token of a signer, or of the user of a writer. */
+#define CHILD_SUBJECT_MAX \
+	(CONFIG_TOKEN_NAME_MAX > CONFIG_WRITER_MAX ? CONFIG_TOKEN_NAME_MAX : CONFIG_WRITER_MAX)
+#define CHILD_NAME_MAX (CHILD_SUBJECT_MAX + 16)
 #define CHILD_BACKOFF_MIN_MS 100
 #define CHILD_BACKOFF_MAX_MS 30000
 #define CHILD_BACKOFF_TOKEN_MS 800 /* of a signer that gave its token up */
@@ -43,6 +46,7 @@ struct child;
 
 enum child_kind {
 	CHILD_SIGNER,
+	CHILD_WRITER,
 	CHILD_ISSUER,
 	CHILD_FRONT,
 };
@@ -72,10 +76,10 @@ struct child {
 	const struct child_site *site;
 	enum child_kind kind;
 	enum child_state state;
-	char name[CHILD_NAME_MAX];	       /* "signer-main", "issuer", "front" */
-	char token[CONFIG_TOKEN_NAME_MAX + 1]; /* of a signer */
-	pid_t pid;			       /* 0 in WAITING and DONE */
-	struct control *control;	       /* NULL without a process, or when it closed it */
+	char name[CHILD_NAME_MAX]; /* "signer-main", "writer-www-data", "issuer", "front" */
+	char subject[CHILD_SUBJECT_MAX + 1]; /* token of a signer, user of a writer */
+	pid_t pid;			     /* 0 in WAITING and DONE */
+	struct control *control;	     /* NULL without a process, or when it closed it */
 	struct event *timer;
 	bool again;  /* STOPPING: start anew afterwards */
 	bool killed; /* by us, because it did not end or did not read */
@@ -87,10 +91,10 @@ struct child {
 	bool is_confined;		/* the report says all that the configuration asks for */
 };
 
-/* Makes a child in CHILD_WAITING without a timer; token is NULL for others
- * than signers. site must outlive it. NULL when out of memory. */
+/* Makes a child in CHILD_WAITING without a timer; subject is NULL for issuer and
+ * front. site must outlive it. NULL when out of memory. */
 struct child *child_new(
-    const struct child_site *site, enum child_kind kind, const char *token) MUST_CHECK;
+    const struct child_site *site, enum child_kind kind, const char *subject) MUST_CHECK;
 
 /* Starts the process; when that fails, tries again later by itself. */
 void child_start(struct child *c);

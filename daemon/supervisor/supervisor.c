@@ -26,7 +26,7 @@ TAILQ_HEAD(child_list, child);
 enum supervisor_state {
 	SUPERVISOR_STARTING,
 	SUPERVISOR_RUNNING,  /* all children have been ready at the same time */
-	SUPERVISOR_STOPPING, /* front and issuer drain; then the signers */
+	SUPERVISOR_STOPPING, /* front and issuer drain; then signers and writers */
 };
 
 struct supervisor {
@@ -40,7 +40,7 @@ struct supervisor {
 	struct event *signals[4];
 	struct event *settle;	/* after children changed: run.json, readiness, the end */
 	struct event *deadline; /* of the drain */
-	bool signers_told, killed, reloading;
+	bool helpers_told, killed, reloading;
 	bool front_is_new; /* and knows of no process yet */
 };
 
@@ -131,35 +131,46 @@ write_run_file(const struct supervisor *s)
 /* ---- children */
 
 static struct child *
-find_child(const struct supervisor *s, enum child_kind kind, const char *token)
+find_child(const struct supervisor *s, enum child_kind kind, const char *subject)
 {
 	struct child *c;
 
 	TAILQ_FOREACH(c, &s->children, entry)
 	{
-		if (c->kind == kind && (kind != CHILD_SIGNER || strcmp(c->token, token) == 0))
+		if (c->kind == kind && (subject == NULL || strcmp(c->subject, subject) == 0))
 			return c;
 	}
 	return NULL;
 }
 
-/* Gives a signer and the issuer the two ends of a fresh socket pair. */
+/* Front and issuer work with the help of those. */
+static bool
+is_helper(const struct child *c)
+{
+	return c->kind == CHILD_SIGNER || c->kind == CHILD_WRITER;
+}
+
+/* Gives a signer or a writer and the issuer the two ends of a fresh socket pair: what a
+ * writer is asked is a message. */
 static void
-connect_signer(struct supervisor *s, struct child *signer)
+connect_helper(struct supervisor *s, struct child *helper)
 {
 	struct child *issuer = find_child(s, CHILD_ISSUER, NULL);
+	bool writes = helper->kind == CHILD_WRITER;
+	enum control_type type = writes ? CONTROL_WRITER_CHANNEL : CONTROL_SIGNER_CHANNEL;
 	int fds[2];
 
-	if (issuer == NULL || !child_has_process(issuer) || !child_has_process(signer))
+	if (issuer == NULL || !child_has_process(issuer) || !child_has_process(helper))
 		return;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+	if (socketpair(AF_UNIX, (writes ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC, 0, fds) <
+	    0) {
 		/* Without descriptors nothing works; its restart tries again. */
-		log_error(signer->name, "cannot make a socket pair: %s", strerror(errno));
-		child_kill(signer);
+		log_error(helper->name, "cannot make a socket pair: %s", strerror(errno));
+		child_kill(helper);
 		return;
 	}
-	child_send(signer, CONTROL_SIGNER_CHANNEL, signer->token, 0, fds[0]);
-	child_send(issuer, CONTROL_SIGNER_CHANNEL, signer->token, 0, fds[1]);
+	child_send(helper, type, helper->subject, 0, fds[0]);
+	child_send(issuer, type, helper->subject, 0, fds[1]);
 	(void)close(fds[0]);
 	(void)close(fds[1]);
 }
@@ -172,13 +183,14 @@ handle_child_start(struct child *c, void *arg)
 
 	switch (c->kind) {
 	case CHILD_SIGNER:
-		connect_signer(s, c);
+	case CHILD_WRITER:
+		connect_helper(s, c);
 		break;
 	case CHILD_ISSUER:
 		TAILQ_FOREACH(each, &s->children, entry)
 		{
-			if (each->kind == CHILD_SIGNER)
-				connect_signer(s, each);
+			if (is_helper(each))
+				connect_helper(s, each);
 		}
 		break;
 	case CHILD_FRONT:
@@ -200,9 +212,9 @@ handle_child_change(struct child *c, void *arg)
 }
 
 static bool
-add_child(struct supervisor *s, enum child_kind kind, const char *token)
+add_child(struct supervisor *s, enum child_kind kind, const char *subject)
 {
-	struct child *c = child_new(&s->site, kind, token);
+	struct child *c = child_new(&s->site, kind, subject);
 
 	if (c == NULL)
 		return false;
@@ -211,14 +223,32 @@ add_child(struct supervisor *s, enum child_kind kind, const char *token)
 	return true;
 }
 
+/* Those signers and writers that the configuration wants and that are not there. */
+static bool
+add_helpers(struct supervisor *s)
+{
+	const struct config_publish_dirs *dirs = &s->cfg.issuer.publish_dirs;
+
+	for (size_t i = 0; i < s->cfg.token_count; i++) {
+		if (find_child(s, CHILD_SIGNER, s->cfg.tokens[i].name) == NULL &&
+		    !add_child(s, CHILD_SIGNER, s->cfg.tokens[i].name))
+			return false;
+	}
+	for (size_t i = 0; i < dirs->count; i++) {
+		const char *user = dirs->items[i].user.name;
+
+		if (user[0] != '\0' && find_child(s, CHILD_WRITER, user) == NULL &&
+		    !add_child(s, CHILD_WRITER, user))
+			return false;
+	}
+	return true;
+}
+
 static bool
 start_children(struct supervisor *s)
 {
-	for (size_t i = 0; i < s->cfg.token_count; i++) {
-		if (!add_child(s, CHILD_SIGNER, s->cfg.tokens[i].name))
-			return false;
-	}
-	return add_child(s, CHILD_ISSUER, NULL) && add_child(s, CHILD_FRONT, NULL);
+	return add_helpers(s) && add_child(s, CHILD_ISSUER, NULL) &&
+	       add_child(s, CHILD_FRONT, NULL);
 }
 
 /* ---- after a change */
@@ -285,7 +315,7 @@ look_for_readiness(struct supervisor *s)
 	s->reloading = false;
 }
 
-/* The signers are the last: front and issuer finish with their help. */
+/* Signers and writers are the last: front and issuer finish with their help. */
 static void
 go_on_stopping(struct supervisor *s)
 {
@@ -295,10 +325,10 @@ go_on_stopping(struct supervisor *s)
 		(void)event_base_loopbreak(s->base);
 		return;
 	}
-	if (s->signers_told || find_child(s, CHILD_ISSUER, NULL) != NULL ||
+	if (s->helpers_told || find_child(s, CHILD_ISSUER, NULL) != NULL ||
 	    find_child(s, CHILD_FRONT, NULL) != NULL)
 		return;
-	s->signers_told = true;
+	s->helpers_told = true;
 	TAILQ_FOREACH(c, &s->children, entry)
 	child_stop(c, s->cfg.drain_timeout_s, false);
 }
@@ -325,7 +355,7 @@ kill_all(struct supervisor *s)
 {
 	struct child *c;
 
-	s->signers_told = true;
+	s->helpers_told = true;
 	s->killed = true;
 	TAILQ_FOREACH(c, &s->children, entry)
 	{
@@ -362,7 +392,7 @@ handle_stop(evutil_socket_t number, short what, void *arg)
 	(void)evtimer_add(s->deadline, &limit);
 	TAILQ_FOREACH(c, &s->children, entry)
 	{
-		if (c->kind != CHILD_SIGNER)
+		if (!is_helper(c))
 			child_stop(c, s->cfg.drain_timeout_s, false);
 	}
 	event_active(s->settle, EV_TIMEOUT, 0);
@@ -410,20 +440,24 @@ adapt_children(struct supervisor *s, const struct config *before)
 			reload_or_restart(s, c, change_of_front(before, &s->cfg));
 			break;
 		case CHILD_SIGNER:
-			now = config_find_token(&s->cfg, c->token);
-			then = config_find_token(before, c->token);
+			now = config_find_token(&s->cfg, c->subject);
+			then = config_find_token(before, c->subject);
 			if (now == NULL)
 				child_stop(c, s->cfg.drain_timeout_s, false);
 			else
 				reload_or_restart(s, c, then == NULL || change_of_token(then, now));
 			break;
+		case CHILD_WRITER:
+			if (config_find_writer(&s->cfg, c->subject) == NULL)
+				child_stop(c, s->cfg.drain_timeout_s, false);
+			else
+				reload_or_restart(
+				    s, c, change_of_writer(before, &s->cfg, c->subject));
+			break;
 		}
 	}
-	for (size_t i = 0; i < s->cfg.token_count; i++) {
-		if (find_child(s, CHILD_SIGNER, s->cfg.tokens[i].name) == NULL &&
-		    !add_child(s, CHILD_SIGNER, s->cfg.tokens[i].name))
-			log_error("-", "out of memory for a signer");
-	}
+	if (!add_helpers(s))
+		log_error("-", "out of memory for a signer or writer");
 }
 
 static bool

@@ -54,8 +54,9 @@ on_term(evutil_socket_t fd, short what, void *arg)
 int
 main(int argc, char **argv)
 {
-	char root[] = "/", *everywhere[] = {root};
-	const struct config_paths publish_dirs = {everywhere, 1};
+	char root[] = "/";
+	struct config_publish_dir everywhere[] = {{.path = root}};
+	const struct config_publish_dirs publish_dirs = {everywhere, 1};
 	const struct db_options options = {.application = "outbox_driver"};
 	struct driver d = {NULL, NULL};
 	struct event *term = NULL;

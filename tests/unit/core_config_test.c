@@ -160,8 +160,8 @@ a_good_file_is_read_whole(void **state)
 	assert_int_equal(cfg.separation, CONFIG_SEPARATION_NONE);
 	assert_int_equal(cfg.sandbox, SANDBOX_REQUIRE);
 	assert_int_equal(cfg.issuer.publish_dirs.count, 2);
-	assert_string_equal(cfg.issuer.publish_dirs.items[0], "/srv/pki");
-	assert_string_equal(cfg.issuer.publish_dirs.items[1], dir);
+	assert_string_equal(cfg.issuer.publish_dirs.items[0].path, "/srv/pki");
+	assert_string_equal(cfg.issuer.publish_dirs.items[1].path, dir);
 	config_free(&cfg);
 	config_free(&cfg);
 }
@@ -308,6 +308,61 @@ users_for_the_roles(void **state)
 	assert_int_equal(chown(in_dir("pin"), 0, 0), 0);
 }
 
+/* The user to whom published files belong. */
+static void
+users_for_published_files(void **state)
+{
+	static const char with[] =
+	    "state_dir: ~/state\n"
+	    "separation: {signer: \"47001:47001\", issuer: \"47002:5\", front: \"47003:6\"}\n"
+	    "database: {issuer: \"a=b\", front: \"a=b\"}\n"
+	    "tokens: [{name: a, module: ~/module.so, select: {serial: \"1\"}, user: \"47004:4\", "
+	    "pin_credential: p}]\n"
+	    "front: {http: [\"127.0.0.1:0\"]}\n"
+	    "issuer:\n"
+	    "  signer_id: 1\n"
+	    "  publish_dirs: [/srv, {path: ~, user: \"47005:7\"}]\n"; /* 8 */
+	static const struct {
+		const char *user, *words;
+	} wrong[] = {
+	    {"\"47002:7\"", "the user of the issuer, who writes there without"},
+	    {"\"47003:7\"", "the user of the front"},
+	    {"\"47001:7\"", "the user of the signers"},
+	    {"\"47004:7\"", "the user of a signer"},
+	    {"root", "is root"},
+	    {"\"47005:0\"", "has root's group"},
+	    {"no-such-user", "is no user of this host"},
+	    {"\"two words\"", "allowed: 1 to 32 of"},
+	    {"a23456789012345678901234567890123", "allowed: 1 to 32 of"},
+	};
+	struct error err = ERROR_INIT;
+	struct config cfg;
+	char line[256];
+
+	write_config(with, 0, NULL, 0644);
+	assert_true(config_load_for_role(in_dir("c.yaml"), &cfg, &err));
+	assert_int_equal(cfg.issuer.publish_dirs.count, 2);
+	assert_string_equal(cfg.issuer.publish_dirs.items[0].user.name, "");
+	assert_string_equal(cfg.issuer.publish_dirs.items[1].path, dir);
+	assert_ptr_equal(
+	    config_find_writer(&cfg, "47005:7"), &cfg.issuer.publish_dirs.items[1].user);
+	assert_null(config_find_writer(&cfg, ""));
+	assert_null(config_find_writer(&cfg, "47005"));
+	config_free(&cfg);
+	if (geteuid() != 0)
+		return;
+	if (!config_load(in_dir("c.yaml"), &cfg, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(config_find_writer(&cfg, "47005:7")->uid, 47005);
+	config_free(&cfg);
+	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+		(void)snprintf(
+		    line, sizeof line, "publish_dirs: [{path: /srv, user: %s}]", wrong[i].user);
+		write_config(with, 8, line, 0644);
+		check_refused(wrong[i].words);
+	}
+}
+
 /* Each line of the good file made wrong: the line reported, words to be found. */
 static const struct {
 	unsigned line;
@@ -417,6 +472,11 @@ static const struct {
     {30, "\tca_file: x", 30, "", ""},
     {31, "publish_dirs: [srv]", 31, "'issuer.publish_dirs[0]'", "begins with '/'"},
     {31, "publish_dirs: /srv", 31, "'issuer.publish_dirs'", "a list"},
+    {31, "publish_dirs: [{path: srv}]", 31, "'issuer.publish_dirs[0].path'", "begins with '/'"},
+    {31, "publish_dirs: [{user: a}]", 31, "'issuer.publish_dirs[0].path'", "missing"},
+    {31, "publish_dirs: [[/srv]]", 31, "'issuer.publish_dirs[0]'", "mapping"},
+    {31, "publish_dirs: [{path: /srv, user: a}]", 31, "'issuer.publish_dirs[0].user'",
+	"only where root starts the daemon"},
     {32, "separation: some", 32, "'separation'", "none, or users"},
     {32, "separation: [a]", 32, "'separation'", "mapping"},
     {33, "sandbox: maybe", 33, "'sandbox'", "require, best-effort, off"},
@@ -594,6 +654,7 @@ static const struct {
     {20, "unix: {path: ~/api.sock, zzz: 1}", "front.unix."},
     {25, "key: ~/pin\n      zzz: 1", "front.https[]."},
     {28, "zzz: 1", "issuer."},
+    {31, "publish_dirs: [{path: /srv, zzz: 1}]", "issuer.publish_dirs[]."},
     {32, "separation: {signer: a, issuer: b, front: c, zzz: 1}", "separation."},
 };
 
@@ -662,6 +723,7 @@ main(void)
 	    cmocka_unit_test(tokens_say_what_their_modules_need),
 	    cmocka_unit_test(access_by_persons),
 	    cmocka_unit_test(users_for_the_roles),
+	    cmocka_unit_test(users_for_published_files),
 	    cmocka_unit_test(each_mistake_is_named_with_its_place),
 	    cmocka_unit_test(the_file_itself_has_rules),
 	    cmocka_unit_test(addresses),

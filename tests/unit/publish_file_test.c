@@ -46,7 +46,7 @@ work_with(int fd)
 	struct timespec now;
 
 	assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
-	return (struct target_work){&job, fd, (int64_t)now.tv_sec * 1000 + 100000, NULL};
+	return (struct target_work){&job, fd, (int64_t)now.tv_sec * 1000 + 100000, NULL, NULL};
 }
 
 static size_t

@@ -223,25 +223,50 @@ test_frame_over_socket(void **state)
 static void
 test_descriptors_over_socket(void **state)
 {
-	int pair[2], p[2], job = -1, artifact = -1;
+	int pair[2], p[2], got[PUBLISH_DESCRIPTORS_MAX] = {-1, -1, -1}, free_fd;
+	const int three[] = {0, 1, 2};
 	struct error err = ERROR_INIT;
+	size_t count = 0;
 	char c = 0;
 
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	assert_int_equal(pipe(p), 0);
-	assert_true(publish_descriptors_send(pair[0], p[0], p[1], &err));
-	assert_true(publish_descriptors_receive(pair[1], &job, &artifact, &err));
-	assert_int_equal(write(artifact, "x", 1), 1);
-	assert_int_equal(read(job, &c, 1), 1);
+	assert_true(publish_descriptors_send(pair[0], p, 2, &err));
+	assert_true(publish_descriptors_receive(pair[1], got, 2, 3, &count, &err));
+	assert_int_equal(count, 2);
+	assert_int_equal(write(got[1], "x", 1), 1);
+	assert_int_equal(read(got[0], &c, 1), 1);
 	assert_int_equal(c, 'x');
-	close(job);
-	close(artifact);
+	close(got[0]);
+	close(got[1]);
 	close(p[0]);
 	close(p[1]);
 	/* One octet without descriptors is no job. */
 	assert_int_equal(write(pair[0], "y", 1), 1);
-	assert_false(publish_descriptors_receive(pair[1], &job, &artifact, &err));
+	assert_false(publish_descriptors_receive(pair[1], got, 2, 2, &count, &err));
+	assert_int_equal(err.code, ERROR_INPUT);
+	/* What is too many is not kept open. */
+	err = ERROR_INIT;
+	free_fd = dup(0);
+	close(free_fd);
+	assert_true(publish_descriptors_send(pair[0], three, 3, &err));
+	assert_false(publish_descriptors_receive(pair[1], got, 2, 2, &count, &err));
+	assert_int_equal(err.code, ERROR_INPUT);
+	c = (char)dup(0);
+	assert_int_equal(c, free_fd);
+	close(free_fd);
+	/* Nobody is there any more; and nobody reads. */
+	err = ERROR_INIT;
+	close(pair[0]);
+	assert_false(publish_descriptors_receive(pair[1], got, 2, 3, &count, &err));
+	assert_int_equal(err.code, ERROR_UNAVAILABLE);
+	close(pair[1]);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	err = ERROR_INIT;
+	while (publish_descriptors_send(pair[0], three, 2, &err))
+		;
+	assert_int_equal(err.code, ERROR_LIMIT);
 	close(pair[0]);
 	close(pair[1]);
 }

@@ -316,8 +316,9 @@ static void
 test_allowed_places(void **state)
 {
 	char pki[] = "/srv/pki/", two[] = "//var//www", root[] = "/";
-	char *items[] = {pki, two}, *everywhere[] = {root};
-	const struct config_paths dirs = {items, 2}, all = {everywhere, 1}, none = {0};
+	struct config_publish_dir items[] = {{.path = pki}, {.path = two}},
+				  everywhere[] = {{.path = root}};
+	const struct config_publish_dirs dirs = {items, 2}, all = {everywhere, 1}, none = {0};
 	static const struct {
 		const char *path;
 		bool allowed;
@@ -329,21 +330,41 @@ test_allowed_places(void **state)
 
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		err = ERROR_INIT;
-		if (file_place_is_allowed(cases[i].path, &dirs, &err) != cases[i].allowed)
+		if ((file_place_find(cases[i].path, &dirs, &err) != NULL) != cases[i].allowed)
 			fail_msg("%s", cases[i].path);
-		assert_false(file_place_is_allowed(cases[i].path, &none, &err));
+		assert_null(file_place_find(cases[i].path, &none, &err));
 		assert_int_equal(err.code, ERROR_CONFIG);
 	}
-	assert_true(file_place_is_allowed("/etc/x", &all, &err));
-	assert_false(file_place_is_allowed("/etc/x", NULL, &err));
+	assert_non_null(file_place_find("/etc/x", &all, &err));
+	assert_null(file_place_find("/etc/x", NULL, &err));
 	assert_true(file_place_is_one("/x") && file_place_is_one("FILE:///x"));
 	assert_false(file_place_is_one("http://x/") || file_place_is_one("ldap:///x"));
+}
+
+/* Whose a file is: the nearest directory says so, in whatever order they are listed. */
+static void
+test_nearest_directory(void **state)
+{
+	char srv[] = "/srv", www[] = "//srv/www/", pki[] = "/srv/www/pki", again[] = "/srv/www";
+	struct config_publish_dir items[] = {
+	    {.path = www}, {.path = srv}, {.path = pki}, {.path = again}};
+	const struct config_publish_dirs dirs = {items, 4};
+	static const struct {
+		const char *path;
+		size_t nearest;
+	} cases[] = {{"/srv/a", 1}, {"/srv/www", 1}, {"/srv/www/a", 0}, {"/srv/www2/a", 1},
+	    {"/srv/www/pki/a", 2}, {"/srv/www/pki", 0}};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+		assert_ptr_equal(
+		    file_place_find(cases[i].path, &dirs, &ERROR_INIT), &items[cases[i].nearest]);
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_nearest_directory),
 	    cmocka_unit_test(test_file_places),
 	    cmocka_unit_test(test_file_split),
 	    cmocka_unit_test(test_allowed_places),

@@ -369,8 +369,15 @@ a_change_concerns_whom_it_concerns(void **state)
 	struct config_variable av, bv;
 	struct config_address ah, bh;
 	struct config_token at[2], bt[2];
+	struct config_publish_dir www = {.path = word("/srv"), .user = {.name = "www", .uid = 5}},
+				  away = www, web = www, member = www;
+	struct config_publish_dirs dirs = {&www, 1}, moved = {&away, 1}, given = {&web, 1},
+				   joined = {&member, 1};
 	struct config a, b;
 
+	away.path = word("/opt");
+	(void)snprintf(web.user.name, sizeof web.user.name, "web");
+	member.user.groups[member.user.group_count++] = 7;
 	CHANGES(b.log_level = LOG_LEVEL_DEBUG, false, false, false);
 	CHANGES(b.drain_timeout_s = 7, false, false, false);
 	CHANGES(b.database_owner = word("o"), false, false, false);
@@ -403,6 +410,18 @@ a_change_concerns_whom_it_concerns(void **state)
 	CHANGES(b.issuer.krb5_config = word("/krb5"), false, true, false);
 	CHANGES(b.issuer.credentials_dir = word("/c"), false, true, false);
 	CHANGES(b.issuer.commands_dir = word("/c"), false, true, false);
+	CHANGES(b.issuer.publish_dirs = dirs, false, true, false);
+	CHANGES((a.issuer.publish_dirs = b.issuer.publish_dirs = dirs), false, false, false);
+	assert_false(change_of_writer(&a, &b, "www"));
+	assert_true(change_of_writer(&a, &b, "web"));
+	CHANGES((a.issuer.publish_dirs = dirs, b.issuer.publish_dirs = moved), false, true, false);
+	assert_true(change_of_writer(&a, &b, "www"));
+	CHANGES((a.issuer.publish_dirs = dirs, b.issuer.publish_dirs = given), false, true, false);
+	assert_true(change_of_writer(&a, &b, "www"));
+	/* The same name, and somebody else: nothing for the issuer, who knows the name only. */
+	CHANGES(
+	    (a.issuer.publish_dirs = dirs, b.issuer.publish_dirs = joined), false, false, false);
+	assert_true(change_of_writer(&a, &b, "www"));
 	CHANGES(b.front.unix_path = NULL, false, false, true);
 	CHANGES(b.front.unix_mode = 0600, false, false, false);
 	CHANGES(b.front.http_count = 0, false, false, true);

@@ -1,0 +1,125 @@
+#include "daemon/publish/writer_work.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "daemon/core/log.h"
+#include "daemon/publish/file_place.h"
+#include "daemon/publish/job.h"
+
+/* ---- the courier */
+
+static bool
+read_answer(const struct target_work *work, struct publish_result *result, struct error *err)
+{
+	struct error why = ERROR_INIT;
+	uint8_t *frame = NULL;
+	size_t len;
+	bool ok;
+
+	if (!publish_frame_read(work->writer->socket, &frame, &len, &why))
+		return error_set(err, ERROR_UNAVAILABLE,
+		    "the process that writes %s as user %s ended before it was done",
+		    work->job->write_url, work->job->writer);
+	ok = publish_result_decode(frame, len, result, err);
+	free(frame);
+	return ok;
+}
+
+bool
+writer_ask(const struct target_work *work, struct error *err)
+{
+	const int fds[] = {work->writer->job, work->artifact_fd};
+	struct publish_result *result = calloc(1, sizeof *result);
+	bool ok = false;
+
+	if (result == NULL)
+		return error_set_errno(err, ERROR_SYSTEM, "memory for a writer's answer");
+	/* It was read once, by us. */
+	if (lseek(work->writer->job, 0, SEEK_SET) < 0) {
+		error_set_errno(err, ERROR_SYSTEM, "rewinding a publication job");
+		goto out;
+	}
+	if (!publish_descriptors_send(work->writer->socket, fds, COUNT_OF(fds), err) ||
+	    !read_answer(work, result, err))
+		goto out;
+	ok = result->outcome == PUBLISH_SAME;
+	if (!ok)
+		*err = result->error;
+out:
+	free(result);
+	return ok;
+}
+
+/* ---- the writer's process */
+
+static bool
+is_ours(const struct publish_job *job, const struct config_publish_dirs *dirs, struct error *err)
+{
+	char path[PUBLISH_URL_MAX];
+
+	if (job->kind != TARGET_FILE)
+		return error_set(err, ERROR_INPUT, "a writer writes nothing but files");
+	return file_place_parse(job->write_url, path, sizeof path, err) &&
+	       file_place_find(path, dirs, err) != NULL;
+}
+
+static bool
+answer(int socket, const struct publish_result *result, struct error *err)
+{
+	struct wire_writer w;
+	bool ok;
+
+	wire_writer_init(&w, PUBLISH_RESULT_MAX);
+	publish_result_encode(result, &w);
+	ok = publish_frame_write(socket, &w, err);
+	wire_writer_free(&w);
+	return ok;
+}
+
+int
+writer_work(int socket, const struct config_publish_dirs *dirs)
+{
+	struct publish_result *result = calloc(1, sizeof *result);
+	struct publish_job *job = calloc(1, sizeof *job);
+	struct error err = ERROR_INIT;
+	int fds[2] = {-1, -1}, status = 1;
+	uint8_t *frame = NULL;
+	size_t len, count;
+
+	if (result == NULL || job == NULL) {
+		error_set_errno(&err, ERROR_SYSTEM, "memory for a writer");
+		goto out;
+	}
+	if (!publish_descriptors_receive(socket, fds, COUNT_OF(fds), COUNT_OF(fds), &count, &err)) {
+		/* The courier found all well, or cannot write now. */
+		if (err.code == ERROR_UNAVAILABLE) {
+			error_clear(&err);
+			status = 0;
+		}
+		goto out;
+	}
+	if (!publish_frame_read(fds[0], &frame, &len, &err) ||
+	    !publish_job_decode(frame, len, job, &err))
+		goto out;
+	/* Nothing is read back here: that it is the same is the courier's to find. */
+	result->outcome = PUBLISH_FAILED;
+	if (is_ours(job, dirs, &result->error) &&
+	    target_file.put(
+		&(struct target_work){.job = job, .artifact_fd = fds[1]}, &result->error))
+		result->outcome = PUBLISH_SAME;
+	if (answer(socket, result, &err))
+		status = 0;
+out:
+	if (error_is_set(&err))
+		log_failure(LOG_LEVEL_ERROR,
+		    job != NULL && job->target[0] != '\0' ? job->target : "-", &err);
+	for (size_t i = 0; i < COUNT_OF(fds); i++) {
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+	}
+	free(frame);
+	free(result);
+	free(job);
+	return status;
+}
