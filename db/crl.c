@@ -5,14 +5,14 @@
 
 #include "db/call_int.h"
 
-#define COLUMNS_OF_JOB                                                                       \
-	"crl_id, epoch, artifact_id, scope_id, ca_id, delta, resume, number, base_number, "  \
-	"this_update, next_update, upto_seq, base_seq, drop_expired_before, drop_upto_seq, " \
-	"ca_name, "                                                                          \
+#define COLUMNS_OF_JOB                                                                             \
+	"crl_id, epoch, artifact_id, scope_id, token_key_id, delta, resume, number, base_number, " \
+	"this_update, next_update, upto_seq, base_seq, drop_expired_before, drop_upto_seq, "       \
+	"ca_name, "                                                                                \
 	"tbs_sha256, decision_id, idp, freshest, published, expired_since, prepared"
 
 static const struct db_statement stmt_due = {
-    "crl_due", "SELECT scope_id, token_key_id, delta FROM due_scopes($1, $2)", 2};
+    "crl_due", "SELECT scope_id, token_key_id, delta FROM due_scopes($1, $2, $3)", 3};
 static const struct db_statement stmt_begin = {
     "crl_begin", "SELECT " COLUMNS_OF_JOB " FROM begin_crl($1, $2, $3, $4, $5, $6, $7)", 7};
 static const struct db_statement stmt_put_chunk = {"crl_put_chunk",
@@ -108,7 +108,7 @@ read_job(struct db_result *r, size_t row, struct crl_job *job, struct error *err
 	    .epoch = (int32_t)db_get_int64(r, row, 1),
 	    .artifact_id = db_get_int64(r, row, 2),
 	    .scope_id = db_get_int64(r, row, 3),
-	    .ca_id = db_get_int64(r, row, 4),
+	    .token_key_id = db_get_int64(r, row, 4),
 	    .delta = db_get_bool(r, row, 5),
 	    .resume = db_get_bool(r, row, 6),
 	    .prepared = db_get_bool(r, row, 22),
@@ -134,7 +134,7 @@ static void
 on_due(struct db *db, struct db_result *result, const struct error *err, void *arg)
 {
 	struct db_call call = db_call_take(arg);
-	struct crl_due due[16];
+	struct crl_due due[CRL_DUE_MAX];
 	struct error e = ERROR_INIT;
 	size_t n = 0;
 
@@ -184,12 +184,19 @@ on_void(struct db *db, struct db_result *result, const struct error *err, void *
 }
 
 struct db_pending *
-crl_find_due(struct db *db, int limit, const int64_t *without, size_t n, crl_due_fn *fn, void *arg,
-    struct error *err)
+crl_find_due(struct db *db, const struct crl_room *rooms, size_t room_count, const int64_t *without,
+    size_t n, crl_due_fn *fn, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
 
-	db_param_int64(&p, limit);
+	db_array_begin(&p, DB_TEXT);
+	for (size_t i = 0; i < room_count; i++)
+		db_element_text(&p, rooms[i].token);
+	db_array_end(&p);
+	db_array_begin(&p, DB_INT4);
+	for (size_t i = 0; i < room_count; i++)
+		db_element_int32(&p, rooms[i].crls);
+	db_array_end(&p);
 	db_array_begin(&p, DB_INT8);
 	for (size_t i = 0; i < n; i++)
 		db_element_int64(&p, without[i]);

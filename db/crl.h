@@ -28,7 +28,7 @@
 
 /* What has to be done; all copied, nothing borrowed. */
 struct crl_job {
-	int64_t crl_id, artifact_id, scope_id, ca_id;
+	int64_t crl_id, artifact_id, scope_id, token_key_id;
 	int64_t decision_id; /* whose order it is, 0: the calendar's */
 	int32_t epoch;
 	bool delta;
@@ -71,9 +71,17 @@ typedef void crl_due_fn(const struct crl_due *due, size_t n, const struct error 
 typedef void crl_job_fn(const struct crl_job *job, const struct error *err, void *arg);
 typedef void crl_done_fn(bool held, const struct error *err, void *arg);
 
-/* Up to limit (16) scopes that are due, the n of `without` left out. */
-struct db_pending *crl_find_due(struct db *db, int limit, const int64_t *without, size_t n,
-    crl_due_fn *fn, void *arg, struct error *err) MUST_CHECK;
+/* For how many CRLs of a token's keys the caller has room. */
+struct crl_room {
+	const char *token;
+	int crls;
+};
+
+/* Scopes that are due, of each token as many as there is room for, CRL_DUE_MAX in all; the
+ * n of `without` are left out. */
+#define CRL_DUE_MAX 128
+struct db_pending *crl_find_due(struct db *db, const struct crl_room *rooms, size_t room_count,
+    const int64_t *without, size_t n, crl_due_fn *fn, void *arg, struct error *err) MUST_CHECK;
 
 /* decision: NULL for the calendar; a stale one is ERROR_CONFLICT. life_s: from
  * thisUpdate to nextUpdate. policy_sha256: of the policy that says so; there is no job

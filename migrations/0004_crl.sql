@@ -144,37 +144,41 @@ CREATE FUNCTION crl_is_stale(c crl) RETURNS boolean LANGUAGE sql STABLE AS $$
 $$;
 
 -- Scopes whose calendar is due, or whose CRL was left behind by an issuer that
--- died, without those in p_not, which the caller cannot serve now. A scope on
--- which somebody works is left out, and one whose CRL waits for a PIN until that
--- CRL has become stale.
-CREATE FUNCTION due_scopes(p_limit int, p_not bigint[])
+-- died: of each of these tokens as many as the caller has room for, without those in p_not,
+-- which it cannot serve now. A scope on which somebody works is left out, and one whose CRL
+-- waits for a PIN until that CRL has become stale.
+CREATE FUNCTION due_scopes(p_tokens text[], p_rooms int[], p_not bigint[])
 RETURNS TABLE (scope_id bigint, token_key_id bigint, delta boolean)
 LANGUAGE sql AS $$
     -- What was left behind, or has become stale, is followed by one of its kind; a CRL that
-    -- is only wanted is a delta, where the CA has them.
-    SELECT s.id, s.token_key_id, (s.next_full_at <= clock_timestamp()) IS NOT TRUE
-        AND coalesce((SELECT c.delta FROM crl c WHERE c.scope_id = s.id AND c.state IN ('building', 'signing', 'awaiting-pin')),
-            s.next_delta_at IS NOT NULL OR (s.wanted_at <= clock_timestamp()) IS NOT TRUE)
-    FROM crl_scope s
-    WHERE s.id IN (
-            SELECT id FROM crl_scope WHERE next_full_at <= clock_timestamp()
-            UNION ALL
-            SELECT id FROM crl_scope WHERE next_delta_at <= clock_timestamp()
-            UNION ALL
-            SELECT id FROM crl_scope WHERE wanted_at <= clock_timestamp()
-            UNION ALL
-            SELECT c.scope_id FROM crl c WHERE c.state IN ('building', 'signing') AND c.lease_until < clock_timestamp()
-            UNION ALL
-            SELECT c.scope_id FROM crl c WHERE c.state = 'awaiting-pin' AND crl_is_stale(c))
-        AND NOT EXISTS (SELECT FROM crl c WHERE c.scope_id = s.id
-                            AND (c.state IN ('building', 'signing') AND c.lease_until >= clock_timestamp()
-                                OR c.state = 'awaiting-pin' AND NOT crl_is_stale(c)))
-        AND s.id <> ALL (p_not)
-    ORDER BY least(s.next_full_at, s.next_delta_at, s.wanted_at) NULLS LAST LIMIT p_limit
+    -- is only wanted is a delta, where the CA has them. An index serves the statement's time,
+    -- which is one; clock_timestamp() would be another one for each row.
+    SELECT d.id, d.token_key_id, (d.next_full_at <= clock_timestamp()) IS NOT TRUE
+        AND coalesce((SELECT c.delta FROM crl c WHERE c.scope_id = d.id AND c.state IN ('building', 'signing', 'awaiting-pin')),
+            d.next_delta_at IS NOT NULL OR (d.wanted_at <= clock_timestamp()) IS NOT TRUE)
+    FROM (SELECT s.*, t.room, row_number() OVER (PARTITION BY t.token
+              ORDER BY least(s.next_full_at, s.next_delta_at, s.wanted_at) NULLS LAST, s.id) AS place
+          FROM crl_scope s JOIN token_key k ON k.id = s.token_key_id
+          JOIN unnest(p_tokens, p_rooms) t (token, room) ON t.token = k.token
+          WHERE s.id IN (
+                  SELECT id FROM crl_scope WHERE next_full_at <= statement_timestamp()
+                  UNION ALL
+                  SELECT id FROM crl_scope WHERE next_delta_at <= statement_timestamp()
+                  UNION ALL
+                  SELECT id FROM crl_scope WHERE wanted_at <= statement_timestamp()
+                  UNION ALL
+                  SELECT c.scope_id FROM crl c WHERE c.state IN ('building', 'signing') AND c.lease_until < clock_timestamp()
+                  UNION ALL
+                  SELECT c.scope_id FROM crl c WHERE c.state = 'awaiting-pin' AND crl_is_stale(c))
+              AND NOT EXISTS (SELECT FROM crl c WHERE c.scope_id = s.id
+                                  AND (c.state IN ('building', 'signing') AND c.lease_until >= clock_timestamp()
+                                      OR c.state = 'awaiting-pin' AND NOT crl_is_stale(c)))
+              AND s.id <> ALL (p_not)) d
+    WHERE d.place <= d.room ORDER BY d.place
 $$;
 
 CREATE TYPE crl_job AS (
-    crl_id bigint, epoch int, artifact_id bigint, scope_id bigint, ca_id bigint, delta boolean, resume boolean,
+    crl_id bigint, epoch int, artifact_id bigint, scope_id bigint, token_key_id bigint, delta boolean, resume boolean,
     number bytea, base_number bytea, this_update timestamptz, next_update timestamptz,
     upto_seq bigint,        -- given: of a resumed CRL, and of a delta that goes with a complete CRL
     base_seq bigint,        -- delta: events after this one
@@ -186,7 +190,7 @@ CREATE TYPE crl_job AS (
 -- Volatile, so that it sees the row that the caller has just written.
 CREATE FUNCTION crl_job_of(p_crl bigint) RETURNS crl_job
 LANGUAGE sql VOLATILE AS $$
-    SELECT ROW(c.id, c.epoch, c.artifact_id, c.scope_id, s.ca_id, c.delta, c.state = 'signing',
+    SELECT ROW(c.id, c.epoch, c.artifact_id, c.scope_id, s.token_key_id, c.delta, c.state = 'signing',
         number_octets(c.number), number_octets(b.number), c.this_update, c.next_update, c.upto_seq, b.upto_seq,
         least(k.this_update, s.expired_since), k.upto_seq, c.entries, c.tbs_sha256, a.name || s.label, c.decision_id,
         s.idp, s.freshest, s.published, s.expired_since, c.state = 'prepared')::crl_job

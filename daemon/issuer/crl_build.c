@@ -35,12 +35,6 @@ crl_build_ca(const struct crl_build *b)
 	return b->ca;
 }
 
-const char *
-crl_build_token(const struct crl_build *b)
-{
-	return b->ca->row.token;
-}
-
 /* Lets go of everything that could still call back. */
 static void
 quiesce(struct crl_build *b)

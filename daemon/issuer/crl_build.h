@@ -55,7 +55,6 @@ struct crl_build *crl_build_start(const struct crl_build_env *env, struct issuin
 
 int64_t crl_build_scope(const struct crl_build *b);
 struct issuing_ca *crl_build_ca(const struct crl_build *b); /* borrowed */
-const char *crl_build_token(const struct crl_build *b);
 
 /* The signer's channel takes messages again, or the signer is back. */
 void crl_build_poke(struct crl_build *b);

@@ -29,22 +29,28 @@ struct rest {
 	bool told;	/* people were, that it waits for a token */
 };
 
-struct beginning;
+/* What is on its way to one token. */
+struct lane {
+	struct crl_calendar *calendar;
+	const char *token; /* the configuration's name of it */
+	struct crl_build *builds[CRL_BUILDS_MAX];
+	size_t build_count;
+	size_t beginning; /* questions whose answer may start a build */
+};
 
 struct crl_calendar {
 	struct crl_build_env env;
 	struct ca_cache *cache;
 	struct event *timer;
-	struct crl_build *builds[CRL_BUILDS_MAX];
-	size_t build_count;
-	size_t beginning; /* questions whose answer may start a build */
+	struct lane lanes[CONFIG_TOKENS_MAX]; /* in the order of the configuration's tokens */
+	size_t lane_count;
 	bool looking, draining;
 	struct rest rests[RESTS_MAX];
 };
 
 /* A CRL that is asked for and not yet begun. */
 struct beginning {
-	struct crl_calendar *c;
+	struct lane *lane;
 	struct issuing_ca *ca; /* held */
 	crl_ordered_fn *begun; /* NULL: by the calendar */
 	void *arg;
@@ -59,6 +65,35 @@ monotonic_s(void)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec;
+}
+
+/* ------------------------------------------------------------------- lanes */
+
+/* NULL: this host has no such token. */
+static struct lane *
+find_lane(struct crl_calendar *c, const char *token)
+{
+	for (size_t i = 0; i < c->lane_count; i++) {
+		if (strcmp(c->lanes[i].token, token) == 0)
+			return &c->lanes[i];
+	}
+	return NULL;
+}
+
+static int
+room_in(const struct lane *l)
+{
+	return CRL_BUILDS_MAX - (int)(l->build_count + l->beginning);
+}
+
+static bool
+is_building(const struct lane *l, int64_t scope_id)
+{
+	for (size_t i = 0; i < l->build_count; i++) {
+		if (crl_build_scope(l->builds[i]) == scope_id)
+			return true;
+	}
+	return false;
 }
 
 /* ------------------------------------------------------------------- rests */
@@ -133,17 +168,18 @@ ignore_done(bool held, const struct error *err, void *arg)
 
 /* The database has begun it: it is built here, or its number is burnt. */
 static void
-start_build(struct crl_calendar *c, struct issuing_ca *ca, const struct crl_job *job)
+start_build(struct lane *l, struct issuing_ca *ca, const struct crl_job *job)
 {
+	struct crl_calendar *c = l->calendar;
 	struct error e = ERROR_INIT, unasked = ERROR_INIT;
 	struct crl_build *b = NULL;
 
-	if (c->build_count == CRL_BUILDS_MAX)
+	if (l->build_count == CRL_BUILDS_MAX)
 		error_set(&e, ERROR_LIMIT, "%d CRLs are being made already", CRL_BUILDS_MAX);
 	else
-		b = crl_build_start(&c->env, ca, job, on_built, c, &e);
+		b = crl_build_start(&c->env, ca, job, on_built, l, &e);
 	if (b != NULL) {
-		c->builds[c->build_count++] = b;
+		l->builds[l->build_count++] = b;
 		return;
 	}
 	log_failure(LOG_LEVEL_ERROR, job->ca_name, &e);
@@ -156,43 +192,32 @@ static void
 on_built(struct crl_build *b, const struct crl_job *together, const struct error *err, void *arg)
 {
 	struct issuing_ca *ca = ca_hold(crl_build_ca(b));
-	struct crl_calendar *c = arg;
+	struct lane *l = arg;
 	size_t i = 0;
 
-	log_outcome(c, crl_build_scope(b), err);
-	note_outcome(c, crl_build_scope(b), err);
-	while (c->builds[i] != b)
+	log_outcome(l->calendar, crl_build_scope(b), err);
+	note_outcome(l->calendar, crl_build_scope(b), err);
+	while (l->builds[i] != b)
 		i++;
-	c->builds[i] = c->builds[--c->build_count];
+	l->builds[i] = l->builds[--l->build_count];
 	crl_build_free(b);
 	if (together != NULL)
-		start_build(c, ca, together);
+		start_build(l, ca, together);
 	ca_release(ca);
-}
-
-static bool
-is_building(const struct crl_calendar *c, int64_t scope_id)
-{
-	for (size_t i = 0; i < c->build_count; i++) {
-		if (crl_build_scope(c->builds[i]) == scope_id)
-			return true;
-	}
-	return false;
 }
 
 static void
 on_begun(const struct crl_job *job, const struct error *err, void *arg)
 {
 	struct beginning *begin = arg;
-	struct crl_calendar *c = begin->c;
 
-	c->beginning--;
+	begin->lane->beginning--;
 	if (err != NULL && begin->begun == NULL) {
 		log_failure(LOG_LEVEL_WARNING, begin->ca->row.name, err);
-		note_outcome(c, begin->scope_id, err);
+		note_outcome(begin->lane->calendar, begin->scope_id, err);
 	}
 	if (job != NULL)
-		start_build(c, begin->ca, job);
+		start_build(begin->lane, begin->ca, job);
 	/* What was left behind by another comes first; the order comes again. */
 	if (begin->begun != NULL)
 		begin->begun(
@@ -215,7 +240,7 @@ life_of(const struct issuing_ca *ca, bool delta)
 }
 
 static bool
-begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool delta,
+begin_crl(struct lane *l, struct issuing_ca *ca, int64_t scope_id, bool delta,
     const struct decision_key *decision, crl_ordered_fn *begun, void *arg, struct error *e)
 {
 	struct beginning *begin;
@@ -230,15 +255,15 @@ begin_crl(struct crl_calendar *c, struct issuing_ca *ca, int64_t scope_id, bool 
 	if (begin == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating the beginning of a CRL");
 	*begin = (struct beginning){
-	    c, ca_hold(ca), begun, arg, scope_id, decision != NULL ? decision->id : 0};
+	    l, ca_hold(ca), begun, arg, scope_id, decision != NULL ? decision->id : 0};
 	SHA256((const uint8_t *)ca->row.policy, strlen(ca->row.policy), policy);
-	if (crl_begin(c->env.db, scope_id, delta, decision, life_s, LEASE_S,
+	if (crl_begin(l->calendar->env.db, scope_id, delta, decision, life_s, LEASE_S,
 		(struct bytes){policy, sizeof policy}, on_begun, begin, e) == NULL) {
 		ca_release(begin->ca);
 		free(begin);
 		return false;
 	}
-	c->beginning++;
+	l->beginning++;
 	return true;
 }
 
@@ -246,6 +271,8 @@ bool
 crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
     const struct decision_key *decision, crl_ordered_fn *begun, void *arg, struct error *e)
 {
+	struct lane *l = find_lane(c, ca->row.token);
+
 	if (ca->context == NULL)
 		return error_set(e, ERROR_CONFLICT,
 		    "CA %s has no certificate yet and signs no CRLs", ca->row.name);
@@ -254,17 +281,17 @@ crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
 		    "CA %s has no delta CRLs: its policy names no delta_period", ca->row.name);
 	/* A number is not begun here that could only wait: another issuer may have
 	 * this token's signer. */
-	if (!signer_client_is_up(c->env.signers, ca->row.token))
+	if (l == NULL || !signer_client_is_up(c->env.signers, ca->row.token))
 		return error_set(
 		    e, ERROR_UNAVAILABLE, "token %s has no signer running", ca->row.token);
 	if (token_access_is_away(c->env.access, ca->row.token, e) ||
 	    token_access_is_locked(c->env.access, ca->row.token, e))
 		return false;
-	if (c->build_count + c->beginning >= CRL_BUILDS_MAX || is_building(c, ca->row.scope_id)) {
+	if (room_in(l) <= 0 || is_building(l, ca->row.scope_id)) {
 		begun(false, NULL, arg);
 		return true;
 	}
-	return begin_crl(c, ca, ca->row.scope_id, delta, decision, begun, arg, e);
+	return begin_crl(l, ca, ca->row.scope_id, delta, decision, begun, arg, e);
 }
 
 /* ------------------------------------------------------------------- listed */
@@ -272,26 +299,33 @@ crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
 static void
 on_listed(const struct crl_job *jobs, size_t count, const struct error *err, void *arg)
 {
-	struct crl_calendar *c = arg;
+	struct lane *l = arg;
 
-	c->beginning--;
+	l->beginning--;
 	if (err != NULL)
 		log_failure(LOG_LEVEL_WARNING, "crl", err);
-	/* Those for which there is no room come back when their leases end. */
-	for (size_t i = 0; i < count && c->build_count < CRL_BUILDS_MAX; i++)
-		start_build(c, ca_cache_find(c->cache, jobs[i].ca_id), &jobs[i]);
+	/* Those for which there is no room, or whose CA is not in the cache yet, come back when
+	 * their leases end. */
+	for (size_t i = 0; i < count && room_in(l) > 0; i++) {
+		struct issuing_ca *ca = ca_cache_find_key(l->calendar->cache, jobs[i].token_key_id);
+
+		if (ca != NULL && ca->context != NULL)
+			start_build(l, ca, &jobs[i]);
+	}
 }
 
 bool
 crl_calendar_sign_listed(
     struct crl_calendar *c, const char *token, const struct pin_digests *digests, struct error *e)
 {
-	if (c->draining)
+	struct lane *l = find_lane(c, token);
+
+	if (c->draining || l == NULL)
 		return true;
-	if (crl_claim_pins(c->env.db, token, c->env.signer_id, digests, LEASE_S, on_listed, c, e) ==
+	if (crl_claim_pins(c->env.db, token, c->env.signer_id, digests, LEASE_S, on_listed, l, e) ==
 	    NULL)
 		return false;
-	c->beginning++;
+	l->beginning++;
 	return true;
 }
 
@@ -330,12 +364,13 @@ static void
 begin_due(struct crl_calendar *c, const struct crl_due *due)
 {
 	struct issuing_ca *ca = ca_cache_find_key(c->cache, due->token_key_id);
+	struct lane *l = ca != NULL ? find_lane(c, ca->row.token) : NULL;
 	struct error e = ERROR_INIT, unread = ERROR_INIT;
 
-	if (is_building(c, due->scope_id) || is_resting(c, due->scope_id) ||
-	    c->build_count + c->beginning >= CRL_BUILDS_MAX)
+	if (is_resting(c, due->scope_id) ||
+	    (l != NULL && (room_in(l) <= 0 || is_building(l, due->scope_id))))
 		return;
-	if (ca == NULL || ca->context == NULL) {
+	if (l == NULL || ca->context == NULL) {
 		/* Another issuer made it; the next look finds it. */
 		error_set(&e, ERROR_UNAVAILABLE, "its CA is not in the cache");
 		note_outcome(c, due->scope_id, &e);
@@ -349,7 +384,7 @@ begin_due(struct crl_calendar *c, const struct crl_due *due)
 	} else if (token_access_is_away(c->env.access, ca->row.token, &e) ||
 		   token_access_is_locked(c->env.access, ca->row.token, &e)) {
 		note_waiting(c, ca, due->scope_id, &e);
-	} else if (!begin_crl(c, ca, due->scope_id, due->delta, NULL, NULL, NULL, &e)) {
+	} else if (!begin_crl(l, ca, due->scope_id, due->delta, NULL, NULL, NULL, &e)) {
 		log_failure(LOG_LEVEL_WARNING, ca->row.name, &e);
 		note_outcome(c, due->scope_id, &e);
 	}
@@ -383,13 +418,16 @@ list_resting(struct crl_calendar *c, int64_t scopes[RESTS_MAX])
 void
 crl_calendar_poke(struct crl_calendar *c)
 {
+	struct crl_room rooms[CONFIG_TOKENS_MAX];
 	int64_t resting[RESTS_MAX];
 	struct error e = ERROR_INIT;
 
 	if (c->looking || c->draining || !db_is_up(c->env.db))
 		return;
-	if (crl_find_due(c->env.db, CRL_BUILDS_MAX, resting, list_resting(c, resting), on_due, c,
-		&e) == NULL)
+	for (size_t i = 0; i < c->lane_count; i++)
+		rooms[i] = (struct crl_room){c->lanes[i].token, room_in(&c->lanes[i])};
+	if (crl_find_due(c->env.db, rooms, c->lane_count, resting, list_resting(c, resting), on_due,
+		c, &e) == NULL)
 		log_failure(LOG_LEVEL_DEBUG, "crl", &e);
 	else
 		c->looking = true;
@@ -403,18 +441,17 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* A build may end under the hands of who goes through them. */
 static void
-each_build(struct crl_calendar *c, const char *token, void (*act)(struct crl_build *b))
+each_build(struct lane *l, void (*act)(struct crl_build *b))
 {
 	struct crl_build *all[CRL_BUILDS_MAX];
-	size_t count = c->build_count;
+	size_t count = l->build_count;
 
-	memcpy(all, c->builds, sizeof all);
+	memcpy(all, l->builds, sizeof all);
 	for (size_t i = 0; i < count; i++) {
-		for (size_t k = 0; k < c->build_count; k++) {
-			if (c->builds[k] != all[i])
+		for (size_t k = 0; k < l->build_count; k++) {
+			if (l->builds[k] != all[i])
 				continue;
-			if (token == NULL || strcmp(crl_build_token(all[i]), token) == 0)
-				act(all[i]);
+			act(all[i]);
 			break;
 		}
 	}
@@ -423,12 +460,16 @@ each_build(struct crl_calendar *c, const char *token, void (*act)(struct crl_bui
 void
 crl_calendar_signer(struct crl_calendar *c, const char *token)
 {
+	struct lane *l = find_lane(c, token);
+
 	memset(c->rests, 0, sizeof c->rests); /* who rested may have waited for this */
-	each_build(c, token, crl_build_poke);
+	if (l != NULL)
+		each_build(l, crl_build_poke);
 }
 
 struct crl_calendar *
-crl_calendar_new(const struct crl_build_env *env, struct ca_cache *cache, struct error *e)
+crl_calendar_new(const struct crl_build_env *env, const struct config *config,
+    struct ca_cache *cache, struct error *e)
 {
 	struct crl_calendar *c = calloc(1, sizeof *c);
 	const struct timeval look = {LOOK_S, 0};
@@ -436,6 +477,9 @@ crl_calendar_new(const struct crl_build_env *env, struct ca_cache *cache, struct
 	if (c != NULL) {
 		c->env = *env;
 		c->cache = cache;
+		for (size_t i = 0; i < config->token_count; i++)
+			c->lanes[c->lane_count++] = (struct lane){
+			    .calendar = c, .token = config->tokens[i].name};
 		c->timer = event_new(env->base, -1, EV_PERSIST, on_timer, c);
 		if (c->timer != NULL && event_add(c->timer, &look) == 0)
 			return c;
@@ -449,13 +493,18 @@ void
 crl_calendar_drain(struct crl_calendar *c)
 {
 	c->draining = true;
-	each_build(c, NULL, crl_build_drain);
+	for (size_t i = 0; i < c->lane_count; i++)
+		each_build(&c->lanes[i], crl_build_drain);
 }
 
 bool
 crl_calendar_is_idle(const struct crl_calendar *c)
 {
-	return c->build_count == 0 && c->beginning == 0;
+	for (size_t i = 0; i < c->lane_count; i++) {
+		if (c->lanes[i].build_count > 0 || c->lanes[i].beginning > 0)
+			return false;
+	}
+	return true;
 }
 
 void
@@ -463,8 +512,10 @@ crl_calendar_free(struct crl_calendar *c)
 {
 	if (c == NULL)
 		return;
-	for (size_t i = 0; i < c->build_count; i++)
-		crl_build_free(c->builds[i]);
+	for (size_t i = 0; i < c->lane_count; i++) {
+		for (size_t k = 0; k < c->lanes[i].build_count; k++)
+			crl_build_free(c->lanes[i].builds[k]);
+	}
 	if (c->timer != NULL)
 		event_free(c->timer);
 	free(c);

@@ -14,12 +14,13 @@
 
 struct crl_calendar;
 
-/* CRLs that one issuer builds at the same time. */
+/* CRLs of each token's keys that one issuer builds at the same time: those that wait for a
+ * token that hangs, or is away, delay no other's. */
 #define CRL_BUILDS_MAX 8
 
-/* env is copied; what it points to must outlive the calendar. */
-struct crl_calendar *crl_calendar_new(
-    const struct crl_build_env *env, struct ca_cache *cache, struct error *e) MUST_CHECK;
+/* env is copied; what it points to, and the configuration, must outlive the calendar. */
+struct crl_calendar *crl_calendar_new(const struct crl_build_env *env, const struct config *config,
+    struct ca_cache *cache, struct error *e) MUST_CHECK;
 
 /* Looks now for what is due. */
 void crl_calendar_poke(struct crl_calendar *c);

@@ -539,7 +539,7 @@ start_work(struct issuer *i, struct error *e)
 	i->crl_env = (struct crl_build_env){base, i->db, i->config->database_issuer, i->signers,
 	    i->access, c->signer_id, c->crl_abstract_from};
 	i->issuance = issuance_new(&issue, stop_when_idle, i, e);
-	i->calendar = crl_calendar_new(&i->crl_env, i->cache, e);
+	i->calendar = crl_calendar_new(&i->crl_env, i->config, i->cache, e);
 	i->clock = clock_watch_new(base, i->db, on_clock, i, e);
 	decide.calendar = i->calendar;
 	decide.orders = (struct ca_order_env){i->db, i->signers, i->cache, i->config, i->access};

@@ -57,9 +57,9 @@ def test_nothing_is_signed_until_confirmed(shared_instance, held, shift, word):
     sql(a, "UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE ca_id = (SELECT id FROM ca WHERE name = %s)",
         a.issuing)
     # The CRL is due, the calendar looks each second, and asks in vain.
-    looks = sql(a, "SELECT clock_doubt() IS NOT NULL, (SELECT count(*) FROM due_scopes(8, '{}'))")
+    looks = sql(a, "SELECT clock_doubt() IS NOT NULL, (SELECT count(*) FROM due_scopes('{main}', '{8}', '{}'))")
     assert looks == [(True, 1)]
-    assert sql(a, "SELECT count(*) FROM begin_crl((SELECT scope_id FROM due_scopes(8, '{}')), false, NULL, NULL, 60, 5)") \
+    assert sql(a, "SELECT count(*) FROM begin_crl((SELECT scope_id FROM due_scopes('{main}', '{8}', '{}')), false, NULL, NULL, 60, 5)") \
         == [(0,)]
     assert signed(a) == before
     assert "confirmed" in a.cli("clock", "confirm")

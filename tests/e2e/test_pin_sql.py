@@ -263,7 +263,7 @@ def test_a_delta_waits_beside_its_complete_crl(queue, issuer):
 
 
 def due(issuer):
-    return issuer.call("due_scopes(10, '{}')")
+    return issuer.call("due_scopes('{main}', '{10}', '{}')")
 
 
 def test_a_crl_waits_and_is_made_anew_for_a_compromise(queue, issuer):

@@ -564,6 +564,41 @@ def test_scopes_that_the_caller_cannot_serve_hide_no_others(store, issuer):
     assert sorted(s for s, _ in issuer.due(2, without)) == sorted(c.scope for c in cas[3:])
 
 
+def test_due_scopes_of_one_token_hide_none_of_another(store, issuer):
+    """Each token gets as many as there is room for; of one that is full, or of another host, none."""
+    cas = [store.ca(f"ca-{n}") for n in range(7)]
+    store.execute("UPDATE token_key SET token = CASE WHEN label IN ('ca-4', 'ca-5') THEN 'other' WHEN label = 'ca-6' THEN 'elsewhere' "
+                  "ELSE 'main' END")
+    store.execute("UPDATE crl_scope SET next_full_at = now() - make_interval(mins => 100 - id::int)")
+
+    def due(main, other):
+        return [cas.index(next(c for c in cas if c.scope == s)) for s, in issuer.call(
+            "SELECT scope_id FROM due_scopes('{main,other}', ARRAY[%s, %s], '{}')", main, other)]
+
+    assert sorted(due(2, 1)) == [0, 1, 4]  # the longest due of each
+    assert sorted(due(0, 8)) == [4, 5] and sorted(due(8, -1)) == [0, 1, 2, 3]
+    assert sorted(due(8, 8)) == list(range(6))
+
+
+def test_what_is_due_is_found_by_indexes(store, database):
+    """Each second: of many scopes, and of the CRLs of years, few are due."""
+    ca = store.ca()
+    store.execute("INSERT INTO crl_scope (ca_id, token_key_id, shard, shards, label, next_full_at) SELECT s.ca_id, s.token_key_id, i, "
+                  "100000, '~' || i, now() + interval '1 day' FROM generate_series(1, 3000) i, crl_scope s WHERE s.id = %s", ca.scope)
+    store.execute("INSERT INTO crl (scope_id, number, delta, scheduled, this_update, next_update, state) SELECT s.id, n, false, true, "
+                  "now(), now(), 'issued' FROM crl_scope s, generate_series(1, 10) n")
+    database.execute("VACUUM ANALYZE chancery_store.crl_scope, chancery_store.crl, chancery_store.token_key")
+    body = database.one("SELECT prosrc FROM pg_proc WHERE proname = 'due_scopes'")
+    for name, parameter in (("p_tokens", "$1"), ("p_rooms", "$2"), ("p_not", "$3")):
+        body = body.replace(name, parameter)
+    rows = database.execute("SET search_path = chancery_store; PREPARE look (text[], int[], bigint[]) AS " + body
+                            + "; EXPLAIN (ANALYZE, FORMAT TEXT) EXECUTE look ('{main}', '{8}', '{}')")
+    plan = "\n".join(row for row, in rows)
+    assert "Seq Scan on crl" not in plan, plan
+    assert all(name in plan for name in ("crl_scope_next_full_at_idx", "crl_scope_next_delta_at_idx", "crl_scope_wanted_at_idx",
+                                         "crl_one_open")), plan
+
+
 def test_a_delta_needs_a_base(store, issuer, ca):
     decision = store.decision("crl-issue", ca=ca)
     with pytest.raises(psycopg2.Error) as e:

@@ -1,6 +1,7 @@
 """Every kind of token that runs without hardware: a root CA on it, a certificate and
 a CRL, judged by OpenSSL; and what a token cannot do is said when the CA is made."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from harness import clients
-from harness.authority import Authority
+from harness.authority import Authority, locations
 from harness.cli import CommandFailed
 from harness.postgres import REPO
 from harness.chanceryd import Chanceryd, program
@@ -105,13 +106,15 @@ exceed_issuer: cut
 """
 UNDER_WAY = 4 * 64  # BATCHES and LIMIT_START in daemon/issuer/issue*
 BACKLOG = UNDER_WAY + 44
+CRLS_UNDER_WAY = 8  # CRL_BUILDS_MAX in daemon/issuer/crl_calendar.h
+FAR_CRLS = CRLS_UNDER_WAY + 3
 
 
 class TwoTokens(Authority):
     """One token at hand and one behind a network, each with a module and a signer of its own."""
 
     def start(self, far):
-        self.daemon.tokens["far"] = far
+        self.far = self.daemon.tokens["far"] = far
         self.daemon.config["tokens"].append({
             "name": "far", "module": far.module, "select": {"label": far.label}, "pin_file": far.pin_file,
             "threads": 1, "environment": far.environment, "unix_sockets": True, "call_timeout": "10m"})
@@ -119,9 +122,36 @@ class TwoTokens(Authority):
         self.add_first_operator("alice")
         self.apply_templates()
         self.cli("template", "apply", clients.write(self.files, "many.yaml", AUTOMATIC))
-        for name, token in (("near-ca", "main"), ("far-ca", "far")):
-            self.create_root(name, templates=["many"], token=token)
+        self.create_root("near-ca", templates=["many"], token="main")
+        self.create_root("far-ca", templates=["many"], token="far", crl={"period": "30d", "overlap": "3d", "shards": FAR_CRLS},
+                         locations=locations([self.daemon.crl_url("<CaName><CRLPartitionIndex>")], idp=True))
+        wait_until(lambda: self.issued_crls() == {"near-ca": 1, "far-ca": FAR_CRLS}, what="the first CRLs")
         return self
+
+    @contextlib.contextmanager
+    def far_hangs(self):
+        os.killpg(self.far.server.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.far.server.pid, signal.SIGCONT)
+
+    def make_due(self, ca, since):
+        """All CRLs of a CA."""
+        self.database.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() - %s::interval "
+                              "WHERE ca_id = (SELECT id FROM chancery_store.ca WHERE name = %s)", (since, ca))
+
+    def _crls(self, states):
+        return dict(self.database.execute(
+            "SELECT a.name, count(*) FROM chancery_store.crl c JOIN chancery_store.crl_scope s ON s.id = c.scope_id "
+            "JOIN chancery_store.ca a ON a.id = s.ca_id WHERE c.state = ANY (%s) GROUP BY 1", (states,)))
+
+    def issued_crls(self):
+        """How many, by CA."""
+        return self._crls(["issued"])
+
+    def under_way(self):
+        return self._crls(["signing"])
 
     def submit_many(self, ca, count):
         """In one transaction, so that they are there at once."""
@@ -201,25 +231,42 @@ def other_token(new_dir):
         token.close()
 
 
-def test_a_token_that_hangs_holds_up_no_other(other_token, postgres, migrated, new_dir):
-    far = other_token(P11KitToken)
+@pytest.fixture(scope="module")
+def two(postgres, migrated, new_dir):
+    far = P11KitToken(new_dir("token")).create()
     place = TwoTokens(new_dir("i"), postgres.database(migrated))
     try:
-        place.start(far)
-        os.killpg(far.server.pid, signal.SIGSTOP)
-        try:
-            place.submit_many("far-ca", BACKLOG)
-            wait_until(lambda: place.queued("far-ca").count(("signing", 1)) == UNDER_WAY,
-                       what="all that goes to one token at a time")
-            for request in place.submit_many("near-ca", 3):
-                place.issued(request)
-            # They did not have to wait until anything there was given up.
-            assert place.queued("far-ca").count(("signing", 1)) == UNDER_WAY
-        finally:
-            os.killpg(far.server.pid, signal.SIGCONT)
-        wait_until(lambda: place.queued("far-ca") == [], what="the others' certificates")
+        yield place.start(far)
     finally:
         place.close()
+        far.close()
+
+
+def test_a_token_that_hangs_holds_up_no_other(two):
+    with two.far_hangs():
+        two.submit_many("far-ca", BACKLOG)
+        wait_until(lambda: two.queued("far-ca").count(("signing", 1)) == UNDER_WAY,
+                   what="all that goes to one token at a time")
+        for request in two.submit_many("near-ca", 3):
+            two.issued(request)
+        # They did not have to wait until anything there was given up.
+        assert two.queued("far-ca").count(("signing", 1)) == UNDER_WAY
+    wait_until(lambda: two.queued("far-ca") == [], what="the others' certificates")
+
+
+def test_a_token_that_hangs_holds_up_no_others_crls(two):
+    """More of its CRLs are due than are made at a time, and before all others."""
+    before = dict(two.issued_crls())
+    with two.far_hangs():
+        two.make_due("far-ca", "1 min")
+        wait_until(lambda: two.under_way() == {"far-ca": CRLS_UNDER_WAY}, what="all that goes to one token at a time")
+        for count in (1, 2):
+            two.make_due("near-ca", "0 s")
+            wait_until(lambda n=count: two.issued_crls()["near-ca"] == before["near-ca"] + n, what="the other token's CRL")
+        two.issue_crl("near-ca")
+        # They did not have to wait until anything there was given up.
+        assert two.under_way() == {"far-ca": CRLS_UNDER_WAY} and two.issued_crls()["far-ca"] == before["far-ca"]
+    wait_until(lambda: two.issued_crls()["far-ca"] == before["far-ca"] + FAR_CRLS and two.under_way() == {}, what="all CRLs")
 
 
 def test_a_module_that_mistakes_objects(other_token, new_dir):

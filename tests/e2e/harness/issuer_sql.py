@@ -7,7 +7,7 @@ import itertools
 import os
 from types import SimpleNamespace
 
-JOB = ("crl_id, epoch, artifact_id, scope_id, ca_id, delta, resume, number, base_number, this_update, next_update, "
+JOB = ("crl_id, epoch, artifact_id, scope_id, token_key_id, delta, resume, number, base_number, this_update, next_update, "
        "upto_seq, base_seq, drop_expired_before, drop_upto_seq, entries, tbs_sha256, ca_name, decision_id")
 
 PERIOD_S, LIFE_S, DELTA_PERIOD_S, DELTA_LIFE_S, LEASE_S = 7 * 86400, 8 * 86400, 86400, 90000, 60
@@ -192,7 +192,7 @@ class SqlIssuer:
         return jobs[0] if jobs else None
 
     def due(self, limit=8, without=()):
-        return self.call("SELECT scope_id, delta FROM due_scopes(%s, %s::bigint[])", limit, list(without))
+        return self.call("SELECT scope_id, delta FROM due_scopes('{main}', ARRAY[%s], %s::bigint[])", limit, list(without))
 
     def snapshot(self, job):
         """A snapshot as the builder opens it: call with entries(), then close()."""
