@@ -1,25 +1,23 @@
 /* One request on its way to a certificate, with OpenSSL in the signer's place. */
 
-#include "tests/unit/x509_util.h"
+#include "tests/unit/issuer_setting.h"
 
 #include <openssl/sha.h>
 
 #include "daemon/issuer/issue_item.h"
-#include "daemon/x509/serial.h"
 
 #define NOW 1795348800LL /* 2026-11-22T12:00:00Z */
-#define DAY 86400LL
 #define SIGNER_ID 7
-#define CA_KEY "prime256v1" /* not the key that shared_key calls p256 */
 
-static const char policy[] = "subject: \"CN=Test CA,O=Example,C=DE\"\n"
-			     "kind: root\n"
-			     "token: main\n"
-			     "key: p256\n"
-			     "validity: 10y\n"
-			     "templates: [tls-server]\n"
-			     "crl: {period: 7d, overlap: 12h}\n"
-			     "locations: {cdp: [{url: \"http://x.example/a.crl\", flags: [in_certificates]}]}\n";
+static const char policy[] =
+    "subject: \"CN=Test CA,O=Example,C=DE\"\n"
+    "kind: root\n"
+    "token: main\n"
+    "key: p256\n"
+    "validity: 10y\n"
+    "templates: [tls-server]\n"
+    "crl: {period: 7d, overlap: 12h}\n"
+    "locations: {cdp: [{url: \"http://x.example/a.crl\", flags: [in_certificates]}]}\n";
 
 static const char template_text[] =
     "name: tls-server\n"
@@ -42,63 +40,6 @@ struct fixture {
 	struct verifier *verifier;
 };
 
-static void
-sign_tbs(struct bytes tbs, uint8_t *out, size_t *len)
-{
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-
-	assert_true(EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, shared_key(CA_KEY)) == 1);
-	assert_true(EVP_DigestSign(ctx, out, len, tbs.p, tbs.len) == 1);
-	EVP_MD_CTX_free(ctx);
-}
-
-static struct bytes
-copy(struct bytes from)
-{
-	uint8_t *p = malloc(from.len);
-
-	assert_non_null(p);
-	memcpy(p, from.p, from.len);
-	return (struct bytes){p, from.len};
-}
-
-static struct issuing_ca *
-make_ca(void)
-{
-	static const uint8_t serial[SERIAL_LEN] = {1, 2, 3};
-	uint8_t buf[CERTIFICATE_MAX], whole[CERTIFICATE_MAX], signature[128];
-	struct issuing_ca *ca = calloc(1, sizeof *ca);
-	struct bytes spki = TO_DER(PUBKEY, shared_key(CA_KEY)), tbs, der;
-	size_t signature_len = sizeof signature;
-	struct location_names names;
-	struct error e = ERROR_INIT;
-
-	assert_non_null(ca);
-	assert_ok(capolicy_parse(policy, strlen(policy), "test", &ca->policy, &e), e);
-	assert_ok(capolicy_build_root(&ca->policy, spki, BYTES(serial), NOW - DAY, INT64_MAX, buf,
-		      sizeof buf, &tbs, NULL, &e),
-	    e);
-	sign_tbs(tbs, signature, &signature_len);
-	assert_ok(certificate_assemble(tbs, ca->policy.sig_alg,
-		      (struct bytes){signature, signature_len}, whole, sizeof whole, &der, &e),
-	    e);
-	capolicy_names(&ca->policy, "test-ca", &names);
-	assert_ok(capolicy_context(&ca->policy, &names, NULL, der, &ca->context, &e), e);
-	ca->row = (struct ca_row){.ca_id = 1,
-	    .issuer_name_id = 2,
-	    .generation_id = 3,
-	    .scope_id = 4,
-	    .root = true,
-	    .active = true,
-	    .name = "test-ca",
-	    .token = "main"};
-	ca->row.policy = strdup(policy);
-	ca->row.certificate = copy(der);
-	ca->references = 1;
-	free_bytes(spki);
-	return ca;
-}
-
 /* A CSR of that key for CN=a.example with these names. */
 static struct bytes
 csr_of(const char *key, const char *names)
@@ -119,7 +60,7 @@ set_up(struct fixture *f, struct bytes csr)
 {
 	struct error e = ERROR_INIT;
 
-	*f = (struct fixture){.ca = make_ca(), .csr = csr};
+	*f = (struct fixture){.ca = issuing_ca_make(policy, "test-ca", NOW), .csr = csr};
 	assert_ok(
 	    template_parse(template_text, strlen(template_text), "tls-server", &f->template, &e),
 	    e);
@@ -182,7 +123,7 @@ test_all_the_way(void **state)
 		assert_in_range(f.item.intent.serial[0], 1, 0x7f);
 		assert_int_equal(f.item.intent.serial[2], SIGNER_ID);
 
-		sign_tbs(f.item.intent.tbs, signature, &len);
+		sign_tbs(CA_KEY, f.item.intent.tbs, signature, &len);
 		item_take_signature(&f.item, (struct bytes){signature, len});
 		assert_step(&f.item, ITEM_SIGNED);
 		assert_int_equal(f.item.not_before, NOW);
@@ -397,7 +338,7 @@ test_resume(void **state)
 	assert_step(&l.f.item, ITEM_BUILT);
 	assert_false(l.f.item.stale);
 	assert_memory_equal(l.f.item.intent.serial, l.f.claim.intent.serial, SERIAL_LEN);
-	sign_tbs(l.f.item.intent.tbs, signature, &len);
+	sign_tbs(CA_KEY, l.f.item.intent.tbs, signature, &len);
 	item_take_signature(&l.f.item, (struct bytes){signature, len});
 	assert_step(&l.f.item, ITEM_SIGNED);
 	/* Listed under what the committed bytes say. */
