@@ -30,7 +30,7 @@ class Person:
         phrase_file = clients.write(self.home, "phrase", self.phrase + "\n")
         os.chmod(phrase_file, 0o600)
         self.cli = a.cli.as_operator(self.key_file, phrase_file)
-        self.cli("operator", "init")
+        self.cli.make_operator_key()
         added = a.cli.result("operator", "add", name, *[w for role in roles for w in ("--role", role)],
                              "--key", self.key_file + ".pub")
         assert added.returncode == 0, added

@@ -96,7 +96,7 @@ def cli(service, work_dir):
     phrase = clients.write(work_dir, "phrase", PASSPHRASE)
     os.chmod(phrase, 0o600)
     made = Cli(program("chancery"), service.path, work_dir, os.path.join(work_dir, "me.pem"), phrase)
-    made("operator", "init")
+    made.make_operator_key()
     return made
 
 

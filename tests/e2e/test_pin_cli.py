@@ -37,7 +37,7 @@ class Office:
         self.front, self.database, self.directory = front, front.database, directory
         secret = self.secret("passphrase", PASSPHRASE)
         self.cli = Cli(program("chancery"), front.socket_path, directory, os.path.join(directory, "op.pem"), secret)
-        self.cli("operator", "init")
+        self.cli.make_operator_key()
         self.key = Key.load(self.cli.operator_key, PASSPHRASE)
         self.ca_key = ec.generate_private_key(ec.SECP256R1())
         self.demo = front.rows.ca("demo", ["tls-server"])

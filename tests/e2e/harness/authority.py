@@ -68,7 +68,7 @@ class Authority:
         return self
 
     def add_first_operator(self, name):
-        self.cli("operator", "init")
+        self.cli.make_operator_key()
         self.cli("operator", "add", name, "--role", "administrator", "--role", "manager")
 
     def apply_templates(self):

@@ -14,7 +14,7 @@ class Persons(Authority):
     def __init__(self, directory, database, access, token=None, **options):
         super().__init__(directory, database, token)
         self.access = access
-        self.cli("operator", "init")
+        self.cli.make_operator_key()
         os.unlink(self.token.pin_file)
         mine = self.daemon.config["tokens"][0]
         del mine["pin_file"]
