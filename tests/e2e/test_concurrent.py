@@ -9,11 +9,10 @@ import psycopg2
 import pytest
 from cryptography import x509
 
-from harness import clients
 from harness.decisions import Statement
 from harness.process import wait_until
 from test_gate import HOLD, REMOVE, Model, apply_delta
-from test_issuers import AUTOMATIC, Resting, check_crls, new_issuer  # noqa: F401 (a fixture)
+from test_issuers import Resting, check_crls, new_issuer  # noqa: F401 (a fixture)
 
 SETS = [{"name": "bad", "reasons": ["keyCompromise"]}, {"name": "paused", "reasons": ["certificateHold"]}]
 CERTIFICATES, ROUNDS = 10, 5
@@ -25,7 +24,7 @@ CODES = {x509.ReasonFlags.key_compromise: 1, x509.ReasonFlags.superseded: 4, x50
 @pytest.fixture
 def resting(new_authority):
     a = new_authority(signer_ids=[1, 2, 3])
-    a.cli("template", "apply", clients.write(a.files, "many.yaml", AUTOMATIC))
+    a.apply_automatic()
     name = "<CaName><CRLPartitionIndex><DeltaCRLAllowed>.crl"
     a.create_issuing("busy", templates=["many"], limits={"signer_ids": [1, 2, 3]}, crl={
         "period": "7d", "overlap": "12h", "delta_period": "1d", "delta_overlap": "1h", "on_revocation": "1s", "shards": 2,
@@ -51,8 +50,8 @@ def revoke(r, choice, certificate):
 
 
 def entries(r, artifact):
-    der = b"".join(bytes(data) for data, in r.sql("SELECT data FROM artifact_chunk WHERE artifact_id = %s ORDER BY position", artifact))
-    return {e.serial_number: CODES[e.extensions.get_extension_for_class(x509.CRLReason).value.reason] for e in x509.load_der_x509_crl(der)}
+    return {e.serial_number: CODES[e.extensions.get_extension_for_class(x509.CRLReason).value.reason]
+            for e in x509.load_der_x509_crl(r.content(artifact))}
 
 
 def replay(r):

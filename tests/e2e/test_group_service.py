@@ -6,9 +6,7 @@ import re
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from harness import clients
 from harness.chanceryd import program
 from harness.cli import CommandFailed
@@ -16,17 +14,6 @@ from harness.process import wait_until
 from harness.softhsm import GroupToken
 from test_keys import Office, export, openssl_ca
 
-AUTOMATIC = """\
-name: many
-approval: automatic
-validity: 30d
-key: {types: [ec], curves: [p256]}
-subject: {from: request, required: [CN], allowed: [CN]}
-san: {allowed: [dns], required: true, max: 4}
-key_usage: [digitalSignature]
-extended_key_usage: [serverAuth]
-exceed_issuer: cut
-"""
 STORE = "SET search_path = chancery_store; "
 
 
@@ -38,13 +25,8 @@ class Pair(Office):
 
     def submit_many(self, count):
         for _ in range(count):
-            name = f"h{len(self.requests)}.example"
-            builder = x509.CertificateSigningRequestBuilder().subject_name(
-                x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-            ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            der = builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
-            self.requests.append(str(self.database.one(
-                "SELECT chancery.submit_request('pair', 'many', %s::bytea)", (der,), "service_one")))
+            csr = clients.host_csr(f"h{len(self.requests)}.example", self.key)
+            self.requests.append(self.submit_by_sql(csr, "pair"))
 
     def done(self):
         return self.database.one(STORE + "SELECT count(*) FROM certificate c JOIN request r ON r.id = c.request_id "
@@ -86,7 +68,7 @@ def test_one_goes_under_load(pair):
     assert refused.returncode == 1 and "say --member with one of: 'hsm-a', 'hsm-b'" in refused.stderr
     for label in pair.token.labels:
         pair.import_key(p12, "--member", label)
-    pair.cli("template", "apply", clients.write(pair.files, "many.yaml", AUTOMATIC))
+    pair.apply_automatic()
     with pytest.raises(CommandFailed) as failed:  # how the name is written, to the octet
         pair.adopt("pair", old + ".pem", subject="CN=pair")
     subject = re.search(r'subject: "(.+)"', failed.value.stderr).group(1)

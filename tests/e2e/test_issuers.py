@@ -5,28 +5,13 @@ import time
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness import clients, limits
-from harness.authority import PASSPHRASE
+from harness.authority import AUTOMATIC, PASSPHRASE
 from harness.chanceryd import program, sanitized
 from harness.decisions import Front, Key, Statement
 from harness.lone_issuer import LoneIssuer
 from harness.process import run, wait_until
-
-AUTOMATIC = """\
-name: many
-approval: automatic
-validity: 30d
-key: {types: [ec], curves: [p256]}
-subject: {from: request, required: [CN], allowed: [CN]}
-san: {allowed: [dns], required: true, max: 4}
-key_usage: [digitalSignature]
-extended_key_usage: [serverAuth]
-exceed_issuer: cut
-"""
 
 
 class Resting:
@@ -45,6 +30,10 @@ class Resting:
     def one(self, query, *args):
         return self.database.one("SET search_path = chancery_store; " + query, args)
 
+    def content(self, artifact):
+        return b"".join(bytes(data) for data, in self.sql(
+            "SELECT data FROM artifact_chunk WHERE artifact_id = %s ORDER BY position", artifact))
+
     def order(self, statement, body=None):
         return self.front.decide(statement, signature=self.key.sign(statement.text), credential=self.key.sha256, body=body)
 
@@ -53,17 +42,13 @@ class Resting:
         assert state == "applied", sentence
 
     def submit(self, name, ca, template, key=None):
-        builder = x509.CertificateSigningRequestBuilder().subject_name(
-            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        der = builder.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
-        return self.database.one("SELECT chancery.submit_request(%s, %s, %s::bytea)", (ca, template, der), "service_one")
+        return self.a.submit_by_sql(clients.host_csr(name, key), ca, template)
 
 
 @pytest.fixture
 def resting(new_authority):
     a = new_authority(signer_ids=[1, 2, 3])
-    a.cli("template", "apply", clients.write(a.files, "many.yaml", AUTOMATIC))
+    a.apply_automatic()
     a.create_issuing("many", templates=["many", "tls-server"], limits={"signer_ids": [1, 2, 3]})
     wait_until(lambda: a.database.one(
         "SELECT count(*) FROM chancery_store.crl_scope s WHERE next_full_at > now() + interval '1 h' AND NOT EXISTS "
@@ -93,9 +78,7 @@ def check_crls(r):
                what="an end of all CRLs")
     for number, committed, artifact in r.sql(
             "SELECT number, tbs_sha256, artifact_id FROM crl WHERE state = 'issued' ORDER BY id"):
-        der = b"".join(bytes(row[0]) for row in r.sql(
-            "SELECT data FROM artifact_chunk WHERE artifact_id = %s ORDER BY position", artifact))
-        crl = x509.load_der_x509_crl(der)
+        crl = x509.load_der_x509_crl(r.content(artifact))
         assert crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == number
         assert hashlib.sha256(crl.tbs_certlist_bytes).digest() == bytes(committed)
 

@@ -9,7 +9,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness import clients
 from harness.chanceryd import sanitized
@@ -19,40 +18,10 @@ REQUESTS = 500
 FINAL = ("issued", "rejected", "denied", "expired", "withdrawn", "failed")
 
 
-def csr_der(name):
-    """Made in-process: 500 calls of a tool would take longer than the test."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateSigningRequestBuilder().subject_name(
-        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-AUTOMATIC = """\
-name: kill-test
-approval: automatic
-validity: 30d
-key:
-  types: [ec]
-  curves: [p256]
-subject:
-  from: request
-  required: [CN]
-  allowed: [CN]
-san:
-  allowed: [dns]
-  required: true
-  max: 4
-key_usage: [digitalSignature]
-extended_key_usage: [serverAuth]
-exceed_issuer: cut
-"""
-
-
 KILLS = 7  # the supervisor waits twice as long after each death: 0.1 s to 6.4 s
 
 
-def submit(a, requests, template):
+def submit(a, requests):
     """All in one transaction: they arrive at once. Returns their ids."""
     connection = a.database.connect("service_one", autocommit=False)
     try:
@@ -60,7 +29,7 @@ def submit(a, requests, template):
             ids = []
             for key, csr in requests:
                 cursor.execute(
-                    "SELECT chancery.submit_request(%s, %s, %s::bytea, '{}', %s)", (a.issuing, template, csr, key))
+                    "SELECT chancery.submit_request(%s, 'many', %s::bytea, '{}', %s)", (a.issuing, csr, key))
                 ids.append(str(cursor.fetchone()[0]))
         connection.commit()
         return ids
@@ -83,9 +52,8 @@ def states(a):
 @pytest.mark.parametrize("roles", [["signer"], ["issuer"], ["signer", "issuer"]], ids="-".join)
 def test_kill_at_random(new_authority, recorded_token, roles):
     a = new_authority(token=recorded_token)
-    path = clients.write(a.files, "kill-test.yaml", AUTOMATIC)
-    a.cli("template", "apply", path)
-    a.create_issuing("kill-issuing", templates=["kill-test"])
+    a.apply_automatic()
+    a.create_issuing("kill-issuing", templates=["many"])
     a.issuing = "kill-issuing"
     a.token.forget()  # keys were made, CSRs signed
     others = sum(states(a).values())
@@ -96,12 +64,12 @@ def test_kill_at_random(new_authority, recorded_token, roles):
     chance = random.Random(seed)
     plan = (roles * KILLS)[: KILLS + len(roles) - 1]
     chance.shuffle(plan)
-    requests = [(f"kill-{n}", csr_der(f"k{n}.example")) for n in range(count)]
+    requests = [(f"kill-{n}", clients.host_csr(f"k{n}.example")) for n in range(count)]
     size = -(-count // len(plan))
     ids = []
     killed = 0
     for n, role in enumerate(plan):
-        ids += submit(a, requests[n * size : (n + 1) * size], "kill-test")
+        ids += submit(a, requests[n * size : (n + 1) * size])
         killed += kill_in_the_middle(a, role, chance)
     assert len(ids) == count
     assert killed >= len(plan) - 1, f"{killed} kills of {len(plan)}"

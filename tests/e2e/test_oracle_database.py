@@ -8,26 +8,12 @@ import re
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness import clients, der
-from harness.authority import PASSPHRASE
+from harness.authority import AUTOMATIC, PASSPHRASE
 from harness.decisions import Front, Key, Statement
 from harness.process import wait_until
 
-AUTOMATIC = """\
-name: auto
-approval: automatic
-validity: 30d
-key: {types: [ec], curves: [p256]}
-subject: {from: request, required: [CN], allowed: [CN]}
-san: {allowed: [dns], required: true, max: 4}
-key_usage: [digitalSignature]
-extended_key_usage: [serverAuth]
-exceed_issuer: cut
-"""
 REFUSED_NUMBER = re.compile(r"signer\[.*CRL number")
 STORE = "SET search_path = chancery_store; "
 
@@ -54,19 +40,12 @@ class Owner:
     def one(self, query, *args):
         return self.a.database.one(STORE + query, args)
 
-    def csr(self, name, key=None):
-        builder = x509.CertificateSigningRequestBuilder().subject_name(
-            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        return builder.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
-
     def submit(self, name, template="tls-server", ca=None, csr=None):
-        return self.a.database.one("SELECT chancery.submit_request(%s, %s, %s::bytea)",
-                                   (ca or self.a.issuing, template, csr or self.csr(name)), "service_one")
+        return self.a.submit_by_sql(csr or clients.host_csr(name), ca, template)
 
     def pending(self, name, **more):
         """A request that waits for a decision, and its CSR."""
-        csr = self.csr(name)
+        csr = clients.host_csr(name)
         request = self.submit(name, csr=csr, **more)
         self.a.wait_state(request, "pending")
         return request, csr
@@ -104,11 +83,11 @@ class Owner:
 @pytest.fixture(scope="module")
 def owner(shared_instance):
     a = shared_instance
-    a.cli("template", "apply", clients.write(a.files, "auto.yaml", AUTOMATIC))
-    a.create_issuing("quick", templates=["auto", "tls-server"])
+    a.apply_automatic()
+    a.create_issuing("quick", templates=["many", "tls-server"])
     made = Owner(a)
     # What is forged below is one change to these.
-    a.wait_state(made.submit("good.example", "auto", "quick"), "issued")
+    a.wait_state(made.submit("good.example", "many", "quick"), "issued")
     request, csr = made.pending("approved.example")
     s = made.statement(request, csr)
     made.front.decide(s, signature=made.alice.sign(s.text), credential=made.alice.sha256)
@@ -174,7 +153,7 @@ def test_csr_exchanged_behind_the_decision(owner):
     request, csr = owner.pending("before.example")
     s = owner.statement(request, csr)
     owner.rewrite("request_record", "UPDATE request_record SET csr = %s WHERE public_id = %s",
-                  owner.csr("after.example"), str(request))
+                  clients.host_csr("after.example"), str(request))
     owner.front.decide(s, signature=owner.alice.sign(s.text), credential=owner.alice.sha256)
     owner.refused(request, "decided-request")
 
@@ -201,7 +180,7 @@ def test_denial_turned_into_an_approval(owner):
 # ---------------------------------------------------------------- templates and CAs
 
 
-def version(owner, body, name="auto", automatic=True):
+def version(owner, body, name="many", automatic=True):
     """A new version of a template."""
     owner.sql("INSERT INTO template (name) VALUES (%s) ON CONFLICT DO NOTHING", name)
     owner.sql(
@@ -219,13 +198,13 @@ def version(owner, body, name="auto", automatic=True):
 def test_template_widened(owner, rule, old, new):
     assert old in AUTOMATIC
     version(owner, AUTOMATIC.replace(old, new))
-    owner.refused(owner.submit("wide.example", "auto", "quick"), rule)
+    owner.refused(owner.submit("wide.example", "many", "quick"), rule)
 
 
 def test_template_of_his_own(owner):
-    version(owner, AUTOMATIC.replace("name: auto", "name: evil"), "evil")
+    version(owner, AUTOMATIC.replace("name: many", "name: evil"), "evil")
     owner.sql("INSERT INTO ca_template SELECT id, 'evil' FROM ca WHERE name = 'quick'")
-    owner.sql("UPDATE ca SET policy = replace(policy, '- auto', '- auto' || E'\\n- evil') WHERE name = 'quick'")
+    owner.sql("UPDATE ca SET policy = replace(policy, '- many', '- many' || E'\\n- evil') WHERE name = 'quick'")
     owner.wake()
     owner.refused(owner.submit("evil.example", "evil", "quick"), "template")
 
@@ -255,7 +234,7 @@ def test_bytes_of_his_own_as_an_intent(owner):
     for table in ("request_record", "request_queue"):
         owner.rewrite(
             table, f"UPDATE {table} r SET ca_id = c.id, template_version_id = (SELECT max(v.id) FROM template_version v JOIN"
-            " template t ON t.id = v.template_id WHERE t.name = 'auto') FROM ca c WHERE c.name = 'quick'"
+            " template t ON t.id = v.template_id WHERE t.name = 'many') FROM ca c WHERE c.name = 'quick'"
             " AND r.public_id = %s", str(request))
     owner.sql(
         "INSERT INTO intent_tbs (issuer_name_id, generation_id, scope_id, request_id, serial, tbs) SELECT a.issuer_name_id,"

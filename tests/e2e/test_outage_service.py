@@ -8,10 +8,7 @@ import signal
 import time
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from harness import clients
 from harness.authority import Authority
 from harness.chanceryd import program
@@ -19,17 +16,6 @@ from harness.process import wait_until
 from harness.softhsm import Recorded
 from harness.tokens import P11KitToken
 
-AUTOMATIC = """\
-name: many
-approval: automatic
-validity: 30d
-key: {types: [ec], curves: [p256]}
-subject: {from: request, required: [CN], allowed: [CN]}
-san: {allowed: [dns], required: true, max: 4}
-key_usage: [digitalSignature]
-extended_key_usage: [serverAuth]
-exceed_issuer: cut
-"""
 STORE = "SET search_path = chancery_store; "
 CALL_TIMEOUT_S = 3
 OPEN = "SELECT count(*) FROM chancery_store.request_queue"
@@ -48,13 +34,8 @@ class Service:
 
     def submit(self, count):
         for _ in range(count):
-            name = f"h{len(self.requests)}.example"
-            builder = x509.CertificateSigningRequestBuilder().subject_name(
-                x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-            ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            der = builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
-            self.requests.append(self.database.one(
-                "SELECT chancery.submit_request('many', 'many', %s::bytea)", (der,), "service_one"))
+            csr = clients.host_csr(f"h{len(self.requests)}.example", self.key)
+            self.requests.append(self.a.submit_by_sql(csr, "many"))
 
     def issued(self):
         return self.database.one(ISSUED)
@@ -95,7 +76,7 @@ def service(postgres, migrated, new_dir):
     a = Authority(new_dir("i"), postgres.database(migrated), token)
     try:
         a.create(settings=lambda d: d.config["tokens"][0].update(call_timeout=f"{CALL_TIMEOUT_S}s"))
-        a.cli("template", "apply", clients.write(a.files, "many.yaml", AUTOMATIC))
+        a.apply_automatic()
         a.create_issuing("many", templates=["many", "tls-server"])
         yield Service(a)
     finally:

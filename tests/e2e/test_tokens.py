@@ -93,17 +93,6 @@ def place(request, postgres, migrated, new_dir):
     assert all(map(has_ended, pids))
 
 
-AUTOMATIC = """\
-name: many
-approval: automatic
-validity: 30d
-key: {types: [ec], curves: [p256]}
-subject: {from: request, required: [CN], allowed: [CN]}
-san: {allowed: [dns], required: true, max: 4}
-key_usage: [digitalSignature]
-extended_key_usage: [serverAuth]
-exceed_issuer: cut
-"""
 UNDER_WAY = 4 * 64  # BATCHES and LIMIT_START in daemon/issuer/issue*
 BACKLOG = UNDER_WAY + 44
 CRLS_UNDER_WAY = 8  # CRL_BUILDS_MAX in daemon/issuer/crl_calendar.h
@@ -121,7 +110,7 @@ class TwoTokens(Authority):
         self.daemon.start()
         self.add_first_operator("alice")
         self.apply_templates()
-        self.cli("template", "apply", clients.write(self.files, "many.yaml", AUTOMATIC))
+        self.apply_automatic()
         self.create_root("near-ca", templates=["many"], token="main")
         self.create_root("far-ca", templates=["many"], token="far", crl={"period": "30d", "overlap": "3d", "shards": FAR_CRLS},
                          locations=locations([self.daemon.crl_url("<CaName><CRLPartitionIndex>")], idp=True))

@@ -7,6 +7,11 @@ the same mistake in the test.
 import os
 import re
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from .process import find_program, run
 
 
@@ -49,6 +54,14 @@ def openssl_csr(directory, name, subject=None, dns=(), ip=(), email=(), key="p25
         argv += ["-addext", extension]
     run(argv)
     return Csr(path, key_path)
+
+
+def host_csr(name, key=None):
+    """DER, for one host; made in this process: a crowd of calls of a tool would take longer than the test."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    ).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    return builder.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def certtool_csr(directory, name, cn=None, dns=(), key="rsa2048"):

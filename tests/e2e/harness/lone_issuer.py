@@ -10,7 +10,7 @@ import struct
 import subprocess
 
 from .chanceryd import SANITIZER_ENVIRONMENT, Chanceryd, program
-from .process import PATIENCE_S, SANITIZER, Process, wait_until
+from .process import PATIENCE_S, SANITIZER, Process
 
 CONTROL_FD = 3
 CONTROL_SIGNER_CHANNEL, CONTROL_DRAIN, CONTROL_READY = 1, 4, 5
