@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness import clients
 from harness.chanceryd import sanitized
-from harness.issuer_sql import Store
 from harness.process import PATIENCE_S, run, wait_until
 
 STORE = "SET search_path = chancery_store; "
@@ -470,12 +469,7 @@ def kill_issuer(a):
     # The server finishes what it was asked for before it notices; what waits for a Stall does not.
     wait_until(lambda: one(a, "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s) AND "
                            "wait_event_type IS DISTINCT FROM 'Lock'", sessions) == 0, what="the end of its sessions")
-    end_leases(a)
-
-
-def end_leases(a):
-    sql(a, "UPDATE crl SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL")
-    sql(a, "UPDATE decision SET lease_until = now() - interval '1 s' WHERE state = 'working' AND lease_until < 'infinity'")
+    a.end_leases()
 
 
 def check_numbers(a):
@@ -503,7 +497,7 @@ def test_killed_while_building(long_ca, ordering, read):
     number = wait_state(a, "building")[0]
     kill_issuer(a)
     stall.end()
-    end_leases(a)  # what was on its way when it died
+    a.end_leases()  # what was on its way when it died
     row = wait_state(a, "issued", number + 1)
     assert sql(a, "SELECT state, tbs_sha256 FROM crl WHERE number = %s AND scope_id = %s", number, a.scope) == [("burnt", None)]
     assert order.wait(PATIENCE_S) == 0
@@ -544,7 +538,7 @@ def test_killed_while_completing(long_ca, ordering, read):
                what="the completion's wait")
     kill_issuer(a)
     stall.end()
-    end_leases(a)
+    a.end_leases()
     row = wait_state(a, "issued", number)
     assert bytes(row[2]) == bytes(digest)
     assert len(read(a).revoked) == 100
@@ -584,7 +578,7 @@ def test_database_lost_while_building(long_ca, ordering, read):
     sql(a, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'chancery_issuer' AND "
         "datname = current_database()")
     stall.end()
-    end_leases(a)
+    a.end_leases()
     wait_until(lambda: newest(a)[0] > number and newest(a)[1] == "issued", what="the next CRL")
     assert order.wait(PATIENCE_S) == 0
     assert len(read(a).revoked) == 100
@@ -640,26 +634,27 @@ def test_killed_at_random(new_authority, recorded_token):
     seed = int(os.environ.get("CHANCERY_SEED", time.time()))
     print(f"CHANCERY_SEED={seed}")
     choice = random.Random(seed)
-    deadline = time.monotonic() + 15
+    deaths = ["issuer"] * 7 + ["signer"] * 5
+    choice.shuffle(deaths)
     filled, orders = 0, []
     try:
-        while time.monotonic() < deadline:
+        for role in deaths:
+            wait_until(lambda r=role: a.daemon.pids(r), what=f"a living {role}", alive=a.daemon.process)
             fill(a, a.scope, 500, filled)
             filled += 500
             orders.append(subprocess.Popen(
                 a.cli.argv("crl", "issue", a.issuing, *choice.choice([[], ["--delta"]])), env=a.cli.environment(),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
             time.sleep(choice.uniform(0.05, 1.2))  # the moment of death is the test's point
-            role = choice.choice(["issuer", "issuer", "signer"])
-            a.daemon.kill_role(role)
+            assert a.daemon.kill_role(role) == 1
             if role == "issuer":
-                end_leases(a)
+                a.end_leases()
     finally:
         for order in orders:
             order.kill()
             order.wait()
-    end_leases(a)
-    # The supervisor lets roles that die so often rest for up to half a minute.
+    a.end_leases()
+    # The supervisor lets roles that die so often rest for longer and longer.
     wait_until(lambda: one(a, "SELECT count(*) FROM decision WHERE state IN ('queued', 'working')") == 0, timeout=400,
                what="an end of all orders", alive=a.daemon.process)
     a.issue_crl()

@@ -99,9 +99,7 @@ def test_two_issuers_share_everything(resting, new_issuer):
                              [str(q) for q in requests]) > count // 4, what="a quarter of the certificates")
     one.kill()
     requests += [r.submit(f"m{n}.example", "many", "many") for n in range(count // 2)]
-    r.sql("UPDATE request_queue SET lease_until = now() WHERE state IN ('claimed', 'signing')")
-    r.sql("UPDATE crl SET lease_until = now() WHERE lease_until IS NOT NULL")
-    r.sql("UPDATE decision SET lease_until = now() WHERE state = 'working' AND lease_until < 'infinity'")
+    r.a.end_leases()
     one = new_issuer(3)
     wait_until(lambda: r.one("SELECT count(*) FROM request WHERE state <> 'issued' AND public_id = ANY (%s::uuid[])",
                              [str(q) for q in requests]) == 0, what="all certificates")
@@ -291,9 +289,7 @@ def test_database_gone_with_work_in_flight(resting, new_issuer):
         time.sleep(0.05 * turn)  # another moment each time
         r.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'chancery_issuer' AND "
               "datname = current_database()")
-        r.sql("UPDATE request_queue SET lease_until = now() WHERE state IN ('claimed', 'signing')")
-        r.sql("UPDATE crl SET lease_until = now() WHERE lease_until IS NOT NULL")
-        r.sql("UPDATE decision SET lease_until = now() WHERE state = 'working' AND lease_until < 'infinity'")
+        r.a.end_leases()
         # Those in its hands just then have a lease that counts again.
         wait_until(lambda: r.one("SELECT count(*) FROM request WHERE state <> 'issued' AND public_id = ANY (%s::uuid[])",
                                  [str(q) for q in requests]) == 0, what="all certificates",

@@ -71,6 +71,7 @@ def test_kill_at_random(new_authority, recorded_token, roles):
     for n, role in enumerate(plan):
         ids += submit(a, requests[n * size : (n + 1) * size])
         killed += kill_in_the_middle(a, role, chance)
+    a.end_leases()  # of those that died
     assert len(ids) == count
     assert killed >= len(plan) - 1, f"{killed} kills of {len(plan)}"
     wait_until(
