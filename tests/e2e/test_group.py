@@ -58,7 +58,6 @@ class Group:
         self.token = GroupToken(os.path.join(directory, "token"), program("faults/shim.so")).create()
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.signer = Signer(directory, self.token, select={"label": NAMES}, **options)
-        self.options = options
 
     def make(self, labels=NAMES, **more):
         for n, label in enumerate(labels):
@@ -67,7 +66,7 @@ class Group:
         self.root = GroupRoot("Group", self.key, **more).agree(self.signer).make(self.signer)
         return self
 
-    def again(self, status=TOKEN_LOST, **options):
+    def again(self, status=TOKEN_LOST):
         """The supervisor's part, when the signer has ended. Returns how it ended."""
         assert self.signer.process.wait() == status, self.signer.process.log_tail()
         self.signer.process.kill()
