@@ -211,25 +211,26 @@ look_by_starting(struct signer *s, size_t member)
 	return true;
 }
 
-/* The first that is worth it. */
+/* The next that is worth it, after the one that was looked at last. */
 static void
 look_for_one(struct signer *s)
 {
 	int64_t now_ms = job_clock_ms(), now = (int64_t)time(NULL);
 	bool compare = now_ms - s->compared_ms >= COMPARE_MS;
+	size_t last = s->looking.member;
 
-	for (size_t i = 0; i < token_members(s->token) && !s->looking.running; i++) {
+	for (size_t k = 1; k <= token_members(s->token) && !s->looking.running; k++) {
+		size_t i = (last + k) % token_members(s->token);
 		struct token_member m;
 
 		token_member(s->token, i, &m);
-		if (m.standing != TOKEN_OPEN && look_by_starting(s, i))
+		if (m.standing == TOKEN_OPEN || (m.standing == TOKEN_REFUSED && !compare) ||
+		    group_is_blamed(s->token_config, s->state_dir, i, now))
+			continue;
+		if (look_by_starting(s, i))
 			return;
-		if (m.standing == TOKEN_AWAY &&
-		    !group_is_blamed(s->token_config, s->state_dir, i, now))
-			start_looking(s, i, false);
-		else if (m.standing == TOKEN_REFUSED && compare)
-			start_looking(s, i, true);
-		if (m.standing == TOKEN_REFUSED && compare)
+		start_looking(s, i, m.standing == TOKEN_REFUSED);
+		if (m.standing == TOKEN_REFUSED)
 			s->compared_ms = now_ms;
 	}
 }

@@ -288,6 +288,11 @@ def test_one_hangs_and_another_is_missing(new_dir):
         made.signer.start(ready=False)
         made.again(MODULE_HUNG)  # it is left alone now
         made.settle("'hsm-a' signs", "'hsm-b' is away", "'hsm-c' is away")
+        # Nor does one that stays away keep it from being found.
+        made.token.fail("any@hsm-a 0x30", "any@hsm-c 0x30")
+        made.settle("'hsm-a' is away", "'hsm-b' signs", "'hsm-c' is away")
+        made.token.fail("any@hsm-a 0x30")
+        made.settle("'hsm-a' is away", "'hsm-b' signs", "'hsm-c' stands by")
     finally:
         made.signer.process.kill()
 
