@@ -60,8 +60,9 @@ change_of_token(const struct config_token *a, const struct config_token *b)
 	    paths_differ(&a->others, &b->others) || a->spread != b->spread ||
 	    differ(a->pin_file, b->pin_file) || differ(a->pin_credential, b->pin_credential) ||
 	    a->threads != b->threads || a->call_timeout_s != b->call_timeout_s ||
-	    a->profile != b->profile || a->network != b->network ||
-	    a->unix_sockets != b->unix_sockets || paths_differ(&a->writable, &b->writable) ||
+	    a->crl_lease_s != b->crl_lease_s || a->profile != b->profile ||
+	    a->network != b->network || a->unix_sockets != b->unix_sockets ||
+	    paths_differ(&a->writable, &b->writable) ||
 	    a->environment_count != b->environment_count || access_differs(a, b))
 		return true;
 	for (size_t i = 0; i < a->environment_count; i++) {
@@ -77,6 +78,7 @@ change_of_issuer(const struct config *a, const struct config *b)
 {
 	if (differ(a->database_issuer, b->database_issuer) ||
 	    a->issuer.signer_id != b->issuer.signer_id || a->issuer.batch != b->issuer.batch ||
+	    a->issuer.crl_abstract_from != b->issuer.crl_abstract_from ||
 	    differ(a->issuer.credentials_dir, b->issuer.credentials_dir) ||
 	    differ(a->issuer.commands_dir, b->issuer.commands_dir) ||
 	    differ(a->issuer.ca_file, b->issuer.ca_file) ||

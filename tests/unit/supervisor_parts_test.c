@@ -400,11 +400,13 @@ a_change_concerns_whom_it_concerns(void **state)
 	CHANGES(bt[0].user_type = 2147483648, true, false, false);
 	CHANGES(bt[0].threads = 5, true, false, false);
 	CHANGES(bt[0].call_timeout_s = 5, true, false, false);
+	CHANGES(bt[0].crl_lease_s = 5, true, false, false);
 	CHANGES(bv.value = word("c"), true, false, false);
 	CHANGES(bt[0].environment_count = 0, true, false, false);
 	CHANGES(bt[0].name = word("other"), true, true, false);
 	CHANGES(b.token_count = 2, false, true, false);
 	CHANGES(b.issuer.batch = 1, false, true, false);
+	CHANGES(b.issuer.crl_abstract_from = 1, false, true, false);
 	CHANGES(b.issuer.signer_id = 2, false, true, false);
 	CHANGES(b.issuer.ca_file = word("/ca"), false, true, false);
 	CHANGES(b.issuer.krb5_config = word("/krb5"), false, true, false);
