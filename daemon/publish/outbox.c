@@ -463,39 +463,22 @@ copy_string(char **out, const char *text, struct error *err)
 	return true;
 }
 
-bool
-outbox_configure(struct outbox *o, const struct outbox_config *config, struct error *err)
+static bool
+keep_config(struct outbox *o, const struct outbox_config *config, struct error *err)
 {
-	char *program = NULL, *credentials_dir = NULL, *commands_dir = NULL, *ca_file = NULL,
-	     *krb5_config = NULL;
+	const char *program = config->program != NULL ? config->program : SELF_PROGRAM;
 
-	if (!copy_string(&program, config->program != NULL ? config->program : SELF_PROGRAM, err) ||
-	    !copy_string(&credentials_dir, config->credentials_dir, err) ||
-	    !copy_string(&commands_dir, config->commands_dir, err) ||
-	    !copy_string(&ca_file, config->ca_file, err) ||
-	    !copy_string(&krb5_config, config->krb5_config, err)) {
-		free(program);
-		free(credentials_dir);
-		free(commands_dir);
-		free(ca_file);
-		return false;
-	}
-	free(o->program);
-	free(o->credentials_dir);
-	free(o->commands_dir);
-	free(o->ca_file);
-	free(o->krb5_config);
-	o->program = program;
-	o->credentials_dir = credentials_dir;
-	o->commands_dir = commands_dir;
-	o->ca_file = ca_file;
-	o->krb5_config = krb5_config;
+	o->signer_id = config->signer_id;
 	o->publish_dirs = config->publish_dirs;
 	o->writers = config->writers;
 	o->sandbox = config->sandbox;
 	o->attempt_s = config->attempt_s > 0 ? config->attempt_s : OUTBOX_ATTEMPT_S;
 	o->watch_s = config->watch_s > 0 ? config->watch_s : OUTBOX_WATCH_S;
-	return true;
+	return copy_string(&o->program, program, err) &&
+	       copy_string(&o->credentials_dir, config->credentials_dir, err) &&
+	       copy_string(&o->commands_dir, config->commands_dir, err) &&
+	       copy_string(&o->ca_file, config->ca_file, err) &&
+	       copy_string(&o->krb5_config, config->krb5_config, err);
 }
 
 struct outbox *
@@ -513,14 +496,12 @@ outbox_start(
 	TAILQ_INIT(&o->tasks);
 	o->base = base;
 	o->db = db;
-	o->signer_id = config->signer_id;
 	n = snprintf(folder, sizeof folder, "%s/spool", config->state_dir);
 	if (n < 0 || (size_t)n >= sizeof folder) {
 		error_set(err, ERROR_LIMIT, "the path of state_dir is too long");
 		goto fail;
 	}
-	if (!outbox_configure(o, config, err) ||
-	    (o->spool = spool_open(base, db, folder, err)) == NULL)
+	if (!keep_config(o, config, err) || (o->spool = spool_open(base, db, folder, err)) == NULL)
 		goto fail;
 	if ((o->poll = evtimer_new(base, on_poll, o)) == NULL ||
 	    (o->watch = evtimer_new(base, on_watch, o)) == NULL) {

@@ -64,10 +64,6 @@ struct outbox *outbox_start(struct event_base *base, struct db *db,
 /* Something may be due: NOTIFY chancery_publish, or the database is back. */
 void outbox_poke(struct outbox *o);
 
-/* A reload: for attempts that start from now on. The folder stays. */
-bool outbox_configure(
-    struct outbox *o, const struct outbox_config *config, struct error *err) MUST_CHECK;
-
 /* What its attempts start with, for others that send couriers; borrowed. */
 struct attempt_settings;
 void outbox_settings(const struct outbox *o, struct attempt_settings *settings);
