@@ -11,6 +11,7 @@ ALTER TABLE publication
     ADD COLUMN claimed_at timestamptz,
     ADD COLUMN published_id bigint REFERENCES artifact, -- what was last read back from this place
     ADD COLUMN checked_at timestamptz,                  -- at this time
+    ADD COLUMN anew boolean NOT NULL DEFAULT false, -- while it is worked on: what goes with it changed since the claim
     -- Of a certificate (0015): it is to be taken out of its entry ...
     ADD COLUMN entry text,                              -- where it was last found or put
     ADD COLUMN absent boolean NOT NULL DEFAULT false,
@@ -152,7 +153,7 @@ BEGIN
             AND o.state = 'working' AND o.lease_until > clock_timestamp());
         v_seconds := p_lease_s + 2 * (v_due.size / 1048576)::int;
         UPDATE publication p
-            SET state = 'working', epoch = p.epoch + 1, attempts = p.attempts + 1, holder = p_holder,
+            SET state = 'working', epoch = p.epoch + 1, attempts = p.attempts + 1, holder = p_holder, anew = false,
                 claimed_at = clock_timestamp(),
                 lease_until = clock_timestamp() + make_interval(secs => v_seconds),
                 next_at = clock_timestamp() + make_interval(secs => v_seconds)
@@ -236,7 +237,7 @@ $$;
 -- entry, for which is looked again once a day. What is different but a newer artifact
 -- of ours for the same slot is 'superseded' and as good as done. Returns what
 -- became of the publication: 'done', 'superseded', 'retry', 'nowhere', 'replaced' (a
--- newer artifact is due now) or 'stale' (somebody else holds it; nothing was changed).
+-- newer artifact is due now, or the same with what came meanwhile) or 'stale' (somebody else holds it; nothing was changed).
 CREATE FUNCTION report_publication(p_publication bigint, p_epoch int, p_artifact bigint,
     p_outcome text, p_error text, p_read_sha256 bytea, p_entry text,
     OUT outcome text, OUT retry_ms bigint)
@@ -268,7 +269,7 @@ BEGIN
         CASE WHEN outcome = 'failed' THEN left(p_error, 1000) END);
 
     v_again := coalesce(v_row.published_id = coalesce(v_newer.id, v_sent.id), false) <> v_row.absent;
-    IF outcome <> 'failed' AND v_row.rank <= coalesce(v_newer.rank, v_sent.rank) THEN
+    IF outcome <> 'failed' AND NOT v_row.anew AND v_row.rank <= coalesce(v_newer.rank, v_sent.rank) THEN
         UPDATE publication SET state = 'done', artifact_id = coalesce(v_newer.id, v_sent.id),
             rank = coalesce(v_newer.rank, v_sent.rank),
             entry = coalesce(p_entry, entry), published_id = CASE WHEN NOT absent THEN coalesce(v_newer.id, v_sent.id) END,
@@ -289,11 +290,11 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Something newer was wanted meanwhile: it starts afresh, at once.
-    IF v_row.artifact_id <> p_artifact THEN
+    -- Something newer was wanted meanwhile, or more beside it: it starts afresh, at once.
+    IF v_row.artifact_id <> p_artifact OR v_row.anew THEN
         UPDATE publication SET state = 'pending', attempts = 0, next_at = clock_timestamp(),
             lease_until = NULL, holder = NULL, changed_at = clock_timestamp(),
-            published_id = CASE WHEN outcome = 'failed' THEN published_id
+            published_id = CASE WHEN outcome = 'failed' OR v_row.artifact_id = p_artifact THEN published_id
                 ELSE coalesce(v_newer.id, v_sent.id) END
         WHERE id = p_publication;
         outcome := 'replaced';

@@ -395,9 +395,10 @@ BEGIN
             v_valid, api_time(v_until)) END;
 END $$;
 
--- A directory's entry has all certificates of a CA, and there is another one.
+-- A directory's entry has all certificates of a CA, and there is another one. Whoever works
+-- on that entry now has the others alone: with the report it is due again.
 CREATE FUNCTION ca_republish(p_ca bigint) RETURNS void LANGUAGE sql AS $$
-    UPDATE publication p SET state = CASE WHEN p.state = 'working' THEN p.state ELSE 'pending' END, attempts = 0,
+    UPDATE publication p SET anew = p.state = 'working', state = CASE WHEN p.state = 'working' THEN p.state ELSE 'pending' END, attempts = 0,
         next_at = CASE WHEN p.state = 'working' THEN p.next_at ELSE clock_timestamp() END, changed_at = clock_timestamp()
     FROM target t WHERE t.id = p.target_id AND t.ca_id = p_ca AND t.kind = 'ldap' AND t.artifact = 'ca-certificate';
     SELECT pg_notify('chancery_publish', '');

@@ -454,6 +454,24 @@ def test_newer_waits_for_the_one_under_way(outbox):
     assert claim(outbox) == []
 
 
+@pytest.mark.parametrize("outcome", ["done", "failed"])
+def test_another_certificate_of_the_entry_under_way(outbox, outcome):
+    """Whoever was claimed before it was there brings the entry without it."""
+    ldap = "ldap://127.0.0.1:1/cn=x?cACertificate;binary"
+    outbox.target("entry", "ldap", "ca-certificate", ldap)
+    outbox.publish(outbox.artifact("ca-certificate", 0, b"1", scoped=False))
+    held, = claim(outbox)
+    outbox.sql("SELECT ca_republish(%s)", (outbox.ca,), "chancery_issuer")
+    assert claim(outbox, holder=2) == []
+    assert report(outbox, held, outcome, "no") == "replaced"
+    again, = claim(outbox, holder=2)
+    assert again[2] == held[2] and report(outbox, again) == "done"
+    assert outbox.sql("SELECT published_id, done_at IS NULL FROM publication") == [(held[2], False)]
+    assert outbox.one("SELECT count(*) FROM audit WHERE action = 'artifact.published' AND object LIKE '%%/entry'") == 1
+    outbox.sql("SELECT ca_republish(%s)", (outbox.ca,), "chancery_issuer")
+    assert report(outbox, *claim(outbox)) == "done" and claim(outbox) == []
+
+
 def test_one_claim_for_each_target(outbox):
     """Two slots of a target (two keys of a CA) are not worked on together."""
     outbox.target("put", "http", "crl", "http://127.0.0.1:1/x")
