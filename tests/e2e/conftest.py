@@ -261,5 +261,4 @@ def outbox(new_outbox):
 def web():
     server = Web()
     yield server
-    server.shutdown()
-    server.server_close()
+    server.close()

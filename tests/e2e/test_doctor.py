@@ -1,11 +1,9 @@
 """chancery doctor: what it finds in a service that is well, and in each thing that
 can be wrong with it, or with a place where clients look."""
 
-import http.server
 import json
 import os
 import re
-import threading
 
 import psycopg2
 import pytest
@@ -14,44 +12,17 @@ from harness.authority import locations
 from harness import clients
 from harness.process import wait_until
 from harness.slapd import Slapd
+from harness.web import Web
 
 STORE = "SET search_path = chancery_store; "
 
 
-class Place(http.server.ThreadingHTTPServer):
-    """A web server that serves what a test puts there."""
-
-    daemon_threads = True
-
-    def __init__(self, listener=None):
-        """listener: a socket to serve, of whatever host."""
-        self.files, self.asked = {}, []
-        super().__init__(("127.0.0.1", 0), self.Handler, bind_and_activate=listener is None)
-        if listener is not None:
-            self.socket.close()
-            self.socket, self.server_address = listener, listener.getsockname()
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-        def do_GET(self):
-            self.server.asked.append(self.path)
-            body = self.server.files.get(self.path)
-            self.send_response(404 if body is None else 200)
-            self.send_header("Content-Length", str(len(body or b"")))
-            self.end_headers()
-            self.wfile.write(body or b"")
-
-
 @pytest.fixture(scope="module")
 def place():
-    server = Place()
+    """A web server that serves what a test puts there."""
+    server = Web()
     yield server
-    server.shutdown()
-    server.server_close()
+    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -346,13 +317,13 @@ def test_who_sends_hosts_where(clinic, place):
 
     good = place.url + "/clinic.crl"
     assert look(good)["state"] == "open" and found(good)["error"] is None
-    asked = len(place.asked)
+    asked = len(place.seen)
     for url in (good + "x", good[:-1], place.url + "/", "http://169.254.169.254/clinic.crl", good.replace("http", "file"),
                 "http://u@" + good[7:], good + "?a=b", good + "#x", good + "\n", a.daemon.crl_url("other"), "file:///etc/passwd"):
         answer = found(url)
         assert 'CA "clinic" tells nobody to look at ' in answer["error"], url
         assert (answer["size"], answer["sha256"], answer["content"]) == (None, None, None)
-    assert len(place.asked) == asked
+    assert len(place.seen) == asked
     for url in ("http://", "http://" + "a" * 2041):
         with pytest.raises(psycopg2.Error, match="url has 8 to 2047 octets"):
             look(url)

@@ -13,23 +13,10 @@ from harness.apart import Apart
 from harness.authority import locations
 from harness.chanceryd import Chanceryd
 from harness.process import free_port, run, wait_until
-from test_doctor import STORE, Place, examine, wrong
+from harness.web import Web
+from test_doctor import STORE, examine, wrong
 
 OTHER = "host-two"
-
-
-class Slow(Place):
-    """Asks before it answers."""
-
-    before = staticmethod(lambda path: None)
-
-    def handle_error(self, *_):
-        """Who asked is gone by then."""
-
-    class Handler(Place.Handler):
-        def do_GET(self):
-            self.server.before(self.path)
-            super().do_GET()
 
 
 class Hosts:
@@ -41,8 +28,8 @@ class Hosts:
         self.a, self.slapd = a, slapd
         ports = [free_port() for _ in range(2)]
         self.apart = Apart(OTHER, ports)
-        self.here, self.everywhere = Slow(), Slow(socket.create_server(("127.0.0.1", ports[1])))
-        self.there, self.everywhere_too = (Slow(s) for s in self.apart.listeners)
+        self.here, self.everywhere = Web(), Web(socket.create_server(("127.0.0.1", ports[1])))
+        self.there, self.everywhere_too = (Web(s) for s in self.apart.listeners)
         self.everywhere_too.files = self.everywhere.files
         self.daemon = Chanceryd(directory, a.database, {"main": a.token})
         self.daemon.config["issuer"]["signer_id"] = 2
@@ -80,8 +67,7 @@ class Hosts:
             self.daemon.stop()
         self.daemon.check_logs()
         for place in (self.here, self.there, self.everywhere, self.everywhere_too):
-            place.shutdown()
-            place.server_close()
+            place.close()
         self.apart.close()
 
 
@@ -136,7 +122,7 @@ def test_what_all_hosts_reach(hosts):
 def test_an_address_that_never_answers(hosts):
     """On one of the hosts: its other addresses are looked at all the same."""
     a, never = hosts.a, threading.Event()
-    hosts.everywhere_too.before = lambda path: path == "/far.crl" and never.wait()
+    hosts.everywhere_too.answers["GET", "/far.crl"] = lambda request: never.wait() and None
     try:
         findings = examine(a, hosts.ca, "--from", OTHER, status=1)
         found = {f["detail"].split(": ")[0]: f["detail"] for f in findings if f["state"] == "critical"}
@@ -148,19 +134,18 @@ def test_an_address_that_never_answers(hosts):
         assert places(examine(a, hosts.ca, "--from", "1", status=1))[slow] == "ok"
     finally:
         never.set()
-        hosts.everywhere_too.before = lambda path: None
+        hosts.everywhere_too.answers.clear()
 
 
 def test_an_issuer_that_dies_while_it_looks(hosts):
     """The next one on its host does what that one had taken."""
     a, asked, go = hosts.a, threading.Event(), threading.Event()
 
-    def hold(path):
-        if path == "/root.crl" and not go.is_set():
-            asked.set()
-            go.wait()
+    def hold(request):
+        asked.set()
+        go.wait()
 
-    hosts.everywhere_too.before = hold
+    hosts.everywhere_too.answers["GET", "/root.crl"] = hold
     said = []
     doctor = threading.Thread(target=lambda: said.extend(examine(a, hosts.root, "--from", OTHER)))
     doctor.start()
@@ -171,7 +156,7 @@ def test_an_issuer_that_dies_while_it_looks(hosts):
     finally:
         go.set()
         doctor.join()
-        hosts.everywhere_too.before = lambda path: None
+        hosts.everywhere_too.answers.clear()
     assert set(places(said).values()) == {"ok"} and len(places(said)) == 2
 
 
@@ -192,12 +177,11 @@ def test_a_host_that_dies_between_two_looks(hosts):
     a, seen = hosts.a, []
     with psycopg2.connect(a.database.dsn()) as connection, connection.cursor() as cursor:
 
-        def hold(path):
-            if path == "/far.crl":  # no other order gets in, while this one ends
-                cursor.execute(STORE + "LOCK TABLE look IN SHARE UPDATE EXCLUSIVE MODE")
-                seen.append(a.database.one(STORE + "SELECT max(id) FROM look"))
+        def hold(request):  # no other order gets in, while this one ends
+            cursor.execute(STORE + "LOCK TABLE look IN SHARE UPDATE EXCLUSIVE MODE")
+            seen.append(a.database.one(STORE + "SELECT max(id) FROM look"))
 
-        hosts.there.before = hold
+        hosts.there.answers["GET", "/far.crl"] = hold
         result = []
         doctor = threading.Thread(target=lambda: result.append(a.cli.result("--json", "doctor", "--from", OTHER)))
         doctor.start()

@@ -6,7 +6,7 @@ import pytest
 
 from harness import clients
 from harness.process import run
-from test_doctor import Place
+from harness.web import Web
 from test_issuers import AUTOMATIC
 from test_readers import FETCH, READER, Dirmngr, Nss, serial_of
 from test_reasons import SETS
@@ -53,12 +53,11 @@ class Ca:
 
 @pytest.fixture(scope="module")
 def cas(shared_instance):
-    a, place = shared_instance, Place()
+    a, place = shared_instance, Web()
     a.cli("template", "apply", clients.write(a.files, "many.yaml", AUTOMATIC))
     a.create_root(ROOT, "rsa2048")
     yield {name: Ca(a, place, name) for name in SERVED}
-    place.shutdown()
-    place.server_close()
+    place.close()
 
 
 def test_java(cas, work_dir):

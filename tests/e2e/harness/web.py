@@ -2,21 +2,35 @@
 
 import hashlib
 import http.server
+import sys
 import threading
 
 
 class Web(http.server.ThreadingHTTPServer):
     """A web server that does what a test wants: answers are a dictionary
-    (method, path) -> status or function; what was PUT is kept."""
+    (method, path) -> status or function; what was PUT is kept. listener: a socket to
+    serve, of whatever host."""
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self, listener=None):
         self.files, self.answers, self.seen = {}, {}, []
         self.etags = False
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), Handler, bind_and_activate=listener is None)
+        if listener is not None:
+            self.socket.close()
+            self.socket, self.server_address = listener, listener.getsockname()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *request):
+        """Who asked may be gone by now."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(*request)
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
