@@ -6,15 +6,12 @@
 
 #include "daemon/publish/credential.h"
 
-static bool
-get_part(CURLU *u, CURLUPart what, char *out, size_t size)
+bool
+http_url_part(CURLU *u, CURLUPart part, unsigned flags, char *out, size_t size)
 {
 	char *text = NULL;
-	bool ok;
+	bool ok = curl_url_get(u, part, &text, flags) == CURLUE_OK && strlen(text) < size;
 
-	if (curl_url_get(u, what, &text, 0) != CURLUE_OK)
-		return false;
-	ok = strlen(text) < size;
 	if (ok)
 		(void)snprintf(out, size, "%s", text);
 	curl_free(text);
@@ -43,7 +40,7 @@ make_part_url(const struct publish_job *job, CURLU *u, struct http_place *place,
 		    "%s: a WebDAV target is written under another name first and so cannot have a "
 		    "query",
 		    place->url);
-	if (!get_part(u, CURLUPART_PATH, path, sizeof path) ||
+	if (!http_url_part(u, CURLUPART_PATH, 0, path, sizeof path) ||
 	    (slash = strrchr(path, '/')) == NULL || slash[1] == '\0')
 		return error_set(err, ERROR_INPUT, "%s names a folder, not a file", place->url);
 	(void)snprintf(name, sizeof name, "%s", slash + 1);
@@ -54,7 +51,7 @@ make_part_url(const struct publish_job *job, CURLU *u, struct http_place *place,
 	if (n < 0 || (size_t)n >= sizeof name ||
 	    curl_url_set(u, CURLUPART_PATH, name, 0) != CURLUE_OK)
 		goto too_long;
-	if (!get_part(u, CURLUPART_URL, place->part_url, sizeof place->part_url))
+	if (!http_url_part(u, CURLUPART_URL, 0, place->part_url, sizeof place->part_url))
 		goto too_long;
 	return true;
 too_long:
@@ -82,9 +79,9 @@ http_place_parse(const struct publish_job *job, const char *url, bool webdav,
 	if (u == NULL)
 		return error_set(err, ERROR_SYSTEM, "no memory for a URL");
 	if (!starts_well(url) || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
-	    !get_part(u, CURLUPART_SCHEME, scheme, sizeof scheme) ||
+	    !http_url_part(u, CURLUPART_SCHEME, 0, scheme, sizeof scheme) ||
 	    (strcasecmp(scheme, "http") != 0 && strcasecmp(scheme, "https") != 0) ||
-	    !get_part(u, CURLUPART_HOST, host, sizeof host) || host[0] == '\0') {
+	    !http_url_part(u, CURLUPART_HOST, 0, host, sizeof host) || host[0] == '\0') {
 		error_set(err, ERROR_INPUT,
 		    "%s is no URL of a web server: http://HOST/PATH or https://HOST/PATH", url);
 		goto out;
@@ -100,7 +97,7 @@ http_place_parse(const struct publish_job *job, const char *url, bool webdav,
 		    err, ERROR_INPUT, "%s: a fragment never reaches a server (RFC 3986 3.5)", url);
 		goto out;
 	}
-	if (!get_part(u, CURLUPART_URL, place->url, sizeof place->url)) {
+	if (!http_url_part(u, CURLUPART_URL, 0, place->url, sizeof place->url)) {
 		error_set(err, ERROR_LIMIT, "the URL %s is too long", url);
 		goto out;
 	}

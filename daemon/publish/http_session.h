@@ -32,6 +32,9 @@ struct http_place {
 bool http_place_parse(const struct publish_job *job, const char *url, bool webdav,
     struct http_place *place, struct error *err) MUST_CHECK;
 
+/* A part of a URL that libcurl took apart; false: there is none, or it does not fit. */
+bool http_url_part(CURLU *u, CURLUPart part, unsigned flags, char *out, size_t size) MUST_CHECK;
+
 /* A handle for one transfer to url, with the rest of the work's time. text
  * (CURL_ERROR_SIZE) receives libcurl's own words and must outlive the handle.
  * The caller frees it with curl_easy_cleanup. */

@@ -25,19 +25,6 @@ struct sftp_place {
 	char part_url[PUBLISH_URL_MAX];
 };
 
-/* The parts of a URL that libcurl took apart; an empty one is none. */
-static bool
-take_part(CURLU *u, CURLUPart part, unsigned flags, char *out, size_t size)
-{
-	char *text = NULL;
-	bool ok = curl_url_get(u, part, &text, flags) == CURLUE_OK && strlen(text) < size;
-
-	if (ok)
-		(void)snprintf(out, size, "%s", text);
-	curl_free(text);
-	return ok;
-}
-
 /* libcurl's commands have quotes around names. */
 static bool
 name_is_plain(const char *path)
@@ -61,7 +48,7 @@ place_parse(const struct publish_job *job, struct sftp_place *place, struct erro
 		return error_set(err, ERROR_SYSTEM, "no memory for a URL");
 	if (strncasecmp(job->write_url, SCHEME, strlen(SCHEME)) != 0 ||
 	    curl_url_set(u, CURLUPART_URL, job->write_url, 0) != CURLUE_OK ||
-	    !take_part(u, CURLUPART_PATH, CURLU_URLDECODE, place->path, sizeof place->path) ||
+	    !http_url_part(u, CURLUPART_PATH, CURLU_URLDECODE, place->path, sizeof place->path) ||
 	    (slash = strrchr(place->path, '/')) == NULL || slash[1] == '\0' ||
 	    !name_is_plain(place->path) || strstr(place->path, "/../") != NULL) {
 		error_set(err, ERROR_INPUT, "%s names no file: sftp://HOST/PATH", job->write_url);
@@ -74,7 +61,7 @@ place_parse(const struct publish_job *job, struct sftp_place *place, struct erro
 		: -1;
 	if (n < 0 || (size_t)n >= sizeof place->part_path ||
 	    curl_url_set(u, CURLUPART_PATH, place->part_path, CURLU_URLENCODE) != CURLUE_OK ||
-	    !take_part(u, CURLUPART_URL, 0, place->part_url, sizeof place->part_url)) {
+	    !http_url_part(u, CURLUPART_URL, 0, place->part_url, sizeof place->part_url)) {
 		error_set(err, ERROR_LIMIT, "the URL %s is too long", job->write_url);
 		goto out;
 	}
