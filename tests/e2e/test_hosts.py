@@ -36,7 +36,6 @@ class Hosts:
         self.daemon.process.argv = self.apart.enter + self.daemon.process.argv
         self.root, self.ca = "beyond", "far"  # in this order doctor looks at them
         self.entry = f"cn=far,{slapd.suffix}"
-        self.urls = {}
 
     def make(self):
         a, url = self.a, f"{self.everywhere.url}/%s"
