@@ -33,7 +33,6 @@ enum control_type {
 			   */
 	CONTROL_RELOAD,	  /* read the configuration file again */
 	CONTROL_DRAIN,	  /* finish what is in flight, then exit 0 */
-	CONTROL_WRITER_CHANNEL, /* text: user; fd: its end of a fresh socket pair */
 	/* child to supervisor */
 	CONTROL_READY,	/* serves from now on */
 	CONTROL_STATUS, /* text: one sentence on the state it is in */
@@ -42,6 +41,9 @@ enum control_type {
 	/* supervisor to the front: "NAME PID STATE REPORT" of a process, as it is now;
 	 * pid 0 while there is none, REPORT "-" before it said */
 	CONTROL_PROCESS,
+	/* supervisor to a writer and to the issuer. text: user; fd: its end of a fresh socket pair
+	 */
+	CONTROL_WRITER_CHANNEL,
 };
 
 struct control_message {
