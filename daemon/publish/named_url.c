@@ -19,12 +19,23 @@ give_uri(struct bytes uri, enum artifact_kind kind, named_url_fn *give, void *ar
 	give(text, kind, arg);
 }
 
+/* GeneralNames: one of another form says the same place in another way. */
+static void
+give_uris(struct der names, enum artifact_kind kind, named_url_fn *give, void *arg)
+{
+	struct bytes content;
+	uint8_t tag;
+
+	while (!der_end(&names) && der_read_any(&names, &tag, &content, NULL))
+		if (tag == DER_CONTEXT(6))
+			give_uri(content, kind, give, arg);
+}
+
 /* DistributionPoint [0] DistributionPointName [0] fullName: GeneralNames. */
 void
 named_urls_of_points(struct bytes value, enum artifact_kind kind, named_url_fn *give, void *arg)
 {
 	struct der points, point, name, names;
-	struct bytes uri;
 
 	if (value.len == 0 || !der_enter_only(value, DER_SEQUENCE, &points))
 		return;
@@ -32,8 +43,7 @@ named_urls_of_points(struct bytes value, enum artifact_kind kind, named_url_fn *
 		if (!der_enter(&point, DER_CONTEXT_CONSTRUCTED(0), &name) ||
 		    !der_enter(&name, DER_CONTEXT_CONSTRUCTED(0), &names))
 			continue;
-		while (der_read(&names, DER_CONTEXT(6), &uri))
-			give_uri(uri, kind, give, arg);
+		give_uris(names, kind, give, arg);
 	}
 }
 
@@ -42,14 +52,12 @@ void
 named_urls_of_idp(struct bytes idp, named_url_fn *give, void *arg)
 {
 	struct der parts, name, names;
-	struct bytes uri;
 
 	if (idp.len == 0 || !der_enter_only(idp, DER_SEQUENCE, &parts) ||
 	    !der_enter(&parts, DER_CONTEXT_CONSTRUCTED(0), &name) ||
 	    !der_enter(&name, DER_CONTEXT_CONSTRUCTED(0), &names))
 		return;
-	while (der_read(&names, DER_CONTEXT(6), &uri))
-		give_uri(uri, ARTIFACT_CRL, give, arg);
+	give_uris(names, ARTIFACT_CRL, give, arg);
 }
 
 static void

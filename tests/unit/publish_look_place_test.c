@@ -33,10 +33,12 @@ static const char policy[] =
     "flags: [in_certificates]}\n"
     "    - {url: 'http://ocsp.example/', flags: [as_ocsp]}\n";
 
-/* [6] "http://dp.example/1.crl" as cRLDistributionPoints, and as issuingDistributionPoint. */
+/* A directoryName and [6] "http://dp.example/1.crl", as cRLDistributionPoints and as
+ * issuingDistributionPoint. */
 #define URI "http://dp.example/1.crl"
-static const char points[] = "\x30\x1f\x30\x1d\xa0\x1b\xa0\x19\x86\x17" URI;
-static const char idp[] = "\x30\x1d\xa0\x1b\xa0\x19\x86\x17" URI;
+#define NAMES "\xa0\x1f\xa0\x1d\xa4\x02\x30\x00\x86\x17" URI
+static const char points[] = "\x30\x23\x30\x21" NAMES;
+static const char idp[] = "\x30\x21" NAMES;
 
 /* An array as the database sends it. */
 struct list {
