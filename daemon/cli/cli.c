@@ -316,21 +316,21 @@ fail(const struct error *e)
 	return e->code == ERROR_USAGE ? 2 : 1;
 }
 
+static bool
+is_help(const struct options *o, size_t i)
+{
+	return i < o->word_count && strcmp(o->words[i], "help") == 0;
+}
+
 /* "help ca", "ca help", "ca --help": the words that help is asked for. NULL
  * when it is not. */
 static const char *const *
 asks_for_help(const struct options *o, size_t *count)
 {
-	*count = o->word_count;
-	if (o->word_count > 0 && strcmp(o->words[0], "help") == 0) {
-		*count = o->word_count - 1;
-		return o->words + 1;
-	}
-	if (o->word_count == 2 && strcmp(o->words[1], "help") == 0) {
-		*count = 1;
-		return o->words;
-	}
-	return o->value[OPTION_HELP] != NULL ? o->words : NULL;
+	size_t before = is_help(o, 0), behind = o->word_count == 2 && is_help(o, 1);
+
+	*count = o->word_count - before - behind;
+	return before + behind > 0 || o->value[OPTION_HELP] != NULL ? o->words + before : NULL;
 }
 
 int

@@ -169,7 +169,7 @@ write_file(const struct pinned_file *f, struct error *e)
 	if (fd >= 0)
 		out = fdopen(fd, "w");
 	if (out == NULL) {
-		error_set_errno(e, ERROR_SYSTEM, "writing %s", fresh);
+		error_set_errno(e, ERROR_SYSTEM, "writing %s", f->path);
 		if (fd >= 0)
 			(void)close(fd);
 		return false;

@@ -113,7 +113,7 @@ def test_usage_errors(office, words, sentence):
 def test_help(office):
     assert office.cli.result().returncode == 2
     everything = office.cli("help")
-    assert everything == office.cli("--help") == office.cli("-h")
+    assert everything == office.cli("--help") == office.cli("-h") == office.cli("help", "help")
     assert office.cli.result().stderr == everything
     for line in everything.splitlines():
         assert len(line) <= 100, line
