@@ -80,9 +80,14 @@ change(struct gate *g, const struct pin *old, const struct pin *fresh, const str
 	const char *dir = g->o.state_dir;
 
 	/* Shares that the present PIN may need are not written over. */
-	if (!pin_split_settle(dir, g->next, e) || !pin_split_keep(dir, s, e) ||
-	    !record(g, LOGINS_SPLIT, s, e))
+	if (!pin_split_settle(dir, g->next, e))
 		return false;
+	g->next = false;
+	if (!pin_split_keep(dir, s, e) || !record(g, LOGINS_SPLIT, s, e)) {
+		/* Nobody shall try them: the token is not told. */
+		gate_settle_split(g);
+		return false;
+	}
 	atomic_store(&g->unsettled, true);
 	if (!token_set_pin(g->o.token, octets_of(old), octets_of(fresh), e))
 		return undo(g, old, e);
