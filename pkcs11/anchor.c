@@ -375,6 +375,7 @@ static pthread_mutex_t mirror_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t news_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	struct anchor_mirror of;
+	bool refused;	   /* a value, for whatever reason of its own */
 	bool failed, told; /* these with the second lock */
 	struct error why;
 } mirrors[CONFIG_MEMBERS_MAX];
@@ -425,9 +426,12 @@ write_there(const struct session *s, size_t i, const char *label, struct bytes v
 	(void)call_about(before);
 	if (ok)
 		return;
-	/* One that takes no such objects is no worse than a single token that does not. */
+	/* One that takes no such objects, or no more, is no worse than a single token that does
+	 * not: it is said once. */
 	if (!rw.fatal) {
-		log_failure(LOG_LEVEL_DEBUG, label, &why);
+		(void)error_wrap(&why, "another token of the group");
+		log_failure(mirrors[i].refused ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, label, &why);
+		mirrors[i].refused = true;
 		return;
 	}
 	(void)pthread_mutex_lock(&news_lock);
