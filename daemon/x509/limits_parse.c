@@ -1,7 +1,6 @@
 /* From text to limits. The shape is read here; the rules stand in limits.c, which
  * sees the result when it is written again. */
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/core/encode.h"

@@ -1,6 +1,5 @@
 #include "daemon/x509/pin_share.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/crypto.h>

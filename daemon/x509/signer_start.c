@@ -1,6 +1,5 @@
 #include "daemon/x509/signer_start.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include <openssl/err.h>
