@@ -115,7 +115,7 @@ parse_options(int argc, char **argv, struct options *o, struct error *err)
 	*o = (struct options){.action = ACTION_SUPERVISE, .config = CONFIG_DEFAULT_PATH};
 	opterr = 0;
 	/* "+": no reordering; ":" tells a missing value from an unknown option. */
-	while (ok && (c = getopt_long(argc, argv, "+:", known, NULL)) != -1) {
+	while (ok && (c = getopt_long(argc, argv, "+:h", known, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o->config = optarg;

@@ -17,6 +17,7 @@ def chanceryd(*args):
 
 def test_help_and_version():
     status, out, err = chanceryd("--help")
+    assert (status, out, err) == chanceryd("-h")
     assert (status, err) == (0, "")
     assert out.startswith("usage: chanceryd")
     status, out, err = chanceryd("--version")
