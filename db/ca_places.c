@@ -71,8 +71,10 @@ put_reasons(json_t *object, unsigned reasons)
 		return true;
 	list = json_array();
 	for (int i = 0; reasons >> i != 0; i++)
-		if ((reasons >> i & 1) != 0 && json_array_append_new(list, json_integer(i)) != 0)
-			break;
+		if ((reasons >> i & 1) != 0 && json_array_append_new(list, json_integer(i)) != 0) {
+			json_decref(list);
+			return false;
+		}
 	return json_object_set_new(object, "reasons", list) == 0;
 }
 
