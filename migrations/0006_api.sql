@@ -281,16 +281,24 @@ BEGIN
     RETURN to_jsonb(api_pem('CERTIFICATE REQUEST', v_csr));
 END $$;
 
-CREATE FUNCTION chancery.api_ca_chain(p_identity text, p_name text) RETURNS jsonb
+-- p_cka_id: of one of its keys, maybe an older one, in hexadecimal; NULL: the one that signs.
+CREATE FUNCTION chancery.api_ca_chain(p_identity text, p_name text, p_cka_id text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
 DECLARE
     a ca := api_find_ca(p_identity, p_name);
     g generation;
 BEGIN
     PERFORM api_caller(p_identity);
-    SELECT * INTO g FROM current_generation(a.id) c WHERE c.certificate IS NOT NULL;
+    IF p_cka_id IS NULL THEN
+        SELECT * INTO g FROM current_generation(a.id) c WHERE c.certificate IS NOT NULL;
+    ELSE
+        SELECT c.* INTO g FROM generation c JOIN token_key k ON k.id = c.token_key_id
+        WHERE c.ca_id = a.id AND c.certificate IS NOT NULL AND encode(k.cka_id, 'hex') = p_cka_id
+        ORDER BY c.certificate_index DESC LIMIT 1;
+    END IF;
     IF g.id IS NULL THEN
-        PERFORM api_fail('CH404', format('CA "%s" has no certificate yet', a.name));
+        PERFORM api_fail('CH404', CASE WHEN p_cka_id IS NULL THEN format('CA "%s" has no certificate yet', a.name)
+            ELSE format('CA "%s" has no certificate of such a key', a.name) END);
     END IF;
     RETURN to_jsonb((SELECT string_agg(api_pem('CERTIFICATE', c.der), '' ORDER BY c.n)
         FROM unnest(g.certificate || g.chain) WITH ORDINALITY c (der, n)));

@@ -180,22 +180,25 @@ show_order(struct bytes text, struct error *e)
 
 /* ---------------------------------------------------------------------- CRLs */
 
-/* What a CRL has to name as its issuer and key, of the CA's own certificate. That comes from
- * the service; another CA's would not fit the CRL. */
+/* What a CRL has to name as its issuer and key, of the certificate of the CA's key that would
+ * sign it, which may be an older one. That comes from the service; another CA's would not fit
+ * the CRL. */
 struct crl_issuer {
 	uint8_t der[CERTIFICATE_MAX];
 	struct certificate certificate;
 };
 
 static bool
-load_issuer(struct cli *cli, const char *ca, struct crl_issuer *issuer, struct error *e)
+load_issuer(struct cli *cli, const char *ca, const struct pin_operation *operation,
+    struct crl_issuer *issuer, struct error *e)
 {
-	char path[CLI_PATH_MAX], *text = NULL;
+	char path[CLI_PATH_MAX], key[2 * PIN_ENVELOPE_ID_MAX + 1], *text = NULL;
 	struct bytes input;
 	size_t len;
 	bool ok;
 
-	if (!cli_path(path, "/v1/cas/", ca, "/chain", e) ||
+	hex_encode(operation->cka_id, operation->cka_id_len, key);
+	if (!cli_path(path, "/v1/cas/", ca, "/chain", e) || !cli_path_add(path, "cka_id", key, e) ||
 	    !http_get_text(cli->http, path, &text, e))
 		return false;
 	input = (struct bytes){(const uint8_t *)text, strlen(text)};
@@ -264,8 +267,8 @@ show_summary(const struct crl_issuer *issuer, const struct crl_summary *s, struc
 
 /* All pieces go by, one by one. */
 static bool
-show_crl(struct cli *cli, const char *id, const char *ca, struct piece *p, EVP_MD_CTX *md,
-    struct error *e)
+show_crl(struct cli *cli, const char *id, const char *ca, const struct pin_operation *operation,
+    struct piece *p, EVP_MD_CTX *md, struct error *e)
 {
 	struct crl_issuer *issuer = calloc(1, sizeof *issuer);
 	struct crl_check *check = calloc(1, sizeof *check);
@@ -275,7 +278,7 @@ show_crl(struct cli *cli, const char *id, const char *ca, struct piece *p, EVP_M
 
 	if (!ok)
 		error_set_errno(e, ERROR_SYSTEM, "allocating a CRL");
-	ok = ok && load_issuer(cli, ca, issuer, e) && begin_crl(check, issuer, p, e);
+	ok = ok && load_issuer(cli, ca, operation, issuer, e) && begin_crl(check, issuer, p, e);
 	while (ok) {
 		ok = crl_check_push(check, (struct bytes){p->octets, p->len}, e);
 		if (!ok || next == p->count)
@@ -382,14 +385,14 @@ goes_by_abstract(struct cli *cli, json_t *row, json_int_t pieces)
 /* ----------------------------------------------------------------- operation */
 
 static bool
-show(struct cli *cli, const char *id, const char *ca, enum pin_operation_kind kind, struct piece *p,
-    EVP_MD_CTX *md, struct error *e)
+show(struct cli *cli, const char *id, const char *ca, const struct pin_operation *operation,
+    struct piece *p, EVP_MD_CTX *md, struct error *e)
 {
 	struct bytes whole = {p->octets, p->len};
 
-	if (kind != PIN_OPERATION_CRL && p->count != 1)
+	if (operation->kind != PIN_OPERATION_CRL && p->count != 1)
 		return error_set(e, ERROR_INTERNAL, "the service shows pieces of what has none");
-	switch (kind) {
+	switch (operation->kind) {
 	case PIN_OPERATION_CERTIFICATE:
 		return show_certificate(whole, e);
 	case PIN_OPERATION_CSR_INFO:
@@ -397,7 +400,7 @@ show(struct cli *cli, const char *id, const char *ca, enum pin_operation_kind ki
 	case PIN_OPERATION_ORDER:
 		return show_order(whole, e);
 	default:
-		return show_crl(cli, id, ca, p, md, e);
+		return show_crl(cli, id, ca, operation, p, md, e);
 	}
 }
 
@@ -476,7 +479,7 @@ pin_show_operation(struct cli *cli, const struct pin_signer *signer, json_t *lis
 		error_set_openssl(e, ERROR_INTERNAL, "digesting what would be signed");
 		goto out;
 	}
-	if (!show(cli, id, ca, operation->kind, &p, md, e))
+	if (!show(cli, id, ca, operation, &p, md, e))
 		goto out;
 	if (EVP_DigestFinal_ex(md, operation->sha256, NULL) != 1)
 		error_set_openssl(e, ERROR_INTERNAL, "digesting what would be signed");

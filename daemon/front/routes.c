@@ -44,7 +44,7 @@ const struct route routes[] = {
     {"GET", "/v1/cas/{name}/csr", DOORS_API, api_ask, FRONT_CA_CSR, 200, PEM, 0,
 	{{"name", PARAM_TEXT}}},
     {"GET", "/v1/cas/{name}/chain", DOORS_API, api_ask, FRONT_CA_CHAIN, 200, PEM, 0,
-	{{"name", PARAM_TEXT}}},
+	{{"name", PARAM_TEXT}, {"cka_id", PARAM_TEXT}}},
     {"GET", "/v1/cas/{name}/crls", DOORS_API, api_ask, FRONT_CA_CRLS, 200, JSON, 0,
 	{{"name", PARAM_TEXT}, {"limit", PARAM_LIMIT}, {"after", PARAM_NUMBER}}},
     {"GET", "/v1/cas/{name}/valid", DOORS_API, api_ask, FRONT_CA_VALID, 200, JSON, 0,

@@ -262,7 +262,7 @@ def test_services_speak_for_themselves(queue):
 def test_strangers_learn_no_names(queue):
     stranger = "tls:" + "0" * 64
     for name in ("demo", "nope"):
-        for sql in ("api_ca(%s, %s)", "api_ca_csr(%s, %s)", "api_ca_chain(%s, %s)", "api_ca_crls(%s, %s, NULL, NULL)", "api_ca_valid(%s, %s)",
+        for sql in ("api_ca(%s, %s)", "api_ca_csr(%s, %s)", "api_ca_chain(%s, %s, NULL)", "api_ca_crls(%s, %s, NULL, NULL)", "api_ca_valid(%s, %s)",
                     "api_publications(%s, %s, NULL, NULL)", "api_certificates(%s, %s, NULL, NULL, NULL, NULL)"):
             refused("CH403", queue.one, "SELECT chancery." + sql, (stranger, name), user="chancery_front")
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from harness import clients
+from harness.authority import locations
 from harness.persons import Persons
 from harness.process import wait_until
 
@@ -414,3 +415,21 @@ def test_new_limits_wait_for_a_pin(desk):
     shown = desk.enter_for("order")
     assert "action: ca-limits" in shown and f"ca: {desk.issuing}" in shown
     wait_until(lambda: desk.api.get(f"/v1/cas/{desk.issuing}/limits").json()["version"] == before + 1, what="the new limits")
+
+
+def test_a_crl_of_an_older_key(desk):
+    """The key that signed the certificates signs their CRLs, also once the CA has another one."""
+    a, ca = desk, "twice"
+    a.create_root(ca, locations=locations([a.daemon.crl_url("<CaName><CRLNameSuffix>")]))
+    store = "SET search_path = chancery_store; "
+    old = a.database.one(store + "SELECT s.id FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = %s", (ca,))
+    newest = store + "SELECT max(id) FROM crl WHERE state = 'issued' AND scope_id = %s"
+    a.cli("ca", "renew", ca, "--new-key")
+    a.enter_until(lambda: a.cli.json("ca", "generations", ca)["generations"][0]["state"] == "active"
+                  and len(a.cli.json("ca", "generations", ca)["generations"]) == 2, "the new key")
+    a.enter_until(lambda: not a.waiting() and a.database.one(
+        store + "SELECT count(*) FROM crl WHERE state = 'issued' AND scope_id > %s", (old,)), "the new key's CRL")
+    before = a.database.one(newest, (old,))
+    a.database.execute(store + "UPDATE crl_scope SET next_full_at = now() WHERE id = %s", (old,))
+    a.enter_for("crl")
+    wait_until(lambda: a.database.one(newest, (old,)) > before or None, what="the old key's CRL")
