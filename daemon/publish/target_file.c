@@ -33,11 +33,15 @@ set_file_error(struct error *err, const char *path, const char *what)
 		    what, path);
 	case EACCES:
 	case EPERM:
-	case EROFS:
 		return error_set_errno(err, ERROR_DENIED,
 		    "%s of %s: user id %u may not write there; give it the right to write in the "
 		    "folder",
 		    what, path, (unsigned)geteuid());
+	case EROFS:
+		return error_set_errno(err, ERROR_DENIED,
+		    "%s of %s: the file system is read-only here; mount it for writing, and where "
+		    "systemd starts the service add the folder to its ReadWritePaths",
+		    what, path);
 	case ENOENT:
 	case ENOTDIR:
 		return error_set_errno(err, ERROR_NOT_FOUND,

@@ -39,8 +39,9 @@ struct worker {
 
 struct writer {
 	struct role *role;
-	struct config_publish_dirs dirs;
-	int channel; /* to the issuer; -1: none */
+	struct writer_places places;
+	int channel;   /* to the issuer; -1: none */
+	bool stopping; /* once nothing is at work any more */
 	struct event *asked, *ended;
 	size_t count;
 	TAILQ_HEAD(worker_list, worker) workers;
@@ -73,7 +74,7 @@ be_worker(const struct writer *w, int socket, int life, pid_t parent)
 		_exit(127);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	_exit(writer_work(SOCKET_FD, &w->dirs));
+	_exit(writer_work(SOCKET_FD, &w->places));
 }
 
 static void
@@ -87,7 +88,7 @@ kill_worker(struct worker *k)
 static void
 listen_or_wait(struct writer *w)
 {
-	bool ready = !role_is_draining(w->role);
+	bool ready = !w->stopping;
 	struct worker *k;
 
 	if (w->asked == NULL)
@@ -216,7 +217,7 @@ on_channel(const char *user, int fd, void *arg)
 static void
 stop_when_idle(struct writer *w)
 {
-	if (role_is_draining(w->role) && w->count == 0)
+	if (w->stopping && w->count == 0)
 		role_stop(w->role, 0);
 }
 
@@ -225,6 +226,7 @@ on_drain(void *arg)
 {
 	struct writer *w = arg;
 
+	w->stopping = true;
 	listen_or_wait(w);
 	stop_when_idle(w);
 }
@@ -243,6 +245,11 @@ on_ended(evutil_socket_t fd, short what, void *arg)
 		if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
 			log_error(
 			    "-", "the process for a file died of signal %d", WTERMSIG(status));
+		if (WIFEXITED(status) && WEXITSTATUS(status) == WRITER_WORK_ANEW && !w->stopping) {
+			log_info(
+			    "-", "a directory is another one than at the start: starting anew");
+			w->stopping = true;
+		}
 		free_worker(k);
 	}
 	listen_or_wait(w);
@@ -266,8 +273,8 @@ confine(const struct writer *w, struct error *err)
 	s = sandbox_new(SANDBOX_WRITER, mode);
 	/* Names of groups. */
 	sandbox_system_files(s);
-	for (size_t i = 0; i < w->dirs.count; i++)
-		sandbox_path(s, SANDBOX_WRITE, w->dirs.items[i].path);
+	for (size_t i = 0; i < w->places.dirs.count; i++)
+		sandbox_path(s, SANDBOX_WRITE, w->places.dirs.items[i].path);
 	return sandbox_enter(s, NULL, err);
 }
 
@@ -275,8 +282,8 @@ confine(const struct writer *w, struct error *err)
 static void
 tell_of_directories(const struct writer *w)
 {
-	for (size_t i = 0; i < w->dirs.count; i++) {
-		const char *path = w->dirs.items[i].path;
+	for (size_t i = 0; i < w->places.dirs.count; i++) {
+		const char *path = w->places.dirs.items[i].path;
 
 		if (access(path, W_OK | X_OK) == 0)
 			continue;
@@ -286,8 +293,14 @@ tell_of_directories(const struct writer *w)
 }
 
 static bool
-set_up(struct writer *w, const char *name, int control_fd, struct error *err)
+set_up(struct writer *w, const char *name, int control_fd, char *const *directories, size_t count,
+    struct error *err)
 {
+	for (size_t i = 0; i < count; i++) {
+		w->places.dirs.items[i].path = directories[i];
+		w->places.seen[i] = writer_place_at(directories[i]);
+	}
+	w->places.dirs.count = count;
 	if (!confine(w, err) ||
 	    (w->role = role_new(name, control_fd, &role_callbacks, w, err)) == NULL)
 		return false;
@@ -308,12 +321,11 @@ writer_main(const char *name, int control_fd, char *const *directories, size_t c
 
 	log_init(name, LOG_LEVEL_INFO);
 	TAILQ_INIT(&w.workers);
-	w.dirs.items = calloc(count + 1, sizeof *w.dirs.items);
-	for (size_t i = 0; w.dirs.items != NULL && i < count; i++)
-		w.dirs.items[w.dirs.count++].path = directories[i];
-	if (w.dirs.items == NULL)
+	w.places.dirs.items = calloc(count + 1, sizeof *w.places.dirs.items);
+	w.places.seen = calloc(count + 1, sizeof *w.places.seen);
+	if (w.places.dirs.items == NULL || w.places.seen == NULL)
 		error_set_errno(&err, ERROR_SYSTEM, "memory for a writer");
-	else if (set_up(&w, name, control_fd, &err))
+	else if (set_up(&w, name, control_fd, directories, count, &err))
 		status = role_run(w.role);
 	if (error_is_set(&err))
 		log_failure(LOG_LEVEL_ERROR, "-", &err);
@@ -326,6 +338,7 @@ writer_main(const char *name, int control_fd, char *const *directories, size_t c
 	if (w.ended != NULL)
 		event_free(w.ended);
 	role_free(w.role);
-	free(w.dirs.items);
+	free(w.places.dirs.items);
+	free(w.places.seen);
 	return status;
 }

@@ -1,6 +1,7 @@
 #include "daemon/publish/writer_work.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/core/log.h"
@@ -53,15 +54,44 @@ out:
 
 /* ---- the writer's process */
 
-static bool
-is_ours(const struct publish_job *job, const struct config_publish_dirs *dirs, struct error *err)
+struct writer_place
+writer_place_at(const char *path)
 {
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return (struct writer_place){.there = false};
+	return (struct writer_place){true, st.st_dev, st.st_ino};
+}
+
+static bool
+is_same(const struct writer_place *a, const struct writer_place *b)
+{
+	return a->there == b->there && (!a->there || (a->dev == b->dev && a->ino == b->ino));
+}
+
+/* *anew: it would be, but our sandbox knows another directory. */
+static bool
+is_ours(const struct publish_job *job, const struct writer_places *places, bool *anew,
+    struct error *err)
+{
+	const struct config_publish_dir *dir;
 	char path[PUBLISH_URL_MAX];
+	struct writer_place now;
 
 	if (job->kind != TARGET_FILE)
 		return error_set(err, ERROR_INPUT, "a writer writes nothing but files");
-	return file_place_parse(job->write_url, path, sizeof path, err) &&
-	       file_place_find(path, dirs, err) != NULL;
+	if (!file_place_parse(job->write_url, path, sizeof path, err) ||
+	    (dir = file_place_find(path, &places->dirs, err)) == NULL)
+		return false;
+	now = writer_place_at(dir->path);
+	*anew = now.there && !is_same(&now, &places->seen[dir - places->dirs.items]);
+	if (*anew)
+		return error_set(err, ERROR_UNAVAILABLE,
+		    "%s was made, moved or mounted after the start of the process that writes "
+		    "there, which starts anew for it",
+		    dir->path);
+	return true;
 }
 
 static bool
@@ -78,7 +108,7 @@ answer(int socket, const struct publish_result *result, struct error *err)
 }
 
 int
-writer_work(int socket, const struct config_publish_dirs *dirs)
+writer_work(int socket, const struct writer_places *places)
 {
 	struct publish_result *result = calloc(1, sizeof *result);
 	struct publish_job *job = calloc(1, sizeof *job);
@@ -86,6 +116,7 @@ writer_work(int socket, const struct config_publish_dirs *dirs)
 	int fds[2] = {-1, -1}, status = 1;
 	uint8_t *frame = NULL;
 	size_t len, count;
+	bool anew = false;
 
 	if (result == NULL || job == NULL) {
 		error_set_errno(&err, ERROR_SYSTEM, "memory for a writer");
@@ -104,12 +135,12 @@ writer_work(int socket, const struct config_publish_dirs *dirs)
 		goto out;
 	/* Nothing is read back here: that it is the same is the courier's to find. */
 	result->outcome = PUBLISH_FAILED;
-	if (is_ours(job, dirs, &result->error) &&
+	if (is_ours(job, places, &anew, &result->error) &&
 	    target_file.put(
 		&(struct target_work){.job = job, .artifact_fd = fds[1]}, &result->error))
 		result->outcome = PUBLISH_SAME;
 	if (answer(socket, result, &err))
-		status = 0;
+		status = anew ? WRITER_WORK_ANEW : 0;
 out:
 	if (error_is_set(&err))
 		log_failure(LOG_LEVEL_ERROR,

@@ -28,6 +28,9 @@ def owned(postgres, migrated, new_dir):
     nginx = Nginx(new_dir("nginx")).create()
     a = Authority(new_dir("i"), postgres.database(migrated))
     a.own, a.web, a.closed = (os.path.join(nginx.root, name) for name in ("own", "web", "closed"))
+    a.way, a.late, a.outside = os.path.join(a.files, "way"), os.path.join(nginx.root, "late"), new_dir("outside")
+    separation.give(a.outside, WEB)
+    os.symlink(a.web, a.way)
     for folder, user, mode in ((a.own, ISSUER, 0o755), (a.web, WEB, 0o755), (a.closed, NUMBER, 0o700)):
         os.mkdir(folder)
         separation.give(folder, user, mode)
@@ -35,7 +38,8 @@ def owned(postgres, migrated, new_dir):
     def settings(daemon):
         separation.separate(daemon)
         daemon.config["issuer"]["publish_dirs"] = [
-            nginx.root, {"path": a.web, "user": WEB}, {"path": a.closed, "user": f"{NUMBER}:{NUMBER}"}]
+            nginx.root, {"path": a.web, "user": WEB}, {"path": a.closed, "user": f"{NUMBER}:{NUMBER}"},
+            {"path": a.way, "user": WEB}, {"path": a.late, "user": WEB}]
 
     nginx.start()
     try:
@@ -43,7 +47,10 @@ def owned(postgres, migrated, new_dir):
             {"name": name, "artifact": "crl", "kind": "file", "write": f"{folder}/a.crl",
              "read": f"{nginx.url}/{name}/a.crl", **more}
             for name, folder, more in (("own", a.own, {}), ("web", a.web, {"mode": "0640", "group": WEB}),
-                                       ("closed", a.closed, {}))])  # fmt: skip
+                                       ("closed", a.closed, {}))] + [
+            {"name": name, "artifact": "crl", "kind": "file", "write": f"{folder}/{name}.crl",
+             "read": f"{nginx.url}/{read}/{name}.crl"}
+            for name, folder, read in (("way", a.way, "web"), ("late", a.late, "late"), ("astray", f"{a.web}/out", "out"))])  # fmt: skip
         yield a
     finally:
         a.close()
@@ -55,7 +62,7 @@ def read(path):
         return f.read()
 
 
-def publications(a, target, artifact="crl"):
+def publications(a, target):
     return [p for p in a.cli.json("publish", "status")["publications"] if p["target"].endswith(target)]
 
 
@@ -77,7 +84,7 @@ def test_files_belong_to_the_user_of_their_directory(owned):
     assert published_everywhere(owned) != first
     found = {}
     for folder in (owned.own, owned.web, owned.closed):
-        assert os.listdir(folder) == ["a.crl"]
+        assert set(os.listdir(folder)) <= {"a.crl", "way.crl"}
         st = os.lstat(f"{folder}/a.crl")
         found[folder] = (st.st_uid, stat.S_IMODE(st.st_mode))
     assert found == {owned.own: (uid_of("issuer"), 0o644), owned.web: (33, 0o640), owned.closed: (NUMBER, 0o644)}
@@ -112,7 +119,8 @@ def test_the_process_has_no_more_than_it_needs(owned):
             assert {v.split(b"=")[0] for v in f.read().split(b"\0") if v} <= {
                 b"PATH", b"TZ", b"JOURNAL_STREAM", b"CHANCERY_SANDBOX", b"ASAN_OPTIONS", b"LSAN_OPTIONS",
                 b"UBSAN_OPTIONS", b"TSAN_OPTIONS"}  # fmt: skip
-        assert read(f"/proc/{p['pid']}/cmdline").split(b"\0")[1:-1] == [b"--role", name.encode(), b"--", folder.encode()]
+        assert read(f"/proc/{p['pid']}/cmdline").split(b"\0")[1:-1] == [b"--role", name.encode(), b"--", *(
+            path.encode() for path in ([folder] if uid == NUMBER else [folder, owned.way, owned.late]))]  # fmt: skip
     d = owned.daemon
     spool, secret = os.path.join(d.state_dir, "spool"), os.path.join(d.state_dir, "signer-main")
     attempts = [f"os.listdir({path!r})" for path in (spool, secret, d.state_dir, owned.closed)]
@@ -161,10 +169,44 @@ def test_a_directory_that_is_not_the_users(owned):
     full = owned.crl()
     wait_until(lambda: read(f"{owned.own}/a.crl") == read(f"{owned.closed}/a.crl") == full, what="the others")
     assert "user id 33 may not write there" in owned.cli.result("doctor").stdout
-    assert read(f"{owned.web}/a.crl") == stood and os.listdir(owned.web) == ["a.crl"]
+    assert read(f"{owned.web}/a.crl") == stood and not [n for n in os.listdir(owned.web) if n.startswith(".")]
     separation.give(owned.web, WEB)
     owned.cli("publish", "retry", str(waiting["id"]))
     wait_until(lambda: read(f"{owned.web}/a.crl") == full, what="the list", alive=owned.daemon.process)
+
+
+@root_only
+def test_links_and_directories_that_come_later(owned):
+    """A link to a directory is as good as the directory; one in it leads nowhere else. What
+    was not there at the start is used when it is."""
+    os.symlink(owned.outside, f"{owned.web}/out")
+
+    def said(target, words):
+        found = publications(owned, target)
+        for p in found:
+            if p["state"] != "done" and words in (p["last_error"] or ""):
+                return p
+            owned.cli("publish", "retry", str(p["id"]))
+        return None
+
+    late = wait_until(lambda: said("late", "the folder does not exist; create it"), what="that there is none")
+    if LANDLOCK:
+        wait_until(lambda: said("astray", "user id 33 may not write there"), what="the kernel's refusal")
+        assert os.listdir(owned.outside) == []
+    writer = processes(owned.daemon)[f"writer-{WEB}"]["pid"]
+    os.mkdir(owned.late)
+    separation.give(owned.late, WEB)
+
+    def there():
+        if os.path.exists(f"{owned.late}/late.crl"):
+            return True
+        owned.cli("publish", "retry", str(late["id"]))
+        return False
+
+    wait_until(there, what="the list in the new directory", alive=owned.daemon.process)
+    assert os.lstat(f"{owned.late}/late.crl").st_uid == 33
+    assert processes(owned.daemon)[f"writer-{WEB}"]["pid"] != writer
+    wait_until(lambda: read(f"{owned.web}/way.crl") == owned.crl(), what="the list behind the link")
 
 
 @root_only

@@ -208,7 +208,8 @@ ask(struct call c, const struct publish_job *job, int artifact, struct error *er
 static pid_t
 child_of(pid_t writer)
 {
-	char path[64], text[64] = "";
+	char path[64], text[64] = "", *end;
+	pid_t child;
 	FILE *f;
 
 	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)writer, (int)writer);
@@ -216,7 +217,10 @@ child_of(pid_t writer)
 	assert_non_null(f);
 	assert_non_null(fgets(text, sizeof text, f));
 	(void)fclose(f);
-	return (pid_t)strtol(text, NULL, 10);
+	child = (pid_t)strtol(text, &end, 10);
+	if (end[strspn(end, " ")] != '\0')
+		fail_msg("more than one process: %s", text);
+	return child;
 }
 
 /* The other side's end, which certainly comes. */
@@ -318,7 +322,7 @@ it_writes_nothing_elsewhere(void **state)
 	assert_non_null(strstr(err.text, "nothing but files"));
 	close(way.job);
 	let_go(c);
-	/* What it is told comes as its words. */
+	/* What it finds comes as its words. */
 	assert_int_equal(rmdir(folder), 0);
 	c = call(*state);
 	err = ERROR_INIT;
@@ -328,6 +332,28 @@ it_writes_nothing_elsewhere(void **state)
 	let_go(c);
 	close(artifact);
 	assert_int_equal(mkdir(folder, 0700), 0);
+}
+
+/* Its sandbox would keep it out of another directory in that place: it ends, after saying so,
+ * and the supervisor starts it anew. */
+static void
+for_another_directory_it_starts_anew(void **state)
+{
+	struct error err = ERROR_INIT;
+	int artifact = file_of("x", 1), status = -1;
+	struct scene *s = *state;
+	struct call c = call(s);
+
+	assert_int_equal(rename(folder, other), 0);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	assert_false(ask(c, job_for(folder, 1), artifact, &err));
+	assert_int_equal(err.code, ERROR_UNAVAILABLE);
+	assert_non_null(strstr(err.text, "starts anew for it"));
+	assert_int_equal(waitpid(s->writer, &status, 0), s->writer);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	s->writer = 0;
+	let_go(c);
+	close(artifact);
 }
 
 static void
@@ -475,6 +501,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(it_writes_what_it_is_asked_for, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(it_writes_nothing_elsewhere, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(
+		for_another_directory_it_starts_anew, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(with_its_courier_a_process_ends, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(what_does_not_end_holds_up_the_rest, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(with_the_issuer_all_end_first, set_up, tear_down),
