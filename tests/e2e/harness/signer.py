@@ -251,10 +251,10 @@ class Signer:
         payload = self.ask(SIGN, self.sign_message(key, kind, tbs, template, approval, alg, order))
         return payload[4:]
 
-    def begin_stream(self, key, tbs, kind=CRL, alg=ECDSA_SHA256, total=None, abstract=None):
+    def begin_stream(self, key, tbs, kind=CRL, alg=ECDSA_SHA256, total=None, abstract=None, deadline_ms=0):
         """The request's number. abstract: the scope, or b"", where nothing shall be signed."""
         return self.send(STREAM_BEGIN, string(key.id) + struct.pack(
-            ">HBQIB", alg, kind, len(tbs) if total is None else total, 20000, abstract is not None)
+            ">HBQIB", alg, kind, len(tbs) if total is None else total, deadline_ms, abstract is not None)
             + string(abstract or b""))
 
     def end_stream(self, request, tbs, piece=1000):
@@ -265,7 +265,7 @@ class Signer:
         return self.answer(request)[4:]
 
     def stream(self, key, tbs, **how):
-        return self.end_stream(self.begin_stream(key, tbs, **how), tbs)
+        return self.end_stream(self.begin_stream(key, tbs, deadline_ms=20000, **how), tbs)
 
 
 class Approval:
