@@ -58,6 +58,11 @@ put_head(FILE *out, const struct key_limits *l)
 		(struct bytes){d->subject, d->subject_len}, subject, sizeof subject, &ignored))
 		(void)snprintf(subject, sizeof subject, "(too long to be shown)");
 	(void)fprintf(out, "%s, %s\n", subject, d->root ? "a root" : "a subordinate CA");
+	if (d->retired == LIMITS_IN_USE)
+		return;
+	label(out, "retired");
+	(void)fprintf(out, "the %s, which signs CRLs and no certificate any more\n",
+	    d->retired == LIMITS_CA_RETIRED ? "CA" : "key");
 }
 
 static void

@@ -11,9 +11,10 @@ from cryptography import x509
 
 from harness import clients, limits
 from harness.authority import PASSPHRASE
+from harness.chanceryd import program
 from harness.decisions import Front, Key, Statement
 from harness.postgres import REPO
-from harness.process import wait_until
+from harness.process import run, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,9 @@ def test_a_key_is_retired(a):
     assert "its CRLs go on until the last certificate that it signed has ended, at 20" in said.stdout
     assert "+ retired: key" in said.stderr and "- template: tls-server" in said.stderr, said.stderr
     assert generations(a, "first") == {0: ("active", True)}
+    console = run([program("chancery-signer"), "--config", a.daemon.config_path, "--token", "main", "--show-limits"],
+                  text=True).stdout
+    assert re.search(r"CA first\n(  .*\n)+  retired +the key, which signs CRLs and no certificate any more\n", console), console
     words = "the key of CA first is retired: the CA issues nothing until it has a new one"
     assert words in a.cli("ca", "show", "first")
 
