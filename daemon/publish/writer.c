@@ -43,7 +43,8 @@ struct writer {
 	int channel;   /* to the issuer; -1: none */
 	bool stopping; /* once nothing is at work any more */
 	struct event *asked, *ended;
-	size_t count;
+	size_t count;  /* of workers ... */
+	size_t killed; /* ... of which so many were killed and have not ended */
 	TAILQ_HEAD(worker_list, worker) workers;
 };
 
@@ -80,6 +81,7 @@ be_worker(const struct writer *w, int socket, int life, pid_t parent)
 static void
 kill_worker(struct worker *k)
 {
+	k->writer->killed += !k->killed;
 	k->killed = true;
 	(void)kill(k->pid, SIGKILL);
 }
@@ -88,14 +90,9 @@ kill_worker(struct worker *k)
 static void
 listen_or_wait(struct writer *w)
 {
-	bool ready = !w->stopping;
-	struct worker *k;
-
 	if (w->asked == NULL)
 		return;
-	TAILQ_FOREACH(k, &w->workers, link)
-	ready &= !k->killed;
-	if (!ready) {
+	if (w->stopping || w->killed > 0) {
 		(void)event_del(w->asked);
 	} else if (event_add(w->asked, NULL) < 0) {
 		log_error("-", "no memory to listen to the issuer");
@@ -117,6 +114,7 @@ free_worker(struct worker *k)
 {
 	TAILQ_REMOVE(&k->writer->workers, k, link);
 	k->writer->count--;
+	k->writer->killed -= k->killed;
 	if (k->hangup != NULL)
 		event_free(k->hangup);
 	(void)close(k->socket);

@@ -31,8 +31,8 @@
 #include "daemon/core/sandbox.h"
 
 /* Of the token of a signer, or of the user of a writer. */
-#define CHILD_SUBJECT_MAX \
-	(CONFIG_TOKEN_NAME_MAX > CONFIG_WRITER_MAX ? CONFIG_TOKEN_NAME_MAX : CONFIG_WRITER_MAX)
+#define CHILD_SUBJECT_MAX CONFIG_TOKEN_NAME_MAX
+_Static_assert(CONFIG_WRITER_MAX <= CHILD_SUBJECT_MAX, "a user's name fits");
 #define CHILD_NAME_MAX (CHILD_SUBJECT_MAX + 16)
 #define CHILD_BACKOFF_MIN_MS 100
 #define CHILD_BACKOFF_MAX_MS 30000
