@@ -524,12 +524,15 @@ def listening_inodes():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the children show themselves to root only")
-def test_children_have_what_they_need_and_no_more(bare_instance, monkeypatch):
+def test_children_have_what_they_need_and_no_more(bare_instance):
     bare_instance.process.env["SECRET_OF_THE_ADMINISTRATOR"] = "x"
     bare_instance.process.env["LD_PRELOAD_NOT"] = "x"
     bare_instance.process.env["PGPASSWORD"] = "x"
     # Something open in the supervisor without close-on-exec, as a careless parent leaves it.
+    left = "/etc/passwd"
+    bare_instance.process.argv = ["sh", "-c", f'exec "$@" 7<{left}', "sh", *bare_instance.process.argv]
     bare_instance.start()
+    assert left in dict(links(bare_instance.process.pid)).values()
     listening = listening_inodes()
     for role, pid in children(bare_instance).items():
         with open(f"/proc/{pid}/environ", "rb") as f:
@@ -537,6 +540,7 @@ def test_children_have_what_they_need_and_no_more(bare_instance, monkeypatch):
         assert b"SECRET" not in environment and b"PGPASSWORD" not in environment and b"LD_" not in environment
         open_files = dict(links(pid))
         assert not any(path.endswith("/lock") for path in open_files.values()), open_files
+        assert left not in open_files.values()
         serves = [path for path in open_files.values() if path.startswith("socket:") and path[8:-1] in listening]
         assert bool(serves) == (role == "front"), (role, open_files)
         assert not any(path.endswith(("pin", ".pem", "chancery.yaml")) for path in open_files.values())

@@ -7,7 +7,6 @@ import pytest
 from harness import clients
 from harness.process import run
 from harness.web import Web
-from test_issuers import AUTOMATIC
 from test_readers import FETCH, READER, Dirmngr, Nss, serial_of
 from test_reasons import SETS
 
@@ -54,7 +53,7 @@ class Ca:
 @pytest.fixture(scope="module")
 def cas(shared_instance):
     a, place = shared_instance, Web()
-    a.cli("template", "apply", clients.write(a.files, "many.yaml", AUTOMATIC))
+    a.apply_automatic()
     a.create_root(ROOT, "rsa2048")
     yield {name: Ca(a, place, name) for name in SERVED}
     place.close()
