@@ -125,12 +125,15 @@ class Process:
         return f"--- {self.log_path}\n" + "\n".join(self.log().splitlines()[-lines:])
 
 
-def wait_until(condition, timeout=PATIENCE_S, interval=0.02, what="condition", alive=None):
+def wait_until(condition, timeout=PATIENCE_S, interval=None, what="condition", alive=None):
     """Calls condition until it returns something true, and returns that.
 
+    interval: between two looks, in seconds; without one they become rarer while it lasts (a look at
+    the database is a connection), so that who waits leaves the processor to who works.
     alive: a Process whose end also ends the waiting.
     """
-    deadline = time.monotonic() + timeout
+    begun = time.monotonic()
+    deadline = begun + timeout
     while True:
         result = condition()
         if result:
@@ -143,7 +146,7 @@ def wait_until(condition, timeout=PATIENCE_S, interval=0.02, what="condition", a
         if time.monotonic() > deadline:
             tail = "\n" + alive.log_tail() if alive is not None else ""
             raise AssertionError(f"{what}: not within {timeout} s{tail}")
-        time.sleep(interval)
+        time.sleep(interval or min(0.02 + (time.monotonic() - begun) / 20, 0.1))
 
 
 def has_ended(pid):
