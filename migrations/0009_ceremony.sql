@@ -321,6 +321,7 @@ BEGIN
     RETURN jsonb_build_object('token', t.token, 'signer_id', t.signer_id, 'state', t.state, 'sentence', t.sentence,
         'journal', t.journal, 'challenge', t.challenge, 'floor', api_time(last_use()),
         'keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', encode(k.cka_id, 'hex'), 'ca', a.name,
+                'key_sha256', encode(k.spki_sha256, 'hex'),
                 'scopes', reseed_scopes(k.id)) ORDER BY k.cka_id), '[]')
             FROM token_key k
             JOIN LATERAL (SELECT ca_id, key_index FROM generation WHERE token_key_id = k.id LIMIT 1) g ON true

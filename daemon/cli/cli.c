@@ -135,7 +135,7 @@ const struct cli_command cli_commands[] = {
 	OWN(OPTION_CONFIG, OPTION_LABEL, OPTION_CA, OPTION_ALSO_SIGN, OPTION_PIN_FD),
 	cmd_key_destroy},
     {"signer", "reseed", "TOKEN", 1, 1, "say where a signer goes on whose journal is closed",
-	OWN(OPTION_SIGNER, OPTION_CA, OPTION_ALSO_SIGN), cmd_signer_reseed},
+	OWN(OPTION_SIGNER, OPTION_CA, OPTION_KEY_SHA256, OPTION_ALSO_SIGN), cmd_signer_reseed},
     {"status", NULL, "", 0, 0, "the service at a glance", NO_OWN, cmd_status},
     {"doctor", NULL, "[CA]", 0, 1, "what is wrong, here and where clients look", OWN(OPTION_FROM),
 	cmd_doctor},

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "daemon/cli/decision_show.h"
@@ -60,7 +61,8 @@ take_scope(struct reseed *r, json_t *scope, struct error *e)
 
 	if (r->scope_count == RESEED_SCOPES_MAX)
 		return error_set(e, ERROR_LIMIT,
-		    "more than %d CRL scopes: reseed one CA after the other with --ca",
+		    "more than %d CRL scopes: reseed one CA after the other with --ca, or one key "
+		    "after the other with --key-sha256",
 		    RESEED_SCOPES_MAX);
 	*s = (struct reseed_scope){0};
 	if (!json_is_null(json_object_get(scope, "scope")) &&
@@ -98,11 +100,11 @@ take_key(struct reseed *r, json_t *one, const char *ca, struct error *e)
 	return true;
 }
 
-/* only: the CA whose key alone is to go on; NULL: all. */
+/* only, key: the CA whose keys alone are to go on, and which key; NULL: all. */
 static bool
-take_answer(json_t *answer, const char *only, struct reseed *r, struct error *e)
+take_answer(json_t *answer, const char *only, const char *key, struct reseed *r, struct error *e)
 {
-	const char *token = cli_member(answer, "token", e), *ca;
+	const char *token = cli_member(answer, "token", e), *ca, *sha256;
 	json_t *one;
 	size_t i, len;
 
@@ -115,13 +117,19 @@ take_answer(json_t *answer, const char *only, struct reseed *r, struct error *e)
 	json_array_foreach(json_object_get(answer, "keys"), i, one)
 	{
 		ca = cli_member(one, "ca", e);
-		if (ca == NULL)
+		sha256 = cli_member(one, "key_sha256", e);
+		if (ca == NULL || sha256 == NULL)
 			return false;
-		if ((only == NULL || strcmp(ca, only) == 0) && !take_key(r, one, ca, e))
+		if ((only == NULL || strcmp(ca, only) == 0) &&
+		    (key == NULL || strcasecmp(sha256, key) == 0) && !take_key(r, one, ca, e))
 			return false;
 	}
 	if (r->key_count > 0)
 		return true;
+	if (key != NULL)
+		return error_set(e, ERROR_NOT_FOUND, "signer %u has no key %s%s%s on token %s",
+		    (unsigned)r->signer_id, key, only != NULL ? " of CA " : "",
+		    only != NULL ? only : "", r->token);
 	return only == NULL
 		   ? error_set(e, ERROR_NOT_FOUND,
 			 "signer %u has no key on token %s, so there is nothing to reseed",
@@ -181,7 +189,9 @@ cmd_signer_reseed(struct cli *cli, struct error *e)
 	     cli_path(path, "/v1/tokens/", cli->words[0], "/reseed", e) &&
 	     (signer == NULL || cli_path_add(path, "signer", signer, e)) &&
 	     cli_get_object(cli, path, "token", cli->words[0], &answer, e) &&
-	     take_answer(answer, cli->options->value[OPTION_CA], r, e) && order(cli, r, answer, e);
+	     take_answer(answer, cli->options->value[OPTION_CA],
+		 cli->options->value[OPTION_KEY_SHA256], r, e) &&
+	     order(cli, r, answer, e);
 	json_decref(answer);
 	free(r);
 	return ok;

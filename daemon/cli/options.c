@@ -44,7 +44,7 @@ static const struct {
     [OPTION_IMPORT_ADCS] = {"import-adcs", "FILE",
 	"locations from AD CS, as certutil or PowerShell has them (\"-\": standard input)"},
     [OPTION_KEY] = {"key", "FILE", "public key, PEM (default: your own operator key's)"},
-    [OPTION_KEY_SHA256] = {"key-sha256", "HEX", "one of the CA's keys (the one that signs)"},
+    [OPTION_KEY_SHA256] = {"key-sha256", "HEX", "one of the CA's keys"},
     [OPTION_LABEL] = {"label", "TEXT", "the key's label on the token"},
     [OPTION_LIMIT] = {"limit", "N", "at most so many rows, 1 to 1000"},
     [OPTION_LIMITS_OPERATOR] = {"limits-operator", "PERSON=FILE",

@@ -116,8 +116,16 @@ def test_a_lost_journal_closes_the_signer(new_authority):
     a.daemon.start()
     assert wait_token(a, "closed")["challenge"] == closed["challenge"]
 
-    a.cli("signer", "reseed", "main")
+    # One key after the other, where they have more CRLs than a reseed holds.
+    key = a.cli.json("ca", "generations", a.issuing)["generations"][0]["key_sha256"]
+    assert f"no key {key} of CA {a.root} on token main" in a.cli.fails("signer", "reseed", "main", "--ca", a.root, "--key-sha256", key)
+    a.cli("signer", "reseed", "main", "--key-sha256", key.upper())
     wait_token(a, "ready")
+    assert "is open in the journal" in a.cli.fails("signer", "reseed", "main")
+    a.wait_state(waiting, "issued")
+    a.cli("signer", "reseed", "main", "--ca", a.root)
+    reseeded = int(time.time())
+    wait_until(lambda: time.time() >= reseeded + 1, what="a second in which decisions are not over")
     # What was approved while it was closed is issued; and all goes on.
     a.wait_state(waiting, "issued")
     a.certificate("after")
@@ -125,7 +133,8 @@ def test_a_lost_journal_closes_the_signer(new_authority):
     wait_until(lambda: x509.load_der_x509_crl(a.crl()).extensions.get_extension_for_class(
         x509.CRLNumber).value.crl_number > before, what="a CRL with a higher number")
     assert a.daemon.stop() == 0
-    reseed, = journal.records("reseed")
+    reseed, of_root = journal.records("reseed")
+    assert a.root in of_root["document"] and a.root not in reseed["document"]
     assert closed["challenge"] in reseed["document"] and "action: signer-reseed" in reseed["statement"]
     assert {row["tbs-sha256"] for row in journal.signed()} <= known_to_the_database(a)
     assert all(row["origin"] == "reseed" for row in journal.records("key"))
