@@ -35,7 +35,8 @@ crl_build_ca(const struct crl_build *b)
 	return b->ca;
 }
 
-/* Lets go of everything that could still call back. */
+/* Lets go of everything that could still call back. A gate that waits for the signature
+ * stays: a token that is away is asked again every second, the events are read once. */
 static void
 quiesce(struct crl_build *b)
 {
@@ -50,11 +51,14 @@ quiesce(struct crl_build *b)
 	b->stream = NULL;
 	signer_cancel(b->env->signers, b->call);
 	b->call = 0;
+	b->read_along = false;
 	db_result_free(b->held);
 	b->held = NULL;
 	b->end_held = false;
-	crl_gate_free(b->gate);
-	b->gate = NULL;
+	if (b->stage == GATING) {
+		crl_gate_free(b->gate);
+		b->gate = NULL;
+	}
 }
 
 void
@@ -63,6 +67,7 @@ crl_build_free(struct crl_build *b)
 	if (b == NULL)
 		return;
 	quiesce(b);
+	crl_gate_free(b->gate);
 	db_cancel(b->keeping);
 	if (b->retry != NULL)
 		event_free(b->retry);

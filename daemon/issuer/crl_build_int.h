@@ -54,6 +54,7 @@ struct crl_build {
 	/* signing, gating */
 	bool abstract;		/* the signer is only shown it, for who enters a PIN */
 	uint64_t call;		/* id at the signer, 0: none */
+	bool read_along;	/* the signer was given each chunk as it was spooled */
 	int position;		/* of the chunk to read next */
 	struct db_result *held; /* a chunk that the full channel did not take */
 	bool end_held;		/* the end, likewise */
@@ -100,6 +101,14 @@ void crl_build_complete(struct crl_build *b);
 bool crl_build_spool(struct crl_build *b, struct error *e) MUST_CHECK;
 
 /* ---- crl_build_sign.c */
+
+/*
+ * The signer reads along while the CRL is spooled, and signs nothing before it is told that
+ * this was the end, which it is by crl_build_sign. These never fail: what does not get to it
+ * so is streamed from the spool later.
+ */
+void crl_build_read_along(struct crl_build *b);
+void crl_build_read_chunk_along(struct crl_build *b);
 
 /* Streams the chunks to the signer, and goes on from there; what fails is crl_build_fail's. */
 void crl_build_sign(struct crl_build *b);

@@ -10,6 +10,7 @@
 
 #define SIGN_DEADLINE_MS 60000
 
+static bool ask_chunk(struct crl_build *b, struct error *e) MUST_CHECK;
 static void read_chunk(struct crl_build *b);
 
 /* ------------------------------------------------------------- at the gate */
@@ -20,6 +21,15 @@ digest(struct crl_build *b, struct bytes data, struct error *e)
 	if (EVP_DigestUpdate(b->md, data.p, data.len) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
 	return true;
+}
+
+/* It reads the events while the signer reads the CRL. */
+static bool
+build_gate(struct crl_build *b, struct error *e)
+{
+	if (b->gate == NULL)
+		b->gate = crl_gate_new(b->ca, &b->job, b->env->base, b->env->conninfo, e);
+	return b->gate != NULL;
 }
 
 /* The next octets of the signed CRL. */
@@ -52,7 +62,7 @@ judge(struct crl_build *b, struct error *e)
 		return false;
 	if (EVP_DigestFinal_ex(b->md, b->sha256, NULL) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
-	return crl_gate_judge(b->gate, b->env->base, b->env->conninfo, on_judged, b, e);
+	return crl_gate_judge(b->gate, on_judged, b, e);
 }
 
 /* ------------------------------------------------------------ the chunks */
@@ -123,12 +133,22 @@ on_chunk(struct db *db, struct db_result *result, const struct error *err, void 
 			crl_build_fail_now(b, &e);
 		return;
 	}
-	if (use_chunk(b, result, &full, &e))
-		read_chunk(b);
+	/* The gate takes every chunk: the database gets the next one ready meanwhile. */
+	if (b->stage == GATING && !ask_chunk(b, &e))
+		crl_build_fail_now(b, &e);
+	else if (!use_chunk(b, result, &full, &e) && !full)
+		crl_build_fail_now(b, &e);
 	else if (full)
 		b->held = db_result_take(result);
-	else
-		crl_build_fail_now(b, &e);
+	else if (b->stage == SIGNING)
+		read_chunk(b);
+}
+
+static bool
+ask_chunk(struct crl_build *b, struct error *e)
+{
+	b->pending = crl_get_chunk(b->env->db, b->job.artifact_id, b->position++, on_chunk, b, e);
+	return b->pending != NULL;
 }
 
 static void
@@ -136,8 +156,7 @@ read_chunk(struct crl_build *b)
 {
 	struct error e = ERROR_INIT;
 
-	b->pending = crl_get_chunk(b->env->db, b->job.artifact_id, b->position++, on_chunk, b, &e);
-	if (b->pending == NULL)
+	if (!ask_chunk(b, &e))
 		crl_build_fail_now(b, &e);
 }
 
@@ -186,8 +205,8 @@ crl_build_show_to_gate(struct crl_build *b, struct error *e)
 		return false;
 	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
-	b->gate = crl_gate_new(b->ca, &b->job, list_len, e);
-	if (b->gate == NULL || !show_gate(b, (struct bytes){b->head, b->head_len}, e))
+	if (!build_gate(b, e) || !crl_gate_begin(b->gate, list_len, e) ||
+	    !show_gate(b, (struct bytes){b->head, b->head_len}, e))
 		return false;
 	b->position = 1;
 	read_chunk(b);
@@ -201,6 +220,10 @@ on_signed(const struct signer_answer *answer, const struct error *failure, void 
 	struct error e = ERROR_INIT;
 
 	b->call = 0;
+	if (b->stage < SIGNING) { /* it does not read along */
+		b->read_along = false;
+		return;
+	}
 	if (failure != NULL) {
 		crl_build_fail(b, failure);
 		return;
@@ -238,12 +261,55 @@ begin_stream(struct crl_build *b, struct error *e)
 	struct bytes idp = crl_job_value(&b->job, b->job.idp);
 	uint8_t scope[SHA256_DIGEST_LENGTH];
 
-	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1)
-		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
 	if (b->abstract && idp.len > 0)
 		m.scope = (struct bytes){SHA256(idp.p, idp.len, scope), sizeof scope};
 	return signer_stream_begin(b->env->signers, b->ca->row.token, &m,
 	    b->abstract ? on_abstract : on_signed, b, &b->call, e);
+}
+
+static void
+stop_reading_along(struct crl_build *b)
+{
+	if (!b->read_along)
+		return;
+	signer_cancel(b->env->signers, b->call);
+	b->call = 0;
+	b->read_along = false;
+}
+
+void
+crl_build_read_along(struct crl_build *b)
+{
+	const char *token = b->ca->row.token;
+	struct error e = ERROR_INIT;
+
+	if (b->job.prepared || token_access_by_operation(b->env->access, token) ||
+	    token_access_is_locked(b->env->access, token, NULL) ||
+	    token_access_is_away(b->env->access, token, NULL))
+		return;
+	b->read_along = begin_stream(b, &e);
+	if (b->read_along && !build_gate(b, &e))
+		stop_reading_along(b);
+}
+
+void
+crl_build_read_chunk_along(struct crl_build *b)
+{
+	struct error e = ERROR_INIT;
+
+	if (b->read_along &&
+	    !signer_stream_data(b->env->signers, b->call, b->chunk, b->chunk_len, &e))
+		stop_reading_along(b);
+}
+
+/* From the spool. */
+static bool
+stream_chunks(struct crl_build *b, struct error *e)
+{
+	if (EVP_DigestInit_ex(b->md, EVP_sha256(), NULL) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	b->position = 1;
+	return begin_stream(b, e) && (b->abstract || build_gate(b, e)) && ask_chunk(b, e);
 }
 
 static void
@@ -258,12 +324,9 @@ on_spool_size(struct db *db, struct db_result *result, const struct error *err, 
 		return;
 	}
 	b->tbs_len = (uint64_t)db_get_int64(result, 0, 0);
-	b->position = 1;
 	if (b->abstract && b->tbs_len <= b->env->abstract_from && db_result_ok(result, &e))
 		crl_build_wait_for_pin(b, NULL, NULL);
-	else if (db_result_ok(result, &e) && begin_stream(b, &e))
-		read_chunk(b);
-	else
+	else if (!db_result_ok(result, &e) || !stream_chunks(b, &e))
 		crl_build_fail_now(b, &e);
 }
 
@@ -284,6 +347,12 @@ crl_build_sign(struct crl_build *b)
 		crl_build_burn(b, &e, false);
 		return;
 	}
+	if (b->read_along && !b->abstract) {
+		if (!send_end(b, &e))
+			crl_build_fail_now(b, &e);
+		return;
+	}
+	stop_reading_along(b);
 	b->pending = crl_spool_size(b->env->db, b->job.artifact_id, on_spool_size, b, &e);
 	if (b->pending == NULL)
 		crl_build_fail_now(b, &e);

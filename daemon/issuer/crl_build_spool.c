@@ -87,6 +87,9 @@ store_chunk(struct crl_build *b, struct error *e)
 	if (b->chunks_in_flight == COUNT_OF(b->chunks))
 		return error_set(
 		    e, ERROR_INTERNAL, "a CRL's chunks come faster than they are stored");
+	if (EVP_DigestUpdate(b->md, b->chunk, b->chunk_len) != 1)
+		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
+	crl_build_read_chunk_along(b);
 	p = crl_put_chunk(b->env->db, b->job.artifact_id, b->chunks_sent + 1, b->chunk,
 	    b->chunk_len, on_chunk_stored, b, e);
 	if (p == NULL)
@@ -100,8 +103,6 @@ store_chunk(struct crl_build *b, struct error *e)
 static bool
 append(struct crl_build *b, struct bytes data, struct error *e)
 {
-	if (EVP_DigestUpdate(b->md, data.p, data.len) != 1)
-		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
 	b->tbs_written += data.len;
 	while (data.len > 0) {
 		size_t n = CRL_CHUNK_MAX - b->chunk_len;
@@ -166,9 +167,11 @@ finish_spool(struct crl_build *b, struct error *e)
 		return error_set(e, ERROR_INTERNAL,
 		    "the two passes over the revocations of %s differ: %lld and %lld entries",
 		    b->job.ca_name, (long long)b->entries, (long long)b->entries_seen);
+	if (!store_chunk(b, e))
+		return false;
 	if (EVP_DigestFinal_ex(b->md, b->tbs_sha256, NULL) != 1)
 		return error_set_openssl(e, ERROR_INTERNAL, "digesting a CRL");
-	return store_chunk(b, e);
+	return true;
 }
 
 static void
@@ -258,8 +261,10 @@ begin_rows(struct crl_build *b, struct db_result *shapes, struct error *e)
 	if (!build_extensions(b, e))
 		return false;
 	tbs = tbs_of(b);
-	return crl_tbs_head(&tbs, total, buf, sizeof buf, &head, &b->tbs_len, e) &&
-	       append(b, head, e) &&
+	if (!crl_tbs_head(&tbs, total, buf, sizeof buf, &head, &b->tbs_len, e))
+		return false;
+	crl_build_read_along(b);
+	return append(b, head, e) &&
 	       crl_stream_entries(b->stream, &b->job, b->job.upto_seq, on_row, on_rows_end, b, e);
 }
 

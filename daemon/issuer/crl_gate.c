@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <event2/event.h>
+
 #include "daemon/x509/crl_read.h"
 
 /* thisUpdate was taken from the database's clock, which may run ahead of ours. */
@@ -17,8 +19,10 @@ struct crl_gate {
 	struct crl_contents contents;
 	uint64_t entries; /* in the signed octets */
 	struct crl_tally expected;
-	struct db_stream *stream;
-	crl_gate_fn *done;
+	struct db_stream *stream; /* of the events; NULL: all were read, or failure says why not */
+	struct error failure;
+	struct event *over; /* both sides are known */
+	crl_gate_fn *done;  /* NULL: the octets are not all there yet */
 	void *arg;
 };
 
@@ -28,41 +32,6 @@ closed(const struct crl_gate *g, struct error *e, const char *why)
 	return error_set(e, ERROR_INTERNAL,
 	    "the signed %s of %s is kept back and the one before stays in place: %s",
 	    g->job.delta ? "delta CRL" : "CRL", g->job.ca_name, why);
-}
-
-struct crl_gate *
-crl_gate_new(
-    const struct issuing_ca *ca, const struct crl_job *job, uint64_t total_len, struct error *e)
-{
-	struct crl_gate *g = calloc(1, sizeof *g);
-	const struct crl_rules rules = {
-	    .issuer = ca->row.subject,
-	    .key_id = ca->context->key_id,
-	    .sig_alg = ca->policy.sig_alg,
-	};
-
-	if (g == NULL) {
-		(void)error_set_errno(e, ERROR_SYSTEM, "allocating the gate of a CRL");
-		return NULL;
-	}
-	g->ca = ca;
-	g->job = *job;
-	if (spki_parse(ca->context->spki, &g->key, e) &&
-	    (g->reader = crl_reader_new(&rules, &g->key, total_len, e)) != NULL)
-		return g;
-	crl_gate_free(g);
-	return NULL;
-}
-
-void
-crl_gate_free(struct crl_gate *g)
-{
-	if (g == NULL)
-		return;
-	db_stream_close(g->stream);
-	crl_reader_free(g->reader);
-	crl_tally_free(&g->expected);
-	free(g);
 }
 
 bool
@@ -107,29 +76,26 @@ check_facts(const struct crl_gate *g, const struct crl_summary *s, struct error 
 /* ---- what the events say */
 
 static void
-end(struct crl_gate *g, const struct error *err)
+judge_when_known(struct crl_gate *g)
 {
-	g->done(err, g->arg);
+	if (g->stream == NULL && g->done != NULL)
+		event_active(g->over, EV_TIMEOUT, 0);
+}
+
+static void
+end_stream(struct crl_gate *g, const struct error *err)
+{
+	if (err != NULL)
+		g->failure = *err;
+	db_stream_close(g->stream);
+	g->stream = NULL;
+	judge_when_known(g);
 }
 
 static void
 on_rows_end(struct db_stream *s, const struct error *err, void *arg)
 {
-	struct crl_gate *g = arg;
-	struct error e = ERROR_INIT;
-	uint8_t digest[32];
-
-	if (err != NULL) {
-		end(g, err);
-		return;
-	}
-	if (crl_tally_end(&g->expected, digest, &e)) {
-		if (g->expected.count != g->entries)
-			(void)closed(g, &e, "it has more or fewer entries than the events say");
-		else if (memcmp(digest, g->contents.entries_sha256, sizeof digest) != 0)
-			(void)closed(g, &e, "its entries are not those that the events say");
-	}
-	end(g, error_is_set(&e) ? &e : NULL);
+	end_stream(arg, err);
 }
 
 static bool
@@ -157,24 +123,100 @@ on_stream_ready(struct db_stream *s, const struct error *err, void *arg)
 	struct error e = ERROR_INIT;
 
 	if (err != NULL)
-		end(g, err);
+		end_stream(g, err);
 	else if (!crl_stream_expected(g->stream, &g->job, on_row, on_rows_end, g, &e))
-		end(g, &e);
+		end_stream(g, &e);
+}
+
+/* ---- both */
+
+static bool
+compare(struct crl_gate *g, struct error *e)
+{
+	uint8_t digest[32];
+
+	if (error_is_set(&g->failure)) {
+		*e = g->failure;
+		return false;
+	}
+	if (!crl_tally_end(&g->expected, digest, e))
+		return false;
+	if (g->expected.count != g->entries)
+		return closed(g, e, "it has more or fewer entries than the events say");
+	if (memcmp(digest, g->contents.entries_sha256, sizeof digest) != 0)
+		return closed(g, e, "its entries are not those that the events say");
+	return true;
+}
+
+static void
+on_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct crl_gate *g = arg;
+	struct error e = ERROR_INIT;
+
+	g->done(compare(g, &e) ? NULL : &e, g->arg);
 }
 
 bool
-crl_gate_judge(struct crl_gate *g, struct event_base *base, const char *conninfo, crl_gate_fn *done,
-    void *arg, struct error *e)
+crl_gate_begin(struct crl_gate *g, uint64_t total_len, struct error *e)
+{
+	const struct crl_rules rules = {
+	    .issuer = g->ca->row.subject,
+	    .key_id = g->ca->context->key_id,
+	    .sig_alg = g->ca->policy.sig_alg,
+	};
+
+	g->reader = crl_reader_new(&rules, &g->key, total_len, e);
+	return g->reader != NULL;
+}
+
+bool
+crl_gate_judge(struct crl_gate *g, crl_gate_fn *done, void *arg, struct error *e)
 {
 	struct error why = ERROR_INIT;
 
-	g->done = done;
-	g->arg = arg;
 	if (!crl_reader_finish(g->reader, &g->contents, &why))
 		return closed(g, e, why.text);
 	g->entries = g->contents.summary->entries;
-	if (!check_facts(g, g->contents.summary, e) || !crl_tally_begin(&g->expected, e))
+	if (!check_facts(g, g->contents.summary, e))
 		return false;
-	g->stream = db_stream_open(base, conninfo, on_stream_ready, g, e);
-	return g->stream != NULL;
+	g->done = done;
+	g->arg = arg;
+	judge_when_known(g);
+	return true;
+}
+
+struct crl_gate *
+crl_gate_new(const struct issuing_ca *ca, const struct crl_job *job, struct event_base *base,
+    const char *conninfo, struct error *e)
+{
+	struct crl_gate *g = calloc(1, sizeof *g);
+
+	if (g == NULL) {
+		(void)error_set_errno(e, ERROR_SYSTEM, "allocating the gate of a CRL");
+		return NULL;
+	}
+	g->ca = ca;
+	g->job = *job;
+	g->over = event_new(base, -1, 0, on_over, g);
+	if (g->over == NULL)
+		(void)error_set_errno(e, ERROR_SYSTEM, "allocating the gate of a CRL");
+	else if (spki_parse(ca->context->spki, &g->key, e) && crl_tally_begin(&g->expected, e) &&
+		 (g->stream = db_stream_open(base, conninfo, on_stream_ready, g, e)) != NULL)
+		return g;
+	crl_gate_free(g);
+	return NULL;
+}
+
+void
+crl_gate_free(struct crl_gate *g)
+{
+	if (g == NULL)
+		return;
+	if (g->over != NULL)
+		event_free(g->over);
+	db_stream_close(g->stream);
+	crl_reader_free(g->reader);
+	crl_tally_free(&g->expected);
+	free(g);
 }

@@ -35,19 +35,22 @@ struct crl_gate;
  * The gate is freed by the callee. */
 typedef void crl_gate_fn(const struct error *err, void *arg);
 
-/* job.upto_seq is the last event that the CRL knows; total_len: octets of the
- * whole CRL. ca must outlive the gate, job and conninfo are copied or used in
- * the call. */
+/*
+ * Begins to read what the events up to job.upto_seq say, which does not change any more: it
+ * goes on while the CRL is being signed. base runs it; conninfo: the issuer's own, for a
+ * snapshot apart. ca must outlive the gate; job and conninfo are copied or used in the call.
+ */
 struct crl_gate *crl_gate_new(const struct issuing_ca *ca, const struct crl_job *job,
-    uint64_t total_len, struct error *e) MUST_CHECK;
+    struct event_base *base, const char *conninfo, struct error *e) MUST_CHECK;
 
-/* The next octets of the signed CRL. */
+/* A signed CRL of total_len octets comes; once for a gate. */
+bool crl_gate_begin(struct crl_gate *g, uint64_t total_len, struct error *e) MUST_CHECK;
+
+/* Its next octets. */
 bool crl_gate_push(struct crl_gate *g, struct bytes piece, struct error *e) MUST_CHECK;
 
-/* All octets were given. False: closed, or no stream; otherwise done is called
- * later. conninfo: the issuer's own, for a snapshot apart. */
-bool crl_gate_judge(struct crl_gate *g, struct event_base *base, const char *conninfo,
-    crl_gate_fn *done, void *arg, struct error *e) MUST_CHECK;
+/* All octets were given. False: closed; otherwise done is called later, and nothing before. */
+bool crl_gate_judge(struct crl_gate *g, crl_gate_fn *done, void *arg, struct error *e) MUST_CHECK;
 
 /* Nothing is called any more. NULL is legal. */
 void crl_gate_free(struct crl_gate *g);

@@ -12,10 +12,14 @@
 
 /* ---- tally */
 
+#define SERIAL_OCTETS_MAX 20
+#define RECORD_MAX (1 + SERIAL_OCTETS_MAX + 8 + 1 + 1 + 8)
+
 bool
 crl_tally_begin(struct crl_tally *t, struct error *err)
 {
 	t->count = 0;
+	t->held_len = 0;
 	if (t->md == NULL)
 		t->md = EVP_MD_CTX_new();
 	if (t->md == NULL || EVP_DigestInit_ex(t->md, EVP_sha256(), NULL) != 1)
@@ -31,34 +35,46 @@ put_int64(uint8_t *out, int64_t value)
 	return 8;
 }
 
+static bool
+digest_held(struct crl_tally *t, struct error *err)
+{
+	bool ok = EVP_DigestUpdate(t->md, t->held, t->held_len) == 1;
+
+	t->held_len = 0;
+	return ok || error_set_openssl(err, ERROR_INTERNAL, "tallying revocations");
+}
+
 /* Every field has its place, so that no two entries look alike. */
 bool
 crl_tally_add(struct crl_tally *t, const struct crl_entry *entry, struct error *err)
 {
-	uint8_t record[1 + 20 + 8 + 1 + 1 + 8];
-	size_t n = 0;
+	uint8_t *p;
 
-	if (entry->serial.len == 0 || entry->serial.len > 20)
+	if (entry->serial.len == 0 || entry->serial.len > SERIAL_OCTETS_MAX)
 		return error_set(err, ERROR_INPUT,
 		    "a revoked serial has %zu octets; RFC 5280 "
 		    "4.1.2.2 allows 1 to 20",
 		    entry->serial.len);
-	record[n++] = (uint8_t)entry->serial.len;
-	memcpy(record + n, entry->serial.p, entry->serial.len);
-	n += entry->serial.len;
-	n += put_int64(record + n, entry->revoked_at);
-	record[n++] = entry->reason;
-	record[n++] = entry->has_invalidity_date;
-	n += put_int64(record + n, entry->has_invalidity_date ? entry->invalidity_date : 0);
+	if (sizeof t->held - t->held_len < RECORD_MAX && !digest_held(t, err))
+		return false;
+	p = t->held + t->held_len;
+	*p++ = (uint8_t)entry->serial.len;
+	memcpy(p, entry->serial.p, entry->serial.len);
+	p += entry->serial.len;
+	p += put_int64(p, entry->revoked_at);
+	*p++ = entry->reason;
+	*p++ = entry->has_invalidity_date;
+	p += put_int64(p, entry->has_invalidity_date ? entry->invalidity_date : 0);
+	t->held_len = (size_t)(p - t->held);
 	t->count++;
-	if (EVP_DigestUpdate(t->md, record, n) != 1)
-		return error_set_openssl(err, ERROR_INTERNAL, "tallying a revocation");
 	return true;
 }
 
 bool
 crl_tally_end(struct crl_tally *t, uint8_t digest[32], struct error *err)
 {
+	if (!digest_held(t, err))
+		return false;
 	if (EVP_DigestFinal_ex(t->md, digest, NULL) != 1)
 		return error_set_openssl(err, ERROR_INTERNAL, "ending a tally of revocations");
 	return true;

@@ -19,6 +19,8 @@
 struct crl_tally {
 	EVP_MD_CTX *md;
 	uint64_t count;
+	uint8_t held[4096]; /* digested when full: records are small, and millions */
+	size_t held_len;
 };
 
 bool crl_tally_begin(struct crl_tally *t, struct error *err) MUST_CHECK;

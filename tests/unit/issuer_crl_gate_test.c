@@ -141,8 +141,9 @@ look(const struct issuing_ca *ca, const struct said *committed, const struct sai
 	bool asked = false;
 
 	*e = (struct error)ERROR_INIT;
-	g = crl_gate_new(ca, &job, whole.len, e);
+	g = crl_gate_new(ca, &job, base, "host=/nowhere", e);
 	assert_non_null(g);
+	assert_ok(crl_gate_begin(g, whole.len, e), *e);
 	while (at < len) {
 		size_t n = len - at < 7 ? len - at : 7;
 
@@ -151,7 +152,7 @@ look(const struct issuing_ca *ca, const struct said *committed, const struct sai
 		at += n;
 	}
 	if (at == len)
-		asked = crl_gate_judge(g, base, "host=/nowhere", never, NULL, e);
+		asked = crl_gate_judge(g, never, NULL, e);
 	crl_gate_free(g);
 	free((void *)(uintptr_t)whole.p);
 	return asked;
