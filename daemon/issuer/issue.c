@@ -34,7 +34,7 @@
 #define CROWD_MAX 100
 #define CROWD_DRAIN_MS 10
 #define PROMISE_MS 2000
-#define LOOK_MIN_MS 5
+#define LOOK_MIN_MS 2
 #define LOOK_MAX_MS 40
 
 bool
@@ -67,13 +67,15 @@ next_full_look(int64_t began_ms, int64_t least_ms)
 
 static void lane_poke(struct lane *l);
 
-/* Keeps the promise to submitters that sent no hint. */
+/* Keeps the promise to submitters that sent no hint. A look that is due is not put off by
+ * what ends meanwhile. */
 static void
 look_soon(struct issuance *s)
 {
 	const struct timeval soon = {0, s->look_ms * 1000};
 
-	if (!s->draining && issue_clock_ms() < s->look_until)
+	if (!s->draining && issue_clock_ms() < s->look_until &&
+	    !event_pending(s->look, EV_TIMEOUT, NULL))
 		(void)event_add(s->look, &soon);
 }
 
