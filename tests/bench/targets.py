@@ -47,13 +47,14 @@ def judge(results):
     not measure."""
     heading("Targets")
     for name, text, conditions in TARGETS:
-        if any(condition[0] not in results for condition in conditions):
+        met, values = True, []
+        try:
+            measured = [(results[value_name], limit(results) if callable(limit) else limit, least)
+                        for value_name, limit, least in conditions]
+        except KeyError:  # neither may be of a series that this run left out
             line(("not measured", -12), (text, -1))
             continue
-        met, values = True, []
-        for value_name, limit, least in conditions:
-            value = results[value_name]
-            limit = limit(results) if callable(limit) else limit
+        for value, limit, least in measured:
             met = met and (value >= limit if least else value < limit)
             values.append(f"{value:.3g}" if not callable(conditions[0][1]) else f"{value:.3g} of {limit:.3g}")
         results.put(f"target.{name}", met)
