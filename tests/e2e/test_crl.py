@@ -599,6 +599,39 @@ def test_signer_killed_while_signing(long_ca, ordering, read):
     check_numbers(a)
 
 
+def test_signer_killed_while_building(long_ca, ordering, read):
+    """The next one has not read along, and gets all of it from the spool."""
+    a = long_ca
+    fill(a, a.scope, 100)
+    stall = Stall(a)
+    order = ordering()
+    number, _, _, epoch, _ = wait_state(a, "building")
+    a.daemon.kill_role("signer")
+    stall.end()
+    row = wait_state(a, "issued", number)
+    assert row[3] == epoch
+    assert order.wait(PATIENCE_S) == 0
+    assert len(read(a).revoked) == 100
+    check_numbers(a)
+
+
+@pytest.mark.skipif(sanitized(), reason="as long as that a list takes a sanitizer minutes")
+def test_signer_that_does_not_read_along(long_ca, ordering):
+    """More than its channel holds: it gets the rest, and the beginning again, later."""
+    a = long_ca
+    fill(a, a.scope, 250_000)
+    a.daemon.kill_role("signer", signal.SIGSTOP)
+    order = ordering()
+    number, _, digest, epoch, _ = wait_state(a, "signing")
+    a.daemon.kill_role("signer", signal.SIGCONT)
+    row = wait_state(a, "issued", number)
+    assert bytes(row[2]) == bytes(digest) and row[3] == epoch
+    assert order.wait(PATIENCE_S) == 0
+    der = a.crl()
+    assert len(der) > 10 * 1024 * 1024 and len(x509.load_der_x509_crl(der)) == 250_000
+    check_numbers(a)
+
+
 def test_stopped_while_the_token_is_away(new_authority, recorded_token, read):
     """A drain does not wait for a token, and the next life goes on at once with
     the same number."""
