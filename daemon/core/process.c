@@ -3,13 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/core/control.h"
@@ -152,13 +155,42 @@ fail:
 	_exit(127);
 }
 
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* False: nothing came in time. Between the change of user and exec, whoever has that user may
+ * stop the child with a signal; that must not stop us. */
+static bool
+wait_for_report(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int64_t end = now_ms() + PROCESS_START_MS, left;
+	int n;
+
+	do {
+		left = end - now_ms();
+		n = poll(&p, 1, left > 0 ? (int)left : 0);
+	} while (n < 0 && errno == EINTR);
+	return n != 0;
+}
+
 /* 0 when exec worked (close-on-exec gave us the end of file), else errno. */
 static int
-read_report(int fd)
+read_report(int fd, pid_t child)
 {
 	int code = 0;
 	ssize_t n;
 
+	if (!wait_for_report(fd)) {
+		(void)kill(child, SIGKILL);
+		return ETIMEDOUT;
+	}
 	do {
 		n = read(fd, &code, sizeof code);
 	} while (n < 0 && errno == EINTR);
@@ -194,7 +226,7 @@ process_start(const struct process_start *start, pid_t *pid, struct error *err)
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	(void)close(report[1]);
 	if (child > 0)
-		code = read_report(report[0]);
+		code = read_report(report[0], child);
 	(void)close(report[0]);
 	if (child > 0 && code == 0) {
 		*pid = child;

@@ -30,6 +30,10 @@ void process_environment_free(char **environment);
 /* A variable with its number, in that child's environment. */
 #define CREDENTIAL_VARIABLE "CHANCERY_CREDENTIAL_FD"
 
+/* A child that is not at its exec by then is killed: somebody stopped it, or what its program
+ * lies on does not answer. Whoever starts it waits as long. */
+#define PROCESS_START_MS 10000
+
 struct process_start {
 	const char *program; /* a path */
 	char *const *argv, *const *environment;
@@ -45,8 +49,8 @@ bool process_start(const struct process_start *start, pid_t *pid, struct error *
 
 /* Starts program (a path) with argv and environment (both NULL-ended). control
  * becomes CONTROL_FD in the child and stays open here; make it blocking.
- * Waits until exec worked or failed. On success *pid is the caller's to wait
- * for. ERROR_SYSTEM with the reason otherwise. */
+ * Waits until exec worked or failed, PROCESS_START_MS at most. On success *pid is the caller's to
+ * wait for. ERROR_SYSTEM with the reason otherwise. */
 bool process_spawn(const char *program, char *const argv[], char *const environment[], int control,
     pid_t *pid, struct error *err) MUST_CHECK;
 

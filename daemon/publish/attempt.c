@@ -497,7 +497,7 @@ make_job(struct attempt *a, const struct attempt_settings *settings,
 	if (!check_places(job, settings, err))
 		return false;
 	job->sandbox = settings->sandbox;
-	job->mode = (uint16_t)(strtoul(c->mode, NULL, 8) & 0666);
+	job->mode = (uint16_t)(strtoul(c->mode, NULL, 8) & PUBLISH_MODE_MAX);
 	job->webdav = c->webdav;
 	job->absent = c->absent;
 	job->vouched = c->vouched;

@@ -194,7 +194,9 @@ publish_job_decode(const void *payload, size_t len, struct publish_job *job, str
 	wire_get_string(&r, job->bind_dn, sizeof job->bind_dn);
 	wire_get_string(&r, job->region, sizeof job->region);
 	wire_get_string(&r, job->user, sizeof job->user);
+	/* No program that runs as its owner, and none at all. */
 	job->mode = wire_get_u16(&r);
+	r.failed |= (job->mode & ~PUBLISH_MODE_MAX) != 0;
 	wire_get_string(&r, job->group, sizeof job->group);
 	wire_get_string(&r, job->writer, sizeof job->writer);
 	wire_get_string(&r, job->host_key, sizeof job->host_key);

@@ -27,6 +27,7 @@
 #define PUBLISH_FRAME_MAX \
 	((size_t)(PUBLISH_COMPANIONS_MAX + PUBLISH_CROSSES_MAX) * PUBLISH_COMPANION_MAX + 131072)
 #define PUBLISH_SHA256_LEN 32
+#define PUBLISH_MODE_MAX 0666 /* permissions of a file */
 
 enum artifact_kind {
 	ARTIFACT_CA_CERTIFICATE,

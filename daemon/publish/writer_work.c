@@ -45,8 +45,13 @@ writer_ask(const struct target_work *work, struct error *err)
 	    !read_answer(work, result, err))
 		goto out;
 	ok = result->outcome == PUBLISH_SAME;
-	if (!ok)
+	if (!ok && result->error.text[0] != '\0')
 		*err = result->error;
+	/* Nobody would see why. */
+	if (!ok)
+		error_set(err, ERROR_INTERNAL,
+		    "the process that writes %s as user %s does not say why it failed",
+		    work->job->write_url, work->job->writer);
 out:
 	free(result);
 	return ok;
@@ -68,6 +73,17 @@ static bool
 is_same(const struct writer_place *a, const struct writer_place *b)
 {
 	return a->there == b->there && (!a->there || (a->dev == b->dev && a->ino == b->ino));
+}
+
+/* The courier has looked as well; but what we are asked is not for it to promise. */
+static bool
+is_artifact(const struct publish_job *job, int fd, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == job->size)
+		return true;
+	return error_set(err, ERROR_INTERNAL, "the artifact's file is not of its size");
 }
 
 /* *anew: it would be, but our sandbox knows another directory. */
@@ -136,6 +152,7 @@ writer_work(int socket, const struct writer_places *places)
 	/* Nothing is read back here: that it is the same is the courier's to find. */
 	result->outcome = PUBLISH_FAILED;
 	if (is_ours(job, places, &anew, &result->error) &&
+	    is_artifact(job, fds[1], &result->error) &&
 	    target_file.put(
 		&(struct target_work){.job = job, .artifact_fd = fds[1]}, &result->error))
 		result->outcome = PUBLISH_SAME;

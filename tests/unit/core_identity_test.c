@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -192,6 +193,35 @@ out:
 	(void)close(secret[1]);
 }
 
+/* Whoever has the child's user may stop it before its exec. A lease on the program, which
+ * holds up whoever opens it, stands for that. */
+static void
+a_child_that_does_not_get_to_its_exec(void **state)
+{
+	char path[] = "/tmp/chancery-start-XXXXXX", name[] = "child", *argv[] = {name, NULL};
+	int fd = mkostemp(path, O_CLOEXEC), fds[2];
+	struct error err = ERROR_INIT;
+	pid_t pid = 0;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fchmod(fd, 0700), 0);
+	(void)signal(SIGIO, SIG_IGN);
+	if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0) {
+		(void)close(fd);
+		(void)unlink(path);
+		skip();
+	}
+	assert_true(control_pair(fds, &err));
+	assert_false(process_spawn(path, argv, &argv[1], fds[1], &pid, &err));
+	assert_int_equal(pid, 0);
+	assert_string_equal(err.foreign, "ETIMEDOUT");
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	(void)close(fd);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	(void)unlink(path);
+}
+
 /* What root has set up before must not leave a way back. */
 static void
 securebits_do_not_help(void **state)
@@ -222,6 +252,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(names_and_numbers),
 	    cmocka_unit_test(checks_with_the_eyes_of_others),
 	    cmocka_unit_test(a_program_started_as_somebody_else),
+	    cmocka_unit_test(a_child_that_does_not_get_to_its_exec),
 	    cmocka_unit_test(securebits_do_not_help),
 	};
 

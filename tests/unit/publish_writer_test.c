@@ -334,6 +334,64 @@ it_writes_nothing_elsewhere(void **state)
 	assert_int_equal(mkdir(folder, 0700), 0);
 }
 
+/* An issuer that was taken over gets no file that runs as its owner, and no endless one. */
+static void
+it_makes_nothing_but_plain_files(void **state)
+{
+	static const uint16_t modes[] = {04755, 02664, 0755, 01666};
+	int artifact = file_of("#!/bin/sh", 9), endless = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	struct publish_job *job;
+	struct error err;
+	char path[128];
+	struct call c;
+
+	for (size_t i = 0; i < COUNT_OF(modes); i++) {
+		job = job_for(folder, 9);
+		job->mode = modes[i];
+		c = call(*state);
+		err = ERROR_INIT;
+		assert_false(ask(c, job, artifact, &err));
+		assert_non_null(strstr(err.text, "ended before it was done"));
+		let_go(c);
+	}
+	for (int i = 0; i < 2; i++) {
+		c = call(*state);
+		err = ERROR_INIT;
+		assert_false(ask(c, job_for(folder, 8), i == 0 ? artifact : endless, &err));
+		assert_non_null(strstr(err.text, "not of its size"));
+		let_go(c);
+	}
+	(void)snprintf(path, sizeof path, "%s/a.crl", folder);
+	assert_int_equal(access(path, F_OK), -1);
+	close(artifact);
+	close(endless);
+}
+
+/* One that was taken over: it fails and has no words. */
+static void
+a_failure_always_has_a_reason(void **state)
+{
+	const struct publish_result results[] = {{.outcome = PUBLISH_FAILED},
+	    {.outcome = PUBLISH_NOWHERE}, {.outcome = PUBLISH_FAILED, .error.code = ERROR_INPUT}};
+	int artifact = file_of("x", 1), pair[2];
+	struct error err;
+	struct wire_writer w;
+
+	for (size_t i = 0; i < COUNT_OF(results); i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+		wire_writer_init(&w, PUBLISH_RESULT_MAX);
+		publish_result_encode(&results[i], &w);
+		err = ERROR_INIT;
+		assert_true(publish_frame_write(pair[1], &w, &err));
+		wire_writer_free(&w);
+		assert_false(ask((struct call){pair[0], -1}, job_for(folder, 1), artifact, &err));
+		assert_non_null(strstr(err.text, "does not say why"));
+		close(pair[0]);
+		close(pair[1]);
+	}
+	close(artifact);
+}
+
 /* Its sandbox would keep it out of another directory in that place: it ends, after saying so,
  * and the supervisor starts it anew. */
 static void
@@ -506,6 +564,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(it_writes_what_it_is_asked_for, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(it_writes_nothing_elsewhere, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(it_makes_nothing_but_plain_files, set_up, tear_down),
+	    cmocka_unit_test(a_failure_always_has_a_reason),
 	    cmocka_unit_test_setup_teardown(
 		for_another_directory_it_starts_anew, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(with_its_courier_a_process_ends, set_up, tear_down),
