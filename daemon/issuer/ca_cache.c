@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <openssl/sha.h>
+
 #include "daemon/core/log.h"
 #include "daemon/issuer/chain_watch.h"
 
@@ -295,6 +297,21 @@ ca_cache_find_name(const struct ca_cache *c, const char *name)
 {
 	for (size_t i = 0; i < c->current_count; i++) {
 		if (strcmp(c->cas[i]->row.name, name) == 0)
+			return c->cas[i];
+	}
+	return NULL;
+}
+
+struct issuing_ca *
+ca_cache_find_digest(const struct ca_cache *c, const char *name, const uint8_t sha256[32])
+{
+	uint8_t own[SHA256_DIGEST_LENGTH];
+
+	for (size_t i = 0; i < c->ca_count; i++) {
+		const struct ca_row *row = &c->cas[i]->row;
+
+		SHA256(row->spki.p, row->spki.len, own);
+		if (strcmp(row->name, name) == 0 && memcmp(own, sha256, sizeof own) == 0)
 			return c->cas[i];
 	}
 	return NULL;

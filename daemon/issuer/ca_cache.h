@@ -55,6 +55,10 @@ bool ca_cache_load_templates(struct ca_cache *c, const int64_t *version_ids, siz
 /* Borrowed, valid until the loop's next turn; NULL when not in the cache. */
 struct issuing_ca *ca_cache_find(const struct ca_cache *c, int64_t ca_id);
 struct issuing_ca *ca_cache_find_name(const struct ca_cache *c, const char *name);
+/* The CA's generation with the key whose SubjectPublicKeyInfo has this SHA-256, maybe a
+ * superseded one. */
+struct issuing_ca *ca_cache_find_digest(
+    const struct ca_cache *c, const char *name, const uint8_t sha256[32]);
 /* The same with the generation that a key has, maybe a superseded one: the others here
  * give none of those. */
 struct issuing_ca *ca_cache_find_key(const struct ca_cache *c, int64_t token_key_id);

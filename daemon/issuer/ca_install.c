@@ -64,9 +64,7 @@ static bool
 ask_signer(struct ca_order *o, const struct ca_waiting *w, struct error *e)
 {
 	const struct signproto_install m = {.cka_id = w->cka_id, .order = o->kept.order};
-	const struct pin_turn turn = {
-	    .token = w->token, .ca = o->name, .kind = "order", .statement = m.order.statement};
-	enum pin_turn_outcome now = pin_turn_take(o->env, o->key, &turn, ca_order_waits, o, e);
+	enum pin_turn_outcome now = ca_order_turn(o, w->token, o->name, e);
 	uint64_t id;
 
 	if (now != PIN_TURN_GO)

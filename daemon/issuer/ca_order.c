@@ -8,7 +8,6 @@
 #include <openssl/rand.h>
 
 #include "daemon/core/log.h"
-#include "daemon/issuer/policy_places.h"
 #include "daemon/x509/csr.h"
 #include "daemon/x509/limits_policy.h"
 #include "db/ca.h"
@@ -24,6 +23,8 @@ ca_order_free(struct ca_order *o)
 	chain_pool_free(&o->pool);
 	free(o->chain);
 	kept_order_drop(&o->kept);
+	ca_places_free(o->change.places);
+	free(o->old_limits);
 	free(o->limits);
 	free(o->limits_text);
 	free(o->policy_text);
@@ -41,12 +42,6 @@ ca_order_end(struct ca_order *o, const struct error *why)
 
 	ca_order_free(o);
 	done(why, arg);
-}
-
-void
-ca_order_waits(const struct error *err, void *arg)
-{
-	ca_order_end(arg, err);
 }
 
 void
@@ -259,6 +254,15 @@ ca_order_make_serial(struct ca_order *o, struct error *e)
 
 /* --------------------------------------------------------------- signing */
 
+enum pin_turn_outcome
+ca_order_turn(struct ca_order *o, const char *token, const char *about, struct error *e)
+{
+	const struct pin_turn turn = {
+	    .token = token, .ca = about, .kind = "order", .statement = o->kept.order.statement};
+
+	return pin_turn_take(o->env, o->key, &turn, ca_order_closed, o, e);
+}
+
 static void
 on_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
 {
@@ -289,7 +293,7 @@ ca_order_sign(struct ca_order *o, enum signproto_kind kind, const struct signpro
 	    .kind = kind == SIGNPROTO_CSR_INFO ? "csr-info" : "certificate",
 	    .tbs = m.tbs,
 	};
-	enum pin_turn_outcome now = pin_turn_take(o->env, o->key, &turn, ca_order_waits, o, e);
+	enum pin_turn_outcome now = pin_turn_take(o->env, o->key, &turn, ca_order_closed, o, e);
 	uint64_t id;
 
 	if (now != PIN_TURN_GO)
@@ -300,22 +304,26 @@ ca_order_sign(struct ca_order *o, enum signproto_kind kind, const struct signpro
 	return signer_ask_sign(o->env->signers, o->token, &m, on_signed, o, &id, e);
 }
 
+void
+ca_order_sign_begun(struct ca_order *o, const struct ca_begun *begun, const struct error *err,
+    const struct signproto_order *order, ca_order_signed_fn *next)
+{
+	struct error e = ERROR_INIT;
+
+	if (err != NULL)
+		ca_order_end(o, err);
+	else if (!ca_order_take_begun(o, begun, &e) ||
+		 !ca_order_sign(o, SIGNPROTO_TBS_CERTIFICATE, order, next, &e))
+		ca_order_end(o, &e);
+}
+
 /* ---------------------------------------------------------- ca-create: root */
 
 /* The CA stands in the database. */
 static void
 on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 {
-	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
-
-	if (err != NULL) {
-		ca_order_end(o, err);
-		return;
-	}
-	if (!ca_order_take_begun(o, begun, &e) ||
-	    !ca_order_sign(o, SIGNPROTO_TBS_CERTIFICATE, NULL, ca_order_install_own, &e))
-		ca_order_end(o, &e);
+	ca_order_sign_begun(arg, begun, err, NULL, ca_order_install_own);
 }
 
 static void
@@ -456,11 +464,7 @@ static bool
 ask_key(struct ca_order *o, struct error *e)
 {
 	const struct signproto_key_generate m = {.order = o->kept.order};
-	const struct pin_turn turn = {.token = o->policy.token,
-	    .ca = o->name,
-	    .kind = "order",
-	    .statement = m.order.statement};
-	enum pin_turn_outcome now = pin_turn_take(o->env, o->key, &turn, ca_order_waits, o, e);
+	enum pin_turn_outcome now = ca_order_turn(o, o->policy.token, o->name, e);
 	uint64_t id;
 
 	if (now != PIN_TURN_GO)

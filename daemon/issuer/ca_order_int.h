@@ -1,13 +1,16 @@
 #ifndef CHANCERY_ISSUER_CA_ORDER_INT_H
 #define CHANCERY_ISSUER_CA_ORDER_INT_H
 
-/* What ca_order.c (a new CA), ca_renew.c and ca_rekey.c (the same CA again) and
- * ca_install.c (its certificate) share. */
+/* What the orders of operators share that go over several steps: ca_order.c (a new CA),
+ * ca_renew.c, ca_rekey.c, ca_rollover.c and ca_cross.c (the same CA again), ca_install.c (its
+ * certificate), limits_order.c, key_attest.c and key_end.c (a key of it), reseed_order.c (a
+ * signer). */
 
 #include "daemon/issuer/ca_order.h"
 #include "daemon/issuer/chain.h"
 #include "daemon/issuer/kept_order.h"
 #include "daemon/issuer/pin_turn.h"
+#include "daemon/issuer/policy_places.h"
 #include "daemon/x509/capolicy.h"
 #include "daemon/x509/limits.h"
 #include "daemon/x509/name.h"
@@ -26,12 +29,15 @@ struct ca_order {
 	struct decision_key key;
 	ca_ordered_fn *done;
 	void *arg;
-	char name[STATEMENT_NAME_MAX + 1];
+	char name[STATEMENT_NAME_MAX + 1];     /* of the CA; signer-reseed: of the token */
 	char object[STATEMENT_OBJECT_MAX + 1]; /* ca-rekey: the key that it replaces */
 	struct kept_order kept;
 	char *body;			 /* owned: limits and policy, or the chain */
 	uint8_t nonce[16];		 /* key-attest: the statement's */
-	struct limits *limits;		 /* ca-create, ca-renew; owned */
+	struct limits *limits;		 /* ca-create, ca-renew, ca-limits; owned */
+	struct limits *old_limits;	 /* ca-limits: those in force; owned */
+	uint8_t old_sha256[32];		 /* ... and of their document */
+	struct policy_change change;	 /* ca-limits: what the policy comes to; owned */
 	struct renewal renewal;		 /* ca-renew */
 	char *limits_text, *policy_text; /* the parts of the body; owned */
 	struct capolicy policy;		 /* of the generation; owned */
@@ -67,15 +73,17 @@ void ca_order_end(struct ca_order *o, const struct error *why);
 /* The decision is closed: reads the CAs again, and ends it. */
 void ca_order_reload(struct ca_order *o);
 
-/* Waits for a person's PIN: the decision is out of hand. For pin_turn_take. */
-void ca_order_waits(const struct error *err, void *arg);
+/* Whether the token's signer can be asked to carry it out now, or a person's PIN is
+ * waited for. about: the CA, or "-". */
+enum pin_turn_outcome ca_order_turn(
+    struct ca_order *o, const char *token, const char *about, struct error *e) MUST_CHECK;
 
 /* Stores the CA's certificate and chain: its own first, the root last. own: signed by
  * this order. */
 bool ca_order_activate(
     struct ca_order *o, const struct chain *chain, bool own, struct error *e) MUST_CHECK;
 
-/* The database has closed the decision. */
+/* The database has closed the decision, or keeps it until a person has entered a PIN. */
 void ca_order_closed(const struct error *err, void *order);
 
 /* The key of a decision is noted: the generation begins with it. */
@@ -106,6 +114,9 @@ bool ca_order_make_serial(struct ca_order *o, struct error *e) MUST_CHECK;
  * under it. */
 bool ca_order_take_begun(
     struct ca_order *o, const struct ca_begun *begun, struct error *e) MUST_CHECK;
+/* Both, once the database has begun: with `next`, or the end. order: as above. */
+void ca_order_sign_begun(struct ca_order *o, const struct ca_begun *begun, const struct error *err,
+    const struct signproto_order *order, ca_order_signed_fn *next);
 bool ca_order_install_own(struct ca_order *o, struct bytes signature, struct error *e) MUST_CHECK;
 
 #endif

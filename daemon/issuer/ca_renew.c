@@ -18,14 +18,8 @@ static void
 on_root_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 {
 	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
 
-	if (err != NULL)
-		ca_order_end(o, err);
-	else if (!ca_order_take_begun(o, begun, &e) ||
-		 !ca_order_sign(
-		     o, SIGNPROTO_TBS_CERTIFICATE, &o->kept.order, ca_order_install_own, &e))
-		ca_order_end(o, &e);
+	ca_order_sign_begun(o, begun, err, &o->kept.order, ca_order_install_own);
 }
 
 /* A certificate that does not last longer would renew nothing. */

@@ -34,13 +34,8 @@ static void
 on_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 {
 	struct ca_order *o = arg;
-	struct error e = ERROR_INIT;
 
-	if (err != NULL)
-		ca_order_end(o, err);
-	else if (!ca_order_take_begun(o, begun, &e) ||
-		 !ca_order_sign(o, SIGNPROTO_TBS_CERTIFICATE, &o->kept.order, end, &e))
-		ca_order_end(o, &e);
+	ca_order_sign_begun(o, begun, err, &o->kept.order, end);
 }
 
 /* ------------------------------------------------------------- the beginning */
@@ -49,15 +44,10 @@ on_begun(const struct ca_begun *begun, const struct error *err, void *arg)
 static const struct issuing_ca *
 find(const struct ca_order *o, const uint8_t key[RENEWAL_DIGEST_LEN], struct error *e)
 {
-	const struct issuing_ca *ca = ca_cache_first(o->env->cache);
-	uint8_t digest[SHA256_DIGEST_LENGTH];
+	const struct issuing_ca *ca = ca_cache_find_digest(o->env->cache, o->name, key);
 
-	for (; ca != NULL; ca = ca_cache_next(o->env->cache, ca)) {
-		SHA256(ca->row.spki.p, ca->row.spki.len, digest);
-		if (strcmp(ca->row.name, o->name) == 0 && ca->row.root && ca->context != NULL &&
-		    memcmp(digest, key, sizeof digest) == 0)
-			return ca;
-	}
+	if (ca != NULL && ca->row.root && ca->context != NULL)
+		return ca;
 	error_set(e, ERROR_CONFLICT,
 	    "CA %s is no root, or has no such key that signs certificates or CRLs", o->name);
 	return NULL;

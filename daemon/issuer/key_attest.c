@@ -11,12 +11,6 @@
 
 #define OUTCOME_MAX 1000 /* of a decision */
 
-static void
-on_applied(const struct error *err, void *arg)
-{
-	ca_order_end(arg, err);
-}
-
 static bool
 put_outcome(struct ca_order *o, struct bytes signature, struct error *e)
 {
@@ -27,7 +21,7 @@ put_outcome(struct ca_order *o, struct bytes signature, struct error *e)
 	(void)EVP_EncodeBlock((unsigned char *)base64, signature.p, (int)signature.len);
 	(void)snprintf(
 	    outcome, sizeof outcome, "the key signed: %s %s", sig_alg_name(o->sig_alg), base64);
-	return decision_apply_attest(o->env->db, o->key, outcome, on_applied, o, e) != NULL;
+	return decision_apply_attest(o->env->db, o->key, outcome, ca_order_closed, o, e) != NULL;
 }
 
 static bool
