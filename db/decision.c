@@ -9,7 +9,7 @@ static const struct db_statement stmt_claim = {"decision_claim",
     "SELECT id, epoch, public_id, action, statement, signature, body, received_via, received_at, "
     "nonce, credential_spki, credential_live, person, roles, first_operator, "
     "request_public_id, request_csr_sha256, request_template, certificate_sha256, ca_name, "
-    "more_spkis, more_signatures, more_received, limits "
+    "more_spkis, more_signatures, more_received, limits, token "
     "FROM claim_decisions($1, $2, $3, $4)",
     4};
 static const struct db_statement stmt_keep = {
@@ -93,6 +93,7 @@ read_row(struct db_result *r, size_t i, struct decision_row *row)
 	    .request_template = db_get_text(r, i, 17),
 	    .certificate_sha256 = db_get_bytes(r, i, 18),
 	    .ca_name = db_get_text(r, i, 19),
+	    .token = db_get_text(r, i, 24),
 	};
 	db_get_uuid(r, i, 2, row->public_id);
 	db_get_uuid(r, i, 15, row->request_public_id);

@@ -51,6 +51,7 @@ struct decision_row {
 	const char *request_template; /* "name/version" */
 	struct bytes certificate_sha256;
 	const char *ca_name;
+	const char *token; /* that it is an order for, as far as the database can say */
 	/* Of a ceremony: what others than the first signed, with keys that are valid;
 	 * and the limits that say who counts and how many it takes, those in force
 	 * (none for ca-create, which brings its own). */

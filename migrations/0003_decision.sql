@@ -160,6 +160,8 @@ END $$;
 CREATE FUNCTION decision_token(d decision) RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT CASE
+        WHEN d.action = 'ca-rollover' THEN (SELECT k.token FROM token_key k
+            WHERE encode(k.spki_sha256, 'hex') = limits_line(d.body, 'signer'))
         WHEN d.action IN ('ca-create', 'ca-rekey') THEN substring(d.body FROM '(?n)^token:[ ]*["'']?([A-Za-z0-9._-]+)')
         WHEN d.action = 'signer-reseed' THEN substring(d.statement FROM '(?n)^object: (.*)$')
         WHEN d.action = 'key-destroy' THEN (SELECT k.token FROM token_key k
@@ -192,7 +194,7 @@ RETURNS TABLE (
     credential_spki bytea, credential_live boolean, person text, roles text[], first_operator boolean,
     request_public_id uuid, request_csr_sha256 bytea, request_template text,
     certificate_sha256 bytea, ca_name text, result jsonb,
-    more_spkis bytea[], more_signatures bytea[], more_received bigint[], limits text[])
+    more_spkis bytea[], more_signatures bytea[], more_received bigint[], limits text[], token text)
 LANGUAGE sql AS $$
     WITH due AS (
         SELECT d.id FROM decision d
@@ -205,7 +207,7 @@ LANGUAGE sql AS $$
     ), claimed AS (
         UPDATE decision d SET state = 'working', epoch = d.epoch + 1,
             lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
-        FROM due WHERE d.id = due.id RETURNING d.*
+        FROM due WHERE d.id = due.id RETURNING d.*, decision_token(d) AS token
     )
     SELECT c.id, c.public_id, c.epoch, c.action, c.statement, c.signature, c.body,
         c.received_via, c.received_at, c.nonce,
@@ -216,7 +218,8 @@ LANGUAGE sql AS $$
         x.sha256, a.name, c.result,
         m.spkis, m.signatures, m.received,
         CASE WHEN c.action IN ('ca-install', 'ca-limits', 'ca-renew', 'ca-rekey', 'ca-rollover', 'signer-reseed', 'key-destroy')
-            THEN ARRAY(SELECT ceremony_documents(c.action, c.ca_id, c.body)) END
+            THEN ARRAY(SELECT ceremony_documents(c.action, c.ca_id, c.body)) END,
+        c.token
     FROM claimed c
     LEFT JOIN credential k ON k.id = c.credential_id
     LEFT JOIN person p ON p.id = k.person_id

@@ -23,10 +23,12 @@
 /* A decision that has to wait is tried again after as many seconds as it was
  * tried before, at most these. */
 #define RETRY_MAX_S 5
-/* An order that waits for another CRL asks again for its turn. */
-#define CRL_TURN_S 1
-/* Decisions in hand beyond which no more are claimed. */
-#define WORKING_MAX ((size_t)2 * DECISION_BATCH_MAX)
+/* An order that waits for another, of a CRL or at its token, asks again for its turn. */
+#define TURN_S 1
+/* Orders in hand for one token, which may hang for as long as a call of its module takes. */
+#define TOKEN_ORDERS_MAX 4
+/* Decisions in hand: a batch can be claimed also while every token hangs. */
+#define WORKING_MAX ((size_t)CONFIG_TOKENS_MAX * TOKEN_ORDERS_MAX + DECISION_BATCH_MAX)
 
 /* A decision in hand: from its claim until the database has the outcome. */
 struct task {
@@ -34,6 +36,7 @@ struct task {
 	struct decider *d;
 	struct decision_key key;
 	char public_id[DB_UUID_TEXT_SIZE];
+	const struct config_token *token; /* that an order waits for; NULL: for none */
 	/* crl-issue: until its CRL is begun */
 	char ca[STATEMENT_NAME_MAX + 1];
 	bool delta;
@@ -236,7 +239,7 @@ on_crl_begun(bool begun, const struct error *err, void *arg)
 	} else {
 		error_set(&e, ERROR_UNAVAILABLE,
 		    "another CRL of this CA is under way, or was issued this very second");
-		put_back(t, &e, CRL_TURN_S);
+		put_back(t, &e, TURN_S);
 	}
 }
 
@@ -361,6 +364,30 @@ apply(struct task *t, const struct decision_row *row, const struct statement *s,
 	return error_set(e, ERROR_INTERNAL, "no way to apply %s", row->action);
 }
 
+/* One token that hangs keeps no decisions from being taken up but the orders for it. */
+static bool
+take_turn(
+    struct task *t, const struct decision_row *row, const struct statement *s, struct error *e)
+{
+	const struct config_token *token = NULL;
+	const struct task *other;
+	size_t count = 0;
+
+	/* Whoever builds the CRL waits for the token. */
+	if (row->token != NULL && s->action != STATEMENT_CRL_ISSUE)
+		token = config_find_token(t->d->env.orders.config, row->token);
+	TAILQ_FOREACH(other, &t->d->tasks, link)
+	{
+		count += token != NULL && other->token == token;
+	}
+	if (count >= TOKEN_ORDERS_MAX)
+		return error_set(e, ERROR_UNAVAILABLE,
+		    "%d other orders wait for token %s, and no more are taken up at a time",
+		    TOKEN_ORDERS_MAX, token->name);
+	t->token = token;
+	return true;
+}
+
 static void
 decide(struct task *t, const struct decision_row *row)
 {
@@ -377,6 +404,10 @@ decide(struct task *t, const struct decision_row *row)
 		log_info(row->public_id, "%s of %s by %s%s", row->action, statement.object,
 		    row->person != NULL ? row->person : row->received_via,
 		    row->more_count > 0 ? " and others" : "");
+	if (!take_turn(t, row, &statement, &e)) {
+		put_back(t, &e, TURN_S);
+		return;
+	}
 	if (!apply(t, row, &statement, &e)) {
 		log_failure(LOG_LEVEL_WARNING, row->public_id, &e);
 		settle(t, &e);

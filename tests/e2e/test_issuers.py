@@ -240,6 +240,26 @@ def test_an_order_that_no_host_can_carry_out_is_told_of(resting, new_issuer):
     assert r.one("SELECT outcome FROM decision WHERE public_id = %s", crl) == "token main has no signer running"
 
 
+def test_a_hanging_token_holds_up_its_own_orders_only(resting, new_issuer):
+    """More of them than the issuer takes in hand, and its signer never answers: what needs no token is decided."""
+    r = resting
+    silent = new_issuer(9, silent=True)
+    orders = [r.order(Statement("key-attest", "many", "many")) for _ in range(40)]
+    state = "SELECT state, outcome FROM decision WHERE public_id = ANY (%s::uuid[])"
+    wait_until(lambda: all(row != ("queued", None) for row in r.sql(state, orders)), what="each order's turn")
+    text = AUTOMATIC.replace("name: many", "name: meanwhile")
+    r.outcome(r.order(Statement("template-apply", "-", "meanwhile", body=text), text))
+    rows = r.sql(state, orders)
+    assert {row[0] for row in rows} <= {"queued", "working"}
+    assert sum(row == ("working", None) for row in rows) == 4
+    assert {row[1] for row in rows} == {None, "4 other orders wait for token main, and no more are taken up at a time"}
+    silent.kill()
+    r.a.end_leases()
+    new_issuer(1)
+    for order in orders:
+        r.outcome(order)
+
+
 # ------------------------------------------------------ the end, work in flight
 
 
