@@ -146,11 +146,14 @@ void signer_send_failure(struct signer *s, uint64_t request, const struct error 
 
 /* ---- signer_stream.c */
 
-/* STREAM_BEGIN; and the two that follow it, which answer by themselves when it is over. */
+/* STREAM_BEGIN; and those that follow it, of which data and end answer by themselves when it
+ * is over. */
 bool signer_stream_begin(
     struct signer *s, uint64_t request, struct bytes payload, struct error *e) MUST_CHECK;
 void signer_stream_data(struct signer *s, uint64_t request, struct bytes payload);
 void signer_stream_end(struct signer *s, uint64_t request, struct bytes payload);
+bool signer_stream_drop(
+    struct signer *s, uint64_t request, struct bytes payload, struct error *e) MUST_CHECK;
 
 /* All of them are over; the first answers. */
 void signer_fail_streams(struct signer *s, const struct error *why);

@@ -419,6 +419,9 @@ signer_request(struct signer *s, uint16_t type, uint64_t id, struct bytes payloa
 	case SIGNPROTO_STREAM_END:
 		signer_stream_end(s, id, payload);
 		break;
+	case SIGNPROTO_STREAM_DROP:
+		ok = signer_stream_drop(s, id, payload, &why);
+		break;
 	default:
 		ok = error_set(&why, ERROR_INPUT, "the signer knows no message of type %u", type);
 	}

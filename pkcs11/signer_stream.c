@@ -62,7 +62,7 @@ stream_fail(struct signer *s, struct stream **at, const struct error *why)
 	signer_send_failure(s, request, why);
 }
 
-/* Streams whose sender gave up must not keep others out. */
+/* Streams whose sender gave up must not keep others out, or the signer from its end. */
 static void
 drop_late_streams(struct signer *s)
 {
@@ -159,13 +159,14 @@ signer_stream_begin(struct signer *s, uint64_t request, struct bytes payload, st
 	same = stream_find(s, request);
 	if (*same != NULL)
 		stream_drop(s, same);
+	drop_late_streams(s);
 	if (!signproto_get_stream_begin(payload, &m, e) || !signer_check_alg(m.sig_alg, e) ||
 	    !(m.abstract ? can_tell(s, e)
 			 : signer_can_serve(s, false, 0, e) && signer_may_stream(s, e)))
 		return false;
-	drop_late_streams(s);
+	/* It passes by itself: nothing is wrong with the structure that comes too much. */
 	if (s->stream_count >= SIGNER_STREAMS_MAX)
-		return error_set(e, ERROR_LIMIT,
+		return error_set(e, ERROR_UNAVAILABLE,
 		    "%u structures are being streamed already, at most %d may", s->stream_count,
 		    SIGNER_STREAMS_MAX);
 	stream = stream_new(s, &m, e);
@@ -290,6 +291,19 @@ signer_stream_end(struct signer *s, uint64_t request, struct bytes payload)
 		stream_drop(s, at);
 	else
 		stream_fail(s, at, &why);
+}
+
+/* One that is known no more was answered, or goes on its way to the token. */
+bool
+signer_stream_drop(struct signer *s, uint64_t request, struct bytes payload, struct error *e)
+{
+	struct stream **at = stream_find(s, request);
+
+	if (!signproto_get_stream_drop(payload, e))
+		return false;
+	if (*at != NULL)
+		stream_drop(s, at);
+	return true;
 }
 
 void

@@ -13,6 +13,7 @@ static const struct {
     {SIGNPROTO_STREAM_BEGIN, "STREAM_BEGIN"},
     {SIGNPROTO_STREAM_DATA, "STREAM_DATA"},
     {SIGNPROTO_STREAM_END, "STREAM_END"},
+    {SIGNPROTO_STREAM_DROP, "STREAM_DROP"},
     {SIGNPROTO_LIMITS_SET, "LIMITS_SET"},
     {SIGNPROTO_INSTALL, "INSTALL"},
     {SIGNPROTO_RESEED, "RESEED"},
@@ -507,6 +508,21 @@ signproto_get_stream_end(struct bytes payload, struct error *e)
 
 	wire_reader_init(&r, payload.p, payload.len);
 	return finish(&r, true, SIGNPROTO_STREAM_END, e);
+}
+
+void
+signproto_put_stream_drop(struct wire_writer *w)
+{
+	(void)w;
+}
+
+bool
+signproto_get_stream_drop(struct bytes payload, struct error *e)
+{
+	struct wire_reader r;
+
+	wire_reader_init(&r, payload.p, payload.len);
+	return finish(&r, true, SIGNPROTO_STREAM_DROP, e);
 }
 
 void

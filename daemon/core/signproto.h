@@ -18,7 +18,8 @@
  * requests are in flight at once and answers come in any order. An id may be
  * used again once its answer came. All messages of a stream carry one id; a
  * stream may be answered FAILED before its end, and what then still arrives
- * for that id is dropped.
+ * for that id is dropped. STREAM_DROP in place of the end: it is given up, and
+ * not answered.
  *
  * Each message is a struct, an encoder (signproto_put_*: appends to a writer,
  * whose stickiness reports failure) and a decoder (signproto_get_*: strict,
@@ -72,6 +73,7 @@ enum signproto_type {
 	SIGNPROTO_RESEED = 10,
 	SIGNPROTO_PIN = 11,
 	SIGNPROTO_KEY_DESTROY = 12,
+	SIGNPROTO_STREAM_DROP = 13,
 
 	SIGNPROTO_STATUS_OK = 0x8001,
 	SIGNPROTO_KEY_OK = 0x8002,
@@ -296,6 +298,9 @@ bool signproto_get_stream_data(
 
 void signproto_put_stream_end(struct wire_writer *w);
 bool signproto_get_stream_end(struct bytes payload, struct error *e) MUST_CHECK;
+
+void signproto_put_stream_drop(struct wire_writer *w);
+bool signproto_get_stream_drop(struct bytes payload, struct error *e) MUST_CHECK;
 
 void signproto_put_signed(struct wire_writer *w, const struct signproto_signed *m);
 bool signproto_get_signed(

@@ -213,6 +213,17 @@ crl_build_show_to_gate(struct crl_build *b, struct error *e)
 	return true;
 }
 
+/* Nothing that it was still to be given is on its way. */
+static bool
+came_whole(const struct crl_build *b, struct error *e)
+{
+	if (b->pending == NULL && b->held == NULL && !b->end_held)
+		return true;
+	return error_set(e, ERROR_INTERNAL,
+	    "the signer of token %s answered before it was given all of the CRL of %s",
+	    b->ca->row.token, b->job.ca_name);
+}
+
 static void
 on_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
 {
@@ -228,6 +239,10 @@ on_signed(const struct signer_answer *answer, const struct error *failure, void 
 		crl_build_fail(b, failure);
 		return;
 	}
+	if (!came_whole(b, &e)) {
+		crl_build_fail(b, &e);
+		return;
+	}
 	b->signature_len = answer->sign.signature.len; /* at most SIGNPROTO_SIGNATURE_MAX */
 	memcpy(b->signature, answer->sign.signature.p, b->signature_len);
 	crl_build_enter(b, GATING);
@@ -239,10 +254,13 @@ static void
 on_abstract(const struct signer_answer *answer, const struct error *failure, void *arg)
 {
 	struct crl_build *b = arg;
+	struct error e = ERROR_INIT;
 
 	b->call = 0;
 	if (failure != NULL)
 		crl_build_fail(b, failure);
+	else if (!came_whole(b, &e))
+		crl_build_fail(b, &e);
 	else
 		crl_build_wait_for_pin(b, NULL, &answer->abstract);
 }

@@ -21,6 +21,7 @@ struct call {
 	uint64_t uses; /* of the slot */
 	struct signer *signer;
 	uint16_t wanted; /* type of the answer */
+	bool streaming;	 /* the signer waits for more of it */
 	signer_answer_fn *answer;
 	void *arg;
 	uint16_t next_free;
@@ -332,6 +333,7 @@ ask(struct signer_client *c, const char *token, uint16_t type, struct wire_write
 	}
 	call->signer = s;
 	call->wanted = wanted;
+	call->streaming = type == SIGNPROTO_STREAM_BEGIN;
 	call->answer = answer;
 	call->arg = arg;
 	if (!channel_send_writer(s->channel, type, call->id, w, &why)) {
@@ -493,7 +495,22 @@ signer_stream_end(struct signer_client *c, uint64_t id, struct error *e)
 
 	wire_writer_init(&w, CHANNEL_FRAME_MAX);
 	signproto_put_stream_end(&w);
-	return stream_send(c, id, SIGNPROTO_STREAM_END, &w, e);
+	if (!stream_send(c, id, SIGNPROTO_STREAM_END, &w, e))
+		return false;
+	find_call(c, id)->streaming = false;
+	return true;
+}
+
+static void
+give_stream_up(struct signer_client *c, uint64_t id)
+{
+	struct error e = ERROR_INIT;
+	struct wire_writer w;
+
+	wire_writer_init(&w, CHANNEL_FRAME_MAX);
+	signproto_put_stream_drop(&w);
+	if (!stream_send(c, id, SIGNPROTO_STREAM_DROP, &w, &e))
+		log_failure(LOG_LEVEL_DEBUG, "signer", &e);
 }
 
 void
@@ -501,6 +518,9 @@ signer_cancel(struct signer_client *c, uint64_t id)
 {
 	struct call *call = find_call(c, id);
 
-	if (call != NULL)
-		give_back(c, call);
+	if (call == NULL)
+		return;
+	if (call->streaming)
+		give_stream_up(c, id);
+	give_back(c, call);
 }

@@ -107,8 +107,9 @@ bool signer_stream_data(
     struct signer_client *c, uint64_t id, const void *data, size_t len, struct error *e) MUST_CHECK;
 bool signer_stream_end(struct signer_client *c, uint64_t id, struct error *e) MUST_CHECK;
 
-/* Forgets the call; its answer will be dropped. An id that is no longer known
- * is legal. */
+/* Forgets the call; its answer will be dropped. A stream before its end is given up by
+ * the signer, too, unless the channel has no room to say so: then its deadline ends it.
+ * An id that is no longer known is legal. */
 void signer_cancel(struct signer_client *c, uint64_t id);
 
 #endif

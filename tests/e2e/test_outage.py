@@ -7,11 +7,12 @@ import signal
 import pytest
 from harness.chanceryd import program
 from harness.process import wait_until
-from harness.signer import CERTIFICATE, SIGN, Refused
+from harness.signer import CERTIFICATE, SIGN, STREAM_DROP, Refused
 from harness.softhsm import RecordedToken
 from harness.world import World
 
 TOKEN_LOST, MODULE_HUNG = 3, 5  # daemon/core/role.h
+STREAMS_MAX = 16  # pkcs11/signer.h
 
 
 def new_world(new_dir, **options):
@@ -101,6 +102,27 @@ def test_the_end_waits_for_what_is_on_its_way(quick):
     wait_until(lambda: refusal(quick, "is stopping"), what="it takes nothing new")
     assert signer.process.alive()
     quick.verify(crl, signer.end_stream(request, crl))
+    assert signer.process.wait() == 0
+    signer.process.kill()
+    signer.start()
+    quick.issue()
+
+
+def test_a_stream_that_is_given_up(quick):
+    """It makes room for another one, and holds up no end."""
+    signer = quick.signer
+    first = [signer.begin_stream(quick.key, quick.crl().der) for _ in range(STREAMS_MAX)]
+    crl = quick.crl().der
+    with pytest.raises(Refused, match="unavailable: .*are being streamed already"):
+        signer.answer(signer.begin_stream(quick.key, crl))
+    signer.send(STREAM_DROP, request=first.pop())
+    signer.send(STREAM_DROP, request=signer.last + 1)  # which nobody began
+    quick.verify(crl, signer.end_stream(signer.begin_stream(quick.key, crl), crl))
+    signer.drain()
+    wait_until(lambda: refusal(quick, "is stopping"), what="it takes nothing new")
+    assert signer.process.alive()
+    for request in first:
+        signer.send(STREAM_DROP, request=request)
     assert signer.process.wait() == 0
     signer.process.kill()
     signer.start()

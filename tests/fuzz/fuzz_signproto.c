@@ -74,6 +74,8 @@ again(uint8_t choice, struct bytes in, struct wire_writer *w)
 		return AGAIN(key_destroy);
 	case 17:
 		return AGAIN(abstract);
+	case 18:
+		return signproto_get_stream_drop(in, NULL) && (signproto_put_stream_drop(w), true);
 	default:
 		return false;
 	}

@@ -52,6 +52,8 @@ decode(uint16_t type, struct bytes p, union message *m, struct error *e)
 		return signproto_get_stream_data(p, &m->stream_data, e);
 	case SIGNPROTO_STREAM_END:
 		return signproto_get_stream_end(p, e);
+	case SIGNPROTO_STREAM_DROP:
+		return signproto_get_stream_drop(p, e);
 	case SIGNPROTO_ABSTRACT:
 		return signproto_get_abstract(p, &m->abstract, e);
 	case SIGNPROTO_SIGNED:
@@ -173,6 +175,9 @@ encode(struct wire_writer *w, uint16_t type)
 	case SIGNPROTO_STREAM_END:
 		signproto_put_stream_end(w);
 		break;
+	case SIGNPROTO_STREAM_DROP:
+		signproto_put_stream_drop(w);
+		break;
 	case SIGNPROTO_ABSTRACT:
 		signproto_put_abstract(w, &(struct signproto_abstract){sign.tbs, sign.cka_id});
 		break;
@@ -218,6 +223,7 @@ static const uint16_t types[] = {
     SIGNPROTO_STREAM_BEGIN,
     SIGNPROTO_STREAM_DATA,
     SIGNPROTO_STREAM_END,
+    SIGNPROTO_STREAM_DROP,
     SIGNPROTO_SIGNED,
     SIGNPROTO_FAILED,
     SIGNPROTO_LIMITS_SET,
