@@ -3,10 +3,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/core/config.h"
 #include "daemon/publish/job.h"
+#include "daemon/publish/outbox.h"
+
+/* What a writer has not read, because it waits or was stopped, is descriptors on their way,
+ * and of those the kernel allows a user only so many: with them all used up no courier could
+ * be started for any target. So no more is kept for a writer than it has processes at once
+ * (writer.c). The kernel counts some 768 octets for such a message, and doubles what it is told. */
+#define CALLS_ROOM (2 * OUTBOX_COURIERS_MAX * 768 / 2)
 
 struct writers {
 	struct writer_channel {
@@ -47,6 +55,7 @@ writers_take(struct writers *w, const char *user, int channel)
 		(void)snprintf(known->user, sizeof known->user, "%s", user);
 	}
 	known->channel = channel;
+	(void)setsockopt(channel, SOL_SOCKET, SO_SNDBUF, &(int){CALLS_ROOM}, sizeof(int));
 }
 
 bool
@@ -58,6 +67,12 @@ writers_call(struct writers *w, const char *user, int socket, int life, struct e
 
 	if (known != NULL && publish_descriptors_send(known->channel, fds, COUNT_OF(fds), &why))
 		return true;
+	if (why.code == ERROR_LIMIT)
+		return error_set(err, ERROR_UNAVAILABLE,
+		    "the process that writes files as user %s takes no more orders: it was "
+		    "stopped, or waits for the end of one that was killed while a file system "
+		    "does not answer",
+		    user);
 	return error_set(err, ERROR_UNAVAILABLE,
 	    "the process that writes files as user %s is not there; \"chancery status\" shows "
 	    "writer-%s, and the log says why",

@@ -28,6 +28,7 @@
 #include "daemon/core/control.h"
 #include "daemon/core/sandbox.h"
 #include "daemon/publish/job.h"
+#include "daemon/publish/outbox.h"
 #include "daemon/publish/writer.h"
 #include "daemon/publish/writer_work.h"
 #include "daemon/publish/writers.h"
@@ -150,8 +151,13 @@ call(struct scene *s)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	assert_int_equal(pipe2(life, O_CLOEXEC), 0);
-	if (!writers_call(s->issuer, USER, pair[1], life[1], &err))
-		fail_msg("%s", err.text);
+	for (int i = 0; !writers_call(s->issuer, USER, pair[1], life[1], &err); i++) {
+		/* Faster than it reads. */
+		if (strstr(err.text, "takes no more orders") == NULL || i == PATIENCE_MS)
+			fail_msg("%s", err.text);
+		error_clear(&err);
+		(void)poll(NULL, 0, 1);
+	}
 	close(pair[1]);
 	close(life[1]);
 	return (struct call){pair[0], life[0]};
@@ -542,6 +548,44 @@ told_to_stop_it_finishes_what_it_has(void **state)
 	s->writer = 0;
 }
 
+/* One that was stopped, which whoever has its user may do. */
+static void
+who_does_not_read_is_asked_no_more(void **state)
+{
+	int artifact = file_of("new", 3), pair[2], taken[64];
+	struct error err = ERROR_INIT;
+	struct scene *s = *state;
+	size_t count = 0;
+	struct call c;
+
+	assert_int_equal(kill(s->writer, SIGSTOP), 0);
+	for (;; count++) {
+		assert_true(count < COUNT_OF(taken));
+		assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+		if (!writers_call(s->issuer, USER, pair[0], pair[1], &err))
+			break;
+		taken[count] = pair[0];
+		close(pair[1]);
+	}
+	assert_in_range(count, OUTBOX_COURIERS_MAX, 4 * OUTBOX_COURIERS_MAX);
+	assert_int_equal(err.code, ERROR_UNAVAILABLE);
+	assert_non_null(strstr(err.text, "takes no more orders"));
+	close(pair[0]);
+	close(pair[1]);
+	/* It goes on, and takes what there is. */
+	assert_int_equal(kill(s->writer, SIGCONT), 0);
+	while (count > 0) {
+		wait_end(taken[--count]);
+		close(taken[count]);
+	}
+	c = call(s);
+	err = ERROR_INIT;
+	if (!ask(c, job_for(folder, 3), artifact, &err))
+		fail_msg("%s", err.text);
+	let_go(c);
+	close(artifact);
+}
+
 static void
 there_is_an_end_to_how_many(void **state)
 {
@@ -574,6 +618,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(with_the_writer_all_end, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(
 		told_to_stop_it_finishes_what_it_has, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(who_does_not_read_is_asked_no_more, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(there_is_an_end_to_how_many, set_up, tear_down),
 	};
 
