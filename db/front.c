@@ -49,6 +49,8 @@ static const struct db_statement queries[FRONT_QUERY_COUNT] = {
 	"SELECT chancery.api_publications($1, $2, $3, $4)", 4},
     [FRONT_PUBLICATION_RETRY] = {"front_publication_retry",
 	"SELECT chancery.api_publication_retry($1, $2)", 2},
+    [FRONT_PUBLISH_ENTRIES] = {"front_publish_entries",
+	"SELECT chancery.api_publish_entries($1, $2)", 2},
     [FRONT_FORECAST] = {"front_forecast", "SELECT chancery.api_crl_forecast($1, $2)", 2},
     [FRONT_METRICS] = {"front_metrics", "SELECT chancery.api_metrics($1)", 1},
     [FRONT_CLOCK_CONFIRM] = {"front_clock_confirm", "SELECT chancery.api_clock_confirm($1)", 1},

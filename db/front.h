@@ -57,6 +57,7 @@ enum front_query {
 	FRONT_WITHDRAW_DECISION, /* identity, id */
 	FRONT_PUBLICATIONS,	 /* identity, ca, limit, after: number */
 	FRONT_PUBLICATION_RETRY, /* identity, number */
+	FRONT_PUBLISH_ENTRIES,	 /* identity, CA */
 	FRONT_CLOCK_CONFIRM,	 /* identity */
 	FRONT_LOOK,		 /* identity, host, CA, URL, artifact, SHA-256 or NULL */
 	FRONT_LOOK_RESULT,	 /* identity, id */

@@ -44,6 +44,11 @@ static const struct db_statement expire_statement = {
     .sql = "SELECT chancery_store.expire_in_entries($1::int)",
     .nparams = 1,
 };
+static const struct db_statement before_statement = {
+    .name = "publish_before",
+    .sql = "SELECT coalesce(chancery_store.publish_before($1::int), -1)",
+    .nparams = 1,
+};
 static const struct db_statement next_statement = {
     .name = "publish_next",
     .sql = "SELECT coalesce(chancery_store.next_publication_ms(), -1)",
@@ -252,6 +257,17 @@ db_publish_expire(
 
 	db_param_int64(&p, limit);
 	return db_call(db, &expire_statement, &p, number_answer, (db_call_fn *)fn, arg, err) !=
+	       NULL;
+}
+
+bool
+db_publish_before(
+    struct db *db, unsigned limit, db_publish_number_fn *fn, void *arg, struct error *err)
+{
+	struct db_params p = DB_PARAMS_INIT;
+
+	db_param_int64(&p, limit);
+	return db_call(db, &before_statement, &p, number_answer, (db_call_fn *)fn, arg, err) !=
 	       NULL;
 }
 

@@ -97,6 +97,10 @@ bool db_publish_recheck(struct db *db, unsigned after_s, unsigned limit, db_publ
  * says so; how many. */
 bool db_publish_expire(struct db *db, unsigned limit, db_publish_number_fn *fn, void *arg,
     struct error *err) MUST_CHECK;
+/* Certificates from before the policy go to their subjects' entries, if that was ordered:
+ * looks at so many; milliseconds until there may be more to do, -1 for nothing. */
+bool db_publish_before(struct db *db, unsigned limit, db_publish_number_fn *fn, void *arg,
+    struct error *err) MUST_CHECK;
 bool db_publish_next(
     struct db *db, db_publish_number_fn *fn, void *arg, struct error *err) MUST_CHECK;
 

@@ -99,6 +99,8 @@ const struct cli_command cli_commands[] = {
     {"publish", "status", "[CA]", 0, 1, "what is published where", OWN(OPTION_LIMIT, OPTION_AFTER),
 	cmd_publish_status},
     {"publish", "retry", "ID", 1, 1, "try a publication again now", NO_OWN, cmd_publish_retry},
+    {"publish", "entries", "CA", 1, 1, "have earlier certificates put into directory entries",
+	NO_OWN, cmd_publish_entries},
     {"template", "list", "", 0, 0, "templates by name", OWN(OPTION_LIMIT, OPTION_AFTER),
 	cmd_template_list},
     {"template", "apply", "FILE", 1, 1, "make this the template's newest version", NO_OWN,

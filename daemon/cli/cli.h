@@ -122,7 +122,7 @@ cli_handler cmd_request_submit, cmd_request_list, cmd_request_show, cmd_request_
 cli_handler cmd_cert_list, cmd_cert_show, cmd_cert_get, cmd_cert_revoke, cmd_cert_hold,
     cmd_cert_release;
 cli_handler cmd_crl_issue, cmd_crl_show, cmd_crl_forecast;
-cli_handler cmd_publish_status, cmd_publish_retry, cmd_clock_confirm;
+cli_handler cmd_publish_status, cmd_publish_retry, cmd_publish_entries, cmd_clock_confirm;
 cli_handler cmd_template_list, cmd_template_apply, cmd_template_show;
 cli_handler cmd_signer_reseed;
 cli_handler cmd_key_attest, cmd_key_list, cmd_key_import, cmd_key_adopt, cmd_key_destroy,

@@ -38,3 +38,23 @@ cmd_publish_retry(struct cli *cli, struct error *e)
 	json_decref(answer);
 	return ok;
 }
+
+bool
+cmd_publish_entries(struct cli *cli, struct error *e)
+{
+	json_t *body = json_object(), *answer = NULL;
+	char path[CLI_PATH_MAX];
+	bool ok = cli_path(path, "/v1/cas/", cli->words[0], "/entries", e) &&
+		  http_post(cli->http, path, body, &answer, e);
+
+	if (ok && cli->json)
+		cli_print_json(answer);
+	else if (ok)
+		cli_say(cli,
+		    "the valid certificates that CA %s issued before are on their way to their "
+		    "entries",
+		    cli->words[0]);
+	json_decref(body);
+	json_decref(answer);
+	return ok;
+}

@@ -94,6 +94,8 @@ const struct route routes[] = {
 	{{"ca", PARAM_TEXT}, {"limit", PARAM_LIMIT}, {"after", PARAM_NUMBER}}},
     {"POST", "/v1/publications/{id}/retry", DOORS_API, api_post, FRONT_PUBLICATION_RETRY, 200, JSON,
 	1024, {{"id", PARAM_NUMBER}}},
+    {"POST", "/v1/cas/{name}/entries", DOORS_API, api_post, FRONT_PUBLISH_ENTRIES, 200, JSON, 1024,
+	{{"name", PARAM_TEXT}}},
     {"POST", "/v1/clock/confirm", DOORS_API, api_post, FRONT_CLOCK_CONFIRM, 200, JSON, 1024, {{0}}},
     {"POST", "/v1/looks", DOORS_API, api_look, FRONT_LOOK, 202, JSON, 8192, {{0}}},
     {"GET", "/v1/looks/{id}", DOORS_API, api_ask, FRONT_LOOK_RESULT, 200, JSON, 0,

@@ -40,6 +40,7 @@ struct outbox {
 	bool released;	 /* the predecessor's claims are */
 	bool asking;	 /* claim, release or next is on its way */
 	bool poked;	 /* meanwhile */
+	bool filling;	 /* publish_before is on its way */
 	bool draining;	 /* nothing is claimed any more */
 	bool stopped;	 /* the rest goes with the last answer */
 	size_t pending;	 /* answers that the database owes */
@@ -47,7 +48,7 @@ struct outbox {
 	int64_t sent_ms; /* when the claim was sent */
 	void (*drained)(void *arg);
 	void *drained_arg;
-	struct event *poll, *watch;
+	struct event *poll, *watch, *fill;
 	TAILQ_HEAD(task_list, task) tasks;
 };
 
@@ -452,6 +453,40 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 	set_timer(o->watch, (int64_t)o->watch_s * 1000);
 }
 
+/* ---------------------------------------------- certificates from before */
+
+static void
+on_filled(int64_t ms, const struct error *err, void *arg)
+{
+	struct outbox *o = arg;
+
+	if (!answered(o))
+		return;
+	o->filling = false;
+	if (err != NULL && !error_is_retryable(err))
+		log_failure(LOG_LEVEL_ERROR, "-", err);
+	if (!o->draining)
+		set_timer(o->fill, err != NULL || ms < 0 ? OUTBOX_POLL_S * 1000 : ms);
+}
+
+static void
+on_fill(evutil_socket_t fd, short what, void *arg)
+{
+	struct error ignored = ERROR_INIT;
+	struct outbox *o = arg;
+
+	(void)fd;
+	(void)what;
+	if (o->draining || o->filling)
+		return;
+	if (db_publish_before(o->db, OUTBOX_BEFORE_MAX, on_filled, o, &ignored)) {
+		o->pending++;
+		o->filling = true;
+	} else {
+		set_timer(o->fill, SOON_MS);
+	}
+}
+
 /* -------------------------------------------------------------------- face */
 
 static bool
@@ -504,11 +539,13 @@ outbox_start(
 	if (!keep_config(o, config, err) || (o->spool = spool_open(base, db, folder, err)) == NULL)
 		goto fail;
 	if ((o->poll = evtimer_new(base, on_poll, o)) == NULL ||
-	    (o->watch = evtimer_new(base, on_watch, o)) == NULL) {
+	    (o->watch = evtimer_new(base, on_watch, o)) == NULL ||
+	    (o->fill = evtimer_new(base, on_fill, o)) == NULL) {
 		error_set(err, ERROR_SYSTEM, "no memory for the outbox");
 		goto fail;
 	}
 	set_timer(o->poll, 0);
+	set_timer(o->fill, 0);
 	set_timer(o->watch, (int64_t)o->watch_s * 1000);
 	return o;
 fail:
@@ -520,6 +557,8 @@ void
 outbox_poke(struct outbox *o)
 {
 	pump(o);
+	if (!o->draining && !o->filling)
+		set_timer(o->fill, 0);
 }
 
 void
@@ -551,5 +590,7 @@ outbox_stop(struct outbox *o)
 		event_free(o->poll);
 	if (o->watch != NULL)
 		event_free(o->watch);
+	if (o->fill != NULL)
+		event_free(o->fill);
 	free_if_idle(o);
 }

@@ -9,6 +9,9 @@
  * delays no other; and of them at most OUTBOX_RETRIES_MAX with what failed
  * before, so that fresh artifacts always find one.
  *
+ * Where it was ordered, certificates from before the policy go to the entries of their
+ * subjects, so many at a time that those of today do not wait long behind them.
+ *
  * What was published is read back again every few hours, and written again where
  * something else stands by then.
  *
@@ -31,6 +34,7 @@
 #define OUTBOX_RECHECK_S 21600	 /* what stood there then is read back again */
 #define OUTBOX_RECHECK_MAX 200	 /* ... so many at each look */
 #define OUTBOX_EXPIRE_MAX 10000	 /* certificates that leave their entries at each look */
+#define OUTBOX_BEFORE_MAX 200	 /* earlier certificates of one look, and at most in hand */
 
 struct db;
 struct event_base;

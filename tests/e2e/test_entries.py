@@ -2,11 +2,14 @@
 real slapd: added beside those that are there, taken out again, and never in another's."""
 
 import os
+import signal
 
+import psycopg2
 import pytest
 import yaml
 
 from harness import clients
+from harness.issuer_sql import Store
 from harness.postgres import REPO
 from harness.process import wait_until
 from harness.slapd import Slapd
@@ -57,9 +60,9 @@ def people(shared_instance, directory):
     return a
 
 
-def get(a, name, template="user", **csr):
+def get(a, name, template="user", ca="people", **csr):
     """An issued certificate: its DER and its serial."""
-    request = a.submit(clients.openssl_csr(a.files, name, **csr), ca="people", template=template)
+    request = a.submit(clients.openssl_csr(a.files, name, **csr), ca=ca, template=template)
     if template != "unseen":
         a.approve(request)
     a.issued(request)
@@ -200,6 +203,166 @@ def test_the_metrics_count_them(people):
     text = people.database.execute("SELECT chancery_store.metrics_of_publications()")[0][0]
     assert 'chancery_entry_certificates{ca="people",target="by-uid",state="no-entry"}' in text
     assert 'chancery_publication_waiting_seconds{ca="people",target="by-' not in text
+
+
+STORE = "SET search_path = chancery_store; "
+
+
+def settled(a, directory, ca, names, **more):
+    """A CA that had certificates before its policy sent them anywhere: {name: (DER, serial)}."""
+    a.create_issuing(ca, templates=["user", "mailer"])
+    issued = {name: get(a, f"{ca}-{name}", ca=ca, subject=f"/UID={ca}-{name}/CN={name}") for name in names}
+    for name in names:
+        directory.add_person(f"{ca}-{name}", "pkiUser")
+    assert "go to directory entries" in a.cli.fails("publish", "entries", ca)
+    a.cli("ca", "limits", "change", ca, "--policy", a.issuing_policy(ca, templates=["user", "mailer"], entries=[
+        {"name": "by-uid", "entry": f"{directory.url}/uid=<subject.UID>,{PEOPLE}", "templates": ["user"],
+         "credential": "directory", "bind_dn": directory.root_dn, **more}]))
+    return issued
+
+
+def looked_through(a, ca):
+    """What has come of its orders: (looked at, added) of each."""
+    return a.database.execute(
+        "SELECT (detail->>'looked_at')::int, (detail->>'added')::int FROM chancery_store.audit "
+        "WHERE action = 'entries.looked-through' AND object = %s ORDER BY id", (f"{ca}/by-uid",))
+
+
+def order_and_wait(a, ca, nth):
+    assert "are on their way" in a.cli("publish", "entries", ca)
+    wait_until(lambda: len(looked_through(a, ca)) == nth, what="the end of the look", alive=a.daemon.process)
+    return looked_through(a, ca)[-1]
+
+
+def test_certificates_from_before_the_policy(people, directory):
+    a = people
+    issued = settled(a, directory, "late-policy", ["valid", "held", "revoked", "expired"], remove=["revoked", "expired"])
+    other, _ = get(a, "late-policy-mailer", "mailer", ca="late-policy", subject="/UID=late-policy-valid/CN=Mailer")
+    serial = {name: s for name, (_, s) in issued.items()}
+    a.cli("cert", "hold", serial["held"])
+    a.cli("cert", "revoke", serial["revoked"], "--reason", "superseded")
+    a.database.execute("UPDATE chancery_store.certificate SET not_after = now() - interval '1 s' "
+                       "WHERE encode(serial, 'hex') = %s", (serial["expired"],))
+    new, new_serial = get(a, "late-policy-new", ca="late-policy", subject="/UID=late-policy-valid/CN=New")
+    wait_row(a, new_serial, "by-uid", "done")
+    assert directory.certificates("late-policy-valid") == [new]  # as without an order
+
+    assert a.cli.json("publish", "entries", "late-policy") == {"ca": "late-policy", "targets": ["by-uid"]}
+    wait_row(a, serial["valid"], "by-uid", "done")
+    assert directory.certificates("late-policy-valid") == sorted([issued["valid"][0], new])
+    wait_until(lambda: looked_through(a, "late-policy") == [(6, 2)], what="the end of the look", alive=a.daemon.process)
+    assert rows(a, serial["revoked"]) == rows(a, serial["expired"]) == {}
+    for name in ("held", "revoked", "expired"):
+        assert directory.certificates(f"late-policy-{name}") == [], name
+    # One that was on hold is as if it had been there before.
+    a.cli("cert", "release", serial["held"])
+    wait_row(a, serial["held"], "by-uid", "done")
+    assert directory.certificates("late-policy-held") == [issued["held"][0]]
+    # And one from before is taken out like any other.
+    a.cli("cert", "revoke", serial["valid"], "--reason", "superseded")
+    wait_row(a, serial["valid"], "by-uid", "done", absent=True)
+    assert directory.certificates("late-policy-valid") == [new]
+    # Once more changes nothing.
+    before = a.database.execute("SELECT * FROM chancery_store.publication ORDER BY id")
+    assert order_and_wait(a, "late-policy", 2) == (6, 0)
+    assert a.database.execute("SELECT * FROM chancery_store.publication ORDER BY id") == before
+    # Another policy, another template.
+    a.cli("ca", "limits", "change", "late-policy", "--policy", a.issuing_policy(
+        "late-policy", templates=["user", "mailer"], entries=[
+            {"name": "by-uid", "entry": f"{directory.url}/uid=<subject.UID>,{PEOPLE}", "templates": ["user", "mailer"],
+             "credential": "directory", "bind_dn": directory.root_dn}]))
+    assert order_and_wait(a, "late-policy", 3) == (6, 1)
+    wait_until(lambda: directory.certificates("late-policy-valid") == sorted([new, other]), what="the other template's")
+    orders = a.database.execute("SELECT actor FROM chancery_store.audit WHERE action = 'entries.ordered' "
+                                "AND object = 'late-policy/by-uid'")
+    assert orders == [(f"uid:{os.getuid()}",)] * 3
+
+
+def test_an_issuer_that_dies_on_the_way(people, directory):
+    """The rest follows from where it was, and nothing is there twice."""
+    a = people
+    names = ["one", "two", "three", "four", "five"]
+    issued = settled(a, directory, "killed", names)
+    a.daemon.kill_role("issuer", signal.SIGSTOP)  # its part is played here, step by step
+    a.cli("publish", "entries", "killed")
+    step = STORE + "SELECT publish_before(%s)"
+    assert a.database.execute(step, (2,), "chancery_issuer") == [(0,)]
+    assert a.database.execute(step, (2,), "chancery_issuer") == [(1000,)]  # as many are in hand
+    assert a.database.execute(STORE + "SELECT looked_at, added FROM entry_backlog") == [(2, 2)]
+    # The newest first.
+    assert [bool(rows(a, issued[name][1])) for name in names] == [False] * 3 + [True] * 2
+    connection = a.database.connect("chancery_issuer")
+    connection.autocommit = False
+    with connection.cursor() as cursor:
+        cursor.execute(step, (3,))
+        # Nothing is revoked meanwhile, unseen.
+        with pytest.raises(psycopg2.errors.LockNotAvailable):
+            a.database.execute(STORE + "SELECT event_seq FROM ca WHERE name = 'killed' FOR NO KEY UPDATE NOWAIT")
+        # Another issuer does not wait for that one.
+        assert a.database.execute(step, (3,), "chancery_issuer") == [(1000,)]
+    connection.close()  # and it is dead
+    assert a.database.execute(STORE + "SELECT looked_at, added FROM entry_backlog") == [(2, 2)]
+    a.cli("publish", "entries", "killed")  # an impatient operator
+    a.daemon.kill_role("issuer")
+    wait_until(lambda: looked_through(a, "killed"), what="the end of the look", alive=a.daemon.process)
+    assert looked_through(a, "killed")[-1][1] == 5
+    for name in names:
+        wait_row(a, issued[name][1], "by-uid", "done")
+        assert directory.certificates(f"killed-{name}") == [issued[name][0]]
+    assert a.database.execute(STORE + "SELECT count(*) FROM entry_backlog") == [(0,)]
+
+
+def test_who_may_order_it(people):
+    a = people
+    for sql, args in (("SELECT publish_before(1)", ()), ("INSERT INTO entry_backlog (target_id) SELECT id FROM target", ())):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            a.database.execute("SELECT 1; " + sql.replace("publish_before", "chancery_store.publish_before")
+                               .replace("entry_backlog", "chancery_store.entry_backlog"), args, "chancery_front")
+    assert "is not known" in a.cli.fails("publish", "entries", "nobody")
+
+
+def test_every_look_at_certificates_has_its_index(people):
+    """What is read is what is looked at, however many there are."""
+    a = people
+    ca = Store(a.database).ca("long-list")
+    a.database.execute(STORE + """
+        INSERT INTO serial_intent (issuer_name_id, serial, generation_id, scope_id, epoch, tbs_sha256)
+        SELECT %(issuer)s, '\\x01' || substr(sha256(i::text::bytea), 1, 19), %(generation)s, %(scope)s, 1, sha256('x') FROM generate_series(1, 20000) i;
+        INSERT INTO certificate (issuer_name_id, serial, ca_id, generation_id, scope_id, subject, not_before, not_after,
+            spki_sha256, sha256, der)
+        SELECT %(issuer)s, '\\x01' || substr(sha256(i::text::bytea), 1, 19), %(ca)s, %(generation)s, %(scope)s, 'CN=x', now(), now() + interval '1 y',
+            sha256('x'), sha256(i::text::bytea), '\\x30' FROM generate_series(1, 20000) i;
+        INSERT INTO target (ca_id, name, kind, artifact, write_url, read_url, options)
+        VALUES (%(ca)s, 'long-list', 'ldap', 'certificate', 'ldap://x', 'ldap://x', '{"templates": ["user"]}');
+        INSERT INTO artifact (kind, ca_id, rank, size, complete) VALUES ('certificate', %(ca)s, 0, 1, true);
+        INSERT INTO publication (target_id, certificate_id, artifact_id, rank, next_at)
+        SELECT t.id, c.id, f.id, 0, now() + interval '9 minutes' FROM target t, certificate c, artifact f
+        WHERE t.ca_id = %(ca)s AND c.ca_id = %(ca)s AND f.ca_id = %(ca)s;
+        INSERT INTO revocation SELECT scope_id, serial, now(), not_after, id, 1 FROM certificate WHERE ca_id = %(ca)s""",
+        {"issuer": ca.issuer, "generation": ca.generation, "scope": ca.scope, "ca": ca.id})
+    a.database.execute("VACUUM ANALYZE chancery_store.certificate, chancery_store.publication, chancery_store.revocation")
+    target = a.database.one(STORE + "SELECT id FROM target WHERE ca_id = %s", (ca.id,))
+
+    def plan(query, which=target):
+        return a.database.execute(STORE + "EXPLAIN (ANALYZE, FORMAT JSON) " + query, (which,), "chancery_issuer")[0][0][0]["Plan"]
+
+    def scans(node):
+        found = [s for n in node.get("Plans", []) for s in scans(n)]
+        if "Scan" in node["Node Type"] and "Relation Name" in node:
+            read = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            found.append((node["Relation Name"], node["Node Type"], node.get("Index Name"), read))
+        return found
+
+    everything = "SELECT * FROM certificates_before(%s, 9223372036854775807, 200)"
+    older = scans(plan(everything, a.database.one(STORE + "SELECT target_id FROM publication ORDER BY id LIMIT 1")))
+    assert all(read <= 200 for *_, read in older), older
+    looked = scans(plan(everything))
+    large = {name: (kind, index) for name, kind, index, _ in looked if name in ("certificate", "publication", "revocation")}
+    assert large["certificate"][1] == "certificate_ca_id_id_idx" and large["revocation"][1] == "revocation_entry", looked
+    assert large["publication"][1] in ("publication_by_certificate", "publication_target_id_coalesce_coalesce1_idx"), looked
+    assert all("Seq" not in kind for kind, _ in large.values()) and all(read <= 200 for *_, read in looked), looked
+    in_hand = scans(plan("SELECT count(*) FROM publications_in_hand(%s, 200)"))
+    assert [s[2] for s in in_hand] == ["publication_due_at_target"] and in_hand[0][3] <= 200, in_hand
 
 
 @pytest.mark.parametrize("change, words", [

@@ -133,6 +133,10 @@ def world(front, new_dir):
         "expires_at) VALUES ('main', 2, 'certificate', 'demo', 'x', '\\x01', sha256('x'), 'x', "
         "(SELECT id FROM chancery_store.request_record WHERE public_id = %s), now()) RETURNING public_id::text", (pending,)
     )[0]
+    front.database.execute(
+        "INSERT INTO chancery_store.target (ca_id, name, kind, artifact, write_url, read_url) "
+        "SELECT id, 'people', 'ldap', 'certificate', 'ldap://x', 'ldap://x' FROM chancery_store.ca WHERE name = 'demo'"
+    )
     return {
         "key": alice,
         "bob": bob,
@@ -337,6 +341,7 @@ def test_documented_refusals(front, document, world, new_dir):
         "INSERT INTO chancery_store.issuer_name (der, der_sha256, readable) VALUES ('n', sha256('n'), 'n')"
     )
     twin = front.rows.ca("twin")
+    document.check("/v1/cas/{name}/entries", "POST", api.post("/v1/cas/twin/entries"))  # its policy has none: 409
     front.database.execute(
         "INSERT INTO chancery_store.serial_intent (issuer_name_id, serial, generation_id, scope_id, epoch, tbs_sha256) "
         "VALUES (%s, decode(%s, 'hex'), %s, %s, 0, sha256('x'))",
