@@ -39,23 +39,15 @@ struct replay_step {
 	struct kept_order kept;
 };
 
-/* A signer that has come and was not told all yet. */
-struct waiting_signer {
+/* A token's signer, and what it is being told: each has its own pass over its keys, so
+ * that one that hangs keeps no other from being told, and from signing. */
+struct lane {
+	struct order_replay *replay;
 	char token[CONFIG_TOKEN_NAME_MAX + 1];
-	bool in_pass; /* it was there when this pass began */
+	bool waiting; /* it has come and was not told all yet */
+	bool in_pass; /* ... and was there before the database was asked for this pass */
 	bool failed;  /* in this pass, for a reason that may pass */
-};
-
-struct order_replay {
-	struct db *db;
-	struct signer_client *signers;
-	int signer_id;
-	bool busy, again, draining;
-	struct event *retry;
-	struct waiting_signer waiting[CONFIG_TOKENS_MAX];
-	size_t waiting_count;
-	struct told_key *keys; /* owned */
-	size_t key_count;
+	bool busy;    /* a pass is under way */
 	/* The key that is being worked on, by its place, which does not change. */
 	size_t current;
 	struct replay_step *steps; /* owned */
@@ -63,18 +55,42 @@ struct order_replay {
 	bool newest_first; /* the last limits alone are tried before all of them */
 };
 
-static void work_on_next(struct order_replay *r);
+struct order_replay {
+	struct db *db;
+	struct signer_client *signers;
+	int signer_id;
+	bool loading, again, draining;
+	struct event *retry;
+	struct lane lanes[CONFIG_TOKENS_MAX];
+	size_t lane_count;
+	struct told_key *keys; /* owned */
+	size_t key_count;
+};
+
+static void work_on_next(struct lane *l);
 
 /* -------------------------------------------------------------------- memory */
 
 static void
-drop_steps(struct order_replay *r)
+drop_steps(struct lane *l)
 {
-	for (size_t i = 0; i < r->step_count; i++)
-		kept_order_drop(&r->steps[i].kept);
-	free(r->steps);
-	r->steps = NULL;
-	r->step_count = r->step = 0;
+	for (size_t i = 0; i < l->step_count; i++)
+		kept_order_drop(&l->steps[i].kept);
+	free(l->steps);
+	l->steps = NULL;
+	l->step_count = l->step = 0;
+}
+
+static struct told_key *
+current_key(const struct lane *l)
+{
+	return &l->replay->keys[l->current];
+}
+
+static bool
+is_of(const struct told_key *k, const struct lane *l)
+{
+	return strcmp(k->token, l->token) == 0;
 }
 
 static struct told_key *
@@ -119,12 +135,12 @@ id_of(const struct told_key *k)
 
 /* ------------------------------------------------------------------- signers */
 
-static struct waiting_signer *
-find_waiting(struct order_replay *r, const char *token)
+static struct lane *
+find_lane(struct order_replay *r, const char *token)
 {
-	for (size_t i = 0; i < r->waiting_count; i++) {
-		if (strcmp(r->waiting[i].token, token) == 0)
-			return &r->waiting[i];
+	for (size_t i = 0; i < r->lane_count; i++) {
+		if (strcmp(r->lanes[i].token, token) == 0)
+			return &r->lanes[i];
 	}
 	return NULL;
 }
@@ -138,76 +154,68 @@ retry_soon(struct order_replay *r)
 		(void)event_add(r->retry, &pause);
 }
 
-/* The pass is over: who was there from its beginning signs from now on. One whose
- * token is away, or whose journal is closed, says so itself to who asks it, and is
- * told later. */
+/* A signer that was there from the pass's beginning signs from now on. One whose token
+ * is away, or whose journal is closed, says so itself to who asks it, and is told later. */
 static void
-release(struct order_replay *r)
+end_pass(struct lane *l)
 {
-	struct waiting_signer done[CONFIG_TOKENS_MAX];
-	size_t count = 0, kept = 0;
+	bool release = l->waiting && l->in_pass;
 
-	for (size_t i = 0; i < r->waiting_count; i++) {
-		struct waiting_signer w = r->waiting[i];
-
-		if (w.in_pass)
-			done[count++] = w;
-		if (!w.in_pass || w.failed)
-			r->waiting[kept++] = w;
-	}
-	r->waiting_count = kept;
-	for (size_t i = 0; i < count; i++)
-		signer_client_release(r->signers, done[i].token);
-	if (kept > 0)
-		retry_soon(r);
+	l->busy = false;
+	if (release && !l->failed)
+		l->waiting = false;
+	if (l->waiting)
+		retry_soon(l->replay);
+	if (release)
+		signer_client_release(l->replay->signers, l->token);
 }
 
 /* --------------------------------------------------------------- one key's end */
 
 static void
-end_key(struct order_replay *r)
+end_key(struct lane *l)
 {
-	drop_steps(r);
-	work_on_next(r);
+	drop_steps(l);
+	work_on_next(l);
 }
 
 static void
-give_up(struct order_replay *r, const struct error *why)
+give_up(struct lane *l, const struct error *why)
 {
-	struct told_key *k = &r->keys[r->current];
-	struct waiting_signer *w = find_waiting(r, k->token);
+	struct order_replay *r = l->replay;
+	struct told_key *k = current_key(l);
 
 	log_failure(error_is_retryable(why) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, k->ca, why);
 	/* A token that waits for a person may do so for days. */
 	if (!error_is_retryable(why) || why->code == ERROR_LOCKED)
 		k->not_before = (int64_t)time(NULL) + PAUSE_S;
-	else if (w != NULL)
-		w->failed = true;
+	else
+		l->failed = true;
 	k->skipped = true;
 	/* The others of that token would hear the same. */
 	for (size_t i = 0; error_is_retryable(why) && i < r->key_count; i++)
-		r->keys[i].skipped |= strcmp(r->keys[i].token, k->token) == 0;
-	end_key(r);
+		r->keys[i].skipped |= is_of(&r->keys[i], l);
+	end_key(l);
 }
 
 /* All was told, or as much as one answer of the database has: then the rest comes
  * with the next look. */
 static void
-complete(struct order_replay *r)
+complete(struct lane *l)
 {
-	struct told_key *k = &r->keys[r->current];
+	struct told_key *k = current_key(l);
 
-	if (r->step_count < KEY_ORDERS_MAX) {
+	if (l->step_count < KEY_ORDERS_MAX) {
 		k->version = k->wanted_version;
 		k->install = k->wanted_install;
 	}
-	for (size_t i = 0; i < r->step_count; i++) {
-		if (r->steps[i].kind != KEY_ORDER_INSTALL)
-			k->version = r->steps[i].version;
+	for (size_t i = 0; i < l->step_count; i++) {
+		if (l->steps[i].kind != KEY_ORDER_INSTALL)
+			k->version = l->steps[i].version;
 		else
-			k->install = r->steps[i].decision;
+			k->install = l->steps[i].decision;
 	}
-	end_key(r);
+	end_key(l);
 }
 
 /* --------------------------------------------------------------------- orders */
@@ -215,47 +223,47 @@ complete(struct order_replay *r)
 static void on_told(const struct signer_answer *answer, const struct error *failure, void *arg);
 
 static bool
-tell(struct order_replay *r, struct error *e)
+tell(struct lane *l, struct error *e)
 {
-	const struct told_key *k = &r->keys[r->current];
-	const struct replay_step *s = &r->steps[r->step];
+	const struct told_key *k = current_key(l);
+	const struct replay_step *s = &l->steps[l->step];
 	uint64_t id;
 
 	switch (s->kind) {
 	case KEY_ORDER_CREATE:
-		return signer_ask_generate(r->signers, k->token,
-		    &(struct signproto_key_generate){.order = s->kept.order}, on_told, r, &id, e);
+		return signer_ask_generate(l->replay->signers, k->token,
+		    &(struct signproto_key_generate){.order = s->kept.order}, on_told, l, &id, e);
 	case KEY_ORDER_LIMITS:
-		return signer_ask_limits_set(r->signers, k->token,
-		    &(struct signproto_limits_set){id_of(k), s->kept.order}, on_told, r, &id, e);
+		return signer_ask_limits_set(l->replay->signers, k->token,
+		    &(struct signproto_limits_set){id_of(k), s->kept.order}, on_told, l, &id, e);
 	default:
-		return signer_ask_install(r->signers, k->token,
-		    &(struct signproto_install){id_of(k), s->kept.order}, on_told, r, &id, e);
+		return signer_ask_install(l->replay->signers, k->token,
+		    &(struct signproto_install){id_of(k), s->kept.order}, on_told, l, &id, e);
 	}
 }
 
 /* The place of the last limits, or of the creation where there are no others. */
 static size_t
-newest_limits(const struct order_replay *r)
+newest_limits(const struct lane *l)
 {
 	size_t place = 0;
 
-	for (size_t i = 0; i < r->step_count; i++) {
-		if (r->steps[i].kind == KEY_ORDER_LIMITS)
+	for (size_t i = 0; i < l->step_count; i++) {
+		if (l->steps[i].kind == KEY_ORDER_LIMITS)
 			place = i;
 	}
 	return place;
 }
 
 static void
-go_on(struct order_replay *r)
+go_on(struct lane *l)
 {
 	struct error e = ERROR_INIT;
 
-	if (r->step == r->step_count)
-		complete(r);
-	else if (!tell(r, &e))
-		give_up(r, &e);
+	if (l->step == l->step_count)
+		complete(l);
+	else if (!tell(l, &e))
+		give_up(l, &e);
 }
 
 /* Newest first: a signer that has it needs none of those before, and would not
@@ -263,41 +271,41 @@ go_on(struct order_replay *r)
 static void
 on_told(const struct signer_answer *answer, const struct error *failure, void *arg)
 {
-	struct order_replay *r = arg;
-	const struct replay_step *s = &r->steps[r->step];
+	struct lane *l = arg;
+	const struct replay_step *s = &l->steps[l->step];
 
 	if (failure != NULL && error_is_retryable(failure)) {
-		give_up(r, failure);
+		give_up(l, failure);
 		return;
 	}
-	if (r->newest_first && failure != NULL) {
-		r->newest_first = false;
-		r->step = 0;
+	if (l->newest_first && failure != NULL) {
+		l->newest_first = false;
+		l->step = 0;
 	} else if (failure != NULL &&
-		   (s->kind != KEY_ORDER_LIMITS || r->step == newest_limits(r))) {
-		give_up(r, failure);
+		   (s->kind != KEY_ORDER_LIMITS || l->step == newest_limits(l))) {
+		give_up(l, failure);
 		return;
 	} else {
-		r->newest_first = false;
-		r->step++;
+		l->newest_first = false;
+		l->step++;
 	}
-	go_on(r);
+	go_on(l);
 }
 
 static bool
-keep_steps(struct order_replay *r, const struct key_order *rows, size_t n, struct error *e)
+keep_steps(struct lane *l, const struct key_order *rows, size_t n, struct error *e)
 {
-	r->steps = calloc(n > 0 ? n : 1, sizeof *r->steps);
-	if (r->steps == NULL)
+	l->steps = calloc(n > 0 ? n : 1, sizeof *l->steps);
+	if (l->steps == NULL)
 		return error_set_errno(e, ERROR_SYSTEM, "allocating orders about a key");
 	for (size_t i = 0; i < n; i++) {
-		struct replay_step *s = &r->steps[i];
+		struct replay_step *s = &l->steps[i];
 
 		*s = (struct replay_step){
 		    .kind = rows[i].kind, .version = rows[i].version, .decision = rows[i].decision};
 		if (!kept_order_copy(&s->kept, &rows[i].order, e))
 			return false;
-		r->step_count++;
+		l->step_count++;
 	}
 	return true;
 }
@@ -305,45 +313,46 @@ keep_steps(struct order_replay *r, const struct key_order *rows, size_t n, struc
 static void
 on_orders(const struct key_order *rows, size_t n, const struct error *err, void *arg)
 {
-	struct order_replay *r = arg;
+	struct lane *l = arg;
 	struct error e = ERROR_INIT;
 
 	if (err != NULL) {
-		give_up(r, err);
+		give_up(l, err);
 		return;
 	}
-	if (!keep_steps(r, rows, n, &e)) {
-		give_up(r, &e);
+	if (!keep_steps(l, rows, n, &e)) {
+		give_up(l, &e);
 		return;
 	}
-	if (r->newest_first) {
-		r->step = newest_limits(r);
+	if (l->newest_first) {
+		l->step = newest_limits(l);
 		/* What it was made with it has. */
-		r->step += r->step < r->step_count && r->steps[r->step].kind == KEY_ORDER_CREATE;
+		l->step += l->step < l->step_count && l->steps[l->step].kind == KEY_ORDER_CREATE;
 	}
-	go_on(r);
+	go_on(l);
 }
 
 static bool
-load_orders(struct order_replay *r, struct error *e)
+load_orders(struct lane *l, struct error *e)
 {
-	const struct told_key *k = &r->keys[r->current];
+	const struct told_key *k = current_key(l);
 
-	return key_orders_load(r->db, id_of(k), k->version, k->install, on_orders, r, e) != NULL;
+	return key_orders_load(l->replay->db, id_of(k), k->version, k->install, on_orders, l, e) !=
+	       NULL;
 }
 
 /* The signer has the key and limits for it, or it does not. */
 static void
 on_found(const struct signer_answer *answer, const struct error *failure, void *arg)
 {
-	struct order_replay *r = arg;
+	struct lane *l = arg;
 	struct error e = ERROR_INIT;
 
-	r->newest_first = failure == NULL;
+	l->newest_first = failure == NULL;
 	if (failure != NULL && error_is_retryable(failure))
-		give_up(r, failure);
-	else if (!load_orders(r, &e))
-		give_up(r, &e);
+		give_up(l, failure);
+	else if (!load_orders(l, &e))
+		give_up(l, &e);
 }
 
 /* ----------------------------------------------------------------- which key */
@@ -357,43 +366,72 @@ is_behind(const struct order_replay *r, const struct told_key *k, int64_t now)
 
 /* Of a signer that has just come it is not known what it has. */
 static bool
-begin_key(struct order_replay *r, struct error *e)
+begin_key(struct lane *l, struct error *e)
 {
-	const struct told_key *k = &r->keys[r->current];
+	const struct told_key *k = current_key(l);
 	uint64_t id;
 
-	r->newest_first = false;
+	l->newest_first = false;
 	return k->version > 0
-		   ? load_orders(r, e)
-		   : signer_ask_find(r->signers, k->token, id_of(k), on_found, r, &id, e);
+		   ? load_orders(l, e)
+		   : signer_ask_find(l->replay->signers, k->token, id_of(k), on_found, l, &id, e);
 }
 
 static void
-work_on_next(struct order_replay *r)
+work_on_next(struct lane *l)
 {
+	struct order_replay *r = l->replay;
 	int64_t now = (int64_t)time(NULL);
 	struct error e = ERROR_INIT;
 
 	for (size_t i = 0; i < r->key_count && !r->draining; i++) {
 		struct told_key *k = &r->keys[i];
-		struct waiting_signer *w;
 
-		if (!is_behind(r, k, now))
+		if (!is_of(k, l) || !is_behind(r, k, now))
 			continue;
-		r->current = i;
-		if (begin_key(r, &e))
+		l->current = i;
+		if (begin_key(l, &e))
 			return;
 		log_failure(LOG_LEVEL_DEBUG, k->ca, &e);
 		error_clear(&e);
 		k->skipped = true;
-		w = find_waiting(r, k->token);
-		if (w != NULL)
-			w->failed = true;
+		l->failed = true;
 	}
-	r->busy = false;
-	release(r);
-	if (r->again)
-		order_replay_look(r);
+	end_pass(l);
+}
+
+/* Not while another is under way; and a signer that came while the database was asked
+ * has to wait until it is asked again. */
+static void
+begin_pass(struct lane *l)
+{
+	struct order_replay *r = l->replay;
+
+	if (l->busy || (l->waiting && !l->in_pass))
+		return;
+	l->busy = true;
+	l->failed = false;
+	for (size_t i = 0; i < r->key_count; i++) {
+		if (is_of(&r->keys[i], l))
+			r->keys[i].skipped = false;
+	}
+	work_on_next(l);
+}
+
+static void
+note_version(struct order_replay *r, const struct key_version *row)
+{
+	struct told_key *k;
+
+	if (row->token == NULL || row->ca == NULL)
+		return;
+	k = find_key(r, row);
+	if (k == NULL)
+		k = add_key(r, row);
+	if (k != NULL) {
+		k->wanted_version = row->version;
+		k->wanted_install = row->install;
+	}
 }
 
 static void
@@ -401,27 +439,20 @@ on_versions(const struct key_version *rows, size_t n, const struct error *err, v
 {
 	struct order_replay *r = arg;
 
+	r->loading = false;
 	if (err != NULL) {
 		log_failure(LOG_LEVEL_DEBUG, "keys", err);
-		r->busy = false;
-		if (r->waiting_count > 0)
-			retry_soon(r);
+		for (size_t i = 0; i < r->lane_count; i++)
+			if (r->lanes[i].waiting)
+				retry_soon(r);
 		return;
 	}
-	for (size_t i = 0; i < n; i++) {
-		struct told_key *k;
-
-		if (rows[i].token == NULL || rows[i].ca == NULL)
-			continue;
-		k = find_key(r, &rows[i]);
-		if (k == NULL)
-			k = add_key(r, &rows[i]);
-		if (k != NULL) {
-			k->wanted_version = rows[i].version;
-			k->wanted_install = rows[i].install;
-		}
-	}
-	work_on_next(r);
+	for (size_t i = 0; i < n; i++)
+		note_version(r, &rows[i]);
+	for (size_t i = 0; i < r->lane_count; i++)
+		begin_pass(&r->lanes[i]);
+	if (r->again)
+		order_replay_look(r);
 }
 
 void
@@ -429,17 +460,13 @@ order_replay_look(struct order_replay *r)
 {
 	struct error e = ERROR_INIT;
 
-	r->again = r->busy;
-	if (r->busy || r->draining || !db_is_up(r->db))
+	r->again = r->loading;
+	if (r->loading || r->draining || !db_is_up(r->db))
 		return;
-	for (size_t i = 0; i < r->waiting_count; i++) {
-		r->waiting[i].in_pass = true;
-		r->waiting[i].failed = false;
-	}
-	for (size_t i = 0; i < r->key_count; i++)
-		r->keys[i].skipped = false;
+	for (size_t i = 0; i < r->lane_count; i++)
+		r->lanes[i].in_pass |= !r->lanes[i].busy;
 	if (key_versions_load(r->db, r->signer_id, on_versions, r, &e) != NULL)
-		r->busy = true;
+		r->loading = true;
 	else
 		log_failure(LOG_LEVEL_DEBUG, "keys", &e);
 }
@@ -453,22 +480,24 @@ on_retry(evutil_socket_t fd, short what, void *arg)
 void
 order_replay_signer(struct order_replay *r, const char *token)
 {
-	struct waiting_signer *w;
+	struct lane *l = find_lane(r, token);
 
+	if (l == NULL && r->lane_count < CONFIG_TOKENS_MAX && strlen(token) < sizeof l->token) {
+		l = &r->lanes[r->lane_count++];
+		l->replay = r;
+		memcpy(l->token, token, strlen(token) + 1);
+	}
+	if (l == NULL)
+		return;
 	for (size_t i = 0; i < r->key_count; i++) {
-		if (strcmp(r->keys[i].token, token) != 0)
+		if (!is_of(&r->keys[i], l))
 			continue;
 		r->keys[i].version = 0;
 		r->keys[i].install = 0;
 		r->keys[i].not_before = 0;
 	}
-	w = find_waiting(r, token);
-	if (w == NULL && r->waiting_count < CONFIG_TOKENS_MAX && strlen(token) < sizeof w->token)
-		w = &r->waiting[r->waiting_count++];
-	if (w != NULL) {
-		*w = (struct waiting_signer){0};
-		memcpy(w->token, token, strlen(token) + 1);
-	}
+	l->waiting = true;
+	l->in_pass = l->failed = false;
 	order_replay_look(r);
 }
 
@@ -503,7 +532,8 @@ order_replay_free(struct order_replay *r)
 {
 	if (r == NULL)
 		return;
-	drop_steps(r);
+	for (size_t i = 0; i < r->lane_count; i++)
+		drop_steps(&r->lanes[i]);
 	event_free(r->retry);
 	free(r->keys);
 	free(r);

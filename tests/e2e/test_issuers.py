@@ -260,6 +260,16 @@ def test_a_hanging_token_holds_up_its_own_orders_only(resting, new_issuer):
         r.outcome(order)
 
 
+def test_a_hanging_token_keeps_no_other_from_signing(resting, new_issuer):
+    """Its signer does not even say whether it has its key: the other one is told what it needs, and signs."""
+    r = resting
+    r.sql("UPDATE token_key SET token = 'aside' WHERE id = (SELECT min(id) FROM token_key)")
+    assert r.sql("SELECT token FROM key_versions(1)")[0] == ("aside",)
+    new_issuer(1, beside="aside")
+    request = r.submit("beside.example", "many", "many")
+    wait_until(lambda: r.one("SELECT state FROM request WHERE public_id = %s", request) == "issued", what="a certificate")
+
+
 # ------------------------------------------------------ the end, work in flight
 
 

@@ -59,11 +59,13 @@ class Child(Process):
 class LoneIssuer:
     """One issuer on the database of an Authority whose own daemon rests."""
 
-    def __init__(self, directory, authority, signer_id, silent=False, token="main", crl_lease="2s"):
+    def __init__(self, directory, authority, signer_id, silent=False, token="main", crl_lease="2s", beside=None):
         """silent: its signer takes everything and never answers; its id is in no limits, since nothing is asked of
-        one that still has to be told something. token: under which name it has it; the CAs are of "main"."""
-        self.settings = Chanceryd(directory, authority.database, {token: authority.token})
-        self.token_name = token
+        one that still has to be told something. token: under which name it has it; the CAs are of "main".
+        beside: the name of a second token, whose signer never answers."""
+        names = [token] + ([beside] if beside else [])
+        self.settings = Chanceryd(directory, authority.database, {name: authority.token for name in names})
+        self.token_name, self.beside = token, beside
         self.settings.config["issuer"]["signer_id"] = signer_id
         self.settings.config["tokens"][0]["crl_lease"] = crl_lease  # nobody waits long for one that was killed
         self.known = os.path.join(authority.daemon.state_dir, "signer-main")
@@ -78,12 +80,16 @@ class LoneIssuer:
         self.signer = None if silent else Child(
             f"signer {signer_id}", [program("chancery-signer"), "--config", config, "--token", "main"],
             os.path.join(directory, "signer.log"), authority.token.environment)
-        self.channel = None
+        self.channel = self.second = None
         self.token = authority.token
 
     def start(self):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.issuer.start()
+        if self.beside:
+            self.second, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.issuer.send(CONTROL_SIGNER_CHANNEL, self.beside, near.fileno())
+            near.close()
         self.issuer.send(CONTROL_SIGNER_CHANNEL, self.token_name, ours.fileno())
         if self.signer:
             self.signer.start()
@@ -111,5 +117,6 @@ class LoneIssuer:
                 found = SANITIZER.search(child.log())
                 child.kill()
                 assert not found, child.log_tail(200)
-        if self.channel:
-            self.channel.close()
+        for channel in (self.channel, self.second):
+            if channel:
+                channel.close()
