@@ -151,12 +151,50 @@ test_not_named(void **state)
 			fail_msg("%s", urls[i]);
 }
 
+/* How long the issuer reads is not for whoever writes an address: of the labels that are in
+ * it, 32 are tried. */
+static void
+test_labels_that_are_tried(void **state)
+{
+#define MANY "http://pki.example/~a~b~c~d~e~f~g~h~i~j~k~l~m~n~o~p~q~r~s~t~u~v~w~x~y~z~0~1~2~3~4~5~6"
+	static const char text[] =
+	    "subject: \"CN=Demo,O=Example,C=DE\"\n"
+	    "kind: subordinate\n"
+	    "token: main\n"
+	    "key: p256\n"
+	    "templates: [tls-server]\n"
+	    "crl: {period: 7d, overlap: 12h, shards: 2}\n"
+	    "locations:\n"
+	    "  cdp: [{url: '" MANY
+	    "<CRLPartitionIndex>%8.crl', flags: [in_certificates, in_idp]}]\n";
+	struct list policies = {0}, indexes = {0}, labels = {0};
+	struct db_look order = {.id = 1, .artifact = "crl", .ca = "demo"};
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	add(&policies, text, sizeof text - 1);
+	add_number(&indexes, 0);
+	for (const char *at = strchr(MANY, '~'); *at != '\0'; at += 2)
+		add(&labels, at, 2);
+	add(&labels, "~9", 2);
+	order.policies = array_of(&policies, 0);
+	order.certificate_indexes = order.key_indexes = array_of(&indexes, OID_INT4);
+	order.labels = array_of(&labels, 0);
+	order.url = MANY "~5.crl";
+	assert_true(look_place_check(&order, &err));
+	order.url = MANY "~6.crl"; /* the 33rd */
+	assert_false(look_place_check(&order, &err));
+	order.url = MANY "~9.crl";
+	assert_false(look_place_check(&order, &err));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_named),
 	    cmocka_unit_test(test_not_named),
+	    cmocka_unit_test(test_labels_that_are_tried),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
