@@ -22,7 +22,7 @@
 
 enum entry_state {
 	ENTRY_FETCHING, /* a chunk was asked for */
-	ENTRY_READY,	/* the file stands, fd reads it */
+	ENTRY_READY,	/* the file stands */
 	ENTRY_FAILED,	/* has no file any more; goes with its last ticket */
 };
 
@@ -31,6 +31,7 @@ struct spool_ticket {
 	spool_ready_fn *ready;
 	void *arg;
 	struct event *tell; /* calls ready at the loop's next turn */
+	int fd;		    /* read-only; or -1 */
 	TAILQ_ENTRY(spool_ticket) link;
 };
 
@@ -41,7 +42,7 @@ struct entry {
 	uint64_t size, written;
 	uint8_t sha256[PUBLISH_SHA256_LEN];
 	char name[NAME_SIZE], part[NAME_SIZE];
-	int fd; /* write end while fetching, then read-only; or -1 */
+	int fd; /* write end while fetching; or -1 */
 	int position;
 	bool asking; /* the database owes an answer; the entry must stay */
 	EVP_MD_CTX *md;
@@ -91,18 +92,24 @@ entry_free(struct entry *e)
 	free(e);
 }
 
+/* Opened for each ticket: offset and flags of an open file (O_DIRECT) are whose process has
+ * it, and some go to processes of other users. */
 static void
 ticket_tell(evutil_socket_t fd, short what, void *arg)
 {
 	struct spool_ticket *t = arg;
 	struct entry *e = t->entry;
+	struct error err = e->err;
 
 	(void)fd;
 	(void)what;
-	if (e->state == ENTRY_READY)
-		t->ready(e->fd, NULL, t->arg);
-	else
-		t->ready(-1, &e->err, t->arg);
+	if (e->state == ENTRY_READY && t->fd < 0) {
+		t->fd = openat(e->spool->folder, e->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		if (t->fd < 0)
+			error_set_errno(&err, ERROR_SYSTEM, "opening the spool file %s/%s",
+			    e->spool->path, e->name);
+	}
+	t->ready(t->fd, t->fd < 0 ? &err : NULL, t->arg);
 }
 
 static void
@@ -166,10 +173,6 @@ entry_finish(struct entry *e)
 	if (renameat(e->spool->folder, e->part, e->spool->folder, e->name) < 0)
 		return error_set_errno(&e->err, ERROR_SYSTEM, "renaming the spool file %s/%s",
 		    e->spool->path, e->part);
-	e->fd = openat(e->spool->folder, e->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (e->fd < 0)
-		return error_set_errno(
-		    &e->err, ERROR_SYSTEM, "opening the spool file %s/%s", e->spool->path, e->name);
 	return true;
 }
 
@@ -292,6 +295,7 @@ spool_take(struct spool *s, int64_t artifact_id, uint64_t size,
 	if (e == NULL && (e = entry_new(s, artifact_id, size, sha256, err)) == NULL)
 		goto fail;
 	t->entry = e;
+	t->fd = -1;
 	t->ready = ready;
 	t->arg = arg;
 	TAILQ_INSERT_TAIL(&e->tickets, t, link);
@@ -315,6 +319,8 @@ spool_return(struct spool_ticket *t)
 	e = t->entry;
 	TAILQ_REMOVE(&e->tickets, t, link);
 	event_free(t->tell);
+	if (t->fd >= 0)
+		(void)close(t->fd);
 	free(t);
 	if (TAILQ_EMPTY(&e->tickets) && !e->asking)
 		entry_free(e);

@@ -29,8 +29,8 @@ struct spool *spool_open(
  * is freed with that answer. NULL is legal. */
 void spool_close(struct spool *s);
 
-/* The file is there, whole: fd (read-only, the spool's, valid as long as the
- * ticket; read with pread) or, where err is set, it could not be made. Never
+/* The file is there, whole: fd (read-only, the ticket's own, valid as long as
+ * that) or, where err is set, it could not be made. Never
  * called from inside another function of this header. */
 typedef void spool_ready_fn(int fd, const struct error *err, void *arg);
 

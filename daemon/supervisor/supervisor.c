@@ -287,6 +287,8 @@ tell_front(struct supervisor *s)
 	roster_tell(front, c, anew);
 }
 
+/* A writer's user is the service of somebody else, who may stop its processes with a signal:
+ * that keeps his own files back, and not us from our start. */
 static bool
 all_ready(const struct supervisor *s)
 {
@@ -294,7 +296,7 @@ all_ready(const struct supervisor *s)
 
 	TAILQ_FOREACH(c, &s->children, entry)
 	{
-		if (c->state != CHILD_RUNNING)
+		if (c->state != CHILD_RUNNING && c->kind != CHILD_WRITER)
 			return false;
 	}
 	return true;
@@ -307,10 +309,10 @@ look_for_readiness(struct supervisor *s)
 		return;
 	if (s->state == SUPERVISOR_STARTING) {
 		s->state = SUPERVISOR_RUNNING;
-		log_info("-", "all parts are ready");
-		notify("READY=1\nSTATUS=all parts are ready");
+		log_info("-", "signers, issuer and front are ready");
+		notify("READY=1\nSTATUS=signers, issuer and front are ready");
 	} else if (s->reloading) {
-		notify("READY=1\nSTATUS=all parts are ready");
+		notify("READY=1\nSTATUS=signers, issuer and front are ready");
 	}
 	s->reloading = false;
 }

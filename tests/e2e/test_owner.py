@@ -5,6 +5,8 @@ started as root."""
 import os
 import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 from harness import separation
@@ -232,6 +234,30 @@ def test_a_reload_adds_and_removes_users(owned):
     last = read(f"{owned.web}/a.crl")
     owned.issue_crl()
     assert published_everywhere(owned) != last
+
+
+@root_only
+def test_who_has_its_user_holds_up_nobody_else(bare_instance, new_dir):
+    """Its processes may be stopped by all others of that user, at any moment of their start: the rest
+    starts without it, and it goes on where it is let."""
+    d, folder, user = separation.separate(bare_instance), new_dir("stopped"), NUMBER + 4
+    separation.give(folder, user)
+    d.config["issuer"]["publish_dirs"] = [{"path": folder, "user": f"{user}:{user}"}]
+    stop = "import os, signal\nwhile True:\n try: os.kill(-1, signal.SIGSTOP)\n except OSError: pass"
+    with subprocess.Popen([sys.executable, "-c", stop], user=user, group=user, extra_groups=[]) as stopper:
+        try:
+            d.start()
+            assert processes(d)[f"writer-{user}:{user}"]["state"] != "running"
+        finally:
+            stopper.kill()
+
+    def runs():
+        p = processes(d)[f"writer-{user}:{user}"]
+        if p["state"] != "running" and p["pid"]:
+            os.kill(p["pid"], signal.SIGCONT)
+        return p["state"] == "running"
+
+    wait_until(runs, what="the writer", alive=d.process)
 
 
 # ------------------------------------------------------------------ configuration

@@ -1,6 +1,7 @@
 """The outbox on real targets: files, a web server, a directory server."""
 
 import base64
+import ctypes
 import datetime
 import hashlib
 import os
@@ -15,6 +16,8 @@ from harness.nginx import Nginx
 from harness.outbox import Issuer, Outbox
 from harness.process import has_ended, run, wait_until
 from harness.slapd import Slapd
+
+PIDFD_GETFD = 438  # on every machine
 
 
 @pytest.fixture
@@ -164,6 +167,37 @@ def test_stalled_directory_delays_nothing(new_outbox, new_dir, tls, nginx, optio
     assert server.read(f"cn=demo,{server.suffix}", "certificateRevocationList") == [nginx.read("demo.crl")]
     outbox.stop()
     server.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="looks into processes, which needs root")
+def test_couriers_share_no_open_file(outbox, directory):
+    """Offset and flags of an open file are whose process has it, and some have other users."""
+    spool = os.path.join(os.path.realpath(outbox.state_dir), "spool")
+
+    def artifact(pid):
+        for n in os.listdir(f"/proc/{pid}/fd"):
+            if os.readlink(f"/proc/{pid}/fd/{n}").startswith(spool):
+                return int(n)
+        return None
+
+    for name in ("one", "two"):
+        ldap_target(outbox, directory, name, entry=f"cn={name}")
+    outbox.start()
+    directory.process.send_signal(signal.SIGSTOP)
+    outbox.publish_crl(1)
+    pids = wait_until(lambda: (p := outbox.couriers()) and len(p) == 2 and all(artifact(n) for n in p) and p, what="both")
+    taken = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, os.pidfd_open(pids[0]), artifact(pids[0]), 0)
+    assert taken >= 0, os.strerror(ctypes.get_errno())
+    os.lseek(taken, 1, os.SEEK_SET)
+    os.close(taken)
+    at = []
+    for pid in pids:
+        with open(f"/proc/{pid}/fdinfo/{artifact(pid)}", encoding="ascii") as f:
+            at.append(f.readline().split())
+    assert at == [["pos:", "1"], ["pos:", "0"]]
+    directory.process.send_signal(signal.SIGCONT)
+    for name in ("one", "two"):
+        outbox.wait_done(name)
 
 
 def test_dead_directory_is_tried_again(outbox, directory, nginx):
