@@ -119,9 +119,16 @@ check_issuer(const struct certificate *c, size_t below, int64_t now, struct erro
 	return true;
 }
 
-bool
-chain_find_issuer(const struct chain_pool *pool, const struct certificate *child, size_t below,
-    int64_t now, struct certificate *out, struct error *e)
+static bool
+is_root(const struct certificate *c)
+{
+	return certificate_is_self_issued(c) && certificate_verify(c, &c->spki, NULL);
+}
+
+/* roots: no others. */
+static bool
+find_issuer(const struct chain_pool *pool, const struct certificate *child, size_t below,
+    int64_t now, bool roots, struct certificate *out, struct error *e)
 {
 	struct error unfit = ERROR_INIT;
 	char name[256];
@@ -135,7 +142,7 @@ chain_find_issuer(const struct chain_pool *pool, const struct certificate *child
 			continue;
 		named = true;
 		error_clear(&ignored);
-		if (certificate_verify(child, &out->spki, &ignored) &&
+		if (certificate_verify(child, &out->spki, &ignored) && (!roots || is_root(out)) &&
 		    check_issuer(out, below, now, &unfit))
 			return true;
 	}
@@ -149,6 +156,13 @@ chain_find_issuer(const struct chain_pool *pool, const struct certificate *child
 		    "no certificate of %s verifies the signature of the one below it", name);
 	return error_set(e, ERROR_NOT_FOUND,
 	    "the certificate of %s is missing: give the whole chain up to the root", name);
+}
+
+bool
+chain_find_issuer(const struct chain_pool *pool, const struct certificate *child, size_t below,
+    int64_t now, struct certificate *out, struct error *e)
+{
+	return find_issuer(pool, child, below, now, false, out, e);
 }
 
 bool
@@ -173,9 +187,10 @@ chain_find_own(
 	    "none of the certificates is for this CA's key: was another CSR signed?");
 }
 
-bool
-chain_build(const struct chain_pool *pool, struct bytes spki, int64_t now, struct chain *chain,
-    struct error *e)
+/* roots_first: a root, where one fits, before what stands ahead of it in the pool. */
+static bool
+build(const struct chain_pool *pool, struct bytes spki, int64_t now, bool roots_first,
+    struct chain *chain, struct error *e)
 {
 	size_t below = 0;
 
@@ -186,15 +201,34 @@ chain_build(const struct chain_pool *pool, struct bytes spki, int64_t now, struc
 	chain->count = 1;
 	for (;;) {
 		const struct certificate *last = &chain->certs[chain->count - 1];
+		struct certificate *next = &chain->certs[chain->count];
+		struct error none = ERROR_INIT;
 
-		if (certificate_is_self_issued(last) && certificate_verify(last, &last->spki, NULL))
+		if (is_root(last))
 			return true;
 		if (chain->count == CHAIN_LENGTH_MAX)
 			return error_set(e, ERROR_LIMIT, "the chain is longer than %d certificates",
 			    CHAIN_LENGTH_MAX);
 		below += !certificate_is_self_issued(last);
-		if (!chain_find_issuer(pool, last, below, now, &chain->certs[chain->count], e))
+		if (!(roots_first && find_issuer(pool, last, below, now, true, next, &none)) &&
+		    !find_issuer(pool, last, below, now, false, next, e))
 			return false;
 		chain->count++;
 	}
+}
+
+/* Where a root's keys vouch for each other, the way through what comes first may end
+ * nowhere, or where it began, while a root stands behind it. */
+bool
+chain_build(const struct chain_pool *pool, struct bytes spki, int64_t now, struct chain *chain,
+    struct error *e)
+{
+	struct error again = ERROR_INIT;
+
+	if (build(pool, spki, now, false, chain, e))
+		return true;
+	if (!build(pool, spki, now, true, chain, &again))
+		return false;
+	error_clear(e);
+	return true;
 }

@@ -51,9 +51,9 @@ bool chain_find_issuer(const struct chain_pool *pool, const struct certificate *
  * policies and name constraints): each one's issuer is found by name, is a CA
  * (basicConstraints, keyCertSign, pathLenConstraint), is valid at now, and
  * verifies the signature; the last one is self-signed. Of several certificates
- * that fit the first one counts. The slices of *chain point into the pool.
- * ERROR_NOT_FOUND when the key's certificate, or an issuer,
- * is missing: the sentence names it.
+ * that fit the first one counts; where that leads to no root, a root before the others. The slices
+ * of *chain point into the pool. ERROR_NOT_FOUND when the key's certificate, or an issuer, is
+ * missing: the sentence names it.
  */
 bool chain_build(const struct chain_pool *pool, struct bytes spki, int64_t now, struct chain *chain,
     struct error *e) MUST_CHECK;

@@ -432,6 +432,42 @@ test_own_issuers(void **state)
 	chain_pool_free(&known);
 }
 
+/* A root's new key, for which the old one vouches (RFC 4210 4.4), and the other way round:
+ * whichever stands before the new root, and whether or not the old root is there. */
+static void
+test_rolled_over(void **state)
+{
+	static const struct plan plans[] = {
+	    {.subject = "root", .issuer = "root", .key = "p256", .signed_by = "p384"},
+	    {.subject = "root", .issuer = "root", .key = "p384", .signed_by = "p256"},
+	    {.subject = "root",
+		.issuer = "root",
+		.key = "p384",
+		.signed_by = "p384",
+		.not_before = -2 * YEAR,
+		.not_after = -DAY},
+	};
+	static const struct plan below = {
+	    .subject = "leaf", .issuer = "root", .key = "rsa2048", .signed_by = "p256"};
+
+	for (size_t count = 1; count <= COUNT_OF(plans); count++) {
+		struct chain_pool pool = {0};
+		struct bytes end;
+		struct chain chain;
+		struct error e;
+
+		(void)put(&pool, &below);
+		for (size_t i = 0; i < count; i++)
+			(void)put(&pool, &plans[i]);
+		end = put(&pool, &root);
+		assert_ok(build(&pool, "rsa2048", &chain, &e), e);
+		assert_false(error_is_set(&e));
+		assert_int_equal(chain.count, 2);
+		assert_ptr_equal(chain.certs[1].whole.p, end.p);
+		chain_pool_free(&pool);
+	}
+}
+
 static void
 append_pem(char *text, const struct plan *p)
 {
@@ -516,6 +552,7 @@ main(void)
 	    cmocka_unit_test(test_circle),
 	    cmocka_unit_test(test_pool_is_bounded),
 	    cmocka_unit_test(test_own_issuers),
+	    cmocka_unit_test(test_rolled_over),
 	    cmocka_unit_test(test_pem),
 	    cmocka_unit_test(test_broken_pem),
 	    cmocka_unit_test(test_unreadable),
