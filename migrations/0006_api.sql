@@ -935,6 +935,10 @@ BEGIN
     JOIN artifact f ON f.id = p.artifact_id
     LEFT JOIN artifact w ON w.id = p.published_id;
     RETURN jsonb_build_object('publications', v_rows,
+        'backlog', (SELECT coalesce(jsonb_agg(jsonb_build_object('ca', a.name, 'target', t.name, 'looked_at', b.looked_at,
+                'added', b.added) ORDER BY b.target_id), '[]')
+            FROM entry_backlog b JOIN target t ON t.id = b.target_id JOIN ca a ON a.id = t.ca_id
+            WHERE v_ca IS NULL OR t.ca_id = v_ca),
         'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN v_rows->-1->'id' END);
 END $$;
 

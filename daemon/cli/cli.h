@@ -70,6 +70,8 @@ struct cli_list {
 	void (*prepare)(json_t *row); /* adds what columns need to a row; or NULL */
 	const struct table_column *columns;
 	size_t count;
+	const struct cli_list
+	    *below; /* its key and columns: another table, if not empty; or NULL */
 };
 
 #define CLI_LIMIT_MAX 1000

@@ -7,6 +7,10 @@ cmd_publish_status(struct cli *cli, struct error *e)
 	    {"TARGET", "target"}, {"ARTIFACT", "artifact"}, {"NUMBER", "number"},
 	    {"STATE", "state"}, {"TRIES", "attempts"}, {"NEXT TRY", "next_at"},
 	    {"STANDS", "stands"}, {"UNTIL", "stands_until"}};
+	static const struct table_column backlog_columns[] = {{"CA", "ca"}, {"TARGET", "target"},
+	    {"EARLIER ONES LOOKED AT", "looked_at"}, {"ADDED", "added"}};
+	static const struct cli_list backlog = {
+	    .key = "backlog", .columns = backlog_columns, .count = COUNT_OF(backlog_columns)};
 	char path[CLI_PATH_MAX] = "/v1/publications";
 	const struct cli_list list = {.path = path,
 	    .key = "publications",
@@ -15,7 +19,8 @@ cmd_publish_status(struct cli *cli, struct error *e)
 	    .id = "id",
 	    .notes = "last_error",
 	    .columns = columns,
-	    .count = COUNT_OF(columns)};
+	    .count = COUNT_OF(columns),
+	    .below = &backlog};
 
 	if (cli->word_count > 0 && !cli_path_add(path, "ca", cli->words[0], e))
 		return false;

@@ -222,14 +222,15 @@ prepare_rows(const struct cli_list *l, json_t *rows)
 bool
 cli_show_list(struct cli *cli, const struct cli_list *l, struct error *e)
 {
-	json_t *answer = NULL, *rows;
+	json_t *answer = NULL, *rows, *more;
 	char path[CLI_PATH_MAX];
 	bool ok;
 
 	if (!list_path(cli, l, path, e) || !http_get(cli->http, path, &answer, e))
 		return false;
 	rows = json_object_get(answer, l->key);
-	ok = check_rows(rows, l->key, e);
+	more = l->below != NULL ? json_object_get(answer, l->below->key) : NULL;
+	ok = check_rows(rows, l->key, e) && (more == NULL || check_rows(more, l->below->key, e));
 	if (ok && cli->json) {
 		cli_print_json(answer);
 	} else if (ok) {
@@ -238,6 +239,10 @@ cli_show_list(struct cli *cli, const struct cli_list *l, struct error *e)
 		    cli->options->value[OPTION_AFTER] != NULL ? "There are no more." : l->nothing);
 		if (l->notes != NULL)
 			table_print_notes(stdout, rows, l->id, l->notes);
+		if (json_array_size(more) > 0) {
+			(void)putc('\n', stdout);
+			table_print(stdout, more, l->below->columns, l->below->count, "");
+		}
 		(void)fflush(stdout);
 		note_next(json_object_get(answer, "next"));
 	}

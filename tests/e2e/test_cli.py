@@ -333,7 +333,7 @@ SHOWN = {
     "cert list": ("certificates", "next"),
     "cert show {request}": ("sha256", "serial", "ca", "status", "subject", "names", "not_before", "not_after"),
     "crl show test-issuing": ("crls", "next"),
-    "publish status": ("publications", "next"),
+    "publish status": ("publications", "backlog", "next"),
     "template list": ("templates", "next"),
     "template show tls-server": ("name", "version", "automatic", "body"),
     "token status": ("tokens",),

@@ -2,6 +2,7 @@
 real slapd: added beside those that are there, taken out again, and never in another's."""
 
 import os
+import re
 import signal
 
 import psycopg2
@@ -288,7 +289,10 @@ def test_an_issuer_that_dies_on_the_way(people, directory):
     step = STORE + "SELECT publish_before(%s)"
     assert a.database.execute(step, (2,), "chancery_issuer") == [(0,)]
     assert a.database.execute(step, (2,), "chancery_issuer") == [(1000,)]  # as many are in hand
-    assert a.database.execute(STORE + "SELECT looked_at, added FROM entry_backlog") == [(2, 2)]
+    assert a.cli.json("publish", "status", "killed")["backlog"] == [
+        {"ca": "killed", "target": "by-uid", "looked_at": 2, "added": 2}]
+    assert re.search(r"(?m)^killed +by-uid +2 +2$", a.cli("publish", "status", "killed"))
+    assert a.cli.json("publish", "status", "people")["backlog"] == []
     # The newest first.
     assert [bool(rows(a, issued[name][1])) for name in names] == [False] * 3 + [True] * 2
     connection = a.database.connect("chancery_issuer")
