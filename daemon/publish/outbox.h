@@ -34,7 +34,7 @@
 #define OUTBOX_RECHECK_S 21600	 /* what stood there then is read back again */
 #define OUTBOX_RECHECK_MAX 200	 /* ... so many at each look */
 #define OUTBOX_EXPIRE_MAX 10000	 /* certificates that leave their entries at each look */
-#define OUTBOX_BEFORE_MAX 200	 /* earlier certificates of one look, and at most in hand */
+#define OUTBOX_BEFORE_MAX 100	 /* earlier certificates of one look, and at most in hand */
 
 struct db;
 struct event_base;
