@@ -6,12 +6,14 @@
  *
  *   spooling   a snapshot of the database is opened; a first pass counts the
  *              entries by shape, which gives the length; a second encodes them
- *              into chunks, which go back into the database
+ *              into chunks, which go back into the database; the signer reads along
+ *              if it can, and the gate reads the events
  *   committing the digest of the to-be-signed bytes is committed; from here
  *              this number has this content and no other
- *   signing    the chunks are read back, compared with the digest and streamed
- *              to the signer; while the token is away this is tried again
- *   gating     they are read once more, for the digest of the whole CRL and
+ *   signing    a signer that read along is told that this was the end; for any
+ *              other the chunks are read back, compared with the digest and
+ *              streamed to it; while the token is away this is tried again
+ *   gating     they are read back, for the digest of the whole CRL and
  *              for the gate (crl_gate.h), which lets it pass or not
  *   completing the artifact gets its ends, is published, the calendar goes on
  *
