@@ -5,26 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <event2/event.h>
 #include <event2/util.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "db/db_int.h"
 #include "db/migrate_int.h"
 
 static void start_attempt(struct db *db);
 static void become_up(struct db *db);
-
-int64_t
-db_now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void
 db_free(struct db *db)
@@ -160,7 +151,7 @@ static void
 check_progress(struct db *db)
 {
 	int64_t limit_ms = (int64_t)db->statement_timeout_ms + 5000;
-	int64_t left_ms = db->progress_ms + limit_ms - db_now_ms();
+	int64_t left_ms = db->progress_ms + limit_ms - monotonic_ms();
 	struct timeval left;
 	struct error err = ERROR_INIT;
 

@@ -88,6 +88,5 @@ void db_lose(struct db *db, const struct error *why);
 /* The brackets around every callback; leave frees a closed db. */
 void db_enter(struct db *db);
 void db_leave(struct db *db);
-int64_t db_now_ms(void);
 
 #endif

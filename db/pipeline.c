@@ -5,6 +5,7 @@
 
 #include <event2/event.h>
 
+#include "daemon/core/monotonic.h"
 #include "db/db_int.h"
 #include "db/params_int.h"
 #include "db/result_int.h"
@@ -62,7 +63,7 @@ watch(struct db *db)
 
 	if (db->state != DB_UP && db->state != DB_CHECKING)
 		return;
-	db->progress_ms = db_now_ms();
+	db->progress_ms = monotonic_ms();
 	(void)evtimer_add(db->timer, &limit);
 }
 
@@ -266,7 +267,7 @@ pipeline_receive(struct db *db, struct error *err)
 			continue;
 		}
 		nulls = 0;
-		db->progress_ms = db_now_ms();
+		db->progress_ms = monotonic_ms();
 		if (PQresultStatus(rows) != PGRES_PIPELINE_SYNC) {
 			/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): TAILQ_REMOVE is not seen */
 			take(db, pending, rows);

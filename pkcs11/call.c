@@ -3,10 +3,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #include "daemon/core/attr.h"
 #include "daemon/core/config.h"
+#include "daemon/core/monotonic.h"
 #include "pkcs11/functions.h"
 
 /* Signing threads, and those that open, watch and clear up. A thread that finds no
@@ -66,15 +66,6 @@ my_place(void)
 	return mine;
 }
 
-static int64_t
-clock_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 void
 call_begin(const char *name)
 {
@@ -82,7 +73,7 @@ call_begin(const char *name)
 
 	if (p == NULL)
 		return;
-	atomic_store_explicit(&p->since_ms, clock_ms(), memory_order_relaxed);
+	atomic_store_explicit(&p->since_ms, monotonic_ms(), memory_order_relaxed);
 	atomic_store_explicit(&p->name, name, memory_order_release);
 }
 
@@ -181,7 +172,7 @@ find_worst(unsigned int timeout_s, bool left_alone, struct call *worst)
 		if (name == NULL || atomic_load(&places[i].left_alone) != left_alone)
 			continue;
 		c.member = atomic_load_explicit(&places[i].member, memory_order_relaxed);
-		c.age_ms = clock_ms() -
+		c.age_ms = monotonic_ms() -
 			   atomic_load_explicit(&places[i].since_ms, memory_order_relaxed);
 		if (is_long(name))
 			c.limit_ms *= CALL_LONG_FACTOR;

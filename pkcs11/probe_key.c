@@ -1,7 +1,7 @@
 #include <openssl/rand.h>
 #include <string.h>
-#include <time.h>
 
+#include "daemon/core/monotonic.h"
 #include "pkcs11/ability.h"
 #include "pkcs11/anchor.h"
 #include "pkcs11/key_int.h"
@@ -99,15 +99,6 @@ probe_drop_key(struct probe *p, struct scratch *k)
 
 /* ---- trials */
 
-static int64_t
-clock_us(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 /* In a session of its own: a failed signature may leave one that is of no use. */
 static bool
 sign_once(
@@ -123,10 +114,10 @@ sign_once(
 		return error_set_openssl(e, ERROR_INTERNAL, "no random octets");
 	if (!session_open(p->session.f, p->session.slot, false, &own, e))
 		return false;
-	begun = clock_us();
+	begun = monotonic_us();
 	ok = sign_digest(
 	    &own, key, alg, (struct bytes){digest, sign_trial_len(alg)}, signature, &len, e);
-	*took_us = clock_us() - begun;
+	*took_us = monotonic_us() - begun;
 	session_close(&own);
 	return ok;
 }

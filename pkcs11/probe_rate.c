@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/core/monotonic.h"
 #include "daemon/x509/canon.h"
 #include "pkcs11/probe_int.h"
 #include "pkcs11/sign.h"
@@ -11,15 +12,6 @@
 #define RATE_MS 500
 #define LATENCIES_MAX 100000 /* kept by each thread of a soak; later ones are counted only */
 #define PAUSE_MS 500	     /* between two looks at a token that is away */
-
-static int64_t
-clock_us(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* ---- how many sessions */
 
@@ -71,7 +63,7 @@ sign_on(void *arg)
 	struct one *o = arg;
 	uint8_t digest[DIGEST_MAX], signature[SIG_MAX];
 	size_t digest_len = sign_trial_len(o->all->alg), len;
-	int64_t begun = clock_us();
+	int64_t begun = monotonic_us();
 
 	while (begun < o->all->until_us && !probe_is_interrupted() &&
 	       !__atomic_load_n(&o->all->failed, __ATOMIC_RELAXED)) {
@@ -83,7 +75,7 @@ sign_on(void *arg)
 			__atomic_store_n(&o->all->failed, true, __ATOMIC_RELAXED);
 			break;
 		}
-		end = clock_us();
+		end = monotonic_us();
 		if (o->latency_us != NULL && o->made < LATENCIES_MAX)
 			o->latency_us[o->made] = (uint32_t)(end - begun);
 		o->made++;
@@ -152,7 +144,7 @@ probe_rates(struct probe *p, enum key_alg alg)
 	}
 	for (unsigned n = 1; !probe_is_interrupted(); n = n * 2 < most ? n * 2 : most) {
 		char name[64];
-		int64_t begun = clock_us();
+		int64_t begun = monotonic_us();
 
 		all->key = &k.key;
 		all->count = n;
@@ -161,7 +153,7 @@ probe_rates(struct probe *p, enum key_alg alg)
 		    name, sizeof name, "%s, %u session%s", key_alg_name(alg), n, n > 1 ? "s" : "");
 		if (sign_together(p, all, &made, &why)) {
 			probe_line(p, name, "%.0f signatures/s",
-			    (double)made * 1e6 / (double)(clock_us() - begun));
+			    (double)made * 1e6 / (double)(monotonic_us() - begun));
 		} else {
 			probe_line(p, name, "fails: %s", why.text);
 			break;
@@ -198,14 +190,14 @@ note(struct probe *p, const char *what, const char *text)
 static bool
 come_back(struct probe *p, struct soak *s, const struct error *lost)
 {
-	int64_t since = clock_us();
+	int64_t since = monotonic_us();
 	char text[64];
 	bool back = false;
 
 	s->outages++;
 	s->said = ERROR_INIT;
 	note(p, "away", lost->text);
-	while (!back && clock_us() < s->until_us && !probe_is_interrupted()) {
+	while (!back && monotonic_us() < s->until_us && !probe_is_interrupted()) {
 		struct error why = ERROR_INIT;
 
 		probe_close(p);
@@ -216,9 +208,9 @@ come_back(struct probe *p, struct soak *s, const struct error *lost)
 		if (!back)
 			(void)nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
 	}
-	if (clock_us() - since > s->longest_us)
-		s->longest_us = clock_us() - since;
-	(void)snprintf(text, sizeof text, "after %.1f s", (double)(clock_us() - since) / 1e6);
+	if (monotonic_us() - since > s->longest_us)
+		s->longest_us = monotonic_us() - since;
+	(void)snprintf(text, sizeof text, "after %.1f s", (double)(monotonic_us() - since) / 1e6);
 	if (back)
 		note(p, "back", text);
 	return back;
@@ -251,7 +243,7 @@ summarise(struct probe *p, const struct soak *s, const struct signers *all)
 bool
 probe_soak(struct probe *p, enum key_alg alg, struct error *e)
 {
-	struct soak s = {.until_us = clock_us() + (int64_t)p->options->soak_s * 1000000};
+	struct soak s = {.until_us = monotonic_us() + (int64_t)p->options->soak_s * 1000000};
 	struct error lost = ERROR_INIT;
 	struct signers *all = NULL;
 	struct scratch k = {0};
@@ -266,7 +258,7 @@ probe_soak(struct probe *p, enum key_alg alg, struct error *e)
 	}
 	all->until_us = s.until_us;
 	all->one[0].latency_us = s.latency_us;
-	while (here && clock_us() < s.until_us && !probe_is_interrupted()) {
+	while (here && monotonic_us() < s.until_us && !probe_is_interrupted()) {
 		all->key = &k.key;
 		all->count = token_thread_limit(p->token, p->config->threads);
 		all->failed = false;

@@ -9,6 +9,7 @@
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "pkcs11/anchor.h"
 #include "pkcs11/call.h"
 #include "pkcs11/group.h"
@@ -99,7 +100,7 @@ signer_join_members(const struct signer *s, struct token *token, struct error *e
 void
 signer_note_members(struct signer *s)
 {
-	s->noted_ms = s->compared_ms = job_clock_ms();
+	s->noted_ms = s->compared_ms = monotonic_ms();
 	group_begin_use(s->token_config, s->state_dir, token_first(s->token));
 	for (size_t i = 0; is_group(s) && i < token_members(s->token); i++) {
 		struct token_member m;
@@ -196,7 +197,7 @@ leave(struct signer *s, size_t member, const char *why)
 	log_info(s->token_config->name, "'%s' %s; starting again",
 	    group_name(s->token_config, member), why);
 	s->leaving = true;
-	s->noted_ms = job_clock_ms();
+	s->noted_ms = monotonic_ms();
 	signer_end_when_idle(s);
 }
 
@@ -206,7 +207,7 @@ look_by_starting(struct signer *s, size_t member)
 {
 	if (token_thread_limit(s->token, 2) > 1)
 		return false;
-	if (signer_is_idle(s) && job_clock_ms() - s->noted_ms >= COMPARE_MS)
+	if (signer_is_idle(s) && monotonic_ms() - s->noted_ms >= COMPARE_MS)
 		leave(s, member, "may be back");
 	return true;
 }
@@ -215,7 +216,7 @@ look_by_starting(struct signer *s, size_t member)
 static void
 look_for_one(struct signer *s)
 {
-	int64_t now_ms = job_clock_ms(), now = (int64_t)time(NULL);
+	int64_t now_ms = monotonic_ms(), now = (int64_t)time(NULL);
 	bool compare = now_ms - s->compared_ms >= COMPARE_MS;
 	size_t last = s->looking.member;
 
@@ -293,7 +294,7 @@ on_look(evutil_socket_t fd, short what, void *arg)
 	    role_is_draining(s->role))
 		return;
 	if (s->leaving) {
-		if (job_clock_ms() - s->noted_ms >= LEAVE_MS)
+		if (monotonic_ms() - s->noted_ms >= LEAVE_MS)
 			signer_end(s, ROLE_EXIT_TOKEN_LOST);
 		return;
 	}

@@ -132,7 +132,7 @@ bool signer_can_serve(struct signer *s, bool begun, size_t bytes, struct error *
 
 bool signer_check_alg(uint16_t number, struct error *e) MUST_CHECK;
 
-/* On the clock of job_clock_ms; 0 is no deadline in both. */
+/* On the clock of monotonic_ms; 0 is no deadline in both. */
 int64_t signer_deadline_ms(uint32_t deadline_ms);
 
 /* Gives the pool a job whose answer is that of the request. job may be NULL: there was no memory

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "pkcs11/call.h"
 #include "pkcs11/signer_int.h"
 
@@ -182,7 +183,7 @@ signer_answer_done(struct signer *s)
 int64_t
 signer_deadline_ms(uint32_t deadline_ms)
 {
-	return deadline_ms != 0 ? job_clock_ms() + deadline_ms : 0;
+	return deadline_ms != 0 ? monotonic_ms() + deadline_ms : 0;
 }
 
 /* begun: it came before the signer was asked to stop, or to make room for a new one. */

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 
 struct stream {
 	struct stream *next;
@@ -49,7 +50,7 @@ stream_find(struct signer *s, uint64_t request)
 static bool
 stream_is_late(const struct stream *stream)
 {
-	return stream->deadline_ms != 0 && job_clock_ms() >= stream->deadline_ms;
+	return stream->deadline_ms != 0 && monotonic_ms() >= stream->deadline_ms;
 }
 
 static void

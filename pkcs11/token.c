@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/core/monotonic.h"
 #include "pkcs11/call.h"
 
 #define VIEWS_MAX 5
@@ -87,15 +88,6 @@ close_view(struct token *t)
 	t->module = NULL;
 }
 
-static int64_t
-seconds_now(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
 /* Who is under blame is left alone, as long as that is not all of them. */
 static bool
 begin_members(struct token *t, const char *state_dir, const char *only, struct token_opening *os,
@@ -137,14 +129,14 @@ has_raced(const struct token *t, const struct token_opening *os)
 static bool
 open_views(struct token *t, struct token_opening *os, struct error *e)
 {
-	int64_t until = seconds_now() + VIEWS_S;
+	int64_t until = monotonic_s() + VIEWS_S;
 	struct error why = ERROR_INIT;
 
 	for (unsigned int view = 1;; view++) {
 		error_clear(&why);
 		if (open_view(t, os, &why))
 			return true;
-		if (!has_raced(t, os) || view == VIEWS_MAX || seconds_now() >= until)
+		if (!has_raced(t, os) || view == VIEWS_MAX || monotonic_s() >= until)
 			break;
 		close_view(t);
 		token_stagger(VIEW_PAUSE_MS, view);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "pkcs11/call.h"
 
 /* While more jobs wait, the loop is woken this often and no more; and a signature
@@ -48,14 +49,6 @@ job_free(struct job *job)
 	free(job);
 }
 
-int64_t
-job_clock_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 /* ---- threads */
 
 static void
@@ -110,15 +103,6 @@ next_job(struct worker *w)
 	return job;
 }
 
-static int64_t
-clock_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /*
  * The loop takes all finished jobs at once, so one wake-up is enough for many,
  * and each costs as much as half a signature of a quick token. As long as jobs
@@ -165,7 +149,7 @@ finish_job(struct worker *w, struct job *job)
 
 	if (job->reserved && !made)
 		journal_give_up(p->place.journal, &job->ticket);
-	now = clock_ns();
+	now = monotonic_ns();
 	(void)pthread_mutex_lock(&p->lock);
 	p->busy--;
 	first = made && p->made == NULL;
@@ -212,7 +196,7 @@ next_made(struct pool *p)
 	struct job *jobs;
 
 	(void)pthread_mutex_lock(&p->lock);
-	while (!has_to_release(p, clock_ns()) && !p->last_made)
+	while (!has_to_release(p, monotonic_ns()) && !p->last_made)
 		await_made(p);
 	jobs = p->made;
 	p->made = NULL;
@@ -250,7 +234,7 @@ release_jobs(struct pool *p, struct job *jobs)
 		p->done_end = &(*p->done_end)->next;
 	if (!ok)
 		fail_pool(p, POOL_JOURNAL_FAILED, token_first(p->token), &why);
-	p->woken_ns = clock_ns();
+	p->woken_ns = monotonic_ns();
 	(void)pthread_mutex_unlock(&p->lock);
 	wake(p);
 }
@@ -446,9 +430,9 @@ pool_take_queued(struct pool *p)
 	p->queue = NULL;
 	p->queue_end = &p->queue;
 	/* What was finished may have counted on these for waking. */
-	if (has_to_release(p, clock_ns()))
+	if (has_to_release(p, monotonic_ns()))
 		(void)pthread_cond_signal(&p->release);
-	due = has_to_wake(p, clock_ns());
+	due = has_to_wake(p, monotonic_ns());
 	(void)pthread_mutex_unlock(&p->lock);
 	if (due)
 		wake(p);

@@ -71,9 +71,6 @@ struct job {
 struct job *job_new(enum job_kind kind, struct bytes id, struct bytes input);
 void job_free(struct job *job); /* NULL is legal */
 
-/* Milliseconds on the clock that deadlines are on. */
-int64_t job_clock_ms(void);
-
 /* Where a pool works; what it points to outlives the pool. */
 struct pool_place {
 	struct journal *journal;

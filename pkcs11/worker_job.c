@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "pkcs11/ckr.h"
 #include "pkcs11/duty.h"
 #include "pkcs11/group_keys.h"
@@ -374,7 +375,7 @@ worker_run(struct worker *w, struct job *job)
 {
 	bool ok = false;
 
-	if (job->deadline_ms != 0 && job_clock_ms() >= job->deadline_ms) {
+	if (job->deadline_ms != 0 && monotonic_ms() >= job->deadline_ms) {
 		(void)error_set(&job->error, ERROR_TIMEOUT,
 		    "the deadline passed while the request waited for a signing thread");
 		return;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "pkcs11/ckr.h"
 
 /* Keys that a thread remembers before it starts afresh. */
@@ -69,7 +70,7 @@ worker_load_key(struct worker *w, struct bytes id, struct error *e)
 		(void)error_set(e, ERROR_SYSTEM, "no memory for a key");
 		return NULL;
 	}
-	k->limits = limits_cache_get(w->pool->limits, &w->session, id, job_clock_ms(), e);
+	k->limits = limits_cache_get(w->pool->limits, &w->session, id, monotonic_ms(), e);
 	if (k->limits == NULL || !find_on_token(w, id, &k->key, e) ||
 	    !spki_sha256(&k->key.spki, digest, e))
 		goto fail;
@@ -95,7 +96,7 @@ worker_find_key(struct worker *w, struct bytes id, struct error *e)
 {
 	uint64_t generation = limits_cache_generation(w->pool->limits);
 	uint64_t login = w->pool->place.gate != NULL ? gate_generation(w->pool->place.gate) : 0;
-	int64_t now_ms = job_clock_ms();
+	int64_t now_ms = monotonic_ms();
 	struct known_key *k;
 
 	if (w->generation != generation || w->login != login || w->key_count >= KEYS_KNOWN_MAX ||

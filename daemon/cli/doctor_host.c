@@ -6,6 +6,7 @@
 
 #include "daemon/cli/doctor.h"
 #include "daemon/core/encode.h"
+#include "daemon/core/monotonic.h"
 #include "daemon/publish/look.h"
 
 #define PAUSE_MS 100
@@ -66,9 +67,8 @@ await(struct doctor *d, json_t **look, struct error *err)
 {
 	const struct timespec pause = {0, PAUSE_MS * 1000000L};
 	char path[CLI_PATH_MAX], id[64];
-	struct timespec now, since;
+	int64_t since = monotonic_s();
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &since);
 	(void)snprintf(
 	    id, sizeof id, "%s", text_of(*look, "id") != NULL ? text_of(*look, "id") : "");
 	for (;;) {
@@ -76,8 +76,7 @@ await(struct doctor *d, json_t **look, struct error *err)
 
 		if (state != NULL && strcmp(state, "done") == 0)
 			return true;
-		(void)clock_gettime(CLOCK_MONOTONIC, &now);
-		if (is_away(d, *look, (long)(now.tv_sec - since.tv_sec), err))
+		if (is_away(d, *look, (long)(monotonic_s() - since), err))
 			return false;
 		(void)nanosleep(&pause, NULL);
 		json_decref(*look);

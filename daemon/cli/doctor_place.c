@@ -12,6 +12,7 @@
 
 #include "daemon/cli/doctor.h"
 #include "daemon/core/encode.h"
+#include "daemon/core/monotonic.h"
 #include "daemon/publish/look.h"
 #include "daemon/x509/crl_read.h"
 
@@ -82,13 +83,11 @@ fetch_here(const struct doctor_place *place, const struct fetch_sink *sink, stru
 {
 	struct publish_job *job = calloc(1, sizeof *job);
 	struct target_work work = {.job = job, .artifact_fd = -1};
-	struct timespec now;
 	bool ok = false;
 
 	if (job == NULL)
 		return error_set_errno(err, ERROR_SYSTEM, "allocating a look at %s", place->url);
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	work.deadline_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + FETCH_TIMEOUT_MS;
+	work.deadline_ms = monotonic_ms() + FETCH_TIMEOUT_MS;
 	job->artifact = place->kind;
 	/* No file: that is not where relying parties look. */
 	if (strncasecmp(place->url, "http", 4) != 0 && strncasecmp(place->url, "ldap", 4) != 0)

@@ -12,10 +12,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "daemon/core/control.h"
+#include "daemon/core/monotonic.h"
 
 #define REPORT_FD (CREDENTIAL_FD + 1) /* tells us errno when exec fails */
 #define HIGH_FD 16		      /* above everything that is put in place */
@@ -155,26 +155,17 @@ fail:
 	_exit(127);
 }
 
-static int64_t
-now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* False: nothing came in time. Between the change of user and exec, whoever has that user may
  * stop the child with a signal; that must not stop us. */
 static bool
 wait_for_report(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	int64_t end = now_ms() + PROCESS_START_MS, left;
+	int64_t end = monotonic_ms() + PROCESS_START_MS, left;
 	int n;
 
 	do {
-		left = end - now_ms();
+		left = end - monotonic_ms();
 		n = poll(&p, 1, left > 0 ? (int)left : 0);
 	} while (n < 0 && errno == EINTR);
 	return n != 0;

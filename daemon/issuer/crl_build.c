@@ -4,11 +4,11 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 
 #define LEASE_RENEW_S 10
 #define RETRY_S 1
@@ -16,11 +16,8 @@
 void
 crl_build_enter(struct crl_build *b, enum stage stage)
 {
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
 	b->stage = stage;
-	b->began_s[stage] = (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+	b->began_s[stage] = (double)monotonic_us() * 1e-6;
 }
 
 int64_t

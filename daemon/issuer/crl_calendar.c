@@ -8,6 +8,7 @@
 #include <openssl/sha.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 
 #define LOOK_S 1
 #define LEASE_S 30
@@ -23,7 +24,7 @@
 /* A scope whose last CRL failed. */
 struct rest {
 	int64_t scope_id;
-	time_t until; /* CLOCK_MONOTONIC seconds */
+	int64_t until; /* monotonic_s() */
 	int length_s;
 	bool elsewhere; /* another issuer's signer has the duty for them */
 	bool told;	/* people were, that it waits for a token */
@@ -57,15 +58,6 @@ struct beginning {
 	int64_t scope_id;
 	int64_t decision_id; /* 0: by the calendar */
 };
-
-static time_t
-monotonic_s(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
 
 /* ------------------------------------------------------------------- lanes */
 

@@ -8,6 +8,7 @@
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 
 #define BATCHES_WITHOUT_BACKLOG 2
 #define SIGN_DEADLINE_MS 30000
@@ -47,20 +48,11 @@ issuance_is_idle(const struct issuance *s)
 	return true;
 }
 
-int64_t
-issue_clock_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* When the look that began then, and ends now, may be repeated. */
 static int64_t
 next_full_look(int64_t began_ms, int64_t least_ms)
 {
-	int64_t now = issue_clock_ms(), rest = (now - began_ms) * FULL_LOOK_SHARE;
+	int64_t now = monotonic_ms(), rest = (now - began_ms) * FULL_LOOK_SHARE;
 
 	return now + (rest > least_ms ? rest : least_ms);
 }
@@ -74,7 +66,7 @@ look_soon(struct issuance *s)
 {
 	const struct timeval soon = {0, s->look_ms * 1000};
 
-	if (!s->draining && issue_clock_ms() < s->look_until &&
+	if (!s->draining && monotonic_ms() < s->look_until &&
 	    !event_pending(s->look, EV_TIMEOUT, NULL))
 		(void)event_add(s->look, &soon);
 }
@@ -134,7 +126,7 @@ static void
 adapt_limit(const struct batch *b)
 {
 	struct lane *l = b->lane;
-	int64_t took_ms = issue_clock_ms() - b->signing_ms;
+	int64_t took_ms = monotonic_ms() - b->signing_ms;
 
 	if (b->count >= l->limit && took_ms < QUICK_MS)
 		l->limit *= 2;
@@ -256,7 +248,7 @@ on_begun(const int64_t *ids, size_t count, const struct error *err, void *arg)
 	struct batch *b = arg;
 
 	b->pending = NULL;
-	b->signing_ms = issue_clock_ms();
+	b->signing_ms = monotonic_ms();
 	if (err != NULL) {
 		batch_abandon(b, err);
 		return;
@@ -364,7 +356,7 @@ sign_listed(struct batch *b)
 		batch_abandon(b, &e);
 		return;
 	}
-	b->signing_ms = issue_clock_ms();
+	b->signing_ms = monotonic_ms();
 	for (size_t i = 0; i < b->count; i++) {
 		if (b->items[i].step == ITEM_BUILT)
 			sign_item(b, &b->items[i]);
@@ -496,7 +488,7 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 	if (s->crowd > CROWD_MAX)
 		s->crowd = CROWD_MAX;
 	if (l->promise_ms > 0)
-		s->look_until = issue_clock_ms() + l->promise_ms + LOOK_MAX_MS;
+		s->look_until = monotonic_ms() + l->promise_ms + LOOK_MAX_MS;
 	/* The other slots go for more. */
 	if (l->backlog)
 		l->again = true;
@@ -510,7 +502,7 @@ on_claimed(struct request_batch *batch, const struct error *err, void *arg)
 static bool
 is_crowded(struct issuance *s)
 {
-	int64_t now = issue_clock_ms(), left = (now - s->crowd_ms) / CROWD_DRAIN_MS;
+	int64_t now = monotonic_ms(), left = (now - s->crowd_ms) / CROWD_DRAIN_MS;
 
 	if (left > 0) {
 		s->crowd = s->crowd > left ? s->crowd - left : 0;
@@ -529,7 +521,7 @@ claim(struct lane *l, struct batch *b)
 	struct issuing_ca *const *cas;
 	size_t count, n;
 
-	l->asked_ms = issue_clock_ms();
+	l->asked_ms = monotonic_ms();
 	l->full = l->asked_ms >= l->full_ms;
 	cas = ca_cache_all(s->env.cache, &count);
 	n = claim_plan_make(l->plan, cas, count, l->full, sources);
@@ -622,9 +614,9 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 	struct issuance *s = arg;
 	struct error e = ERROR_INIT;
 
-	if (!db_is_up(s->env.db) || issue_clock_ms() < s->sweep_ms)
+	if (!db_is_up(s->env.db) || monotonic_ms() < s->sweep_ms)
 		return;
-	s->swept_ms = issue_clock_ms();
+	s->swept_ms = monotonic_ms();
 	if (request_sweep(s->env.db, on_swept, s, &e) == NULL)
 		log_failure(LOG_LEVEL_DEBUG, "-", &e);
 }

@@ -100,7 +100,6 @@ void batch_abandon(struct batch *b, const struct error *why);
 bool batch_take(struct batch *b, struct request_batch *claimed);
 /* Goes on with them: they are checked, built and signed. */
 void batch_load(struct batch *b);
-int64_t issue_clock_ms(void);
 
 /* ---- issue_close.c */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 
 static void
 on_listed(struct request_batch *batch, const struct error *err, void *arg)
@@ -50,7 +51,7 @@ issue_claim_listed(struct issuance *s)
 
 		if (l->token[0] == '\0' || b == NULL || s->draining)
 			continue;
-		if (issue_clock_ms() < l->until_ms)
+		if (monotonic_ms() < l->until_ms)
 			b->pending = request_claim_pins(s->env.db, l->token,
 			    s->env.config->issuer.signer_id, &digests, LEASE_S, on_listed, b, &e);
 		if (b->pending != NULL) {
@@ -80,7 +81,7 @@ issuance_sign_listed(
 	memcpy(l->token, token, strlen(token) + 1);
 	memcpy(l->sha256, digests->sha256, digests->count * PIN_DIGEST_LEN);
 	l->count = digests->count;
-	l->until_ms = issue_clock_ms() + ISSUANCE_LISTED_S * 1000;
+	l->until_ms = monotonic_ms() + ISSUANCE_LISTED_S * 1000;
 	issue_claim_listed(s);
 	return true;
 }

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "daemon/core/encode.h"
+#include "daemon/core/monotonic.h"
 #include "daemon/x509/pin_envelope.h"
 #include "daemon/x509/signer_start.h"
 
@@ -22,22 +22,13 @@ struct token {
 	char instance[TOKEN_INSTANCE_SIZE];
 	uint8_t listed[PIN_ENVELOPE_OPERATIONS_MAX][PIN_DIGEST_LEN];
 	size_t listed_count;
-	time_t listed_until; /* CLOCK_MONOTONIC */
+	int64_t listed_until; /* monotonic_s() */
 };
 
 struct token_access {
 	struct token tokens[CONFIG_TOKENS_MAX];
 	size_t count;
 };
-
-static time_t
-monotonic_s(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
 
 struct token_access *
 token_access_new(const struct config *config, struct error *e)

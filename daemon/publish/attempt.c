@@ -16,6 +16,7 @@
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "daemon/core/process.h"
 #include "daemon/publish/command.h"
 #include "daemon/publish/credential.h"
@@ -64,15 +65,6 @@ struct attempt {
 	void *arg;
 	struct publish_result result;
 };
-
-int64_t
-attempt_now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void
 set_timer(struct attempt *a, int64_t ms)
@@ -134,7 +126,7 @@ judge_end(struct attempt *a, int status)
 	if (a->killed || (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)) {
 		error_set(err, ERROR_TIMEOUT,
 		    "%s did not answer within %lld s; the courier was killed", a->job.write_url,
-		    (long long)((attempt_now_ms() - a->started_ms) / 1000));
+		    (long long)((monotonic_ms() - a->started_ms) / 1000));
 		finish_failed(a);
 		return;
 	}
@@ -275,7 +267,7 @@ call_writer(struct attempt *a, int *socket, struct error *err)
 static bool
 start_courier(struct attempt *a, int artifact, struct error *err)
 {
-	int64_t left = a->deadline_ms - attempt_now_ms() - COURIER_HEAD_START_MS;
+	int64_t left = a->deadline_ms - monotonic_ms() - COURIER_HEAD_START_MS;
 	int pair[2] = {-1, -1}, fds[] = {-1, artifact, -1};
 	bool writes = a->job.writer[0] != '\0', ok = false;
 
@@ -522,7 +514,7 @@ attempt_new(const struct attempt_settings *settings, int64_t deadline_ms, attemp
 	}
 	a->base = settings->base;
 	a->deadline_ms = deadline_ms;
-	a->started_ms = attempt_now_ms();
+	a->started_ms = monotonic_ms();
 	a->pidfd = a->socket = a->found = a->life = -1;
 	a->writers = settings->writers;
 	a->end = end;

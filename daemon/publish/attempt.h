@@ -39,7 +39,7 @@ struct attempt_settings {
  * frees the attempt, now or later. */
 typedef void attempt_end_fn(struct attempt *a, const struct publish_result *result, void *arg);
 
-/* Takes all that it needs from the claim. deadline_ms is of CLOCK_MONOTONIC,
+/* Takes all that it needs from the claim. deadline_ms is of monotonic_ms(),
  * and early enough before the lease's end that a kill still counts. A claim
  * that makes no sense ends as a failed attempt. NULL: no memory. */
 struct attempt *attempt_start(const struct attempt_settings *settings,
@@ -66,8 +66,5 @@ const char *attempt_target(const struct attempt *a); /* "ca/target" */
 const char *attempt_kind(const struct attempt *a);   /* of artifact */
 bool attempt_is_retry(const struct attempt *a);
 bool attempt_takes_out(const struct attempt *a); /* a certificate out of its entry */
-
-/* CLOCK_MONOTONIC in milliseconds. */
-int64_t attempt_now_ms(void);
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "daemon/core/control.h"
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "daemon/publish/confine.h"
 #include "daemon/publish/entry.h"
 #include "daemon/publish/look.h"
@@ -23,15 +24,6 @@
 #include "daemon/publish/target.h"
 
 #define ROUNDS_MAX 3 /* of looking and writing */
-
-static int64_t
-now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* The alarm's default action ends the process, whatever it blocks in. */
 static bool
@@ -181,7 +173,7 @@ courier_main(void)
 	writer = (struct target_writer){.socket = fds[2], .job = fds[0]};
 	deliver(&(struct target_work){.job = job,
 		    .artifact_fd = fds[1],
-		    .deadline_ms = now_ms() + job->timeout_ms,
+		    .deadline_ms = monotonic_ms() + job->timeout_ms,
 		    .seen = &seen,
 		    .writer = count == COUNT_OF(fds) ? &writer : NULL},
 	    result);

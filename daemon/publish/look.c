@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "daemon/publish/attempt.h"
 #include "daemon/publish/look_place.h"
 #include "daemon/publish/outbox.h"
@@ -97,7 +98,7 @@ start(struct look_desk *d, const struct db_look *row)
 	else if (look_place_check(row, &err))
 		l->attempt = attempt_look(&settings, row->url, kind,
 		    row->wanted.len > 0 ? row->wanted.p : NULL,
-		    attempt_now_ms() + (int64_t)LOOK_ATTEMPT_S * 1000, on_end, l, &err);
+		    monotonic_ms() + (int64_t)LOOK_ATTEMPT_S * 1000, on_end, l, &err);
 	if (l == NULL || l->attempt == NULL) {
 		report(d, &(struct db_look_end){.id = row->id, .error = err.text});
 		free(l);

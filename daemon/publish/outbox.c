@@ -8,6 +8,7 @@
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "daemon/publish/attempt.h"
 #include "daemon/publish/spool.h"
 #include "db/publish.h"
@@ -166,7 +167,7 @@ on_reported(const char *outcome, int64_t retry_ms, const struct error *err, void
 		task_done(t);
 		return;
 	}
-	if (error_is_retryable(err) && attempt_now_ms() < t->lease_end_ms) {
+	if (error_is_retryable(err) && monotonic_ms() < t->lease_end_ms) {
 		set_timer(t->again, REPORT_AGAIN_MS);
 		return;
 	}
@@ -204,7 +205,7 @@ report(evutil_socket_t fd, short what, void *arg)
 		t->reporting = true;
 		return;
 	}
-	if (attempt_now_ms() < t->lease_end_ms) {
+	if (monotonic_ms() < t->lease_end_ms) {
 		set_timer(t->again, REPORT_AGAIN_MS);
 		return;
 	}
@@ -355,7 +356,7 @@ send_claim(struct outbox *o, struct error *err)
 		if (attempt_is_retry(t->attempt) && retries > 0)
 			retries--;
 	}
-	o->sent_ms = attempt_now_ms();
+	o->sent_ms = monotonic_ms();
 	return db_publish_claim(o->db, o->signer_id, room, retries < room ? retries : room,
 	    o->attempt_s + OUTBOX_LEASE_MARGIN_S, busy, n, on_claimed, o, err);
 }

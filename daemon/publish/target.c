@@ -1,7 +1,8 @@
 #include "daemon/publish/target.h"
 
 #include <stdio.h>
-#include <time.h>
+
+#include "daemon/core/monotonic.h"
 
 const struct target_driver *
 target_driver_of(enum target_kind kind)
@@ -20,11 +21,8 @@ target_driver_of(enum target_kind kind)
 long
 target_left_ms(const struct target_work *work)
 {
-	struct timespec now;
-	int64_t left;
+	int64_t left = work->deadline_ms - monotonic_ms();
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	left = work->deadline_ms - ((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 	return left > 1 ? (long)left : 1;
 }
 

@@ -36,7 +36,7 @@ struct target_writer {
 struct target_work {
 	const struct publish_job *job;
 	int artifact_fd;	  /* the artifact; read with pread, its offset is not used */
-	int64_t deadline_ms;	  /* CLOCK_MONOTONIC */
+	int64_t deadline_ms;	  /* monotonic_ms() */
 	struct target_seen *seen; /* NULL where nothing is written */
 	const struct target_writer *writer; /* kind file; NULL: we write ourselves */
 };

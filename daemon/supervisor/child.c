@@ -12,6 +12,7 @@
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "daemon/core/process.h"
 #include "daemon/core/role.h"
 
@@ -362,7 +363,7 @@ child_start(struct child *c)
 	c->status[0] = '\0';
 	c->sandbox[0] = '\0';
 	c->is_confined = false;
-	(void)clock_gettime(CLOCK_MONOTONIC, &c->started);
+	c->started_s = monotonic_s();
 	if (!control_pair(fds, &err) || !spawn(c, fds[1], &err))
 		goto fail;
 	(void)close(fds[1]);
@@ -467,7 +468,6 @@ static void
 handle_end(struct child *c, int status)
 {
 	bool stopping = c->state == CHILD_STOPPING;
-	struct timespec now;
 
 	log_end(c, status, stopping && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	(void)evtimer_del(c->timer);
@@ -482,8 +482,7 @@ handle_end(struct child *c, int status)
 		child_start(c);
 		return;
 	}
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec - c->started.tv_sec >= CHILD_STABLE_S)
+	if (monotonic_s() - c->started_s >= CHILD_STABLE_S)
 		c->backoff_ms = CHILD_BACKOFF_MIN_MS;
 	limit_backoff(c, status);
 	retry_later(c);

@@ -22,7 +22,6 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 #include <sys/types.h>
-#include <time.h>
 
 #include "daemon/core/attr.h"
 #include "daemon/core/config.h"
@@ -84,7 +83,7 @@ struct child {
 	bool again;  /* STOPPING: start anew afterwards */
 	bool killed; /* by us, because it did not end or did not read */
 	unsigned restarts, backoff_ms;
-	struct timespec started;
+	int64_t started_s;		/* monotonic_s() */
 	char status[CONTROL_TEXT_MAX];	/* its own words; ASCII */
 	char sandbox[SANDBOX_TEXT_MAX]; /* its report; "" before it came */
 	char told[CONTROL_TEXT_MAX];	/* to the front, about this child (roster.h) */

@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/monotonic.h"
 #include "daemon/core/notify.h"
 #include "daemon/supervisor/change.h"
 #include "daemon/supervisor/child.h"
@@ -405,12 +405,10 @@ handle_stop(evutil_socket_t number, short what, void *arg)
 static void
 notify_reloading(void)
 {
-	struct timespec now;
 	char text[96];
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	(void)snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
-	    (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	(void)snprintf(
+	    text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)monotonic_us());
 	notify(text);
 }
 

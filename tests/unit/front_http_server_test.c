@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/core/monotonic.h"
 #include "daemon/front/http_server.h"
 
 #define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -111,15 +112,6 @@ teardown(void **state)
 	return 0;
 }
 
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* Turns the loop often enough for all that needs no waiting. */
 static void
 spin(struct world *w)
@@ -132,10 +124,10 @@ spin(struct world *w)
 
 #define SPIN_UNTIL(w, condition)                                                 \
 	do {                                                                     \
-		int64_t end_ = now_ms() + PATIENCE_MS;                           \
+		int64_t end_ = monotonic_ms() + PATIENCE_MS;                     \
                                                                                  \
 		while (!(condition)) {                                           \
-			if (now_ms() > end_)                                     \
+			if (monotonic_ms() > end_)                               \
 				fail_msg("waited too long for: %s", #condition); \
 			event_base_loop((w)->base, EVLOOP_NONBLOCK);             \
 			usleep(500);                                             \
@@ -160,12 +152,12 @@ receive(struct world *w, int fd, size_t wanted, size_t *len, bool *closed)
 {
 	size_t cap = STREAM_LEN + 10000;
 	char *text = malloc(cap + 1);
-	int64_t end = now_ms() + PATIENCE_MS;
+	int64_t end = monotonic_ms() + PATIENCE_MS;
 	size_t n = 0;
 
 	if (closed != NULL)
 		*closed = false;
-	while (n < wanted && now_ms() < end) {
+	while (n < wanted && monotonic_ms() < end) {
 		ssize_t got;
 
 		event_base_loop(w->base, EVLOOP_NONBLOCK);
@@ -417,13 +409,13 @@ test_deadlines(void **state)
 
 	w->handle = answer_identity;
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		int64_t start = now_ms(), took;
+		int64_t start = monotonic_ms(), took;
 		int fd = client(w, cases[i].text);
 		bool closed = false, trickles = i != 3;
 		char text[1000] = "";
 		size_t n = 0;
 
-		while (!closed && now_ms() < start + PATIENCE_MS) {
+		while (!closed && monotonic_ms() < start + PATIENCE_MS) {
 			ssize_t got;
 
 			spin(w);
@@ -434,7 +426,7 @@ test_deadlines(void **state)
 				n += (size_t)got;
 			closed = got == 0 || (got < 0 && errno != EAGAIN);
 		}
-		took = now_ms() - start;
+		took = monotonic_ms() - start;
 		text[n] = '\0';
 		if (!closed || strncmp(text, cases[i].start, 13) != 0 || took < cases[i].min_ms)
 			fail_msg(
