@@ -519,7 +519,8 @@ BEGIN
     UPDATE crl_scope SET
         next_full_at = CASE WHEN v_over THEN NULL WHEN c.delta OR NOT c.scheduled THEN next_full_at
             ELSE next_tick(c.this_update, p_period_s, p_unit_s, p_offset_s, p_jitter_s) END,
-        next_delta_at = CASE WHEN v_over OR p_delta_period_s IS NULL THEN NULL
+        -- The delta beside the last complete one is the last one, too.
+        next_delta_at = CASE WHEN v_over OR p_delta_period_s IS NULL OR (c.delta AND NOT current AND next_full_at IS NULL) THEN NULL
             WHEN c.scheduled OR next_delta_at IS NULL THEN next_tick(c.this_update, p_delta_period_s, p_unit_s, p_offset_s, p_jitter_s)
             ELSE next_delta_at END,
         wanted_at = CASE WHEN c.upto_seq < wanted_seq THEN wanted_at END,

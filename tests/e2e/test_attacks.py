@@ -429,6 +429,7 @@ def memory_kib(pid):
 def test_half_bodies_of_many(front):
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 600:
         pytest.skip("not enough descriptors for the attacker")
+    wait_until(lambda: len(os.listdir(f"/proc/{front.process.pid}/fd")) < 100, what="the end of earlier crowds")
     before = memory_kib(front.process.pid)
     head = (b"POST /v1/requests HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: 524288\r\n\r\n")

@@ -319,8 +319,10 @@ def test_other_names_open_other_crls(shared_instance, work_dir):
     sql(a, "UPDATE certificate SET not_after = now() - interval '1 min' WHERE scope_id = %s", scope)
     sql(a, "UPDATE scope_use SET until = now() - interval '1 min' WHERE scope_id = %s", scope)
     sql(a, "UPDATE crl_scope SET next_full_at = now() WHERE id = %s", scope)
-    wait_until(lambda: sql(a, "SELECT next_full_at, next_delta_at FROM crl_scope WHERE id = %s", scope) == [(None, None)],
-               what="the end of the old CRL")
+    wait_until(lambda: one(a, "SELECT next_full_at IS NULL AND max(c.number) FILTER (WHERE c.delta) = max(c.number) FROM crl_scope s "
+                           "JOIN crl c ON c.scope_id = s.id AND c.state = 'issued' WHERE s.id = %s GROUP BY s.id", scope),
+               what="the end of the old CRL, with the delta beside the last one")
+    assert one(a, "SELECT next_delta_at FROM crl_scope WHERE id = %s", scope) is None
     assert Read(a.crl("moves"), a.ca_pem("moves"), work_dir).number > old.number
     a.issue_crl("moves")  # only of those that go on
     assert one(a, "SELECT count(*) FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = 'moves' AND "
