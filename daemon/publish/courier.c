@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -56,18 +55,6 @@ restrict_process(struct error *err)
 	return true;
 }
 
-static bool
-check_artifact(const struct target_work *work, struct error *err)
-{
-	struct stat st;
-
-	if (fstat(work->artifact_fd, &st) < 0)
-		return error_set_errno(err, ERROR_SYSTEM, "looking at the artifact");
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != work->job->size)
-		return error_set(err, ERROR_INTERNAL, "the artifact's file is not of its size");
-	return true;
-}
-
 /* Looks and writes; once more where somebody else wrote between the two. A server
  * that refuses again what it has just shown cannot do conditions. True: what
  * stands there now is to be read back. */
@@ -103,7 +90,7 @@ deliver(const struct target_work *work, struct publish_result *result)
 			goto failed;
 		return;
 	}
-	if (!check_artifact(work, &result->error))
+	if (!target_check_artifact(work, &result->error))
 		goto failed;
 	if (work->job->artifact == ARTIFACT_CERTIFICATE) {
 		entry_deliver(work, result);
@@ -123,19 +110,6 @@ deliver(const struct target_work *work, struct publish_result *result)
 	return;
 failed:
 	result->outcome = PUBLISH_FAILED;
-}
-
-static bool
-answer(const struct publish_result *result, struct error *err)
-{
-	struct wire_writer w;
-	bool ok;
-
-	wire_writer_init(&w, PUBLISH_RESULT_MAX);
-	publish_result_encode(result, &w);
-	ok = publish_frame_write(CONTROL_FD, &w, err);
-	wire_writer_free(&w);
-	return ok;
 }
 
 int
@@ -178,17 +152,13 @@ courier_main(void)
 		    .writer = count == COUNT_OF(fds) ? &writer : NULL},
 	    result);
 	curl_global_cleanup();
-	if (!answer(result, &err))
-		goto out;
-	status = 0;
+	if (publish_result_write(CONTROL_FD, result, &err))
+		status = 0;
 out:
 	if (error_is_set(&err))
 		log_failure(LOG_LEVEL_ERROR,
 		    job != NULL && job->target[0] != '\0' ? job->target : "-", &err);
-	for (size_t i = 0; i < COUNT_OF(fds); i++) {
-		if (fds[i] >= 0)
-			(void)close(fds[i]);
-	}
+	publish_descriptors_close(fds, COUNT_OF(fds));
 	free(frame);
 	free(result);
 	free(job);

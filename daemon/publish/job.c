@@ -337,6 +337,19 @@ publish_frame_read(int fd, uint8_t **payload, size_t *len, struct error *err)
 	return true;
 }
 
+bool
+publish_result_write(int fd, const struct publish_result *result, struct error *err)
+{
+	struct wire_writer w;
+	bool ok;
+
+	wire_writer_init(&w, PUBLISH_RESULT_MAX);
+	publish_result_encode(result, &w);
+	ok = publish_frame_write(fd, &w, err);
+	wire_writer_free(&w);
+	return ok;
+}
+
 union descriptors {
 	char space[CMSG_SPACE(PUBLISH_DESCRIPTORS_MAX * sizeof(int))];
 	struct cmsghdr align;
@@ -413,8 +426,16 @@ publish_descriptors_receive(
 		memcpy(fds, came, *count * sizeof *fds);
 		return true;
 	}
-	for (size_t i = 0; i < *count; i++)
-		(void)close(came[i]);
+	publish_descriptors_close(came, *count);
 	return error_set(
 	    err, ERROR_INPUT, "%zu descriptors came where %zu are expected", *count, min);
+}
+
+void
+publish_descriptors_close(const int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+	}
 }

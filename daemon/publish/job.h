@@ -155,6 +155,10 @@ bool publish_result_decode(
 bool publish_frame_write(int fd, const struct wire_writer *payload, struct error *err) MUST_CHECK;
 bool publish_frame_read(int fd, uint8_t **payload, size_t *len, struct error *err) MUST_CHECK;
 
+/* A result as one such frame. */
+bool publish_result_write(
+    int fd, const struct publish_result *result, struct error *err) MUST_CHECK;
+
 /* Descriptors over a Unix socket, in one message (SCM_RIGHTS): to a courier job file and
  * artifact, and its socket to a writer where it has one. Sending copies them, and never
  * waits: ERROR_LIMIT where there is no room. */
@@ -165,5 +169,7 @@ bool publish_descriptors_send(
  * caller's. ERROR_UNAVAILABLE: the other end is closed. */
 bool publish_descriptors_receive(
     int socket, int *fds, size_t min, size_t max, size_t *count, struct error *err) MUST_CHECK;
+/* Those that are there; -1: none is. */
+void publish_descriptors_close(const int *fds, size_t count);
 
 #endif

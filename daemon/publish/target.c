@@ -1,6 +1,7 @@
 #include "daemon/publish/target.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "daemon/core/monotonic.h"
 
@@ -24,6 +25,18 @@ target_left_ms(const struct target_work *work)
 	int64_t left = work->deadline_ms - monotonic_ms();
 
 	return left > 1 ? (long)left : 1;
+}
+
+bool
+target_check_artifact(const struct target_work *work, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(work->artifact_fd, &st) < 0)
+		return error_set_errno(err, ERROR_SYSTEM, "looking at the artifact");
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != work->job->size)
+		return error_set(err, ERROR_INTERNAL, "the artifact's file is not of its size");
+	return true;
 }
 
 bool

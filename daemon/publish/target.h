@@ -67,6 +67,9 @@ const struct target_driver *target_driver_of(enum target_kind kind);
  * timeout, which is then over at once. */
 long target_left_ms(const struct target_work *work);
 
+/* Whether the artifact's descriptor is of a regular file of the job's size. */
+bool target_check_artifact(const struct target_work *work, struct error *err) MUST_CHECK;
+
 /* The name under which a file is written before it is renamed: the final name
  * with a dot before, and "." + 16 hex digits of the artifact's SHA-256 +
  * ".part" after it. The same for each attempt, so that killed ones leave at

@@ -75,17 +75,6 @@ is_same(const struct writer_place *a, const struct writer_place *b)
 	return a->there == b->there && (!a->there || (a->dev == b->dev && a->ino == b->ino));
 }
 
-/* The courier has looked as well; but what we are asked is not for it to promise. */
-static bool
-is_artifact(const struct publish_job *job, int fd, struct error *err)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == job->size)
-		return true;
-	return error_set(err, ERROR_INTERNAL, "the artifact's file is not of its size");
-}
-
 /* *anew: it would be, but our sandbox knows another directory. */
 static bool
 is_ours(const struct publish_job *job, const struct writer_places *places, bool *anew,
@@ -110,19 +99,6 @@ is_ours(const struct publish_job *job, const struct writer_places *places, bool 
 	return true;
 }
 
-static bool
-answer(int socket, const struct publish_result *result, struct error *err)
-{
-	struct wire_writer w;
-	bool ok;
-
-	wire_writer_init(&w, PUBLISH_RESULT_MAX);
-	publish_result_encode(result, &w);
-	ok = publish_frame_write(socket, &w, err);
-	wire_writer_free(&w);
-	return ok;
-}
-
 int
 writer_work(int socket, const struct writer_places *places)
 {
@@ -130,6 +106,7 @@ writer_work(int socket, const struct writer_places *places)
 	struct publish_job *job = calloc(1, sizeof *job);
 	struct error err = ERROR_INIT;
 	int fds[2] = {-1, -1}, status = 1;
+	struct target_work work;
 	uint8_t *frame = NULL;
 	size_t len, count;
 	bool anew = false;
@@ -149,23 +126,20 @@ writer_work(int socket, const struct writer_places *places)
 	if (!publish_frame_read(fds[0], &frame, &len, &err) ||
 	    !publish_job_decode(frame, len, job, &err))
 		goto out;
-	/* Nothing is read back here: that it is the same is the courier's to find. */
+	/* The courier has looked at the artifact as well; but what we are asked is not for it to
+	 * promise. Nothing is read back here: that it is the same is the courier's to find. */
+	work = (struct target_work){.job = job, .artifact_fd = fds[1]};
 	result->outcome = PUBLISH_FAILED;
 	if (is_ours(job, places, &anew, &result->error) &&
-	    is_artifact(job, fds[1], &result->error) &&
-	    target_file.put(
-		&(struct target_work){.job = job, .artifact_fd = fds[1]}, &result->error))
+	    target_check_artifact(&work, &result->error) && target_file.put(&work, &result->error))
 		result->outcome = PUBLISH_SAME;
-	if (answer(socket, result, &err))
+	if (publish_result_write(socket, result, &err))
 		status = anew ? WRITER_WORK_ANEW : 0;
 out:
 	if (error_is_set(&err))
 		log_failure(LOG_LEVEL_ERROR,
 		    job != NULL && job->target[0] != '\0' ? job->target : "-", &err);
-	for (size_t i = 0; i < COUNT_OF(fds); i++) {
-		if (fds[i] >= 0)
-			(void)close(fds[i]);
-	}
+	publish_descriptors_close(fds, COUNT_OF(fds));
 	free(frame);
 	free(result);
 	free(job);
