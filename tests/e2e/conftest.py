@@ -22,6 +22,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from harness import chanceryd as daemon  # noqa: E402
 from harness.authority import Authority  # noqa: E402
+from harness.issuer_sql import SqlIssuer, Store  # noqa: E402
 from harness.nginx import Nginx  # noqa: E402
 from harness.outbox import Outbox, build_driver  # noqa: E402
 from harness.postgres import Database, Postgres  # noqa: E402
@@ -100,6 +101,20 @@ def database(postgres, migrated):
     made = postgres.database(migrated)
     yield made
     made.drop()
+
+
+@pytest.fixture
+def store(database):
+    """What the database's owner puts into a fresh one (harness/issuer_sql.py) ..."""
+    return Store(database)
+
+
+@pytest.fixture
+def issuer(store):
+    """... and an issuer on it that is made of SQL."""
+    made = SqlIssuer(store)
+    yield made
+    made.close()
 
 
 @pytest.fixture

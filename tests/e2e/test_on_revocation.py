@@ -6,24 +6,11 @@ import time
 import pytest
 from cryptography import x509
 
-from harness.issuer_sql import SqlIssuer, Store
 from harness.process import wait_until
 from test_crl import at_rest, one, serial_of, sql
 from test_revocation_sql import full
 
 # ------------------------------------------------------------- in the database
-
-
-@pytest.fixture
-def store(database):
-    return Store(database)
-
-
-@pytest.fixture
-def issuer(store):
-    made = SqlIssuer(store)
-    yield made
-    made.close()
 
 
 @pytest.fixture

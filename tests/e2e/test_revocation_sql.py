@@ -7,22 +7,10 @@ import threading
 import psycopg2
 import pytest
 
-from harness.issuer_sql import SqlIssuer, Store
+from harness.issuer_sql import SqlIssuer
 from harness.process import wait_until
 
 HOLD, REMOVE = 6, 8
-
-
-@pytest.fixture
-def store(database):
-    return Store(database)
-
-
-@pytest.fixture
-def issuer(store):
-    made = SqlIssuer(store)
-    yield made
-    made.close()
 
 
 @pytest.fixture

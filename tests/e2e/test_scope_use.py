@@ -6,22 +6,10 @@ import threading
 
 import pytest
 
-from harness.issuer_sql import SqlIssuer, Store
+from harness.issuer_sql import SqlIssuer
 from harness.process import PATIENCE_S, wait_until
 
 MANY = 20000
-
-
-@pytest.fixture
-def store(database):
-    return Store(database)
-
-
-@pytest.fixture
-def issuer(store):
-    made = SqlIssuer(store)
-    yield made
-    made.close()
 
 
 def until(store, scope):
