@@ -87,7 +87,7 @@ def rows(a, serial):
 
 def wait_row(a, serial, target, state, absent=False):
     def reached():
-        return rows(a, serial)[target][:2] == [state, absent]
+        return rows(a, serial).get(target, [])[:2] == [state, absent]
     wait_until(reached, what=f"{target} {state}", alive=a.daemon.process)
 
 
