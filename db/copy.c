@@ -42,14 +42,17 @@ read_header(struct copy_reader *c)
 static bool
 read_row(struct wire_reader *r, size_t count, struct db_stream_row *row)
 {
-	*row = (struct db_stream_row){.count = count};
+	row->count = count;
+	row->failed = false;
 	for (size_t i = 0; i < count; i++) {
 		uint32_t len = wire_get_u32(r);
 
 		if (r->failed)
 			return false;
-		if (len == UINT32_MAX) /* NULL */
+		if (len == UINT32_MAX) { /* NULL */
+			row->field[i] = (struct bytes){NULL, 0};
 			continue;
+		}
 		row->field[i] = (struct bytes){r->p, len};
 		if (!skip(r, len))
 			return false;

@@ -9,46 +9,6 @@ wire_reader_init(struct wire_reader *r, const void *buf, size_t len)
 	*r = (struct wire_reader){.p = buf, .left = len};
 }
 
-static uint64_t
-get_integer(struct wire_reader *r, size_t width)
-{
-	uint64_t v = 0;
-
-	if (r->failed || r->left < width) {
-		r->failed = true;
-		return 0;
-	}
-	for (size_t i = 0; i < width; i++)
-		v = v << 8 | r->p[i];
-	r->p += width;
-	r->left -= width;
-	return v;
-}
-
-uint8_t
-wire_get_u8(struct wire_reader *r)
-{
-	return (uint8_t)get_integer(r, 1);
-}
-
-uint16_t
-wire_get_u16(struct wire_reader *r)
-{
-	return (uint16_t)get_integer(r, 2);
-}
-
-uint32_t
-wire_get_u32(struct wire_reader *r)
-{
-	return (uint32_t)get_integer(r, 4);
-}
-
-uint64_t
-wire_get_u64(struct wire_reader *r)
-{
-	return get_integer(r, 8);
-}
-
 struct bytes
 wire_get_bytes(struct wire_reader *r, size_t max)
 {

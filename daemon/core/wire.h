@@ -34,10 +34,48 @@ struct wire_writer {
 };
 
 void wire_reader_init(struct wire_reader *r, const void *buf, size_t len);
-uint8_t wire_get_u8(struct wire_reader *r);
-uint16_t wire_get_u16(struct wire_reader *r);
-uint32_t wire_get_u32(struct wire_reader *r);
-uint64_t wire_get_u64(struct wire_reader *r);
+
+/* An integer of so many octets, big-endian. */
+static inline uint64_t
+wire_get_integer(struct wire_reader *r, size_t width)
+{
+	uint64_t v = 0;
+
+	if (r->failed || r->left < width) {
+		r->failed = true;
+		return 0;
+	}
+	for (size_t i = 0; i < width; i++)
+		v = v << 8 | r->p[i];
+	r->p += width;
+	r->left -= width;
+	return v;
+}
+
+static inline uint8_t
+wire_get_u8(struct wire_reader *r)
+{
+	return (uint8_t)wire_get_integer(r, 1);
+}
+
+static inline uint16_t
+wire_get_u16(struct wire_reader *r)
+{
+	return (uint16_t)wire_get_integer(r, 2);
+}
+
+static inline uint32_t
+wire_get_u32(struct wire_reader *r)
+{
+	return (uint32_t)wire_get_integer(r, 4);
+}
+
+static inline uint64_t
+wire_get_u64(struct wire_reader *r)
+{
+	return wire_get_integer(r, 8);
+}
+
 /* A byte string of at most max bytes, pointing into the frame. */
 struct bytes wire_get_bytes(struct wire_reader *r, size_t max);
 /* The same, copied into out as a C string; a NUL inside is a failure. */

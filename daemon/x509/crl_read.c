@@ -13,7 +13,7 @@
 /* ---- tally */
 
 #define SERIAL_OCTETS_MAX 20
-#define RECORD_MAX (1 + SERIAL_OCTETS_MAX + 8 + 1 + 1 + 8)
+#define RECORD_MAX (2 + SERIAL_OCTETS_MAX + 8 + 8)
 
 bool
 crl_tally_begin(struct crl_tally *t, struct error *err)
@@ -44,7 +44,7 @@ digest_held(struct crl_tally *t, struct error *err)
 	return ok || error_set_openssl(err, ERROR_INTERNAL, "tallying revocations");
 }
 
-/* Every field has its place, so that no two entries look alike. */
+/* The first octet says where the others end, so that no two entries look alike. */
 bool
 crl_tally_add(struct crl_tally *t, const struct crl_entry *entry, struct error *err)
 {
@@ -58,13 +58,13 @@ crl_tally_add(struct crl_tally *t, const struct crl_entry *entry, struct error *
 	if (sizeof t->held - t->held_len < RECORD_MAX && !digest_held(t, err))
 		return false;
 	p = t->held + t->held_len;
-	*p++ = (uint8_t)entry->serial.len;
+	*p++ = (uint8_t)(entry->serial.len | (entry->has_invalidity_date ? 0x80 : 0));
+	*p++ = entry->reason;
 	memcpy(p, entry->serial.p, entry->serial.len);
 	p += entry->serial.len;
 	p += put_int64(p, entry->revoked_at);
-	*p++ = entry->reason;
-	*p++ = entry->has_invalidity_date;
-	p += put_int64(p, entry->has_invalidity_date ? entry->invalidity_date : 0);
+	if (entry->has_invalidity_date)
+		p += put_int64(p, entry->invalidity_date);
 	t->held_len = (size_t)(p - t->held);
 	t->count++;
 	return true;
