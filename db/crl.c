@@ -15,8 +15,11 @@ static const struct db_statement stmt_due = {
     "crl_due", "SELECT scope_id, token_key_id, delta FROM due_scopes($1, $2, $3)", 3};
 static const struct db_statement stmt_begin = {
     "crl_begin", "SELECT " COLUMNS_OF_JOB " FROM begin_crl($1, $2, $3, $4, $5, $6, $7)", 7};
+/* Nobody relies on a chunk before its digest is committed, and that commit waits for the disk. */
 static const struct db_statement stmt_put_chunk = {"crl_put_chunk",
-    "INSERT INTO artifact_chunk (artifact_id, position, data) VALUES ($1, $2, $3)", 3};
+    "WITH later AS (SELECT set_config('synchronous_commit', 'off', true)) "
+    "INSERT INTO artifact_chunk (artifact_id, position, data) SELECT $1, $2, $3 FROM later",
+    3};
 static const struct db_statement stmt_spool_size = {"crl_spool_size",
     "SELECT coalesce(sum(length(data)), 0)::bigint FROM artifact_chunk "
     "WHERE artifact_id = $1 AND position > 0",
@@ -45,25 +48,26 @@ static const struct db_statement stmt_seq = {"crl_seq",
 #define COMPLETE_ENTRIES "FROM crl_complete_entries($1, to_timestamp($2), $3) "
 /* $1 scope, $2 and $3 the window of events. */
 #define DELTA_ENTRIES "FROM crl_delta_entries($1, $2, $3) "
-/* The first octet's highest bit costs another octet in DER. Grouped by flags alone:
- * by anything of which there may be many PostgreSQL would not count in parallel. */
-#define SHAPE                                                                               \
-	"SELECT revoked_at >= '2050-01-01 UTC', reason <> 0, invalidity_date IS NOT NULL, " \
-	"count(*), sum(length(serial) + get_byte(serial, 0) / 128) "
+/* The first octet's highest bit costs another octet in DER. */
+#define SUMS                                                                             \
+	"SELECT count(*), coalesce(sum(length(serial) + get_byte(serial, 0) / 128), 0)," \
+	" count(*) FILTER (WHERE revoked_at >= '2050-01-01 UTC'),"                       \
+	" count(*) FILTER (WHERE reason <> 0),"                                          \
+	" count(*) FILTER (WHERE invalidity_date IS NOT NULL),"                          \
+	" count(*) FILTER (WHERE reason <> 0 AND invalidity_date IS NOT NULL) "
 #define ENTRY "SELECT serial, revoked_at, reason, invalidity_date "
 
-static const struct db_statement stmt_complete_shapes = {
-    "crl_complete_shapes", SHAPE COMPLETE_ENTRIES "GROUP BY 1, 2, 3", 3};
-static const struct db_statement stmt_delta_shapes = {
-    "crl_delta_shapes", SHAPE DELTA_ENTRIES "GROUP BY 1, 2, 3", 3};
+static const struct db_statement stmt_complete_sums = {
+    "crl_complete_sums", SUMS COMPLETE_ENTRIES, 3};
+static const struct db_statement stmt_delta_sums = {"crl_delta_sums", SUMS DELTA_ENTRIES, 3};
 static const struct db_statement stmt_complete_entries = {
     "crl_complete_entries", ENTRY COMPLETE_ENTRIES "ORDER BY serial", 3};
 static const struct db_statement stmt_delta_entries = {
     "crl_delta_entries", ENTRY DELTA_ENTRIES "ORDER BY serial", 3};
 
 /* $1 scope, $2 and $3 as above, $4 the last event. */
-static const struct db_statement stmt_complete_expected = {"crl_complete_expected",
-    ENTRY "FROM crl_complete_expected($1, to_timestamp($2), $3, $4) ORDER BY serial", 4};
+static const struct db_statement stmt_complete_history = {"crl_complete_history",
+    ENTRY "FROM crl_complete_history($1, to_timestamp($2), $3, $4) ORDER BY serial, seq DESC", 4};
 static const struct db_statement stmt_delta_expected = {
     "crl_delta_expected", ENTRY "FROM crl_delta_expected($1, $2, $3) ORDER BY serial", 3};
 
@@ -409,7 +413,7 @@ window(const struct crl_job *job, int64_t upto_seq, int64_t values[3])
 }
 
 bool
-crl_stream_shapes(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
+crl_stream_sums(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
     db_stream_answer_fn *fn, void *arg, struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
@@ -419,19 +423,21 @@ crl_stream_shapes(struct db_stream *s, const struct crl_job *job, int64_t upto_s
 	for (size_t i = 0; i < COUNT_OF(values); i++)
 		db_param_int64(&p, values[i]);
 	return db_stream_query(
-	    s, job->delta ? &stmt_delta_shapes : &stmt_complete_shapes, &p, fn, arg, err);
+	    s, job->delta ? &stmt_delta_sums : &stmt_complete_sums, &p, fn, arg, err);
 }
 
-void
-crl_get_shape(struct db_result *result, size_t r, struct crl_shape *shape)
+bool
+crl_get_sums(struct db_result *result, struct crl_sums *sums, struct error *err)
 {
-	*shape = (struct crl_shape){
-	    .generalized = db_get_bool(result, r, 0),
-	    .with_reason = db_get_bool(result, r, 1),
-	    .with_invalidity = db_get_bool(result, r, 2),
-	    .count = db_get_int64(result, r, 3),
-	    .serial_octets = db_get_int64(result, r, 4),
+	*sums = (struct crl_sums){
+	    .entries = db_get_int64(result, 0, 0),
+	    .serial_octets = db_get_int64(result, 0, 1),
+	    .generalized = db_get_int64(result, 0, 2),
+	    .with_reason = db_get_int64(result, 0, 3),
+	    .with_invalidity = db_get_int64(result, 0, 4),
+	    .with_both = db_get_int64(result, 0, 5),
 	};
+	return db_result_ok(result, err);
 }
 
 bool
@@ -453,8 +459,8 @@ crl_stream_expected(struct db_stream *s, const struct crl_job *job, db_stream_ro
 
 	window(job, job->upto_seq, values);
 	values[3] = job->upto_seq;
-	return db_stream_copy(s, job->delta ? &stmt_delta_expected : &stmt_complete_expected,
-	    values, row, end, arg, err);
+	return db_stream_copy(s, job->delta ? &stmt_delta_expected : &stmt_complete_history, values,
+	    row, end, arg, err);
 }
 
 bool

@@ -17,6 +17,7 @@
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
 #include "daemon/core/signproto.h"
+#include "daemon/x509/crl.h"
 #include "db/db.h"
 #include "db/decision.h"
 #include "db/pin.h"
@@ -151,28 +152,22 @@ struct db_pending *crl_note_alarm(struct db *db, int64_t scope_id, const char *s
 
 /*
  * The entries, on a stream of their own (one snapshot): first the newest event's
- * number, then how many entries of each encoded shape there are, then the
- * entries in the order of their serials.
+ * number, then what their size depends on, then the entries in the order of
+ * their serials.
  */
-struct crl_shape {
-	bool generalized; /* revocation date from 2050 on */
-	bool with_reason, with_invalidity;
-	int64_t count;
-	int64_t serial_octets; /* of the INTEGERs of all of them */
-};
-
 bool crl_stream_seq(struct db_stream *s, const struct crl_job *job, db_stream_answer_fn *fn,
     void *arg, struct error *err) MUST_CHECK; /* bigint in row 0, column 0 */
-bool crl_stream_shapes(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
+bool crl_stream_sums(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
     db_stream_answer_fn *fn, void *arg, struct error *err) MUST_CHECK;
-/* Row r of the answer of crl_stream_shapes. */
-void crl_get_shape(struct db_result *result, size_t r, struct crl_shape *shape);
+/* From the answer of crl_stream_sums. */
+bool crl_get_sums(struct db_result *result, struct crl_sums *sums, struct error *err) MUST_CHECK;
 /* Rows are read with crl_get_entry. */
 bool crl_stream_entries(struct db_stream *s, const struct crl_job *job, int64_t upto_seq,
     db_stream_row_fn *row, db_stream_end_fn *end, void *arg, struct error *err) MUST_CHECK;
 
 /* What a CRL must hold, read from the events and not from what crl_stream_entries
- * reads, in the same order; job->upto_seq is the last event that counts. */
+ * reads, in the same order; job->upto_seq is the last event that counts. Of a serial with
+ * several rows the first counts; of a complete CRL's rows only if it is not removeFromCRL. */
 bool crl_stream_expected(struct db_stream *s, const struct crl_job *job, db_stream_row_fn *row,
     db_stream_end_fn *end, void *arg, struct error *err) MUST_CHECK;
 

@@ -550,15 +550,17 @@ CREATE TABLE revocation_event (
     kind            text NOT NULL CHECK (kind IN ('revoke', 'hold', 'release')),
     reason          smallint NOT NULL CHECK (reason IN (0, 1, 2, 3, 4, 5, 6, 8, 9, 10)), -- CRLReason
     revoked_at      timestamptz NOT NULL,
+    not_after       timestamptz NOT NULL,   -- of the certificate
     invalidity_date timestamptz,
     decision_id     bigint REFERENCES decision,
     recorded_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (ca_id, seq)
+    PRIMARY KEY (ca_id, seq),
+    CHECK ((kind = 'release') = (reason = 8))
 );
 CREATE INDEX ON revocation_event (scope_id, seq) INCLUDE (serial);
 -- The history of each serial, for the gate of CRLs: read without the table.
 CREATE INDEX revocation_history ON revocation_event (scope_id, serial, seq DESC)
-    INCLUDE (kind, reason, revoked_at, invalidity_date);
+    INCLUDE (reason, revoked_at, not_after, invalidity_date);
 -- A key in strange hands makes every CRL without it worthless, also one that waits.
 CREATE INDEX revocation_compromise ON revocation_event (scope_id, seq) WHERE kind = 'revoke' AND reason IN (1, 2);
 

@@ -378,8 +378,9 @@ BEGIN
         ON CONFLICT (scope_id, serial)
             DO UPDATE SET revoked_at = p_at, seq = p_seq, reason = p_reason, invalidity_date = p_invalid_since;
     END IF;
-    INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, invalidity_date, decision_id)
-    VALUES (x.ca_id, p_seq, p_scope, x.serial, p_kind, p_reason, p_at, p_invalid_since, p_decision);
+    INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, not_after, invalidity_date,
+        decision_id)
+    VALUES (x.ca_id, p_seq, p_scope, x.serial, p_kind, p_reason, p_at, x.not_after, p_invalid_since, p_decision);
     IF p_publish_s IS NOT NULL THEN
         UPDATE crl_scope SET wanted_seq = p_seq,
             wanted_at = least(coalesce(wanted_at, 'infinity'), clock_timestamp() + make_interval(secs => p_publish_s))

@@ -50,28 +50,24 @@ $$;
 -- The same two lists once more, from the events alone and by other queries, so
 -- that a mistake in one of them shows as a difference.
 
--- After event p_upto: the last event of each serial, unless that was a release
--- or it may leave the list. Only whether it has expired is not an event; those that
--- have are few, and joining them alone spares the sorting of all.
-CREATE FUNCTION crl_complete_expected(p_scope bigint, p_expired_before timestamptz, p_drop_upto bigint, p_upto bigint)
-RETURNS TABLE (serial bytea, revoked_at timestamptz, reason smallint, invalidity_date timestamptz)
+-- Up to event p_upto: what happened to each serial that may not leave the list. Who reads
+-- them by serial and then by seq, newest first, takes the first of each; a serial that was
+-- released last (8, removeFromCRL) is not in the list.
+CREATE FUNCTION crl_complete_history(p_scope bigint, p_expired_before timestamptz, p_drop_upto bigint, p_upto bigint)
+RETURNS TABLE (serial bytea, seq bigint, revoked_at timestamptz, reason smallint, invalidity_date timestamptz)
 LANGUAGE sql STABLE AS $$
-    SELECT e.serial, e.revoked_at, e.reason, e.invalidity_date
-    FROM (SELECT DISTINCT ON (h.serial) h.serial, h.seq, h.kind, h.revoked_at, h.reason, h.invalidity_date
-          FROM revocation_event h WHERE h.scope_id = p_scope AND h.seq <= p_upto
-          ORDER BY h.serial, h.seq DESC) e
-    LEFT JOIN revocation r ON r.scope_id = p_scope AND r.serial = e.serial AND r.not_after < p_expired_before
-    WHERE e.kind <> 'release' AND (e.seq <= p_drop_upto AND r.serial IS NOT NULL) IS NOT TRUE
+    SELECT h.serial, h.seq, h.revoked_at, h.reason, h.invalidity_date FROM revocation_event h
+    WHERE h.scope_id = p_scope AND h.seq <= p_upto AND NOT (h.seq <= p_drop_upto AND h.not_after < p_expired_before)
 $$;
 
 -- Serials that have an event between base and end, each with its state at the end.
 CREATE FUNCTION crl_delta_expected(p_scope bigint, p_after bigint, p_upto bigint)
 RETURNS TABLE (serial bytea, revoked_at timestamptz, reason smallint, invalidity_date timestamptz)
 LANGUAGE sql STABLE AS $$
-    SELECT t.serial, e.revoked_at, CASE e.kind WHEN 'release' THEN 8 ELSE e.reason END::smallint, e.invalidity_date
+    SELECT t.serial, e.revoked_at, e.reason, e.invalidity_date
     FROM (SELECT h.serial FROM revocation_event h
           WHERE h.scope_id = p_scope AND h.seq > p_after AND h.seq <= p_upto GROUP BY h.serial) t
-    CROSS JOIN LATERAL (SELECT h.kind, h.revoked_at, h.reason, h.invalidity_date FROM revocation_event h
+    CROSS JOIN LATERAL (SELECT h.revoked_at, h.reason, h.invalidity_date FROM revocation_event h
         WHERE h.scope_id = p_scope AND h.serial = t.serial AND h.seq <= p_upto
         ORDER BY h.seq DESC LIMIT 1) e
 $$;
@@ -581,7 +577,7 @@ GRANT EXECUTE ON FUNCTION
     number_octets,
     crl_complete_entries,
     crl_delta_entries,
-    crl_complete_expected,
+    crl_complete_history,
     crl_delta_expected,
     rounded_end,
     note_scope_use,

@@ -4,8 +4,8 @@
 /*
  * Builds one CRL, in constant memory.
  *
- *   spooling   a snapshot of the database is opened; a first pass counts the
- *              entries by shape, which gives the length; a second encodes them
+ *   spooling   a snapshot of the database is opened; a first pass counts what
+ *              the entries' size depends on, which gives the length; a second encodes them
  *              into chunks, which go back into the database; the signer reads along
  *              if it can, and the gate reads the events
  *   committing the digest of the to-be-signed bytes is committed; from here

@@ -218,50 +218,21 @@ on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *
 	return true;
 }
 
-/* The size of an entry depends on its shape, and on its serial octet by octet. */
 static bool
-add_shape(struct crl_build *b, const struct crl_shape *shape, uint64_t *total, struct error *e)
+begin_rows(struct crl_build *b, struct db_result *result, struct error *e)
 {
-	static const uint8_t serial[20] = {1};
-	const int64_t y2050 = 2524608000;
-	struct crl_entry entry = {
-	    .serial = {serial, sizeof serial},
-	    .revoked_at = shape->generalized ? y2050 : y2050 - 1,
-	    .reason = shape->with_reason ? CRL_KEY_COMPROMISE : CRL_UNSPECIFIED,
-	    .has_invalidity_date = shape->with_invalidity,
-	};
-	int64_t short_of = shape->count * (int64_t)sizeof serial - shape->serial_octets;
-	size_t size;
-
-	if (short_of < 0 || shape->serial_octets < shape->count)
-		return error_set(e, ERROR_INTERNAL, "%lld revoked serials have %lld octets",
-		    (long long)shape->count, (long long)shape->serial_octets);
-	if (!crl_entry_size(&entry, b->job.delta, &size, e))
-		return false;
-	b->entries += shape->count;
-	*total += size * (uint64_t)shape->count - (uint64_t)short_of;
-	return true;
-}
-
-static bool
-begin_rows(struct crl_build *b, struct db_result *shapes, struct error *e)
-{
+	struct crl_sums sums;
 	struct tbs_crl tbs;
 	uint8_t buf[CRL_HEAD_MAX];
 	struct bytes head;
-	uint64_t total = 0;
+	uint64_t entries_len;
 
-	for (size_t r = 0; r < db_row_count(shapes); r++) {
-		struct crl_shape shape;
-
-		crl_get_shape(shapes, r, &shape);
-		if (!db_result_ok(shapes, e) || !add_shape(b, &shape, &total, e))
-			return false;
-	}
-	if (!build_extensions(b, e))
+	if (!crl_get_sums(result, &sums, e) || !crl_sums_size(&sums, &entries_len, e) ||
+	    !build_extensions(b, e))
 		return false;
+	b->entries = sums.entries;
 	tbs = tbs_of(b);
-	if (!crl_tbs_head(&tbs, total, buf, sizeof buf, &head, &b->tbs_len, e))
+	if (!crl_tbs_head(&tbs, entries_len, buf, sizeof buf, &head, &b->tbs_len, e))
 		return false;
 	crl_build_read_along(b);
 	return append(b, head, e) &&
@@ -269,7 +240,7 @@ begin_rows(struct crl_build *b, struct db_result *shapes, struct error *e)
 }
 
 static void
-on_shapes(struct db_stream *s, struct db_result *result, const struct error *err, void *arg)
+on_sums(struct db_stream *s, struct db_result *result, const struct error *err, void *arg)
 {
 	struct crl_build *b = arg;
 	struct error e = ERROR_INIT;
@@ -281,11 +252,11 @@ on_shapes(struct db_stream *s, struct db_result *result, const struct error *err
 }
 
 static void
-ask_shapes(struct crl_build *b)
+ask_sums(struct crl_build *b)
 {
 	struct error e = ERROR_INIT;
 
-	if (!crl_stream_shapes(b->stream, &b->job, b->job.upto_seq, on_shapes, b, &e))
+	if (!crl_stream_sums(b->stream, &b->job, b->job.upto_seq, on_sums, b, &e))
 		crl_build_fail_now(b, &e);
 }
 
@@ -303,7 +274,7 @@ on_seq(struct db_stream *s, struct db_result *result, const struct error *err, v
 	if (b->job.upto_seq < 0)
 		b->job.upto_seq = db_get_int64(result, 0, 0);
 	if (db_result_ok(result, &e))
-		ask_shapes(b);
+		ask_sums(b);
 	else
 		crl_build_fail_now(b, &e);
 }

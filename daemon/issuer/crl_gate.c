@@ -19,6 +19,8 @@ struct crl_gate {
 	struct crl_contents contents;
 	uint64_t entries; /* in the signed octets */
 	struct crl_tally expected;
+	uint8_t serial[SERIAL_LEN]; /* of the last event that was read; none: 0 octets */
+	size_t serial_len;
 	struct db_stream *stream; /* of the events; NULL: all were read, or failure says why not */
 	struct error failure;
 	struct event *over; /* both sides are known */
@@ -98,22 +100,37 @@ on_rows_end(struct db_stream *s, const struct error *err, void *arg)
 	end_stream(arg, err);
 }
 
+/* The events come newest first of each serial: the first is what stands. */
+static bool
+stands(struct crl_gate *g, const struct crl_row *event)
+{
+	const struct bytes last = {g->serial, g->serial_len};
+
+	if (bytes_equal(event->serial, last))
+		return false;
+	g->serial_len = event->serial.len <= sizeof g->serial ? event->serial.len : 0;
+	memcpy(g->serial, event->serial.p, g->serial_len);
+	/* What was released is named in delta CRLs alone (RFC 5280 5.3.1). */
+	return event->reason != CRL_REMOVE_FROM_CRL || g->job.delta;
+}
+
 static bool
 on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *err)
 {
 	struct crl_gate *g = arg;
 	struct crl_row from;
 
-	return crl_get_entry(row, &from, err) &&
-	       crl_tally_add(&g->expected,
-		   &(struct crl_entry){
-		       .serial = from.serial,
-		       .revoked_at = from.revoked_at,
-		       .reason = (uint8_t)from.reason,
-		       .has_invalidity_date = from.invalidity_date >= 0,
-		       .invalidity_date = from.invalidity_date,
-		   },
-		   err);
+	if (!crl_get_entry(row, &from, err))
+		return false;
+	return !stands(g, &from) || crl_tally_add(&g->expected,
+					&(struct crl_entry){
+					    .serial = from.serial,
+					    .revoked_at = from.revoked_at,
+					    .reason = (uint8_t)from.reason,
+					    .has_invalidity_date = from.invalidity_date >= 0,
+					    .invalidity_date = from.invalidity_date,
+					},
+					err);
 }
 
 static void

@@ -12,7 +12,6 @@ static const uint8_t reason_extension[] = {
 /* Extension { invalidityDate, OCTET STRING { GeneralizedTime } } up to the time. */
 static const uint8_t invalidity_extension[] = {
     0x30, 0x18, 0x06, 0x03, 0x55, 0x1d, 24, 0x04, 0x11, 0x18, 0x0f};
-#define INVALIDITY_LEN (sizeof invalidity_extension + 15)
 
 static const char *const reasons[] = {
     [CRL_UNSPECIFIED] = "unspecified",
@@ -45,60 +44,6 @@ crl_reason_from_name(const char *name, enum crl_reason *reason)
 	return false;
 }
 
-/* An entry taken apart into what is written. */
-struct entry_parts {
-	const uint8_t *serial; /* without leading zeros */
-	size_t serial_len;
-	bool sign_octet; /* a zero octet keeps it positive */
-	uint8_t time[DER_TIME_MAX], time_tag;
-	uint8_t time_len;
-	uint8_t invalidity[DER_TIME_MAX];
-	uint8_t extensions_len, content_len; /* all lengths stay below 128 */
-};
-
-static bool
-make_parts(const struct crl_entry *e, bool delta, struct entry_parts *p, struct error *err)
-{
-	*p = (struct entry_parts){.serial = e->serial.p, .serial_len = e->serial.len};
-	while (p->serial_len > 0 && p->serial[0] == 0) {
-		p->serial++;
-		p->serial_len--;
-	}
-	p->sign_octet = p->serial_len > 0 && p->serial[0] >= 0x80;
-	if (p->serial_len == 0 || p->serial_len + p->sign_octet > SERIAL_LEN)
-		return error_set(err, ERROR_INPUT,
-		    "CRL entry: the serial number is not positive or longer than %d octets "
-		    "(RFC 5280 4.1.2.2)",
-		    SERIAL_LEN);
-	if (crl_reason_name(e->reason) == NULL)
-		return error_set(
-		    err, ERROR_INPUT, "CRL entry: %u is no reason (RFC 5280 5.3.1)", e->reason);
-	if (e->reason == CRL_REMOVE_FROM_CRL && !delta)
-		return error_set(err, ERROR_INPUT,
-		    "CRL entry: removeFromCRL stands only in delta CRLs (RFC 5280 5.3.1)");
-	p->time_len = (uint8_t)der_time_put(p->time, e->revoked_at, &p->time_tag);
-	if (p->time_len == 0 || (e->has_invalidity_date && der_generalized_time_put(p->invalidity,
-							       e->invalidity_date) == 0))
-		return error_set(
-		    err, ERROR_INPUT, "CRL entry: a time is outside the years 0 to 9999");
-	p->extensions_len = (uint8_t)((e->reason != CRL_UNSPECIFIED ? sizeof reason_extension : 0) +
-				      (e->has_invalidity_date ? INVALIDITY_LEN : 0));
-	p->content_len = (uint8_t)(2 + p->sign_octet + p->serial_len + 2 + p->time_len +
-				   (p->extensions_len > 0 ? 2 + p->extensions_len : 0));
-	return true;
-}
-
-bool
-crl_entry_size(const struct crl_entry *entry, bool delta, size_t *size, struct error *err)
-{
-	struct entry_parts parts;
-
-	if (!make_parts(entry, delta, &parts, err))
-		return false;
-	*size = 2U + parts.content_len;
-	return true;
-}
-
 static uint8_t *
 put(uint8_t *to, const void *from, size_t len)
 {
@@ -106,38 +51,124 @@ put(uint8_t *to, const void *from, size_t len)
 	return to + len;
 }
 
-bool
-crl_entry_encode(const struct crl_entry *entry, bool delta, uint8_t out[CRL_ENTRY_MAX],
-    size_t *size, struct error *err)
+/* NULL when it cannot stand in a certificate. */
+static uint8_t *
+put_serial(uint8_t *p, struct bytes serial)
 {
-	struct entry_parts parts;
-	uint8_t *p = out;
+	bool sign_octet; /* a zero octet keeps it positive */
 
-	if (!make_parts(entry, delta, &parts, err))
-		return false;
-	*p++ = DER_SEQUENCE;
-	*p++ = parts.content_len;
+	while (serial.len > 0 && serial.p[0] == 0)
+		serial = (struct bytes){serial.p + 1, serial.len - 1};
+	sign_octet = serial.len > 0 && serial.p[0] >= 0x80;
+	if (serial.len == 0 || serial.len + sign_octet > SERIAL_LEN)
+		return NULL;
 	*p++ = DER_INTEGER;
-	*p++ = (uint8_t)(parts.serial_len + parts.sign_octet);
-	if (parts.sign_octet)
+	*p++ = (uint8_t)(serial.len + sign_octet);
+	if (sign_octet)
 		*p++ = 0;
-	p = put(p, parts.serial, parts.serial_len);
-	*p++ = parts.time_tag;
-	*p++ = parts.time_len;
-	p = put(p, parts.time, parts.time_len);
-	if (parts.extensions_len > 0) {
-		*p++ = DER_SEQUENCE;
-		*p++ = parts.extensions_len;
-	}
+	return put(p, serial.p, serial.len);
+}
+
+/* NULL when it is outside the years 0 to 9999. */
+static uint8_t *
+put_time(uint8_t *p, int64_t seconds)
+{
+	p[1] = (uint8_t)der_time_put(p + 2, seconds, p);
+	return p[1] != 0 ? p + 2 + p[1] : NULL;
+}
+
+/* Nothing, for an entry that has none; NULL as put_time. */
+static uint8_t *
+put_entry_extensions(uint8_t *p, const struct crl_entry *entry)
+{
+	uint8_t *list = p;
+
+	if (entry->reason == CRL_UNSPECIFIED && !entry->has_invalidity_date)
+		return p;
+	p += 2;
 	if (entry->reason != CRL_UNSPECIFIED) {
 		p = put(p, reason_extension, sizeof reason_extension);
 		p[-1] = entry->reason;
 	}
 	if (entry->has_invalidity_date) {
 		p = put(p, invalidity_extension, sizeof invalidity_extension);
-		p = put(p, parts.invalidity, sizeof parts.invalidity);
+		if (der_generalized_time_put(p, entry->invalidity_date) == 0)
+			return NULL;
+		p += DER_TIME_MAX;
 	}
+	list[0] = DER_SEQUENCE;
+	list[1] = (uint8_t)(p - list - 2);
+	return p;
+}
+
+bool
+crl_entry_encode(const struct crl_entry *entry, bool delta, uint8_t out[CRL_ENTRY_MAX],
+    size_t *size, struct error *err)
+{
+	uint8_t *p = put_serial(out + 2, entry->serial);
+
+	if (p == NULL)
+		return error_set(err, ERROR_INPUT,
+		    "CRL entry: the serial number is not positive or longer than %d octets "
+		    "(RFC 5280 4.1.2.2)",
+		    SERIAL_LEN);
+	if (crl_reason_name(entry->reason) == NULL)
+		return error_set(
+		    err, ERROR_INPUT, "CRL entry: %u is no reason (RFC 5280 5.3.1)", entry->reason);
+	if (entry->reason == CRL_REMOVE_FROM_CRL && !delta)
+		return error_set(err, ERROR_INPUT,
+		    "CRL entry: removeFromCRL stands only in delta CRLs (RFC 5280 5.3.1)");
+	if ((p = put_time(p, entry->revoked_at)) == NULL ||
+	    (p = put_entry_extensions(p, entry)) == NULL)
+		return error_set(
+		    err, ERROR_INPUT, "CRL entry: a time is outside the years 0 to 9999");
+	out[0] = DER_SEQUENCE;
+	out[1] = (uint8_t)(p - out - 2); /* CRL_ENTRY_MAX is below 128 */
 	*size = (size_t)(p - out);
+	return true;
+}
+
+/* Octets of entries with and without either extension, with serials of SERIAL_LEN octets
+ * and a UTCTime. */
+static bool
+shape_size(bool with_reason, bool with_invalidity, size_t *size, struct error *err)
+{
+	static const uint8_t serial[SERIAL_LEN] = {1};
+	const struct crl_entry entry = {
+	    .serial = {serial, sizeof serial},
+	    .reason = with_reason ? CRL_KEY_COMPROMISE : CRL_UNSPECIFIED,
+	    .has_invalidity_date = with_invalidity,
+	};
+	uint8_t der[CRL_ENTRY_MAX];
+
+	return crl_entry_encode(&entry, false, der, size, err);
+}
+
+bool
+crl_sums_size(const struct crl_sums *s, uint64_t *size, struct error *err)
+{
+	const int64_t shapes[2][2] = {
+	    {s->entries - s->with_reason - s->with_invalidity + s->with_both,
+		s->with_invalidity - s->with_both},
+	    {s->with_reason - s->with_both, s->with_both},
+	};
+	int64_t short_of = s->entries * SERIAL_LEN - s->serial_octets;
+
+	*size = 0;
+	for (int r = 0; r < 2; r++) {
+		for (int i = 0; i < 2; i++) {
+			size_t one;
+
+			if (!shape_size(r, i, &one, err))
+				return false;
+			if (shapes[r][i] < 0 || short_of < 0 || s->serial_octets < s->entries)
+				return error_set(err, ERROR_INTERNAL,
+				    "the sums of a CRL's entries contradict each other");
+			*size += one * (uint64_t)shapes[r][i];
+		}
+	}
+	/* GeneralizedTime has the two digits of the century, too. */
+	*size += 2 * (uint64_t)s->generalized - (uint64_t)short_of;
 	return true;
 }
 

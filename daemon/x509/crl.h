@@ -4,9 +4,9 @@
 /*
  * CRLs (RFC 5280 5), encoded as a stream: the list is never in memory.
  *
- * A first pass over the entries adds up their sizes (crl_entry_size); with the
- * sum, crl_tbs_head gives the first bytes of the TBSCertList and its length.
- * A second pass encodes each entry (crl_entry_encode), and crl_tbs_tail ends
+ * A first pass over the entries counts what their sizes depend on; with the size
+ * of all (crl_sums_size), crl_tbs_head gives the first bytes of the TBSCertList
+ * and its length. A second pass encodes each entry (crl_entry_encode), and crl_tbs_tail ends
  * it. The signed CertificateList is crl_list_head, the same to-be-signed bytes
  * again, crl_list_tail. With no entries revokedCertificates is absent (RFC
  * 5280 5.1.2.6), which crl_tbs_head sees from a sum of 0.
@@ -51,13 +51,20 @@ struct crl_entry {
 	int64_t invalidity_date;
 };
 
-/* Octets that the entry takes. delta: removeFromCRL stands only in delta CRLs
- * (5.3.1). ERROR_INPUT for a serial, a reason or a time that cannot stand in a
- * CRL. */
-bool crl_entry_size(
-    const struct crl_entry *entry, bool delta, size_t *size, struct error *err) MUST_CHECK;
+/* What the size of entries depends on, added up. */
+struct crl_sums {
+	int64_t entries;
+	int64_t serial_octets; /* content of the INTEGERs */
+	int64_t generalized;   /* revoked at a time that is a GeneralizedTime (5.1.2.6) */
+	int64_t with_reason, with_invalidity, with_both;
+};
 
-/* Writes the entry forwards; *size is what crl_entry_size said. */
+/* Octets that all of them take. ERROR_INTERNAL for sums that no entries have. */
+bool crl_sums_size(const struct crl_sums *s, uint64_t *size, struct error *err) MUST_CHECK;
+
+/* Writes the entry forwards; *size: its octets. delta: removeFromCRL stands only in
+ * delta CRLs (5.3.1). ERROR_INPUT for a serial, a reason or a time that cannot stand in
+ * a CRL. */
 bool crl_entry_encode(const struct crl_entry *entry, bool delta, uint8_t out[CRL_ENTRY_MAX],
     size_t *size, struct error *err) MUST_CHECK;
 
@@ -71,7 +78,7 @@ struct tbs_crl {
 };
 
 /* The bytes before the first entry, and the length of the whole TBSCertList.
- * entries_len: sum of crl_entry_size. head points to the end of buf
+ * entries_len: octets of all entries. head points to the end of buf
  * (CRL_HEAD_MAX octets do). */
 bool crl_tbs_head(const struct tbs_crl *t, uint64_t entries_len, void *buf, size_t size,
     struct bytes *head, uint64_t *tbs_len, struct error *err) MUST_CHECK;

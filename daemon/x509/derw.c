@@ -203,74 +203,90 @@ der_header_put(uint8_t *out, uint8_t tag, uint64_t len)
 	return size;
 }
 
-/* A day since 1970-01-01 to its date; the counterpart of the reader's
- * days_from_date. */
-static void
-date_from_days(int64_t days, int64_t *year, unsigned *month, unsigned *day)
-{
-	int64_t z = days + 719468;
-	int64_t era = (z >= 0 ? z : z - 146096) / 146097;
-	int64_t doe = z - era * 146097;
-	int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-	int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-	int64_t month_from_march = (5 * doy + 2) / 153;
+struct date {
+	uint32_t year, month, day;
+};
 
-	*day = (unsigned)(doy - (153 * month_from_march + 2) / 5 + 1);
-	*month = (unsigned)(month_from_march < 10 ? month_from_march + 3 : month_from_march - 9);
-	*year = yoe + era * 400 + (*month <= 2);
+/* A day since 0000-01-01 to its date; the counterpart of the reader's days_from_date. Years
+ * begin in March here, so that a leap day ends one, and one era of 400 earlier. */
+static struct date
+date_from_days(uint32_t days)
+{
+	uint32_t z = days + 146097 - 60;
+	uint32_t era = z / 146097, doe = z % 146097;
+	uint32_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+	uint32_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+	uint32_t month_from_march = (5 * doy + 2) / 153;
+	struct date d;
+
+	d.day = doy - (153 * month_from_march + 2) / 5 + 1;
+	d.month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
+	d.year = yoe + era * 400 + (d.month <= 2) - 400;
+	return d;
 }
 
-static void
-put_two(uint8_t *out, int64_t value)
+static uint8_t *
+put_two(uint8_t *out, uint32_t value)
 {
 	out[0] = (uint8_t)('0' + value / 10);
 	out[1] = (uint8_t)('0' + value % 10);
+	return out + 2;
 }
 
-/* YYYYMMDDHHMMSSZ; the year outside 0..9999 gives false. */
+/* The year outside 0..9999 gives false. */
 static bool
-put_time(uint8_t out[DER_TIME_MAX], int64_t seconds, int64_t *year)
+split_time(int64_t seconds, struct date *date, uint32_t *second_of_day)
 {
 	static const int64_t year_0 = -62167219200, year_10000 = 253402300800;
-	unsigned month, day;
-	int64_t days, rest;
+	uint64_t since;
 
 	if (seconds < year_0 || seconds >= year_10000)
 		return false;
-	rest = ((seconds % 86400) + 86400) % 86400;
-	days = (seconds - rest) / 86400;
-	date_from_days(days, year, &month, &day);
-	put_two(out, *year / 100);
-	put_two(out + 2, *year % 100);
-	put_two(out + 4, month);
-	put_two(out + 6, day);
-	put_two(out + 8, rest / 3600);
-	put_two(out + 10, rest / 60 % 60);
-	put_two(out + 12, rest % 60);
-	out[14] = 'Z';
+	since = (uint64_t)(seconds - year_0);
+	*date = date_from_days((uint32_t)(since / 86400));
+	*second_of_day = (uint32_t)(since % 86400);
 	return true;
+}
+
+/* YYMMDDHHMMSSZ */
+static void
+put_short_time(uint8_t *out, const struct date *date, uint32_t second)
+{
+	out = put_two(out, date->year % 100);
+	out = put_two(out, date->month);
+	out = put_two(out, date->day);
+	out = put_two(out, second / 3600);
+	out = put_two(out, second / 60 % 60);
+	out = put_two(out, second % 60);
+	*out = 'Z';
 }
 
 size_t
 der_time_put(uint8_t out[DER_TIME_MAX], int64_t seconds, uint8_t *tag)
 {
-	int64_t year;
+	struct date date;
+	uint32_t second;
 
-	if (!put_time(out, seconds, &year))
+	if (!split_time(seconds, &date, &second))
 		return 0;
-	if (year < 1950 || year > 2049) {
+	if (date.year < 1950 || date.year > 2049) {
 		*tag = DER_GENERALIZED_TIME;
+		put_short_time(put_two(out, date.year / 100), &date, second);
 		return 15;
 	}
-	memmove(out, out + 2, 13);
 	*tag = DER_UTC_TIME;
+	put_short_time(out, &date, second);
 	return 13;
 }
 
 size_t
 der_generalized_time_put(uint8_t out[DER_TIME_MAX], int64_t seconds)
 {
-	int64_t year;
+	struct date date;
+	uint32_t second;
 
-	return put_time(out, seconds, &year) ? 15 : 0;
+	if (!split_time(seconds, &date, &second))
+		return 0;
+	put_short_time(put_two(out, date.year / 100), &date, second);
+	return 15;
 }

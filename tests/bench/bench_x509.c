@@ -183,8 +183,9 @@ encode_list(uint8_t *out, unsigned count, struct bytes key_id)
 	uint8_t serial[SERIAL_LEN], random[SERIAL_RANDOM_LEN] = {1}, buf[CRL_HEAD_MAX];
 	struct crl_entry e = {.serial = {serial, sizeof serial}, .revoked_at = 1795348800};
 	struct error err = ERROR_INIT;
-	uint64_t sum = 0, tbs_len;
-	size_t len = 0, size;
+	struct crl_sums sums = {.entries = count, .serial_octets = (int64_t)count * SERIAL_LEN};
+	uint64_t sum, tbs_len;
+	size_t len, size;
 	struct extensions x;
 	struct bytes piece;
 
@@ -192,24 +193,19 @@ encode_list(uint8_t *out, unsigned count, struct bytes key_id)
 	extensions_add_authority_key_identifier(&x, key_id);
 	extensions_add_crl_number(&x, (struct bytes){random, 1});
 	t.extensions = extensions_result(&x);
-	for (int pass = 0; pass < 2; pass++) {
-		for (unsigned i = 0; i < count; i++) {
-			serial_build(serial, 1, i, random);
-			e.reason = (uint8_t)(i % 6);
-			if (pass == 0 ? !crl_entry_size(&e, false, &size, &err)
-				      : !crl_entry_encode(&e, false, out + len, &size, &err))
-				die("entry", &err);
-			if (pass == 0)
-				sum += size;
-			else
-				len += size;
-		}
-		if (pass == 0) {
-			if (!crl_tbs_head(&t, sum, buf, sizeof buf, &piece, &tbs_len, &err))
-				die("head", &err);
-			memcpy(out, piece.p, piece.len);
-			len = piece.len;
-		}
+	for (unsigned i = 0; i < count; i++)
+		sums.with_reason += i % 6 != 0;
+	if (!crl_sums_size(&sums, &sum, &err) ||
+	    !crl_tbs_head(&t, sum, buf, sizeof buf, &piece, &tbs_len, &err))
+		die("head", &err);
+	memcpy(out, piece.p, piece.len);
+	len = piece.len;
+	for (unsigned i = 0; i < count; i++) {
+		serial_build(serial, 1, i, random);
+		e.reason = (uint8_t)(i % 6);
+		if (!crl_entry_encode(&e, false, out + len, &size, &err))
+			die("entry", &err);
+		len += size;
 	}
 	if (!crl_tbs_tail(&t, buf, sizeof buf, &piece, &err))
 		die("tail", &err);

@@ -32,7 +32,7 @@ static struct event_base *base;
 static struct db_stream *stream;
 static struct crl_job job;
 static int64_t upto;
-static uint64_t entries, entries_len, tbs_len;
+static uint64_t entries, tbs_len;
 static uint8_t name_buf[NAME_DER_MAX], extension_buf[EXTENSIONS_MAX];
 static struct tbs_crl list = {.sig_alg = SIG_RSA_SHA256};
 static EVP_MD_CTX *digest;
@@ -131,39 +131,18 @@ on_end(struct db_stream *s, const struct error *why, void *arg)
 }
 
 static void
-add_shape(const struct crl_shape *shape)
-{
-	static const uint8_t serial[20] = {1};
-	struct crl_entry entry = {
-	    .serial = {serial, sizeof serial},
-	    .reason = shape->with_reason ? CRL_KEY_COMPROMISE : CRL_UNSPECIFIED,
-	    .has_invalidity_date = shape->with_invalidity,
-	};
-	struct error e = ERROR_INIT;
-	size_t size;
-
-	must(crl_entry_size(&entry, job.delta, &size, &e), &e);
-	entries += (uint64_t)shape->count;
-	entries_len += size * (uint64_t)shape->count -
-		       (sizeof serial * (uint64_t)shape->count - (uint64_t)shape->serial_octets);
-}
-
-static void
-on_shapes(struct db_stream *s, struct db_result *result, const struct error *why, void *arg)
+on_sums(struct db_stream *s, struct db_result *result, const struct error *why, void *arg)
 {
 	uint8_t buf[CRL_HEAD_MAX], head[CRL_LIST_HEAD_MAX];
 	struct error e = ERROR_INIT;
+	uint64_t entries_len, list_len;
 	struct bytes tbs_head;
-	uint64_t list_len;
+	struct crl_sums sums;
 	size_t len;
 
 	must(why == NULL, why);
-	for (size_t i = 0; i < db_row_count(result); i++) {
-		struct crl_shape shape;
-
-		crl_get_shape(result, i, &shape);
-		add_shape(&shape);
-	}
+	must(crl_get_sums(result, &sums, &e) && crl_sums_size(&sums, &entries_len, &e), &e);
+	entries = (uint64_t)sums.entries;
 	must(crl_tbs_head(&list, entries_len, buf, sizeof buf, &tbs_head, &tbs_len, &e), &e);
 	must(crl_list_head(tbs_len, list.sig_alg, SIGNATURE_LEN, head, &len, &list_len, &e), &e);
 	put((struct bytes){head, len});
@@ -178,7 +157,7 @@ on_seq(struct db_stream *s, struct db_result *result, const struct error *why, v
 
 	must(why == NULL, why);
 	upto = db_get_int64(result, 0, 0);
-	must(crl_stream_shapes(stream, &job, upto, on_shapes, NULL, &e), &e);
+	must(crl_stream_sums(stream, &job, upto, on_sums, NULL, &e), &e);
 }
 
 static void

@@ -34,14 +34,14 @@ REVOKE = """
 WITH new AS MATERIALIZED (
     SELECT n AS seq, '\\x01'::bytea || substr(int8send(1795348800 + n / 100), 3) || substr(sha256(int8send(n)), 1, 13) AS serial,
         CASE n %% 4 WHEN 0 THEN 0 WHEN 1 THEN 1 WHEN 2 THEN 4 ELSE 5 END AS reason,
-        date_trunc('second', now()) - interval '1 day' AS revoked_at
+        date_trunc('second', now()) - interval '1 day' AS revoked_at, now() + interval '1 year' AS not_after
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) n
 ), event AS (
-    INSERT INTO chancery_store.revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at)
-    SELECT %(ca)s, seq, %(scope)s, serial, 'revoke', reason, revoked_at FROM new
+    INSERT INTO chancery_store.revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, not_after)
+    SELECT %(ca)s, seq, %(scope)s, serial, 'revoke', reason, revoked_at, not_after FROM new
 )
 INSERT INTO chancery_store.revocation (scope_id, serial, revoked_at, not_after, seq, reason)
-SELECT %(scope)s, serial, revoked_at, now() + interval '1 year', seq, reason FROM new ORDER BY serial
+SELECT %(scope)s, serial, revoked_at, not_after, seq, reason FROM new ORDER BY serial
 """
 
 
@@ -86,11 +86,12 @@ class List:
             first, last = last + 1, min(last + CHUNK, upto)
             self.database.execute(REVOKE, {"first": first, "last": last, "ca": self.ca, "scope": self.scope})
             self.database.execute("UPDATE chancery_store.ca SET event_seq = %s WHERE id = %s", (last, self.ca))
-        # Autovacuum would do it some minutes later.
+        # Autovacuum and the checkpointer would do it some minutes later.
         connection = self.database.connect()
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
             cursor.execute("VACUUM ANALYZE chancery_store.revocation, chancery_store.revocation_event")
+            cursor.execute("CHECKPOINT")
         connection.close()
         return last
 

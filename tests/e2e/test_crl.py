@@ -302,16 +302,17 @@ def test_calendar_by_itself(shared_instance, read):
 FILL = """
 SET search_path = chancery_store;
 UPDATE ca SET event_seq = event_seq + %(count)s WHERE id = (SELECT ca_id FROM crl_scope WHERE id = %(scope)s);
-INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, invalidity_date)
+INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, not_after, invalidity_date)
 SELECT m.ca, m.seq + n, %(scope)s,
     decode(lpad(to_hex(1 + n %% 120), 2, '0') || lpad(to_hex(%(first)s + n), 38, '0'), 'hex'),
     CASE n %% 9 WHEN 6 THEN 'hold' ELSE 'revoke' END, (ARRAY[0, 1, 2, 3, 4, 5, 6, 9, 10])[1 + n %% 9],
     (ARRAY['2026-01-02 03:04:05Z', '2049-12-31 23:59:59Z', '2051-06-07 08:09:10Z'])[1 + n %% 3]::timestamptz,
+    now() + interval '1 y',
     CASE WHEN n %% 5 = 0 THEN timestamptz '2025-05-05 05:05:05Z' END
 FROM (SELECT id AS ca, event_seq - %(count)s + 1 AS seq FROM ca
       WHERE id = (SELECT ca_id FROM crl_scope WHERE id = %(scope)s)) m, generate_series(0, %(count)s - 1) n;
 INSERT INTO revocation (scope_id, serial, revoked_at, not_after, seq, reason, invalidity_date)
-SELECT scope_id, serial, revoked_at, now() + interval '1 y', seq, reason, invalidity_date FROM revocation_event
+SELECT scope_id, serial, revoked_at, not_after, seq, reason, invalidity_date FROM revocation_event
 WHERE scope_id = %(scope)s AND seq > (SELECT event_seq - %(count)s FROM ca WHERE id = revocation_event.ca_id);
 """
 
@@ -358,8 +359,8 @@ def test_three_thousand_entries(long_ca, read):
     fill(a, a.scope, 3000)
     for serial in (b"\x7f", b"\x80", b"\xff" * 19, b"\x7f" + b"\xff" * 19, b"\x01"):
         seq = one(a, "UPDATE ca SET event_seq = event_seq + 1 WHERE name = %s RETURNING event_seq", a.issuing)
-        sql(a, "INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at) "
-            "SELECT ca_id, %s, id, %s, 'revoke', 0, '2026-01-01Z' FROM crl_scope WHERE id = %s", seq, serial, a.scope)
+        sql(a, "INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, not_after) "
+            "SELECT ca_id, %s, id, %s, 'revoke', 0, '2026-01-01Z', '2030-01-01Z' FROM crl_scope WHERE id = %s", seq, serial, a.scope)
         sql(a, "INSERT INTO revocation VALUES (%s, %s, '2026-01-01Z', '2030-01-01Z', %s, 0)", a.scope, serial, seq)
     want = expected(a, a.scope)
     assert len(want) == 3005

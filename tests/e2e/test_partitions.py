@@ -255,9 +255,11 @@ def test_expired_entries_stay_where_the_policy_says_so(shared_instance, work_dir
             sql(a, "UPDATE crl_scope SET next_full_at = now() WHERE ca_id = (SELECT id FROM ca WHERE name = %s)", name)
             wait_until(lambda n=number: Read(a.crl(name), a.ca_pem(name), work_dir).number > n, PATIENCE_S, what="a CRL")
             at_rest(a, name)
-            sql(a, "UPDATE revocation SET not_after = CASE WHEN %s THEN (SELECT expired_since FROM crl_scope s JOIN ca a ON "
-                "a.id = s.ca_id WHERE a.name = 'keeps') ELSE now() - interval '1 h' END WHERE serial = %s", keeps,
-                serial_of(pem).to_bytes(20, "big"))
+            end = one(a, "SELECT CASE WHEN %s THEN (SELECT expired_since FROM crl_scope s JOIN ca a ON a.id = s.ca_id "
+                      "WHERE a.name = 'keeps') ELSE now() - interval '1 h' END", keeps)
+            for table in ("revocation", "revocation_event"):
+                sql(a, f"SET session_replication_role = replica; UPDATE {table} SET not_after = %s WHERE serial = %s", end,
+                    serial_of(pem).to_bytes(20, "big"))
         served[name] = set(Read(a.crl(name), a.ca_pem(name), work_dir).revoked)
         expected = {serial_of(pem)} if keeps else set()
         assert served[name] == expected, name

@@ -271,8 +271,8 @@ def test_a_crl_waits_and_is_made_anew_for_a_compromise(queue, issuer):
     alarm = queue.one("SELECT alarm FROM chancery_store.crl_scope")
     assert "CRL number 1 waits for a PIN" in alarm and "clients have none yet" in alarm
     assert due(issuer) == [] and issuer.call("begin_crl(1, false, NULL, NULL, 3600, 30)") == []
-    event = ("INSERT INTO chancery_store.revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at)"
-             " VALUES (1, %s, 1, '\\x01', 'revoke', %s, now())")
+    event = ("INSERT INTO chancery_store.revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at,"
+             " not_after) VALUES (1, %s, 1, '\\x01', 'revoke', %s, now(), now() + interval '1 y')")
     queue.execute(event, (1, 4))
     assert due(issuer) == []  # superseded: the next one shows it
     queue.execute(event, (2, 1))

