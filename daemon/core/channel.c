@@ -204,6 +204,15 @@ channel_free(struct channel *c)
 }
 
 bool
+channel_has_room(struct channel *c, size_t len)
+{
+	bool room = channel_queued(c) + CHANNEL_HEADER_LEN + len <= CHANNEL_OUT_MAX;
+
+	c->refused |= !room;
+	return room;
+}
+
+bool
 channel_send(
     struct channel *c, uint16_t type, uint64_t id, const void *payload, size_t len, struct error *e)
 {
@@ -216,12 +225,10 @@ channel_send(
 		return error_set(e, ERROR_LIMIT,
 		    "a message of %zu bytes does not fit a frame of %d", len, CHANNEL_FRAME_MAX);
 	out = bufferevent_get_output(c->bev);
-	if (evbuffer_get_length(out) + sizeof header + len > CHANNEL_OUT_MAX) {
-		c->refused = true;
+	if (!channel_has_room(c, len))
 		return error_set(e, ERROR_LIMIT,
 		    "the peer does not read: %zu bytes wait to be sent, at most %d may",
 		    evbuffer_get_length(out), CHANNEL_OUT_MAX);
-	}
 	for (size_t i = 0; i < 4; i++)
 		header[i] = (uint8_t)(len >> 8 * (3 - i));
 	header[4] = (uint8_t)(type >> 8);

@@ -53,7 +53,7 @@ struct channel_callbacks {
 	 * owner frees the channel, now or later.
 	 */
 	void (*closed)(struct channel *c, const struct error *why, void *arg);
-	/* May be NULL: after a refused send, fewer than CHANNEL_OUT_LOW bytes
+	/* May be NULL: after a refused send, or no room for one, fewer than CHANNEL_OUT_LOW bytes
 	 * wait again. */
 	void (*writable)(struct channel *c, void *arg);
 };
@@ -80,6 +80,9 @@ bool channel_send(struct channel *c, uint16_t type, uint64_t id, const void *pay
  * that failed is ERROR_LIMIT. */
 bool channel_send_writer(struct channel *c, uint16_t type, uint64_t id, struct wire_writer *w,
     struct error *e) MUST_CHECK;
+
+/* Whether a frame of so many octets would be taken now; if not, `writable` comes. */
+bool channel_has_room(struct channel *c, size_t len);
 
 /* Stops reading and handing frames on; while paused the end of the channel may
  * go unnoticed. Resuming goes on from the loop, not inside the call. */

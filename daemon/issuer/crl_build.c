@@ -49,6 +49,7 @@ quiesce(struct crl_build *b)
 	signer_cancel(b->env->signers, b->call);
 	b->call = 0;
 	b->read_along = false;
+	(void)event_del(b->lag);
 	db_result_free(b->held);
 	b->held = NULL;
 	b->end_held = false;
@@ -70,6 +71,8 @@ crl_build_free(struct crl_build *b)
 		event_free(b->retry);
 	if (b->lease != NULL)
 		event_free(b->lease);
+	if (b->lag != NULL)
+		event_free(b->lag);
 	EVP_MD_CTX_free(b->md);
 	ca_release(b->ca);
 	free(b->chunk);
@@ -288,6 +291,12 @@ on_retry(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+on_lag(evutil_socket_t fd, short what, void *arg)
+{
+	crl_build_lag_over(arg);
+}
+
+static void
 on_lease_kept(bool held, const struct error *err, void *arg)
 {
 	struct crl_build *b = arg;
@@ -334,7 +343,8 @@ crl_build_start(const struct crl_build_env *env, struct issuing_ca *ca, const st
 	b->md = EVP_MD_CTX_new();
 	b->retry = event_new(env->base, -1, 0, on_retry, b);
 	b->lease = event_new(env->base, -1, EV_PERSIST, on_lease, b);
-	if (b->md == NULL || b->retry == NULL || b->lease == NULL ||
+	b->lag = event_new(env->base, -1, 0, on_lag, b);
+	if (b->md == NULL || b->retry == NULL || b->lease == NULL || b->lag == NULL ||
 	    event_add(b->lease, &renew) != 0) {
 		error_set(e, ERROR_SYSTEM, "allocating a CRL's build");
 	} else if (job->resume) {

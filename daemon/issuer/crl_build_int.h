@@ -33,6 +33,7 @@ struct crl_build {
 	struct db_pending *pending; /* the one question whose answer moves the stage */
 	struct db_pending *keeping; /* the lease */
 	struct event *retry, *lease;
+	struct event *lag; /* until when a signer that reads along may hold the rows up */
 	EVP_MD_CTX *md;
 	bool draining;
 	struct error last; /* why it waits */
@@ -97,6 +98,9 @@ void crl_build_complete(struct crl_build *b);
 
 /* ---- crl_build_spool.c */
 
+/* Rows come again if what they are made of has where to go. */
+void crl_build_go_on(struct crl_build *b);
+
 /* Takes a snapshot, and goes on from there to signing; false: it did not even begin. */
 bool crl_build_spool(struct crl_build *b, struct error *e) MUST_CHECK;
 
@@ -109,6 +113,11 @@ bool crl_build_spool(struct crl_build *b, struct error *e) MUST_CHECK;
  */
 void crl_build_read_along(struct crl_build *b);
 void crl_build_read_chunk_along(struct crl_build *b);
+
+/* False while a signer that reads along is so far behind that it is waited for, which it is
+ * for a moment; then, as when it has caught up or is gone, crl_build_go_on comes. */
+bool crl_build_along_has_room(struct crl_build *b);
+void crl_build_lag_over(struct crl_build *b);
 
 /* Streams the chunks to the signer, and goes on from there; what fails is crl_build_fail's. */
 void crl_build_sign(struct crl_build *b);

@@ -9,6 +9,7 @@
 #include <openssl/sha.h>
 
 #define SIGN_DEADLINE_MS 60000
+#define LAG_S 1
 
 static bool ask_chunk(struct crl_build *b, struct error *e) MUST_CHECK;
 static void read_chunk(struct crl_build *b);
@@ -186,6 +187,8 @@ crl_build_poke(struct crl_build *b)
 
 	if (event_pending(b->retry, EV_TIMEOUT, NULL))
 		event_active(b->retry, EV_TIMEOUT, 0);
+	else if (b->stage == SPOOLING)
+		crl_build_go_on(b);
 	else if (b->held != NULL)
 		poke_held(b);
 	else if (b->end_held && !send_end(b, &e))
@@ -233,6 +236,7 @@ on_signed(const struct signer_answer *answer, const struct error *failure, void 
 	b->call = 0;
 	if (b->stage < SIGNING) { /* it does not read along */
 		b->read_along = false;
+		crl_build_go_on(b);
 		return;
 	}
 	if (failure != NULL) {
@@ -293,6 +297,28 @@ stop_reading_along(struct crl_build *b)
 	signer_cancel(b->env->signers, b->call);
 	b->call = 0;
 	b->read_along = false;
+}
+
+void
+crl_build_lag_over(struct crl_build *b)
+{
+	stop_reading_along(b);
+	crl_build_go_on(b);
+}
+
+bool
+crl_build_along_has_room(struct crl_build *b)
+{
+	const struct timeval moment = {LAG_S, 0};
+
+	if (!b->read_along || signer_stream_has_room(b->env->signers, b->call, CRL_CHUNK_MAX)) {
+		(void)event_del(b->lag);
+		return true;
+	}
+	if (event_pending(b->lag, EV_TIMEOUT, NULL) || event_add(b->lag, &moment) == 0)
+		return false;
+	stop_reading_along(b);
+	return true;
 }
 
 void

@@ -73,7 +73,20 @@ on_chunk_stored(bool held, const struct error *err, void *arg)
 		crl_build_fail(b, err);
 	else if (b->spooled && b->chunks_in_flight == 0)
 		commit_spool(b);
-	else if (b->stream != NULL && b->chunks_in_flight < CHUNKS_IN_FLIGHT_MAX)
+	else
+		crl_build_go_on(b);
+}
+
+static bool
+has_room(struct crl_build *b)
+{
+	return b->chunks_in_flight < CHUNKS_IN_FLIGHT_MAX && crl_build_along_has_room(b);
+}
+
+void
+crl_build_go_on(struct crl_build *b)
+{
+	if (b->stream != NULL && has_room(b))
 		db_stream_resume(b->stream);
 }
 
@@ -198,6 +211,7 @@ on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *
 	uint8_t der[CRL_ENTRY_MAX];
 	struct crl_entry entry;
 	struct crl_row from;
+	int sent = b->chunks_sent;
 	size_t len;
 
 	if (!crl_get_entry(row, &from, err))
@@ -213,7 +227,7 @@ on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *
 	    !append(b, (struct bytes){der, len}, err))
 		return false;
 	b->entries_seen++;
-	if (b->chunks_in_flight >= CHUNKS_IN_FLIGHT_MAX)
+	if (b->chunks_sent > sent && !has_room(b))
 		db_stream_pause(s);
 	return true;
 }

@@ -489,6 +489,16 @@ signer_stream_data(
 }
 
 bool
+signer_stream_has_room(struct signer_client *c, uint64_t id, size_t len)
+{
+	struct call *call = find_call(c, id);
+
+	/* A frame has the data's length, too. */
+	return call != NULL && call->signer->channel != NULL &&
+	       channel_has_room(call->signer->channel, sizeof(uint32_t) + len);
+}
+
+bool
 signer_stream_end(struct signer_client *c, uint64_t id, struct error *e)
 {
 	struct wire_writer w;

@@ -106,6 +106,9 @@ bool signer_stream_begin(struct signer_client *c, const char *token,
 bool signer_stream_data(
     struct signer_client *c, uint64_t id, const void *data, size_t len, struct error *e) MUST_CHECK;
 bool signer_stream_end(struct signer_client *c, uint64_t id, struct error *e) MUST_CHECK;
+/* Whether data of so many octets would be taken now; if not, `writable` comes, unless the
+ * stream has ended, of which its answer tells. */
+bool signer_stream_has_room(struct signer_client *c, uint64_t id, size_t len);
 
 /* Forgets the call; its answer will be dropped. A stream before its end is given up by
  * the signer, too, unless the channel has no room to say so: then its deadline ends it.
