@@ -14,6 +14,13 @@
 
 #define ROWS_PER_TURN 1024 /* of the loop: others get their turn, too */
 
+/*
+ * What opens a stream. libpq reads what fits into its buffer, which has 16 KiB and grows only
+ * for a message that is longer: one such message makes a read of many rows out of one of few.
+ */
+static const char begin[] = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+			    "SELECT repeat(' ', 262144)";
+
 enum stream_state {
 	STREAM_CONNECTING,
 	STREAM_BEGINNING, /* BEGIN is on its way */
@@ -328,8 +335,7 @@ on_connected(PGconn *conn, const struct error *err, void *arg)
 		goto out;
 	}
 	s->name = "begin";
-	if (!sent(s, PQsendQuery(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
-		STREAM_BEGINNING, NULL)) {
+	if (!sent(s, PQsendQuery(conn, begin), STREAM_BEGINNING, NULL)) {
 		s->state = STREAM_BEGINNING;
 		conclude(s);
 	}
