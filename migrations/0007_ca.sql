@@ -388,10 +388,9 @@ BEGIN
         AND (SELECT t.until <= clock_timestamp() FROM target t WHERE t.id = target_id);
     PERFORM map_targets(g.id, p_targets);
     PERFORM publish_newest(a.id);
-    RETURN CASE WHEN v_valid = 0 THEN NULL
-        WHEN NOT p_keep THEN format('%s valid certificates may name places where nothing is published any more', v_valid)
-        WHEN p_divide OR cardinality(v_old) > 0 THEN format(
-            '%s valid certificates may name the old places, which are kept until the last of them has ended, at %s',
+    RETURN CASE WHEN v_valid = 0 OR NOT p_divide AND cardinality(v_old) = 0 THEN NULL
+        WHEN NOT p_keep THEN format('valid certificates that may name places where nothing is published any more: %s', v_valid)
+        ELSE format('valid certificates that may name the old places: %s; these are kept until the last of them has ended, at %s',
             v_valid, api_time(v_until)) END;
 END $$;
 

@@ -141,15 +141,42 @@ put_policy(struct cli *cli, struct limits *l, const struct limits *old,
 	return limits_find_signers(cli, l, e) && limits_find_templates(cli, &fresh->policy, l, e);
 }
 
+/* Whether a place is the same for complete and for delta CRLs, or for certificates: what
+ * the variables stand for counts, too. */
 static bool
-same_places(const struct location *a, size_t a_count, const struct location *b, size_t b_count)
+same_place(const struct location *a, const struct location_names *a_names, const struct location *b,
+    const struct location_names *b_names)
 {
-	if (a_count != b_count)
+	char old[LOCATION_URL_MAX + 1], fresh[LOCATION_URL_MAX + 1];
+	struct error ignored = ERROR_INIT;
+
+	if (strcmp(a->url, b->url) != 0 || a->flags != b->flags)
 		return false;
-	for (size_t i = 0; i < a_count; i++)
-		if (strcmp(a[i].url, b[i].url) != 0 || a[i].flags != b[i].flags)
+	for (int delta = 0; delta < 2; delta++) {
+		if (!location_expand(a->url, a_names, delta, old, &ignored) ||
+		    !location_expand(b->url, b_names, delta, fresh, &ignored) ||
+		    strcmp(old, fresh) != 0)
 			return false;
+	}
 	return true;
+}
+
+static bool
+same_places(const char *ca, const struct capolicy *own, const struct capolicy *fresh)
+{
+	struct location_names old_names, fresh_names;
+
+	if (own->cdp_count != fresh->cdp_count || own->aia_count != fresh->aia_count)
+		return false;
+	capolicy_names(own, ca, &old_names);
+	capolicy_names(fresh, ca, &fresh_names);
+	for (size_t i = 0; i < own->cdp_count; i++)
+		if (!same_place(&own->cdp[i], &old_names, &fresh->cdp[i], &fresh_names))
+			return false;
+	for (size_t i = 0; i < own->aia_count; i++)
+		if (!same_place(&own->aia[i], &old_names, &fresh->aia[i], &fresh_names))
+			return false;
+	return capolicy_same_division(own, fresh);
 }
 
 /* What no order undoes: certificates name their places for good. */
@@ -157,26 +184,28 @@ static bool
 warn_of_places(struct cli *cli, const char *ca, const struct capolicy *own,
     const struct capolicy *fresh, struct error *e)
 {
+	static const char changes[] = "warning: the policy changes where clients look, for "
+				      "certificates that are issued from then on";
 	json_t *valid = NULL;
 	char path[CLI_PATH_MAX];
 	const char *until;
 
-	if (same_places(own->cdp, own->cdp_count, fresh->cdp, fresh->cdp_count) &&
-	    same_places(own->aia, own->aia_count, fresh->aia, fresh->aia_count) &&
-	    capolicy_same_division(own, fresh))
+	if (same_places(ca, own, fresh))
 		return true;
 	if (!cli_path(path, "/v1/cas/", ca, "/valid", e) ||
 	    !cli_get_object(cli, path, NULL, NULL, &valid, e))
 		return false;
 	until = json_string_value(json_object_get(valid, "until"));
-	cli_note("warning: the policy changes where clients look, for certificates that are issued "
-		 "from then on; %s%" JSON_INTEGER_FORMAT
-		 " valid certificates go on naming the old places%s%s, which are %s",
-	    json_is_true(json_object_get(valid, "more")) ? "more than " : "",
-	    json_integer_value(json_object_get(valid, "certificates")),
-	    until != NULL ? ", the last of them until " : "", until != NULL ? until : "",
-	    fresh->keep_old ? "kept up to date until then"
-			    : "not kept up to date ('locations.keep_old')");
+	if (until == NULL)
+		cli_note("%s; no valid certificate names the old places", changes);
+	else
+		cli_note("%s; valid certificates that go on naming the old places: "
+			 "%s%" JSON_INTEGER_FORMAT
+			 ", the last of them until %s; these places are %s",
+		    changes, json_is_true(json_object_get(valid, "more")) ? "more than " : "",
+		    json_integer_value(json_object_get(valid, "certificates")), until,
+		    fresh->keep_old ? "kept up to date until then"
+				    : "not kept up to date ('locations.keep_old')");
 	json_decref(valid);
 	return true;
 }

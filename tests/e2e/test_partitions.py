@@ -290,11 +290,11 @@ def test_other_names_open_other_crls(shared_instance, work_dir):
     os.chmod(passphrase, 0o600)
     words = a.cli.as_operator(a.operator_key, passphrase).fails(
         "ca", "limits", "change", "moves", "--policy", path)
-    assert "1 valid certificates go on naming the old places, the last of them until 20" in words, words
+    assert "valid certificates that go on naming the old places: 1, the last of them until 20" in words, words
     assert "Passphrase" in words or "passphrase" in words
     assert a.cli.json("ca", "limits", "show", "moves")["version"] == 1
     said = change(a, "moves", {**crl, "shards": 2}, other)
-    assert "1 valid certificates may name the old places, which are kept until the last of them has ended" in said
+    assert "valid certificates that may name the old places: 1; these are kept until the last of them has ended" in said
     at_rest(a, "moves")
     assert sql(a, "SELECT label, current FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE a.name = 'moves' ORDER BY s.id") \
         == [("", False), ("~1of2~v2", True), ("~2of2~v2", True)]
@@ -377,15 +377,46 @@ def test_old_places_are_kept_up_to_date(shared_instance):
     at_rest(a, "kept")
     wait_until(lambda: is_there(old), what="the old place")
     certificate(a, "kept", "one")
-    assert "1 valid certificates may name the old places" in change(a, "kept", crl, section(new), deltas=False)
+    assert "valid certificates that may name the old places: 1;" in change(a, "kept", crl, section(new), deltas=False)
     wait_until(lambda: is_there(new), what="the new place")
     a.issue_crl("kept")
     wait_until(lambda: is_there(old) and is_there(new), what="both places")
     assert one(a, "SELECT t.until = c.not_after FROM target t JOIN ca a ON a.id = t.ca_id JOIN certificate c ON c.ca_id = a.id "
                "WHERE a.name = 'kept' AND t.write_url = %s", old)
     # Told otherwise, it leaves the old one as it is.
-    change(a, "kept", crl, {**section(old), "keep_old": False}, deltas=False)
+    said = change(a, "kept", crl, {**section(old), "keep_old": False}, deltas=False)
+    assert "valid certificates that may name places where nothing is published any more: 1" in said
     wait_until(lambda: is_there(old), what="the old place again")
     a.issue_crl("kept")
     wait_until(lambda: is_there(old), what="the old place again")
     assert not is_there(new)
+    # Nothing moves, so there is nothing to say.
+    assert "certificates that" not in change(a, "kept", crl, {**section(old), "keep_old": False}, deltas=False)
+
+
+def test_what_a_variable_stands_for_moves_places_too(shared_instance):
+    """The operator is told, although no location has changed in the policy's text."""
+    a = shared_instance
+    crl = {"period": "7d", "overlap": "12h", "delta_period": "1d", "delta_overlap": "1h"}
+    section = {"server": "old.example", "config_dn": "O=old", "delta_suffix": "-delta", "cdp": [
+        {"url": "http://%1/<CaName>.crl", "flags": ["in_certificates"]},
+        {"url": "ldap://h/CN=x,%6%10", "flags": ["in_certificates"]},
+        {"url": "http://h/<CaName>%9.crl", "flags": ["in_freshest"]}],
+        "aia": [{"url": "http://%2/x.cer", "flags": ["in_certificates"]}]}
+    a.create_issuing("values", locations=section, crl=crl)
+    at_rest(a, "values")
+
+    def said(**changed):
+        path = a.issuing_policy("values", crl=crl, locations={**section, **changed})
+        return a.cli.result("ca", "limits", "change", "values", "--policy", path).stderr
+
+    warning = "warning: the policy changes where clients look"
+    assert warning not in said()
+    for changed in ({"server": "new.example"}, {"config_dn": "O=new"}, {"delta_suffix": "-d"}):
+        section.update(changed)
+        words = said()
+        assert f"{warning}, for certificates that are issued from then on; no valid certificate names the old places" in words
+    _, pem = certificate(a, "values", "one")
+    section["server"] = "third.example"
+    assert "valid certificates that go on naming the old places: 1, the last of them until 20" in said()
+    assert warning in said(keep_old=False, aia=[]) and "not kept up to date ('locations.keep_old')" in said(keep_old=False)
