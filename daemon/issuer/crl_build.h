@@ -58,8 +58,10 @@ struct crl_build *crl_build_start(const struct crl_build_env *env, struct issuin
 int64_t crl_build_scope(const struct crl_build *b);
 struct issuing_ca *crl_build_ca(const struct crl_build *b); /* borrowed */
 
-/* The signer's channel takes messages again, or the signer is back. */
+/* The signer can be asked (again): also what failed is tried at once. */
 void crl_build_poke(struct crl_build *b);
+/* Its channel takes messages again. */
+void crl_build_room(struct crl_build *b);
 
 /* Waits for no token any more: what cannot go on now is given back, whereupon
  * built is called, maybe from here. */

@@ -117,6 +117,7 @@ void crl_build_read_chunk_along(struct crl_build *b);
 /* False while a signer that reads along is so far behind that it is waited for, which it is
  * for a moment; then, as when it has caught up or is gone, crl_build_go_on comes. */
 bool crl_build_along_has_room(struct crl_build *b);
+/* That moment is over: one that is still behind, and holds rows up, gets them later. */
 void crl_build_lag_over(struct crl_build *b);
 
 /* Streams the chunks to the signer, and goes on from there; what fails is crl_build_fail's. */

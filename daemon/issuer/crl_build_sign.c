@@ -8,6 +8,8 @@
 #include <event2/event.h>
 #include <openssl/sha.h>
 
+#include "daemon/core/log.h"
+
 #define SIGN_DEADLINE_MS 60000
 #define LAG_S 1
 
@@ -183,11 +185,18 @@ poke_held(struct crl_build *b)
 void
 crl_build_poke(struct crl_build *b)
 {
-	struct error e = ERROR_INIT;
-
 	if (event_pending(b->retry, EV_TIMEOUT, NULL))
 		event_active(b->retry, EV_TIMEOUT, 0);
-	else if (b->stage == SPOOLING)
+	else
+		crl_build_room(b);
+}
+
+void
+crl_build_room(struct crl_build *b)
+{
+	struct error e = ERROR_INIT;
+
+	if (b->stage == SPOOLING)
 		crl_build_go_on(b);
 	else if (b->held != NULL)
 		poke_held(b);
@@ -299,10 +308,28 @@ stop_reading_along(struct crl_build *b)
 	b->read_along = false;
 }
 
+static void
+leave_behind(struct crl_build *b)
+{
+	log_debug(b->job.ca_name, "the signer of token %s is behind: it reads the CRL later",
+	    b->ca->row.token);
+	stop_reading_along(b);
+}
+
+/* It reads along, and not as fast as the rows come. */
+static bool
+lags(const struct crl_build *b)
+{
+	return b->read_along && !signer_stream_has_room(b->env->signers, b->call, CRL_CHUNK_MAX);
+}
+
+/* It may have caught up while the database had no room; and once all rows are there it holds
+ * nothing up, and is perhaps signing already. */
 void
 crl_build_lag_over(struct crl_build *b)
 {
-	stop_reading_along(b);
+	if (b->stream != NULL && lags(b))
+		leave_behind(b);
 	crl_build_go_on(b);
 }
 
@@ -311,13 +338,13 @@ crl_build_along_has_room(struct crl_build *b)
 {
 	const struct timeval moment = {LAG_S, 0};
 
-	if (!b->read_along || signer_stream_has_room(b->env->signers, b->call, CRL_CHUNK_MAX)) {
+	if (!lags(b)) {
 		(void)event_del(b->lag);
 		return true;
 	}
 	if (event_pending(b->lag, EV_TIMEOUT, NULL) || event_add(b->lag, &moment) == 0)
 		return false;
-	stop_reading_along(b);
+	leave_behind(b);
 	return true;
 }
 
@@ -343,7 +370,7 @@ crl_build_read_chunk_along(struct crl_build *b)
 
 	if (b->read_along &&
 	    !signer_stream_data(b->env->signers, b->call, b->chunk, b->chunk_len, &e))
-		stop_reading_along(b);
+		leave_behind(b);
 }
 
 /* From the spool. */

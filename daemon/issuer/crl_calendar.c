@@ -459,6 +459,15 @@ crl_calendar_signer(struct crl_calendar *c, const char *token)
 		each_build(l, crl_build_poke);
 }
 
+void
+crl_calendar_room(struct crl_calendar *c, const char *token)
+{
+	struct lane *l = find_lane(c, token);
+
+	if (l != NULL)
+		each_build(l, crl_build_room);
+}
+
 struct crl_calendar *
 crl_calendar_new(const struct crl_build_env *env, const struct config *config,
     struct ca_cache *cache, struct error *e)

@@ -27,6 +27,8 @@ void crl_calendar_poke(struct crl_calendar *c);
 
 /* The signer of this token can be asked (again). */
 void crl_calendar_signer(struct crl_calendar *c, const char *token);
+/* Its channel has room again. */
+void crl_calendar_room(struct crl_calendar *c, const char *token);
 
 /* An operator's order. begun is called once, maybe from here: with err NULL and
  * true when the CRL is being made (it closes the decision itself), false when

@@ -465,7 +465,7 @@ on_signer_writable(const char *token, void *arg)
 {
 	struct issuer *i = arg;
 
-	crl_calendar_signer(i->calendar, token);
+	crl_calendar_room(i->calendar, token);
 }
 
 static const struct signer_client_callbacks signer_callbacks = {
