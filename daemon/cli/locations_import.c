@@ -1,5 +1,6 @@
 #include "daemon/cli/locations_import.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,19 @@ begins(const char *text, const char *word)
 	return strncasecmp(text, word, strlen(word)) == 0;
 }
 
+/* "$name", "$(...)", "%name%": the last one with its signs escaped. */
+static bool
+has_script_variable(const char *url)
+{
+	const char *at = strchr(url, '$'), *end;
+
+	if (at != NULL && (at[1] == '(' || at[1] == '_' || isalpha((unsigned char)at[1])))
+		return true;
+	at = strstr(url, "%25");
+	end = at != NULL ? strstr(at + 3, "%25") : NULL;
+	return end != NULL && strcspn(at + 3, "/<%") == (size_t)(end - at - 3);
+}
+
 /* Why it has no place in a policy, or NULL. */
 static const char *
 obstacle(const char *url, unsigned flags)
@@ -32,6 +46,8 @@ obstacle(const char *url, unsigned flags)
 
 	if (flags == 0)
 		return "has no flags, so it is for nothing";
+	if (has_script_variable(url))
+		return "has a variable of the script or of Windows: write what it stands for";
 	if (begins(url, "https:"))
 		return (flags & ~placed) != 0
 			   ? "clients cannot verify certificates with what takes "
@@ -88,67 +104,140 @@ take_location(struct import *im, const char *line, struct error *e)
 	return true;
 }
 
-/* Lines of certutil's listing that say nothing of their own. */
-static bool
-is_remark(const char *line)
+static const char *const lists[] = {"CRLPublicationURLs", "CACertPublicationURLs"};
+static const char *const commands[] = {
+    "Add-CACrlDistributionPoint", "Add-CAAuthorityInformationAccess"};
+
+/* Where the line speaks of locations: the list's name, or the command; NULL: nowhere.
+ * *which: of CRLs or of certificates. */
+static const char *
+find_any(const char *line, const char *const words[2], size_t *which)
 {
-	return *line == '\0' || *line == '#' || begins(line, "CSURL_") ||
-	       begins(line, "CertUtil:") || begins(line, "HKEY_") ||
-	       begins(line, "Restart-Service");
+	for (size_t i = 0; i < 2; i++) {
+		const char *at = strcasestr(line, words[i]);
+
+		if (at != NULL) {
+			*which = i;
+			return at;
+		}
+	}
+	return NULL;
+}
+
+static bool
+begins_with_any(const char *line, const char *const *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (begins(line, words[i]))
+			return true;
+	return false;
 }
 
 static bool
 take_line(struct import *im, const char *line, struct error *e)
 {
+	static const char *const remarks[] = {"#", "::", "rem ", "HKEY_"};
+	/* What else stands in listings, and in scripts that set up a CA. */
+	static const char *const others[] = {"CSURL_", "CertUtil", "@", "echo ", "net ", "sc ",
+	    "Restart-", "Start-", "Stop-", "Import-", "Get-", "Remove-", "Write-", "foreach", "$",
+	    "}"};
+	const char *at;
+	size_t which = 0;
+
 	line += strspn(line, " \t");
-	if (is_remark(line))
+	if (*line == '\0' || begins_with_any(line, remarks, COUNT_OF(remarks)))
+		return true;
+	at = find_any(line, commands, &which);
+	if (at != NULL)
+		return take_location(im, at, e);
+	at = find_any(line, lists, &which);
+	if (at == NULL)
+		return begins_with_any(line, others, COUNT_OF(others)) ||
+		       take_location(im, line, e);
+	im->aia = which == 1;
+	at += strlen(lists[which]);
+	/* The head of a listing: the locations are in the lines below. */
+	if (strcasestr(line, "-setreg") == NULL && strpbrk(at, "\"0123456789") == NULL)
+		return true;
+	if (strcasestr(at, "REG_MULTI_SZ") != NULL)
 		return true;
 	/* "certutil -setreg CA\CRLPublicationURLs "65:...": the value follows. */
-	for (size_t i = 0; i < 2; i++) {
-		static const char *const names[] = {"CRLPublicationURLs", "CACertPublicationURLs"};
-		const char *at = strcasestr(line, names[i]);
-
-		if (at == NULL)
-			continue;
-		im->aia = i == 1;
-		at += strlen(names[i]);
-		line = strpbrk(at, "\"0123456789");
-		/* The head of a listing: the locations are in the lines below. */
-		if (line == NULL || strcasestr(at, "REG_MULTI_SZ") != NULL)
-			return true;
-		break;
-	}
-	return take_location(im, line, e);
+	return take_location(im, at + strcspn(at, "\"0123456789"), e);
 }
 
-/* Lines end at "\n", also at those two characters, which certutil -setreg takes. */
+/* Two characters that stand for the end of a line: certutil's, or PowerShell's. */
+static char *
+find_two(char *line)
+{
+	for (; *line != '\0'; line++)
+		if ((line[0] == '\\' || line[0] == '`') && line[1] == 'n' && line[2] != '\0' &&
+		    strchr("\"0123456789", line[2]) != NULL)
+			return line;
+	return NULL;
+}
+
+static bool
+take_parts(struct import *im, char *line, struct error *e)
+{
+	char *two;
+
+	while ((two = find_two(line)) != NULL) {
+		*two = '\0';
+		if (!take_line(im, line, e))
+			return false;
+		line = two + 2;
+	}
+	return take_line(im, line, e);
+}
+
+/* Cuts off what ends a line; true: a backtick of PowerShell, and the line goes on. */
+static bool
+trim_end(char *line, size_t *len)
+{
+	while (*len > 0 && strchr(" \t\r", line[*len - 1]) != NULL)
+		--*len;
+	line[*len] = '\0';
+	if (*len == 0 || line[*len - 1] != '`')
+		return false;
+	line[*len - 1] = ' ';
+	return true;
+}
+
 static bool
 take_text(struct import *im, const char *text, struct error *e)
 {
 	char line[LINE_MAX_LEN];
+	size_t len = 0;
 
 	while (*text != '\0') {
-		const char *end = text + strcspn(text, "\n"), *two = strstr(text, "\\n");
-		size_t len, skip = *end == '\n';
+		size_t more = strcspn(text, "\n");
 
-		if (two != NULL && two < end && (two[2] == '"' || strchr("0123456789", two[2]))) {
-			end = two;
-			skip = 2;
-		}
-		len = (size_t)(end - text);
 		im->line++;
-		if (len >= sizeof line)
+		if (len + more >= sizeof line)
 			return error_set(e, ERROR_LIMIT, "line %zu is longer than %d bytes",
 			    im->line, LINE_MAX_LEN - 1);
-		memcpy(line, text, len);
-		if (len > 0 && line[len - 1] == '\r')
-			len--;
-		line[len] = '\0';
-		if (!take_line(im, line, e))
+		memcpy(line + len, text, more);
+		len += more;
+		text += more + (text[more] == '\n');
+		if (trim_end(line, &len) && *text != '\0')
+			continue;
+		len = 0;
+		if (!take_parts(im, line, e))
 			return false;
-		text = end + skip;
 	}
 	return im->count > 0 || error_set(e, ERROR_INPUT, "there is no location of AD CS");
+}
+
+/* A byte order mark says how the text is written. */
+static const char *
+after_mark(const char *text, struct error *e)
+{
+	if (begins(text, "\xff\xfe") || begins(text, "\xfe\xff")) {
+		(void)error_set(e, ERROR_INPUT,
+		    "it is UTF-16, as \">\" of PowerShell writes it: save it as UTF-8 or ASCII");
+		return NULL;
+	}
+	return begins(text, "\xef\xbb\xbf") ? text + 3 : text;
 }
 
 static bool
@@ -187,6 +276,9 @@ locations_import(const char *text, char **yaml, struct error *e)
 	bool ok = true;
 
 	*yaml = NULL;
+	text = after_mark(text, e);
+	if (text == NULL)
+		return false;
 	for (size_t i = 0; i < 2; i++) {
 		im.lists[i] = open_memstream(&im.text[i], &im.len[i]);
 		ok = ok && im.lists[i] != NULL;

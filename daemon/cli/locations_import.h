@@ -7,8 +7,8 @@
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
 
-/* text: what certutil -getreg printed, arguments of certutil -setreg, or commands of
- * PowerShell, one location to a line. What cannot be taken over stands as a comment
+/* text: what certutil -getreg printed, arguments of certutil -setreg, commands of
+ * PowerShell, one location to a line, or a script of such commands. What cannot be taken over stands as a comment
  * with the reason. *yaml is the caller's to free. ERROR_INPUT when there is none. */
 bool locations_import(const char *text, char **yaml, struct error *e) MUST_CHECK;
 

@@ -110,8 +110,10 @@ bool location_expand(const char *url, const struct location_names *names, bool d
  * hand:
  *
  *   65:http://%1/CertEnroll/%3%8%9.crl       certutil -setreg, the registry
+ *   6:http://pki/%%3%%8%%9.crl               the same in a batch file
  *   1: 65:http://%1/CertEnroll/%3%8%9.crl    a line of certutil -getreg
  *   Add-CACrlDistributionPoint -Uri "http://pki/<CaName>.crl" -AddToCertificateCdp
+ *   Add-CAAuthorityInformationAccess -AddToCertificateAia http://pki/%3%4.crt -Force
  *
  * Gives the flags, and the URL with variables by name and with blanks and other
  * characters escaped; out takes LOCATION_URL_MAX + 1 bytes. *aia: whether it comes

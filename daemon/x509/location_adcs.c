@@ -47,11 +47,12 @@ read_number(const char **text, unsigned *value)
 	return true;
 }
 
-/* The flags are the last number: certutil's listing has one of its own before. */
+/* The flags are the last number: certutil's listing has one of its own before. A '+' adds
+ * what follows to what is there. */
 static bool
 read_registry(const char **text, unsigned *value, size_t *len)
 {
-	*text += strspn(*text, " \t\"");
+	*text += strspn(*text, " \t\"+");
 	if (!read_number(text, value))
 		return false;
 	(void)read_number(text, value);
@@ -70,13 +71,13 @@ is_command(const char *text, const char *command)
 	return strncasecmp(text, command, len) == 0 && (text[len] == ' ' || text[len] == '\t');
 }
 
-/* One word, in quotes or not; false at the end. */
+/* One word, in quotes or not; false at the end of the command. */
 static bool
 next_word(const char **text, const char **word, size_t *len)
 {
 	const char *at = skip_blanks(*text);
 
-	if (*at == '\0' || *at == '\r' || *at == '\n')
+	if (*at == '\0' || strchr("\r\n|;#", *at) != NULL)
 		return false;
 	if (*at == '"' || *at == '\'') {
 		const char quote[] = {*at, '\n', '\0'};
@@ -86,7 +87,7 @@ next_word(const char **text, const char **word, size_t *len)
 		*text = *word + *len + ((*word)[*len] == quote[0]);
 	} else {
 		*word = at;
-		*len = strcspn(at, " \t\r\n");
+		*len = strcspn(at, " \t\r\n|;");
 		*text = at + *len;
 	}
 	return true;
@@ -101,8 +102,6 @@ is_word(const char *word, size_t len, const char *wanted)
 static bool
 read_switch(const char *word, size_t len, bool aia, unsigned *value, struct error *err)
 {
-	if (is_word(word, len, "-Force") || is_word(word, len, "-Confirm:$false"))
-		return true;
 	for (size_t i = 0; i < COUNT_OF(switches); i++) {
 		if (switches[i].aia == aia && is_word(word, len, switches[i].name)) {
 			*value |= switches[i].flag;
@@ -113,6 +112,18 @@ read_switch(const char *word, size_t len, bool aia, unsigned *value, struct erro
 	    word, aia ? aia_command : crl_command);
 }
 
+/* Switches that say nothing of the location. */
+static bool
+is_manner(const char *word, size_t len, const char **text)
+{
+	if (!is_word(word, len, "-ErrorAction"))
+		return is_word(word, len, "-Force") || is_word(word, len, "-Confirm:$false") ||
+		       is_word(word, len, "-Verbose");
+	(void)next_word(text, &word, &len); /* its value */
+	return true;
+}
+
+/* The URL stands behind -Uri, or alone. */
 static bool
 read_command(const char *text, bool aia, unsigned *value, const char **url, size_t *url_len,
     struct error *err)
@@ -125,10 +136,19 @@ read_command(const char *text, bool aia, unsigned *value, const char **url, size
 	if (!next_word(&text, &word, &len))
 		return false;
 	while (next_word(&text, &word, &len)) {
-		if (is_word(word, len, "-Uri")) {
-			if (!next_word(&text, url, url_len))
-				break;
-		} else if (!read_switch(word, len, aia, value, err)) {
+		bool named = is_word(word, len, "-Uri");
+
+		if (named && !next_word(&text, &word, &len))
+			break;
+		if (named || (len > 0 && *word != '-')) {
+			if (*url != NULL)
+				return error_set(err, ERROR_INPUT,
+				    "the command has a second URL, '%.*s'",
+				    (int)(len < 80 ? len : 80), word);
+			*url = word;
+			*url_len = len;
+		} else if (!is_manner(word, len, &text) &&
+			   !read_switch(word, len, aia, value, err)) {
 			return false;
 		}
 	}
@@ -137,14 +157,17 @@ read_command(const char *text, bool aia, unsigned *value, const char **url, size
 
 /* ---- the URL */
 
+/* In a batch file every '%' stands twice. */
 static void
 put_variable(struct location_writer *w, const char **at)
 {
-	size_t variable = 0, len = **at == '%' ? location_number_at(*at, true, &variable)
+	bool twice = (*at)[0] == '%' && (*at)[1] == '%';
+	size_t variable = 0, len = **at == '%' ? location_number_at(*at + twice, true, &variable)
 					       : location_name_at(*at, &variable);
 	const char *name;
 
 	if (len > 0) {
+		*at += twice;
 		name = location_variable_name((enum location_variable)variable);
 		location_put(w, name, strlen(name));
 		*at += len;

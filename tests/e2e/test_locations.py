@@ -138,3 +138,52 @@ Add-CAAuthorityInformationAccess -AddToCertificateAia "http://<ServerDNSName>/Ce
     assert "there is no location" in a.cli.fails(
         "ca", "locations", "--import-adcs", clients.write(work_dir, "none.txt", "# nothing\n"))
     assert json.loads(a.cli("--json", "ca", "locations", a.root))["findings"] == []
+
+
+def test_import_of_scripts(shared_instance, work_dir):
+    """What administrators have at hand: batch files, scripts of PowerShell, files of Windows."""
+    import yaml
+    a = shared_instance
+
+    def read(name, text, encoding="utf-8"):
+        path = f"{work_dir}/{name}"
+        with open(path, "wb") as f:
+            f.write(text.replace("\n", "\r\n").encode(encoding))
+        return path
+
+    def imported(*words):
+        text = a.cli("ca", "locations", "--import-adcs", read(*words))
+        section = yaml.safe_load(text)["locations"]
+        return text, *([(e["url"], e["flags"]) for e in section.get(k) or []] for k in ("cdp", "aia"))
+
+    crl, certificate = "http://pki.example/<CaName><CRLNameSuffix><DeltaCRLAllowed>.crl", "http://pki.example/<CaName>.crt"
+    batch = r"""@echo off
+rem where clients look; not certutil -setreg CA\CRLPublicationURLs "2:http://old/"
+certutil -setreg CA\CRLPeriodUnits 1
+certutil -setreg CA\CRLPublicationURLs "65:%windir%\system32\CertSrv\CertEnroll\%%3%%8%%9.crl\n6:http://pki.example/%%3%%8%%9.crl"
+certutil -setreg CA\CACertPublicationURLs "+2:http://pki.example/%%3.crt"
+net stop certsvc & net start certsvc
+"""
+    text, cdp, aia = imported("set.cmd", batch)
+    assert cdp == [(crl, ["in_certificates", "in_freshest"])] and aia == [(certificate, ["in_certificates"])]
+    assert "has a variable of the script or of Windows" in text
+    shell = r"""Import-Module ADCSAdministration
+$list = Get-CACrlDistributionPoint; foreach ($crl in $list) {Remove-CACrlDistributionPoint $crl.uri -Force};
+# Add-CACrlDistributionPoint -Uri http://old/ -AddToCertificateCdp
+$null = Add-CACRLDistributionPoint -Uri "http://pki.example/%3%8%9.crl" `
+    -AddToCertificateCDP `
+    -AddToFreshestCrl -Force -ErrorAction Stop | Out-Null
+Add-CACRLDistributionPoint -Uri "http://$name/%3.crl" -AddToCertificateCDP -Force
+Add-CAAuthorityInformationAccess -AddToCertificateAia http://pki.example/%3.crt -Force
+Restart-Service certsvc
+"""
+    text, cdp, aia = imported("set.ps1", shell, "utf-8-sig")
+    assert cdp == [(crl, ["in_certificates", "in_freshest"])] and aia == [(certificate, ["in_certificates"])]
+    assert "# http://$name/<CaName>.crl: has a variable of the script" in text
+
+    for text, words in (
+            ('certutil -setreg CA\\CRLPublicationURLs $value\n', "line 1: '' is no location of AD CS"),
+            ("2:http://a/\n2:http://b/\\n2x:http://c/", "line 2: '2x:http://c/' is no location"),
+            ("2:http://a/\nAdd-CACrlDistributionPoint -Uri http://a -Forec\n", "line 2: '-Forec' is no switch of")):
+        assert words in a.cli.fails("ca", "locations", "--import-adcs", read("bad.txt", text))
+    assert "it is UTF-16" in a.cli.fails("ca", "locations", "--import-adcs", read("wide.txt", GETREG, "utf-16"))
