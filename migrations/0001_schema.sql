@@ -691,7 +691,7 @@ CREATE TABLE publication (
     scope_id     bigint REFERENCES crl_scope,     -- NULL for certificates
     certificate_id bigint,                        -- of a certificate that goes to its subject's entry
     artifact_id  bigint NOT NULL REFERENCES artifact,
-    state        text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'working', 'done', 'no-entry')),
+    state        text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'working', 'done', 'no-entry', 'over')),
     epoch        int NOT NULL DEFAULT 0,          -- the fence: a stale worker cannot report
     lease_until  timestamptz,
     attempts     int NOT NULL DEFAULT 0,          -- for this artifact

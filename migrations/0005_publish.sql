@@ -23,6 +23,7 @@ CREATE INDEX publication_due_at_target ON publication (target_id, next_at) WHERE
 CREATE INDEX publication_by_artifact ON publication (artifact_id);
 CREATE INDEX publication_by_published ON publication (published_id);
 CREATE INDEX publication_unchecked ON publication (checked_at) WHERE state = 'done' AND certificate_id IS NULL;
+CREATE INDEX publication_of_target ON publication (target_id) WHERE certificate_id IS NULL AND state <> 'over';
 CREATE INDEX publication_working ON publication (target_id) WHERE state = 'working';
 CREATE INDEX publication_attempt_by_artifact ON publication_attempt (artifact_id);
 CREATE INDEX artifact_by_digest ON artifact (sha256) WHERE complete;
@@ -90,7 +91,7 @@ BEGIN
             state = CASE WHEN p.state = 'working' THEN 'working' ELSE 'pending' END,
             next_at = CASE WHEN p.state = 'working' THEN p.next_at ELSE clock_timestamp() END,
             changed_at = clock_timestamp()
-        WHERE p.rank < excluded.rank;
+        WHERE p.rank < excluded.rank OR p.state = 'over';
     GET DIAGNOSTICS v_count = ROW_COUNT;
     IF v_count > 0 THEN
         PERFORM pg_notify('chancery_publish', '');
@@ -98,12 +99,33 @@ BEGIN
     RETURN v_count;
 END $$;
 
+-- Whether an artifact has ended and nothing is due that would take its place: the CRL of a key or
+-- a scope whose last certificate has ended, a CA certificate that nobody renewed.
+CREATE FUNCTION artifact_is_last(p_artifact bigint) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT a.not_after < clock_timestamp() AND NOT EXISTS (SELECT FROM crl_scope s WHERE s.id = a.scope_id
+        AND CASE a.kind WHEN 'delta-crl' THEN s.next_delta_at ELSE s.next_full_at END IS NOT NULL)
+    FROM artifact a WHERE a.id = p_artifact
+$$;
+
+-- What need not stand anywhere any more is not tried, looked at or warned of any more: at
+-- targets that no policy and no valid certificate names, and what has ended for good. What
+-- is there stays there. A target or a scope that begins anew has it published again.
+CREATE FUNCTION end_publications() RETURNS void
+LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
+    UPDATE publication p SET state = 'over', next_at = 'infinity', published_id = NULL, last_error = NULL,
+        changed_at = clock_timestamp()
+    FROM target t WHERE t.id = p.target_id AND p.certificate_id IS NULL AND p.state IN ('pending', 'done')
+        AND (t.until <= clock_timestamp() OR artifact_is_last(p.artifact_id))
+$$;
+
 -- The same for the newest artifact of each slot of a CA: its targets changed.
 CREATE FUNCTION publish_newest(p_ca bigint) RETURNS int
 LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
     SELECT coalesce(sum(publish_artifact(newest.id)), 0)::int
     FROM (SELECT DISTINCT ON (kind, scope_id) id FROM artifact
           WHERE ca_id = p_ca AND complete AND kind <> 'certificate' ORDER BY kind, scope_id, rank DESC) AS newest
+    WHERE NOT artifact_is_last(newest.id)
 $$;
 
 -- -------------------------------------------------------------------- claim
@@ -318,6 +340,7 @@ END $$;
 -- stands. Returns how many.
 CREATE FUNCTION recheck_publications(p_after_s int, p_limit int) RETURNS int
 LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
+    SELECT end_publications();
     WITH old AS (
         SELECT id FROM publication
         WHERE state = 'done' AND checked_at < clock_timestamp() - make_interval(secs => p_after_s)
@@ -368,7 +391,7 @@ $$;
 
 -- ------------------------------------------------------------------- grants
 
-GRANT EXECUTE ON FUNCTION target_takes(bigint, bigint, bigint), map_targets(bigint, jsonb),
+GRANT EXECUTE ON FUNCTION target_takes(bigint, bigint, bigint), map_targets(bigint, jsonb), artifact_is_last(bigint), end_publications(),
     publish_artifact(bigint), publish_newest(bigint),
     claim_publications(int, int, int, int, bigint[]), release_publications(int), next_publication_ms(),
     read_artifact_chunk(bigint, int), publication_backoff_s(int),

@@ -125,7 +125,7 @@ BEGIN
         'open_decisions', (SELECT count(*) FROM decision WHERE state IN ('queued', 'working')),
         'collecting_decisions', (SELECT count(*) FROM decision WHERE state = 'collecting'),
         'renewals_due', (SELECT coalesce(jsonb_agg(a.name ORDER BY a.name), '[]') FROM renewals_due() g JOIN ca a ON a.id = g.ca_id),
-        'unpublished', (SELECT count(*) FROM publication WHERE state NOT IN ('done', 'no-entry')),
+        'unpublished', (SELECT count(*) FROM publication WHERE state NOT IN ('done', 'no-entry', 'over')),
         'operators', (SELECT count(*) FROM person));
 END $$;
 
@@ -930,7 +930,7 @@ BEGIN
         INTO v_rows
     FROM (SELECT p.*, a.name AS ca, t.name, t.kind, t.artifact, t.write_url, t.read_url
           FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id
-          WHERE (v_ca IS NULL OR t.ca_id = v_ca) AND (p.certificate_id IS NULL OR p.state <> 'done') AND (p_after IS NULL OR p.id > p_after)
+          WHERE (v_ca IS NULL OR t.ca_id = v_ca) AND (p.certificate_id IS NULL OR p.state <> 'done') AND p.state <> 'over' AND (p_after IS NULL OR p.id > p_after)
           ORDER BY p.id LIMIT v_limit) p
     JOIN artifact f ON f.id = p.artifact_id
     LEFT JOIN artifact w ON w.id = p.published_id;
@@ -957,6 +957,8 @@ BEGIN
     FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id WHERE p.id = p_id;
     IF v_state IS NULL THEN
         PERFORM api_fail('CH404', format('publication %s is not known', p_id));
+    ELSIF v_state = 'over' THEN
+        PERFORM api_fail('CH409', format('publication %s is over: nobody needs what stood at %s any more', p_id, v_name));
     ELSIF v_state = 'done' THEN
         -- Read back again, and written only where something else stands by now.
         UPDATE publication SET state = 'pending', attempts = 1, next_at = clock_timestamp(), changed_at = clock_timestamp()

@@ -386,6 +386,7 @@ BEGIN
     -- What does not get there any more is not tried any more.
     UPDATE publication SET state = 'done' WHERE target_id = ANY (v_old) AND state <> 'done'
         AND (SELECT t.until <= clock_timestamp() FROM target t WHERE t.id = target_id);
+    PERFORM end_publications();
     PERFORM map_targets(g.id, p_targets);
     PERFORM publish_newest(a.id);
     RETURN CASE WHEN v_valid = 0 OR NOT p_divide AND cardinality(v_old) = 0 THEN NULL
@@ -399,7 +400,8 @@ END $$;
 CREATE FUNCTION ca_republish(p_ca bigint) RETURNS void LANGUAGE sql AS $$
     UPDATE publication p SET anew = p.state = 'working', state = CASE WHEN p.state = 'working' THEN p.state ELSE 'pending' END, attempts = 0,
         next_at = CASE WHEN p.state = 'working' THEN p.next_at ELSE clock_timestamp() END, changed_at = clock_timestamp()
-    FROM target t WHERE t.id = p.target_id AND t.ca_id = p_ca AND t.kind = 'ldap' AND t.artifact = 'ca-certificate';
+    FROM target t WHERE t.id = p.target_id AND t.ca_id = p_ca AND t.kind = 'ldap' AND t.artifact = 'ca-certificate'
+        AND p.state <> 'over';
     SELECT pg_notify('chancery_publish', '');
 $$;
 

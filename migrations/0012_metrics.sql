@@ -24,7 +24,7 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
     SELECT round(extract(epoch FROM $1 - clock_timestamp()))::double precision
 $$;
 
--- The newest CRL and delta CRL of each scope.
+-- The newest CRL and delta CRL of each scope that gets another one.
 CREATE FUNCTION metrics_of_crls() RETURNS text
 LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
     WITH newest AS (
@@ -34,7 +34,8 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
         CROSS JOIN (VALUES (false), (true)) k (delta)
         CROSS JOIN LATERAL (SELECT x.this_update, x.next_update, x.entries, x.artifact_id FROM crl x
             WHERE x.scope_id = s.id AND x.delta = k.delta AND x.state = 'issued' ORDER BY x.number DESC LIMIT 1) c
-        LEFT JOIN artifact f ON f.id = c.artifact_id)
+        LEFT JOIN artifact f ON f.id = c.artifact_id
+        WHERE CASE WHEN k.delta THEN s.next_delta_at ELSE s.next_full_at END IS NOT NULL)
     SELECT concat(
         metric_head('chancery_crl_age_seconds', 'Since thisUpdate of the newest CRL issued.'),
         (SELECT string_agg(metric('chancery_crl_age_seconds', labels, -seconds_until(this_update)), '') FROM newest),
@@ -66,7 +67,7 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
         FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id
         JOIN artifact w ON w.id = p.artifact_id
         LEFT JOIN artifact f ON f.id = p.published_id
-        WHERE p.certificate_id IS NULL),
+        WHERE p.certificate_id IS NULL AND p.state <> 'over'),
     entry AS (
         SELECT ARRAY['ca', a.name, 'target', t.name, 'state', p.state] AS labels, count(*) AS n
         FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id

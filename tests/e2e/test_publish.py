@@ -5,6 +5,7 @@ import ctypes
 import datetime
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -532,8 +533,8 @@ def test_others_may_not(outbox):
                            (["publish_artifact", "publish_newest", "claim_publications", "release_publications",
                              "next_publication_ms", "read_artifact_chunk", "report_publication",
                              "retry_publication", "publication_backoff_s", "expiring_publications",
-                             "recheck_publications"],))
-    assert len(functions) == 11
+                             "recheck_publications", "end_publications", "artifact_is_last"],))
+    assert len(functions) == 13
     for role in ("chancery_front", "chancery_submitter", "chancery_auditor"):
         for (function,) in functions:
             assert not outbox.one("SELECT has_function_privilege(%s, %s, 'EXECUTE')", (role, function)), function
@@ -787,6 +788,57 @@ def test_what_was_published_is_looked_at_again(new_outbox, web):
     assert outbox.one("SELECT count(*) FROM audit WHERE action = 'artifact.published'") == audited
     assert outbox.one("SELECT bool_and(done_at < now() - interval '7 hours' AND checked_at > now() - interval '10 minutes') "
                       "FROM publication")
+
+
+def test_a_place_that_nobody_needs_is_left_alone(new_outbox, web):
+    """A target that was given up, and the last CRL of a scope, once it has ended: not looked at,
+    not written, not counted; until the target or the scope comes back."""
+    outbox = new_outbox(watch_s=1)
+    for name in ("kept", "dropped", "away"):
+        outbox.target(name, "http", "crl", f"{web.url}/{name}")
+    web.answers[("PUT", "/away")] = 503
+    outbox.sql("UPDATE crl_scope SET next_full_at = now() + interval '1 h'")
+    outbox.start()
+    crl = outbox.publish_crl(5)
+    outbox.wait_done("kept", "dropped")
+    outbox.wait_failed("away", "503")
+    written = len(web.seen)
+    web.files.clear()
+    outbox.sql("UPDATE target SET until = now() WHERE name IN ('dropped', 'away')")
+    outbox.sql("UPDATE publication SET checked_at = now() - interval '7 hours' WHERE state = 'done'")
+    wait_until(lambda: web.files.get("/kept") == crl, what="the repair")
+    wait_until(lambda: {outbox.row(n)["state"] for n in ("dropped", "away")} == {"over"}, what="their end")
+    outbox.wait_done("kept")
+    assert {s[1] for s in web.seen[written:]} - {"/away"} == {"/kept"} and set(web.files) == {"/kept"}
+
+    def shown():
+        return outbox.one("SELECT chancery.api_publications('uid:0', NULL, NULL, NULL)")["publications"]
+
+    def measured():
+        return re.findall(r'(chancery_p\w+)\{ca="demo",target="(\w+)"', outbox.one("SELECT metrics_of_publications()"))
+
+    assert [p["target"] for p in shown()] == ["kept"] and {target for _, target in measured()} == {"kept"}
+    gone = outbox.row("dropped")["id"]
+    with pytest.raises(psycopg2.Error, match="is over: nobody needs what stood at demo/dropped"):
+        outbox.one(f"SELECT chancery.api_publication_retry('uid:0', {gone})")
+
+    # A CRL that has ended is missed where another one is due, and only there.
+    outbox.sql("UPDATE artifact SET not_after = now() - interval '1 s'")
+    looked = outbox.one("SELECT recheck_publications(86400, 10)")
+    assert looked == 0 and outbox.row("kept")["state"] == "done" and ("chancery_published_left_seconds", "kept") in measured()
+    outbox.sql("UPDATE crl_scope SET next_full_at = NULL")
+    wait_until(lambda: outbox.row("kept")["state"] == "over", what="the scope's end")
+    assert shown() == [] and measured() == []
+    assert outbox.one("SELECT publish_newest(%s)", (outbox.ca,)) == 0
+
+    # Both come back.
+    outbox.sql("UPDATE artifact SET not_after = now() + interval '1 day'")
+    outbox.sql("UPDATE target SET until = NULL WHERE name = 'dropped'")
+    outbox.sql("UPDATE crl_scope SET next_full_at = now()")
+    assert outbox.one("SELECT publish_newest(%s)", (outbox.ca,), "chancery_issuer") == 2
+    outbox.wait_done("kept", "dropped")
+    assert web.files == {"/kept": crl, "/dropped": crl}
+    outbox.stop()
 
 
 def test_issuer_of_a_running_instance(bare_instance, new_dir, nginx, slapd):
