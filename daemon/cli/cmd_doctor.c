@@ -288,6 +288,17 @@ look_at_tokens(struct doctor *d, struct error *e)
 	return true;
 }
 
+static const char *
+why_it_waits(json_t *row)
+{
+	const char *why = cli_text(row, "last_error");
+
+	if (why[0] != '\0')
+		return why;
+	return strcmp(cli_text(row, "state"), "working") == 0 ? "it is on its way"
+							      : "it was not tried yet";
+}
+
 /* What waits to be published, page by page. */
 static bool
 look_at_outbox(struct doctor *d, const char *ca, struct error *e)
@@ -317,7 +328,7 @@ look_at_outbox(struct doctor *d, const char *ca, struct error *e)
 			waiting++;
 			doctor_note(d, FINDING_WARNING, cli_text(row, "ca"), "publication",
 			    "%s waits for %s: %s", cli_text(row, "artifact"),
-			    cli_text(row, "target"), cli_text(row, "last_error"));
+			    cli_text(row, "target"), why_it_waits(row));
 		}
 		next = cli_text(answer, "next");
 		more = next[0] != '\0' && strlen(next) < sizeof after;
@@ -392,7 +403,7 @@ read_view(struct doctor *d, const char *name, struct ca_view *v, struct error *e
 	if (!cli_path(path, "/v1/cas/", name, "", e) ||
 	    !cli_get_object(d->cli, path, "name", name, &v->detail, e))
 		return false;
-	if (strcmp(cli_text(v->detail, "state"), "active") != 0)
+	if (!json_is_object(json_object_get(v->detail, "certificate")))
 		return true;
 	policy = cli_text(v->detail, "policy");
 	if (!capolicy_parse(policy, strlen(policy), name, v->policy, e) ||
@@ -424,6 +435,19 @@ last_crl(const struct ca_view *v, const char *label, bool delta)
 
 /* ---- a CA: its certificate and those above it */
 
+static bool
+is_retired(const struct ca_view *v)
+{
+	return strcmp(cli_text(v->detail, "state"), "retired") == 0;
+}
+
+/* Whether nobody can rely on it any more, and nobody wants to. */
+static bool
+is_over(const struct doctor *d, const struct ca_view *v)
+{
+	return is_retired(v) && (v->chain_len == 0 || v->chain[0].not_after < d->now);
+}
+
 static void
 judge_validity(struct doctor *d, const struct ca_view *v)
 {
@@ -432,7 +456,10 @@ judge_validity(struct doctor *d, const struct ca_view *v)
 	char span[DOCTOR_SPAN_MAX];
 
 	(void)doctor_span(left, span);
-	if (left <= 0)
+	if (is_retired(v))
+		doctor_note(d, FINDING_OK, v->name, "certificate",
+		    "valid for %s; the CA is retired and issues no certificates", span);
+	else if (left <= 0)
 		doctor_note(d, FINDING_CRITICAL, v->name, "certificate", "ended %s ago", span);
 	else
 		doctor_note(d, left < whole / 2 ? FINDING_WARNING : FINDING_OK, v->name,
@@ -458,7 +485,8 @@ judge_chain(struct doctor *d, const struct ca_view *v)
 		    i + 1, v->chain_len, why.text);
 		return;
 	}
-	doctor_note(d, FINDING_OK, v->name, "chain", "%zu certificates up to a root", v->chain_len);
+	doctor_note(d, FINDING_OK, v->name, "chain", "%zu certificate%s up to a root", v->chain_len,
+	    v->chain_len == 1 ? "" : "s");
 }
 
 static void
@@ -564,6 +592,13 @@ look_at_crl(struct doctor *d, const struct ca_view *v, const char *label)
 	judge_pair(d, v, number, base);
 }
 
+/* None any more once the last certificate has ended of a key that is retired. */
+static bool
+gets_crls(json_t *scope)
+{
+	return json_is_string(json_object_get(scope, "next_full_at"));
+}
+
 static void
 look_at_own_places(struct doctor *d, const struct ca_view *v)
 {
@@ -575,7 +610,7 @@ look_at_own_places(struct doctor *d, const struct ca_view *v)
 	look_at_locations(d, v, &place, "", LOCATION_IN_CERTIFICATES, NULL);
 	json_array_foreach(json_object_get(v->detail, "crls"), i, scope)
 	{
-		if (json_is_true(json_object_get(scope, "current")))
+		if (json_is_true(json_object_get(scope, "current")) && gets_crls(scope))
 			look_at_crl(d, v, cli_text(scope, "label"));
 	}
 }
@@ -631,7 +666,10 @@ look_at_ca(struct doctor *d, const char *name, struct error *e)
 	d->ca = name;
 	ok = read_view(d, name, &v, e);
 
-	if (ok && v.chain_len == 0) {
+	if (ok && is_over(d, &v)) {
+		doctor_note(d, FINDING_OK, name, "certificate",
+		    "the CA is retired and has no valid certificate");
+	} else if (ok && v.chain_len == 0) {
 		doctor_note(d, FINDING_WARNING, name, "certificate",
 		    "the CA waits for its certificate; see \"chancery ca csr\" and \"ca install\"");
 	} else if (ok) {

@@ -68,6 +68,13 @@ def reason_of(a, request, words):
                       what=f"'{words}' as the reason of a request")
 
 
+def findings(a, ca):
+    """What the doctor says of the CA itself, all of it fine: {check: words}."""
+    found = [f for f in a.cli.json("doctor", ca)["findings"] if f["object"] == ca]
+    assert {f["state"] for f in found} == {"ok"}, found
+    return {f["check"]: f["detail"] for f in found}
+
+
 def end_certificates(a, ca):
     """As if all had ended that a CA issued."""
     for change in ("certificate SET not_after = now() - interval '1 s' WHERE true",
@@ -167,6 +174,9 @@ def test_a_ca_is_retired(a):
     assert "is retired already" in a.cli.fails("ca", "retire", "second")
     # Its limits still change, but not that.
     a.cli("ca", "limits", "change", "second", "--not-after", "9y")
+    # Clients still look at its places.
+    found = findings(a, "second")
+    assert "the CA is retired and issues no certificates" in found["certificate"] and "number 1" in found["crl"]
 
     # Also after a restart: CRLs, and nothing but CRLs.
     a.daemon.stop()
@@ -210,6 +220,11 @@ def test_ends(a):
     assert generations(a, "first")[2] == ("active", False)
     wait_over(a, "second", 0)
     assert "it signs no CRLs any more" in a.cli.fails("crl", "issue", "second")
+    # The last one ends, and nothing is said of it.
+    a.database.execute("UPDATE chancery_store.artifact SET not_after = now() - interval '1 s' WHERE kind = 'crl' AND ca_id = "
+                       "(SELECT id FROM chancery_store.ca WHERE name = 'second')")
+    assert set(findings(a, "second")) == {"certificate", "chain", "ca-certificate", "publication"}
+    assert 'chancery_crl_left_seconds{ca="second"' not in a.api.get("/metrics").body.decode()
     assert a.database.execute("SELECT bool_and(next_full_at IS NULL) FROM chancery_store.crl_scope WHERE ca_id = "
                               "(SELECT id FROM chancery_store.ca WHERE name = 'second')")[0][0]
     # A root that never signed a certificate but its own.
