@@ -5,11 +5,11 @@ SET search_path = chancery_store, pg_temp;
 -- One row for the next CRL of each kind of each scope. Entries are those of the last one
 -- and what happened since, of which up to 100,000 events are counted.
 CREATE FUNCTION crl_forecast(p_ca bigint)
-RETURNS TABLE (ca text, scope_id bigint, kind text, due_at timestamptz, because text, entries bigint, size bigint, pin boolean)
+RETURNS TABLE (ca text, scope_id bigint, label text, kind text, due_at timestamptz, because text, entries bigint, size bigint, pin boolean)
 LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
-    SELECT a.name, s.id, CASE WHEN k.delta THEN 'delta-crl' ELSE 'crl' END, k.due_at, k.because,
+    SELECT a.name, s.id, s.label, CASE WHEN k.delta THEN 'delta-crl' ELSE 'crl' END, k.due_at, k.because,
         CASE WHEN k.delta THEN n.news ELSE coalesce(l.entries, 0) + n.news END,
-        CASE WHEN k.delta THEN 600 + n.news * e.octets ELSE coalesce(l.size, 600) + n.news * e.octets END,
+        CASE WHEN k.delta THEN coalesce(d.size - d.entries * e.octets, 600) + n.news * e.octets ELSE coalesce(l.size, 600) + n.news * e.octets END,
         EXISTS (SELECT FROM token_status t JOIN token_key y ON y.token = t.token
             WHERE y.id = s.token_key_id AND t.access = 'operation')
     FROM crl_scope s JOIN ca a ON a.id = s.ca_id
@@ -24,6 +24,8 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
     CROSS JOIN LATERAL (SELECT count(*) AS news FROM (SELECT FROM revocation_event v
         WHERE v.scope_id = s.id AND v.seq > coalesce(l.upto_seq, 0) LIMIT 100000) v) n
     CROSS JOIN LATERAL (SELECT CASE WHEN l.entries >= 100 THEN l.size / l.entries ELSE 40 END AS octets) e
+    LEFT JOIN LATERAL (SELECT c.entries, f.size FROM crl c JOIN artifact f ON f.id = c.artifact_id
+        WHERE k.delta AND c.scope_id = s.id AND c.delta AND c.state = 'issued' ORDER BY c.number DESC LIMIT 1) d ON true
     WHERE p_ca IS NULL OR s.ca_id = p_ca
     ORDER BY k.due_at, a.name, s.id LIMIT 1000
 $$;
@@ -36,7 +38,7 @@ DECLARE
 BEGIN
     PERFORM api_reader(p_identity);
     RETURN jsonb_build_object('crls', coalesce((
-        SELECT jsonb_agg(jsonb_build_object('ca', f.ca, 'scope', f.scope_id::text, 'kind', f.kind, 'due_at', api_time(f.due_at),
+        SELECT jsonb_agg(jsonb_build_object('ca', f.ca, 'scope', f.scope_id::text, 'label', f.label, 'kind', f.kind, 'due_at', api_time(f.due_at),
             'because', f.because, 'entries', f.entries, 'size', f.size, 'pin', f.pin))
         FROM crl_forecast(v_ca) f), '[]'));
 END $$;

@@ -36,7 +36,7 @@ cmd_crl_forecast(struct cli *cli, struct error *e)
 {
 	static const struct table_column columns[] = {{"DUE", "due_at"}, {"CA", "ca"},
 	    {"KIND", "kind"}, {"BECAUSE", "because"}, {"ENTRIES", "entries"}, {"SIZE", "size"},
-	    {"NEEDS A PIN", "pin"}};
+	    {"NEEDS A PIN", "pin"}, {"CRL", "label"}};
 	char path[CLI_PATH_MAX] = "/v1/forecast";
 	const struct cli_list list = {.path = path,
 	    .key = "crls",

@@ -6,6 +6,7 @@ import json
 import pytest
 from cryptography import x509
 
+from harness import clients
 from harness.process import wait_until
 
 STORE = "SET search_path = chancery_store, pg_temp; "
@@ -60,6 +61,8 @@ def test_a_ca_keeps_to_the_wall_clock(shared_instance):
     full, delta, now = wait_until(lambda: (t := ticks())[1] is not None and t, what="the calendar")
     assert full.isoweekday() == 7 and full.hour == 2 and full.minute < 10 and now < full <= now + datetime.timedelta(7, 600)
     assert delta.hour == 2 and delta.minute < 10 and now < delta <= now + datetime.timedelta(1, 600)
+    # The jitter counts; that both ticks fall on the first second by chance happens once in 360,000 times.
+    assert (full.minute, full.second, delta.minute, delta.second) != (0, 0, 0, 0)
 
 
 def test_forecast(shared_instance):
@@ -72,6 +75,7 @@ def test_forecast(shared_instance):
     before = wait_until(lambda: len(f := forecast()) == 2 and f, what="both kinds")
     assert before["crl"]["because"] == "calendar" and not before["crl"]["pin"]
     assert before["delta-crl"]["due_at"] < before["crl"]["due_at"]
+    assert abs(before["delta-crl"]["size"] - len(a.crl(delta=True))) < 100
     _, pem = a.certificate("forecast")
     serial = x509.load_pem_x509_certificate(pem.encode()).serial_number
     a.cli("cert", "revoke", f"{serial:x}", "--reason", "superseded")
@@ -83,9 +87,34 @@ def test_forecast(shared_instance):
     a.issue_crl()
     size = len(wait_until(lambda: len(c := a.crl()) != before["crl"]["size"] and c, what="the CRL"))
     assert abs(size - after["crl"]["size"]) < 40
+    a.issue_crl(delta=True)
+    assert abs(forecast()["delta-crl"]["size"] - len(a.crl(delta=True))) < 100
     everything = a.cli("crl", "forecast")
     assert a.root in everything and "delta-crl" in everything
     assert "is not known" in a.cli.fails("crl", "forecast", "nobody")
+
+
+def test_forecast_of_several_crls(shared_instance):
+    """Each by its name; and one that a revocation wants, beside the calendar's."""
+    a = shared_instance
+    a.create_issuing("parted", crl={"period": "7d", "overlap": "12h", "delta_period": "1d", "delta_overlap": "1h", "shards": 2,
+                                    "on_revocation": "12h"},
+                     locations={"cdp": [{"url": "http://h/<CaName><CRLPartitionIndex>%9", "flags": [
+                         "in_certificates", "in_idp", "in_freshest"]}]})
+
+    def forecast():
+        return [(x["label"], x["kind"], x["because"]) for x in a.cli.json("crl", "forecast", "parted")["crls"]]
+
+    regular = [(f"~{i}of2", kind, "calendar") for i in (1, 2) for kind in ("crl", "delta-crl")]
+    wait_until(lambda: sorted(forecast()) == regular, what="both CRLs in the calendar")
+    request = a.submit(clients.openssl_csr(a.files, "parted", dns=["parted.example"]), ca="parted")
+    a.approve(request)
+    a.issued(request)
+    a.cli("cert", "revoke", request, "--reason", "superseded")
+    found = forecast()
+    assert sorted(found) in [sorted(regular + [(f"~{i}of2", "delta-crl", "revocation")]) for i in (1, 2)]
+    assert found[0][2] == "revocation"  # in 12 hours, before the calendar's of a day
+    assert "~2of2" in a.cli("crl", "forecast", "parted")
 
 
 # ------------------------------------------------------------ another calendar

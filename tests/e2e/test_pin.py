@@ -36,6 +36,8 @@ def test_main_job_by_operation(new_persons):
     for request in requests:
         a.wait_state(request, "issued")
     a.enter_until(lambda: {d for _, d in a.crls()} == {True, False}, "a CRL and a delta CRL")
+    # The next ones are announced with what they need.
+    assert {(c["kind"], c["pin"]) for c in a.cli.json("crl", "forecast", a.issuing)["crls"]} == {("crl", True), ("delta-crl", True)}
     # An order, too; one entry covers the complete CRL and the delta that goes with it.
     before = max(n for n, _ in a.crls())
     a.cli("crl", "issue", a.issuing)
