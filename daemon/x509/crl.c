@@ -13,6 +13,9 @@ static const uint8_t reason_extension[] = {
 static const uint8_t invalidity_extension[] = {
     0x30, 0x18, 0x06, 0x03, 0x55, 0x1d, 24, 0x04, 0x11, 0x18, 0x0f};
 
+/* More than any list has, so that nothing that is counted of them overflows. */
+#define ENTRIES_MAX (INT64_C(1) << 40)
+
 static const char *const reasons[] = {
     [CRL_UNSPECIFIED] = "unspecified",
     [CRL_KEY_COMPROMISE] = "keyCompromise",
@@ -144,15 +147,30 @@ shape_size(bool with_reason, bool with_invalidity, size_t *size, struct error *e
 	return crl_entry_encode(&entry, false, der, size, err);
 }
 
+/* Some list has them. */
+static bool
+sums_agree(const struct crl_sums *s)
+{
+	return s->entries >= 0 && s->entries <= ENTRIES_MAX && s->serial_octets >= s->entries &&
+	       s->serial_octets <= s->entries * SERIAL_LEN && s->generalized >= 0 &&
+	       s->generalized <= s->entries && s->with_both >= 0 &&
+	       s->with_both <= s->with_reason && s->with_both <= s->with_invalidity &&
+	       s->with_reason <= s->entries &&
+	       s->with_invalidity - s->with_both <= s->entries - s->with_reason;
+}
+
 bool
 crl_sums_size(const struct crl_sums *s, uint64_t *size, struct error *err)
 {
-	const int64_t shapes[2][2] = {
-	    {s->entries - s->with_reason - s->with_invalidity + s->with_both,
-		s->with_invalidity - s->with_both},
-	    {s->with_reason - s->with_both, s->with_both},
-	};
-	int64_t short_of = s->entries * SERIAL_LEN - s->serial_octets;
+	int64_t shapes[2][2];
+
+	if (!sums_agree(s))
+		return error_set(
+		    err, ERROR_INTERNAL, "the sums of a CRL's entries contradict each other");
+	shapes[1][1] = s->with_both;
+	shapes[1][0] = s->with_reason - s->with_both;
+	shapes[0][1] = s->with_invalidity - s->with_both;
+	shapes[0][0] = s->entries - s->with_reason - shapes[0][1];
 
 	*size = 0;
 	for (int r = 0; r < 2; r++) {
@@ -161,14 +179,12 @@ crl_sums_size(const struct crl_sums *s, uint64_t *size, struct error *err)
 
 			if (!shape_size(r, i, &one, err))
 				return false;
-			if (shapes[r][i] < 0 || short_of < 0 || s->serial_octets < s->entries)
-				return error_set(err, ERROR_INTERNAL,
-				    "the sums of a CRL's entries contradict each other");
 			*size += one * (uint64_t)shapes[r][i];
 		}
 	}
 	/* GeneralizedTime has the two digits of the century, too. */
-	*size += 2 * (uint64_t)s->generalized - (uint64_t)short_of;
+	*size += 2 * (uint64_t)s->generalized;
+	*size -= (uint64_t)(s->entries * SERIAL_LEN - s->serial_octets);
 	return true;
 }
 

@@ -253,6 +253,48 @@ a_peer_that_does_not_read_is_back_pressure(void **state)
 	free(piece);
 }
 
+/* What it says of a frame is what a send of it does; and who was told that there is none
+ * hears when there is, once, also if he did not send. */
+static void
+room_is_told_before_a_send(void **state)
+{
+	struct error e = ERROR_INIT;
+	uint8_t *piece = calloc(1, CHANNEL_FRAME_MAX);
+	size_t left;
+	struct pair p;
+
+	assert_non_null(piece);
+	pair_open(&p, true);
+	assert_true(channel_has_room(p.a.channel, CHANNEL_FRAME_MAX));
+	channel_pause(p.b.channel);
+	while (channel_has_room(p.a.channel, 300000)) {
+		assert_true(channel_send(p.a.channel, 6, 1, piece, 300000, &e));
+		turn(&p, 1);
+	}
+	left = CHANNEL_OUT_MAX - channel_queued(p.a.channel) - CHANNEL_HEADER_LEN;
+	assert_in_range(left, 1, 299999);
+	assert_false(channel_has_room(p.a.channel, left + 1));
+	assert_false(channel_send(p.a.channel, 6, 1, piece, left + 1, &e));
+	assert_int_equal(e.code, ERROR_LIMIT);
+	e = (struct error)ERROR_INIT;
+	assert_true(channel_has_room(p.a.channel, left));
+	assert_true(channel_send(p.a.channel, 6, 1, piece, left, &e));
+	assert_true(channel_queued(p.a.channel) == CHANNEL_OUT_MAX);
+	assert_false(channel_has_room(p.a.channel, 0));
+	assert_int_equal(p.a.writable, 0);
+
+	for (int round = 1; round <= 2; round++) {
+		channel_resume(p.b.channel);
+		for (int i = 0; i < 20000 && channel_queued(p.a.channel) > 0; i++)
+			turn(&p, 1);
+		assert_int_equal(p.a.writable, 1); /* nobody asked in the second round */
+		channel_pause(p.b.channel);
+		assert_true(channel_send(p.a.channel, 6, 1, piece, 300000, &e));
+	}
+	pair_close(&p);
+	free(piece);
+}
+
 static void
 an_end_while_paused_waits(void **state)
 {
@@ -301,6 +343,7 @@ main(void)
 	    cmocka_unit_test(broken_frames_close_the_channel),
 	    cmocka_unit_test(ends_are_reported_once),
 	    cmocka_unit_test(a_peer_that_does_not_read_is_back_pressure),
+	    cmocka_unit_test(room_is_told_before_a_send),
 	    cmocka_unit_test(an_end_while_paused_waits),
 	    cmocka_unit_test(free_inside_a_callback),
 	};

@@ -704,6 +704,54 @@ encoder_refuses(void **state)
 	}
 }
 
+/* Each number that no list has. */
+static void
+sums_that_contradict(void **state)
+{
+	const struct crl_sums good = {.entries = 9,
+	    .serial_octets = 100,
+	    .generalized = 3,
+	    .with_reason = 5,
+	    .with_invalidity = 6,
+	    .with_both = 4};
+	static const struct {
+		size_t field;
+		int64_t value;
+	} cases[] = {
+	    {offsetof(struct crl_sums, entries), -1},
+	    {offsetof(struct crl_sums, entries), 6}, /* 7 have a reason, an invalidity date */
+	    {offsetof(struct crl_sums, entries), INT64_MAX},
+	    {offsetof(struct crl_sums, serial_octets), 8},
+	    {offsetof(struct crl_sums, serial_octets), 181},
+	    {offsetof(struct crl_sums, serial_octets), INT64_MIN},
+	    {offsetof(struct crl_sums, generalized), -1},
+	    {offsetof(struct crl_sums, generalized), 10},
+	    {offsetof(struct crl_sums, with_reason), 3},
+	    {offsetof(struct crl_sums, with_reason), 8},
+	    {offsetof(struct crl_sums, with_invalidity), 3},
+	    {offsetof(struct crl_sums, with_invalidity), INT64_MIN},
+	    {offsetof(struct crl_sums, with_both), -1},
+	    {offsetof(struct crl_sums, with_both), 1},
+	    {offsetof(struct crl_sums, with_both), 6},
+	    {offsetof(struct crl_sums, with_both), INT64_MAX},
+	};
+	struct error e = ERROR_INIT;
+	uint64_t size;
+
+	assert_ok(crl_sums_size(&(struct crl_sums){0}, &size, &e), e);
+	assert_true(size == 0);
+	assert_ok(crl_sums_size(&good, &size, &e), e);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct crl_sums bad = good;
+
+		memcpy((char *)&bad + cases[i].field, &cases[i].value, sizeof cases[i].value);
+		e = ERROR_INIT;
+		if (crl_sums_size(&bad, &size, &e))
+			fail_msg("case %zu was taken", i);
+		assert_error(e, "contradict each other");
+	}
+}
+
 static void
 numbers(void **state)
 {
@@ -934,6 +982,7 @@ main(void)
 	    cmocka_unit_test(faults),
 	    cmocka_unit_test(wrong_rules),
 	    cmocka_unit_test(encoder_refuses),
+	    cmocka_unit_test(sums_that_contradict),
 	    cmocka_unit_test(numbers),
 	    cmocka_unit_test(reason_names),
 	    cmocka_unit_test(reads_signed_lists),

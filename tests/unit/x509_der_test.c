@@ -228,6 +228,52 @@ times_written(void **state)
 	assert_int_equal(derw_result(&w).len, 0);
 }
 
+/* The same octets as OpenSSL's; both forms. */
+static void
+put_like_openssl(ASN1_TIME *want, int64_t t)
+{
+	uint8_t out[DER_TIME_MAX], tag = 0;
+	size_t len = der_time_put(out, t, &tag);
+
+	assert_non_null(ASN1_TIME_set(want, (time_t)t));
+	assert_int_equal(tag, ASN1_STRING_type(want));
+	assert_bytes((struct bytes){out, len},
+	    (struct bytes){ASN1_STRING_get0_data(want), (size_t)ASN1_STRING_length(want)});
+	assert_non_null(ASN1_GENERALIZEDTIME_set(want, (time_t)t));
+	assert_int_equal(der_generalized_time_put(out, t), sizeof out);
+	assert_memory_equal(out, ASN1_STRING_get0_data(want), sizeof out);
+}
+
+/* Every day of all years that can be encoded, and where the form, the day, the year and the
+ * sign change. */
+static void
+times_put(void **state)
+{
+	static const int64_t first = -62167219200, end = 253402300800;
+	static const int64_t edges[] = {0, -631152000 /* 1950 */, 2524608000 /* 2050 */,
+	    951782400 /* 2000-02-29 */, 4107542400 /* 2100-03-01 */, 68169600 /* 1972-02-29 */,
+	    -62162035200 /* 0000-03-01 */, -62135596800 /* 0001 */};
+	ASN1_TIME *want = ASN1_TIME_new();
+	uint8_t out[DER_TIME_MAX], tag;
+
+	for (int64_t day = first; day < end; day += 86400)
+		put_like_openssl(want, day + random_below(86400));
+	for (size_t i = 0; i < COUNT_OF(edges); i++) {
+		for (int64_t near = -2; near <= 2; near++)
+			put_like_openssl(want, edges[i] + near);
+		put_like_openssl(want, edges[i] + 86399);
+	}
+	put_like_openssl(want, first);
+	put_like_openssl(want, end - 1);
+	for (int i = 0; i < 4; i++) {
+		const int64_t outside[] = {first - 1, end, INT64_MIN, INT64_MAX};
+
+		assert_int_equal(der_time_put(out, outside[i], &tag), 0);
+		assert_int_equal(der_generalized_time_put(out, outside[i]), 0);
+	}
+	ASN1_TIME_free(want);
+}
+
 static void
 writer(void **state)
 {
@@ -358,6 +404,7 @@ main(void)
 	    cmocka_unit_test(well_formed_types),
 	    cmocka_unit_test(times_read),
 	    cmocka_unit_test(times_written),
+	    cmocka_unit_test(times_put),
 	    cmocka_unit_test(writer),
 	    cmocka_unit_test(headers),
 	    cmocka_unit_test(oids),
