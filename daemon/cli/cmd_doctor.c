@@ -542,7 +542,8 @@ index_in(json_t *detail, const char *object)
 	return (int)json_integer_value(json_object_get(json_object_get(detail, object), "index"));
 }
 
-/* The places that a location of the policy with this flag stands for. */
+/* The places that a location of the policy with this flag stands for. Clients take the first
+ * that has a CRL, so that the number is of that one. */
 static void
 look_at_locations(struct doctor *d, const struct ca_view *v, struct doctor_place *place,
     const char *label, enum location_flag flag, char number[DOCTOR_NUMBER_MAX])
@@ -566,7 +567,7 @@ look_at_locations(struct doctor *d, const struct ca_view *v, struct doctor_place
 	for (size_t i = 0; i < urls.count; i++) {
 		place->url = urls.urls[i];
 		if (!doctor_is_seen(d, place->url))
-			doctor_look(d, place, number);
+			doctor_look(d, place, number != NULL && number[0] == '\0' ? number : NULL);
 	}
 }
 

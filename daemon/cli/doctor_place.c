@@ -448,7 +448,7 @@ look_for_crl(struct doctor *d, const struct doctor_place *place, struct catch *c
 	if (!place->again)
 		judge_crl(d, place, c, &f);
 	judge_subject(d, place, &f);
-	if (number != NULL)
+	if (number != NULL && f.delta == (place->kind == ARTIFACT_DELTA_CRL))
 		memcpy(number, f.delta ? f.base : f.number, DOCTOR_NUMBER_MAX);
 }
 

@@ -7,12 +7,15 @@ import re
 
 import psycopg2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness.authority import locations
 from harness import clients
 from harness.process import wait_until
 from harness.slapd import Slapd
 from harness.web import Web
+from test_renewal import Parent
 
 STORE = "SET search_path = chancery_store; "
 
@@ -172,6 +175,61 @@ def test_a_directory_that_is_away(clinic, directory, place):
     assert wrong(examine(a)) == set()
 
 
+def test_a_delta_without_its_base(clinic, place):
+    """Where clients look first there is an older complete CRL than the delta CRL builds on."""
+    a = clinic
+    a.create_issuing("paired", locations=locations(
+        [place.url + "/paired.crl", a.daemon.crl_url("paired")], [place.url + "/paired-delta.crl"], [place.url + "/paired.cer"]))
+    place.files["/paired.crl"] = older = a.crl("paired")
+    a.issue_crl("paired")
+    newer = wait_until(lambda: (c := a.crl("paired")) != older and c, what="the next complete CRL")
+    first = a.crl("paired", delta=True)
+    a.issue_crl("paired", delta=True)
+    place.files["/paired-delta.crl"] = wait_until(lambda: (c := a.crl("paired", delta=True)) != first and c, what="the next delta")
+    place.files["/paired.cer"] = x509.load_pem_x509_certificate(a.ca_pem("paired").encode()).public_bytes(Encoding.DER)
+    found = wrong(examine(a, "paired", status=1))
+    assert {(state, check) for state, _, check, _ in found} == {("warning", "crl"), ("critical", "delta-crl")}
+    assert any("needs the complete CRL 2, and clients find number 1" in detail for *_, detail in found)
+    place.files["/paired.crl"] = newer
+    assert wrong(examine(a, "paired")) == set()
+    place.files["/paired.cer"] = a.ca_pem("paired").encode()
+    only(examine(a, "paired", status=1), "ca-certificate", place.url, "something else than the CA's certificate in DER", of="paired")
+
+
+def test_a_certificate_that_ends(clinic):
+    """Half of its life is over, all of it, or nobody above it is known."""
+    a = clinic
+    above = Parent("CN=Above")
+    csr = x509.load_pem_x509_csr(a.cli("ca", "csr", a.issuing).encode())
+    generation = "generation g SET certificate = {}, chain = {} FROM ca WHERE ca.id = g.ca_id AND g.state = 'active' AND ca.name = {}"
+    kept = a.database.execute(STORE + "SELECT g.certificate, g.chain FROM generation g JOIN ca ON ca.id = g.ca_id "
+                              "WHERE g.state = 'active' AND ca.name = %s", (a.issuing,))[0]
+
+    def der(pem):
+        return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+
+    def said(days, since=-30, parent=above):
+        made = der(above.sign(csr.subject, csr.public_key(), days=days, since=since))
+        a.database.execute(STORE + "UPDATE " + generation.format("%s", "%s", "%s"), (made, [der(parent.pem)], a.issuing))
+        found = json.loads(a.cli.result("--json", "doctor", a.issuing).stdout)["findings"]
+        return {f["check"]: (f["state"], f["detail"]) for f in found if f["check"] in ("certificate", "chain")}
+
+    try:
+        fine = said(35.5)
+        assert fine["certificate"] == ("ok", "valid for 35 d") and fine["chain"] == ("ok", "2 certificates up to a root")
+        half = said(25.5)
+        assert half["certificate"] == ("warning", "valid for 25 d; less than half of its life is left: renew the CA")
+        assert half["chain"][0] == "ok"
+        over = said(-3.5)
+        assert over["certificate"] == ("critical", "ended 3 d ago")
+        assert over["chain"] == ("critical", "certificate 1 of 2: it is not valid now")
+        assert said(35, parent=Parent("CN=Elsewhere"))["chain"] == ("critical", "certificate 1 of 2: the next one has another name")
+        state, words = said(35, parent=Parent("CN=Above"))["chain"]  # of the same name
+        assert state == "critical" and words.startswith("certificate 1 of 2: ") and "signature" in words
+    finally:
+        a.database.execute(STORE + "UPDATE " + generation.format("%s", "%s", "%s"), (*kept, a.issuing))
+
+
 def test_an_alarm_of_the_calendar(clinic, place):
     a = clinic
     a.database.execute(STORE + "UPDATE crl_scope SET alarm = 'kept back', alarm_since = now() WHERE ca_id = "
@@ -243,6 +301,17 @@ def test_the_service_itself(clinic):
     a.database.execute(STORE + "UPDATE host_status SET disk_free = 40000000, disk_size = 1000, reported_at = now() - "
                        "interval '2 hours' WHERE signer_id = 4711")
     assert wrong(examine(a, "clinic")) == set()
+    # A token that its issuer cannot use, one that waits for a person, and an issuer that is silent.
+    for state, access, ago, words, expected in (
+            ("token-away", "auto", "0 s", "token-away: somebody pulled it out", "critical"),
+            ("locked", "session", "0 s", "locked: somebody pulled it out", "warning"),
+            ("ready", "auto", "61 s", "ready: its issuer has not reported for a minute", "critical")):
+        a.database.execute(STORE + "INSERT INTO token_status (signer_id, token, state, access, sentence, label, serial, model, threads, "
+                           "signatures, since, reported_at) VALUES (4711, 'elsewhere', %s, %s, 'somebody pulled it out', '', '', '', 1, 0, "
+                           "now(), now() - %s::interval)", (state, access, ago))
+        only(examine(a, "clinic", status=int(expected == "critical")), "token", words, state=expected, of="elsewhere")
+        assert f'chancery_token_ready{{token="elsewhere",signer="4711"}} 0\n' in a.database.one(STORE + "SELECT metrics_of_service()")
+        a.database.execute(STORE + "DELETE FROM token_status WHERE signer_id = 4711")
 
 
 def test_wrong_words(clinic):
