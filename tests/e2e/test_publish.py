@@ -524,6 +524,12 @@ def test_backoff_doubles_to_ten_minutes(outbox):
     for attempts, most in ((1, 1), (2, 2), (5, 16), (10, 512), (11, 600), (1000, 600)):
         for _ in range(20):
             assert 0.75 * most <= outbox.one("SELECT publication_backoff_s(%s)", (attempts,)) <= most
+    outbox.target("put", "http", "crl", "http://127.0.0.1:1/x")
+    outbox.publish(outbox.artifact("crl", 1, b"1"))
+    for most in (1, 2, 4, 8, 16, 32):
+        outbox.sql("UPDATE publication SET next_at = now()")
+        assert report(outbox, *claim(outbox), "failed", "no") == "retry"
+        assert 0.75 * most <= outbox.one("SELECT extract(epoch FROM next_at - changed_at) FROM publication") <= most + 5
 
 
 def test_others_may_not(outbox):

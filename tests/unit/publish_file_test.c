@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -123,6 +124,44 @@ test_put_and_replace(void **state)
 	assert_true(put("second one", 10, &err));
 	assert_true(stands());
 	assert_int_equal(count_files(), 1);
+}
+
+/* In the library's place: what the disk was asked to keep, and what stood there then. */
+static struct {
+	bool is_folder;
+	off_t stood;
+} synced[8];
+static size_t sync_count;
+
+int
+fsync(int fd)
+{
+	struct stat st, there;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	if (sync_count < sizeof synced / sizeof *synced) {
+		synced[sync_count].is_folder = S_ISDIR(st.st_mode);
+		synced[sync_count].stood = stat(job.write_url, &there) == 0 ? there.st_size : -1;
+	}
+	sync_count++;
+	return (int)syscall(SYS_fsync, fd);
+}
+
+/* The new file is on the disk before it has its name, and its name before it counts. */
+static void
+test_on_the_disk(void **state)
+{
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	assert_true(put("first", 5, &err));
+	sync_count = 0;
+	assert_true(put("second one", 10, &err));
+	assert_int_equal(sync_count, 2);
+	assert_false(synced[0].is_folder);
+	assert_int_equal(synced[0].stood, 5);
+	assert_true(synced[1].is_folder);
+	assert_int_equal(synced[1].stood, 10);
 }
 
 static void
@@ -251,6 +290,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_put_and_replace, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_on_the_disk, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_mode_and_group, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_leftover_is_replaced, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_no_room_leaves_old_file, set_up, tear_down),
