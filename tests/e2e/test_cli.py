@@ -167,7 +167,7 @@ def test_socket_of_others(office, work_dir):
 def test_https_door(office, work_dir):
     """A manager with a client certificate lists, submits and decides from afar."""
     a = office
-    certificate, key = clients.self_signed(work_dir, "client", cn="bob")
+    certificate, key = clients.self_signed(work_dir, "client", cn="bob", days=10)
     bob = Cli(program("chancery"), None, work_dir, os.path.join(work_dir, "bob.pem"), a.passphrase_file)
     url = f"https://127.0.0.1:{a.daemon.https_port}"
     way = ["--url", url, "--client-cert", certificate, "--client-key", key, "--ca-file", a.tls[0]]
@@ -197,10 +197,13 @@ def test_https_door(office, work_dir):
     a.wait_state(request, "issued")
     pem = bob(*way, "cert", "get", request)
     assert "far.example" in clients.openssl_text(clients.write(work_dir, "far.pem", pem))
-    # Its own certificate is one of those that end.
-    found = [f for f in json.loads(bob.result(*way, "--json", "doctor", a.root).stdout)["findings"]
-             if f["object"] == "operator"]
-    assert [(f["check"], certificate in f["detail"]) for f in found] == [("tls", True)]
+    # The certificates of both ends are those that end.
+    found = {f["object"]: f for f in json.loads(bob.result(*way, "--json", "doctor", a.root).stdout)["findings"]
+             if f["check"] == "tls"}
+    assert found["operator"]["state"] == "warning" and f"{certificate} is good for " in found["operator"]["detail"]
+    assert found["service"]["state"] == "ok" and f"{url[8:]} is good for " in found["service"]["detail"]
+    left, = re.findall(rf'chancery_tls_certificate_left_seconds\{{listen="{url[8:]}"\}} (\d+)', a.api.get("/metrics").body.decode())
+    assert 29 * 86400 <= int(left) <= 30 * 86400
     # Not an administrator, whatever the door.
     said = bob.fails(*way, "template", "apply", clients.write(work_dir, "t.yaml", a.cli("template", "show", "device")))
     assert "administrator" in said

@@ -72,6 +72,32 @@ def test_the_facts(watched):
     a.database.execute(STORE + "UPDATE crl_scope SET alarm = NULL")
 
 
+def test_what_is_late(watched):
+    """A CRL that is due and not there, and one that is there and not published."""
+    a = watched
+    connection = a.database.connect(autocommit=False)
+    with connection.cursor() as cursor:
+        cursor.execute(STORE + "UPDATE crl_scope SET next_full_at = now() - interval '2 h' WHERE ca_id = (SELECT id FROM ca WHERE "
+                       "name = %s); INSERT INTO target (ca_id, name, kind, artifact, write_url, read_url, options) SELECT id, 'web', "
+                       "'http', 'crl', 'http://127.0.0.1:9/', 'http://127.0.0.1:9/', '{}' FROM ca WHERE name = %s; "
+                       "SELECT publish_newest(id) FROM ca WHERE name = %s", (a.root, a.issuing, a.issuing))
+
+        def measured(name):
+            cursor.execute("SELECT concat(metrics_of_scopes(), metrics_of_publications())")
+            return {labels["ca"]: value for labels, value in parse(cursor.fetchone()[0]).get(name, [])}
+
+        late = measured("chancery_crl_late_seconds")
+        assert 7200 <= late[a.root] < 7200 + 600 and late[a.issuing] == 0
+        cursor.execute("UPDATE artifact SET created_at = now() - interval '1 h'")
+        assert 3600 <= measured("chancery_publication_waiting_seconds")[a.issuing] < 3600 + 600
+        assert measured("chancery_publication_attempts") == {a.issuing: 0} and not measured("chancery_published_left_seconds")
+        cursor.execute("UPDATE publication SET state = 'done', published_id = artifact_id")
+        assert measured("chancery_publication_waiting_seconds") == {a.issuing: 0}
+        assert 6 * 86400 < measured("chancery_published_left_seconds")[a.issuing] < 8 * 86400
+    connection.rollback()
+    connection.close()
+
+
 def test_who_is_served_what(watched):
     a = watched
     for path in ("/", "/v1/status", f"/crl/{a.root}.crl"):

@@ -118,13 +118,13 @@ def keytool_csr(directory, name, cn=None, dns=(), key="p256"):
     return Csr(path, store)
 
 
-def self_signed(directory, name, cn="127.0.0.1"):
+def self_signed(directory, name, cn="127.0.0.1", days=30):
     """A certificate for a TLS server of the tests, and its key."""
     path = os.path.join(directory, name + ".pem")
     key_path = os.path.join(directory, name + ".key")
     run(["openssl", "req", "-x509", "-nodes", "-batch", "-newkey", "ec", "-pkeyopt",
          "ec_paramgen_curve:P-256", "-keyout", key_path, "-out", path, "-subj", f"/CN={cn}",
-         "-days", "30", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
+         "-days", str(days), "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
     os.chmod(key_path, 0o600)
     return path, key_path
 
