@@ -154,11 +154,12 @@ connecting_start(struct event_base *base, const char *conninfo, const char *appl
 	const char *const values[] = {conninfo, application, "UTF8", options, "30", "30000", NULL};
 
 	/* jit: estimates beside row-level policies are high, and compiling takes longer
-	 * than any of our statements. */
+	 * than any of our statements. synchronous_commit: what is committed before something is
+	 * signed must outlive the server, whatever role or database are set to. */
 	(void)snprintf(options, sizeof options,
 	    "-c search_path=chancery_store,chancery,pg_temp -c TimeZone=UTC -c DateStyle=ISO"
 	    " -c statement_timeout=%u -c lock_timeout=%u -c jit=off"
-	    " -c default_transaction_isolation=read\\ committed",
+	    " -c default_transaction_isolation=read\\ committed -c synchronous_commit=on",
 	    statement_timeout_ms, (unsigned)DB_LOCK_TIMEOUT_MS);
 	if (c == NULL)
 		goto fail;

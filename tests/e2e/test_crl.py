@@ -586,6 +586,35 @@ def test_database_lost_while_building(long_ca, ordering, read):
     check_numbers(a)
 
 
+def test_server_dies_with_the_digest_committed(long_ca, ordering, postgres):
+    """No chunk waits for the disk; the digest's commit does, and takes them along. What is
+    configured in the database cannot change that."""
+    a = long_ca
+    fill(a, a.scope, 20_000)
+    sql(a, f'ALTER DATABASE "{a.database.name}" SET synchronous_commit = off')
+    postgres.execute("postgres", "ALTER SYSTEM SET wal_writer_delay = '10s'")
+    sql(a, "SELECT pg_reload_conf(), pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename ~ '^chancery_' AND "
+        "datname = current_database()")
+    a.daemon.wait_ready()
+    a.daemon.kill_role("signer", signal.SIGSTOP)
+    order = ordering()
+    number, _, digest, _, made = wait_state(a, "signing")
+    postgres.stop(signal.SIGQUIT)
+    postgres.start()
+    postgres.execute("postgres", "ALTER SYSTEM RESET wal_writer_delay")
+    left = newest(a)
+    chunks = [bytes(row[0]) for row in sql(
+        a, "SELECT data FROM artifact_chunk k JOIN crl c ON c.artifact_id = k.artifact_id WHERE c.id = %s "
+        "ORDER BY position", made)]
+    a.daemon.kill_role("signer", signal.SIGCONT)
+    assert left[:2] == (number, "signing") and bytes(left[2]) == bytes(digest)
+    assert len(chunks) > 2 and hashlib.sha256(b"".join(chunks)).digest() == bytes(digest)
+    assert bytes(wait_state(a, "issued", number)[2]) == bytes(digest)
+    order.wait(PATIENCE_S)
+    assert len(x509.load_der_x509_crl(a.crl())) == 20_000
+    check_numbers(a)
+
+
 def test_signer_killed_while_signing(long_ca, ordering, read):
     a = long_ca
     fill(a, a.scope, 100)
