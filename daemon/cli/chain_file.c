@@ -8,7 +8,10 @@
 #include <openssl/x509.h>
 
 #include "daemon/cli/output.h"
+#include "daemon/cli/table.h"
+#include "daemon/x509/canon.h"
 #include "daemon/x509/cert.h"
+#include "daemon/x509/name.h"
 #include "daemon/x509/pem.h"
 
 #define PEM_PKCS7 "PKCS7"
@@ -134,5 +137,64 @@ chain_files_read(const char *const *paths, size_t count, char **pem, struct erro
 		*pem = out.text;
 	else
 		free(out.text);
+	return ok;
+}
+
+static void
+put_name(const char *what, struct bytes name)
+{
+	char text[NAME_TEXT_MAX];
+	struct error ignored = ERROR_INIT;
+
+	if (!name_to_text(name, text, sizeof text, &ignored))
+		(void)snprintf(text, sizeof text, "(a name that cannot be read)");
+	(void)fputs(what, stderr);
+	table_write_escaped(stderr, text, false);
+	(void)fputc('\n', stderr);
+}
+
+bool
+chain_show(const char *pem, struct error *e)
+{
+	struct bytes rest = {(const uint8_t *)pem, strlen(pem)};
+	char from[CANON_TIME_SIZE], to[CANON_TIME_SIZE];
+	uint8_t *der = malloc(CERTIFICATE_MAX);
+	struct error end = ERROR_INIT;
+	struct certificate c;
+	size_t len;
+	bool ok = der != NULL || error_set_errno(e, ERROR_SYSTEM, "allocating a certificate");
+
+	while (ok && pem_decode(&rest, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, &end)) {
+		ok = certificate_parse((struct bytes){der, len}, &c, e);
+		if (!ok)
+			break;
+		canon_time_text(c.not_before, from);
+		canon_time_text(c.not_after, to);
+		put_name("A certificate of ", c.subject);
+		put_name("  by           ", c.issuer);
+		(void)fprintf(stderr, "  valid        %s to %s\n", from, to);
+	}
+	free(der);
+	return ok;
+}
+
+bool
+chain_has_key(const char *pem, const uint8_t sha256[32], bool *has, struct error *e)
+{
+	struct bytes rest = {(const uint8_t *)pem, strlen(pem)};
+	uint8_t *der = malloc(CERTIFICATE_MAX), digest[32];
+	struct error end = ERROR_INIT;
+	struct certificate c;
+	size_t len;
+	bool ok = der != NULL || error_set_errno(e, ERROR_SYSTEM, "allocating a certificate");
+
+	*has = false;
+	while (
+	    ok && !*has && pem_decode(&rest, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, &end)) {
+		ok = certificate_parse((struct bytes){der, len}, &c, e) &&
+		     spki_sha256(&c.spki, digest, e);
+		*has = ok && memcmp(digest, sha256, sizeof digest) == 0;
+	}
+	free(der);
 	return ok;
 }

@@ -4,6 +4,7 @@
 /* Certificates in files, in whatever form a parent CA hands them out. */
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "daemon/core/attr.h"
 #include "daemon/core/error.h"
@@ -17,5 +18,12 @@
  */
 bool chain_files_read(
     const char *const *paths, size_t count, char **pem, struct error *e) MUST_CHECK;
+
+/* Shows on standard error what the operator is about to sign, certificate by certificate. */
+bool chain_show(const char *pem, struct error *e) MUST_CHECK;
+
+/* Whether one of them is for the public key with this SHA-256. */
+bool chain_has_key(
+    const char *pem, const uint8_t sha256[32], bool *has, struct error *e) MUST_CHECK;
 
 #endif

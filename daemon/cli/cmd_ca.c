@@ -109,6 +109,20 @@ cmd_ca_create(struct cli *cli, struct error *e)
 	return ok;
 }
 
+/* Before anybody signs: in a ceremony only the issuer would see it, after the last signature. */
+static bool
+check_key(const char *ca, const char *chain, const struct limits_current *current, struct error *e)
+{
+	bool has;
+
+	return chain_has_key(chain, current->key, &has, e) &&
+	       (has ||
+		   error_set(e, ERROR_INPUT,
+		       "none of the certificates is for the key of CA %s: was another CSR signed? "
+		       "\"chancery ca csr %s\" writes the right one",
+		       ca, ca));
+}
+
 bool
 ca_install_pem(struct cli *cli, const char *ca, const char *chain, struct error *e)
 {
@@ -118,6 +132,7 @@ ca_install_pem(struct cli *cli, const char *ca, const char *chain, struct error 
 	bool ok;
 
 	ok = decision_put_ca(&s, ca, e) && limits_current_load(cli, ca, "waiting", &current, e) &&
+	     check_key(ca, chain, current, e) && chain_show(chain, e) &&
 	     ceremony_order(cli, &s, chain, &CEREMONY_RULE(&current->limits), &outcome, e);
 	if (ok && outcome != NULL)
 		decision_print(cli, outcome);

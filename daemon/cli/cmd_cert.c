@@ -91,6 +91,31 @@ check_answer(const struct reference *r, json_t *answer, struct error *e)
 		       got));
 }
 
+/* There is none of this request: why, if the service knows the request. */
+static void
+explain(struct cli *cli, const struct reference *r, struct error *e)
+{
+	struct error ignored = ERROR_INIT, why = ERROR_INIT;
+	char path[CLI_PATH_MAX];
+	json_t *request = NULL;
+	const char *state;
+
+	if (e->code != ERROR_NOT_FOUND || r->kind != BY_REQUEST ||
+	    !cli_path(path, "/v1/requests/", r->text, "", &ignored) ||
+	    !cli_get_object(cli, path, "id", r->text, &request, &ignored))
+		return;
+	state = cli_text(request, "state");
+	if (strcmp(state, "issued") != 0) {
+		error_set(&why, ERROR_NOT_FOUND, "request %s has no certificate: it is %.20s%s",
+		    r->text, state,
+		    strcmp(state, "pending") == 0
+			? ", and a manager has to approve it (chancery request approve)"
+			: "");
+		*e = why;
+	}
+	json_decref(request);
+}
+
 bool
 cmd_cert_show(struct cli *cli, struct error *e)
 {
@@ -106,9 +131,12 @@ cmd_cert_show(struct cli *cli, struct error *e)
 	bool ok;
 
 	if (!read_reference(cli->words[0], &reference, e) ||
-	    !cli_path(path, "/v1/certificates/", reference.text, "", e) ||
-	    !http_get(cli->http, path, &answer, e))
+	    !cli_path(path, "/v1/certificates/", reference.text, "", e))
 		return false;
+	if (!http_get(cli->http, path, &answer, e)) {
+		explain(cli, &reference, e);
+		return false;
+	}
 	ok = check_answer(&reference, answer, e);
 	if (ok && cli->json)
 		cli_print_json(answer);
@@ -129,9 +157,12 @@ fetch(struct cli *cli, const struct reference *r, bool chain, char **pem, uint8_
 	struct bytes text;
 	size_t len;
 
-	if (!cli_path(path, "/v1/certificates/", r->text, chain ? "/pem?chain=1" : "/pem", e) ||
-	    !http_get_text(cli->http, path, pem, e))
+	if (!cli_path(path, "/v1/certificates/", r->text, chain ? "/pem?chain=1" : "/pem", e))
 		return false;
+	if (!http_get_text(cli->http, path, pem, e)) {
+		explain(cli, r, e);
+		return false;
+	}
 	text = (struct bytes){(const uint8_t *)*pem, strlen(*pem)};
 	if (!pem_decode(&text, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, e) ||
 	    !certificate_parse((struct bytes){der, len}, certificate, e) ||

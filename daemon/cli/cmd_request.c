@@ -57,7 +57,7 @@ csr_text(const char *file, char **out, struct error *e)
 	if (!output_read_file(file, CSR_PEM_MAX, &text, &len, e))
 		goto out;
 	if (!csr_from_input((struct bytes){(uint8_t *)text, len}, buf, CSR_MAX, &der, e)) {
-		error_wrap(e, "%s", file);
+		error_wrap(e, "%s", strcmp(file, "-") == 0 ? "standard input" : file);
 		goto out;
 	}
 	base64 = malloc(der.len / 3 * 4 + 8);

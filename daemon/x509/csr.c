@@ -140,6 +140,37 @@ unknown_algorithm(struct bytes alg, struct error *err)
 	    text);
 }
 
+/* What is taken for a request by mistake, by how it begins; NULL: something else. */
+static const char *
+other_structure(struct bytes der)
+{
+	struct der all, d, inner;
+	uint32_t version;
+
+	if (!der_enter_only(der, DER_SEQUENCE, &all))
+		return NULL;
+	if (der_next_is(&all, DER_INTEGER)) /* RFC 5958 2, RFC 8017 A.1.2, RFC 5915 3 */
+		return der_read_small(&all, 1, &version) ? "a private key" : NULL;
+	if (!der_enter(&all, DER_SEQUENCE, &d))
+		return NULL;
+	if (der_next_is(&d, DER_CONTEXT_CONSTRUCTED(0))) /* RFC 5280 4.1: version */
+		return "a certificate";
+	/* RFC 5280 5.1: an algorithm behind the version, where a request has its subject. */
+	if (der_read_small(&d, 1, &version) && version == 1 &&
+	    der_enter(&d, DER_SEQUENCE, &inner) && der_next_is(&inner, DER_OID))
+		return "a CRL";
+	return NULL;
+}
+
+static bool
+check_structure(struct bytes der, struct error *err)
+{
+	const char *what = other_structure(der);
+
+	return what == NULL || error_set(err, ERROR_INPUT,
+				   "CSR: it is %s, no certificate request (RFC 2986 4.2)", what);
+}
+
 bool
 csr_parse(struct bytes der, struct csr *csr, struct error *err)
 {
@@ -149,6 +180,8 @@ csr_parse(struct bytes der, struct csr *csr, struct error *err)
 	*csr = (struct csr){0};
 	if (der.len > CSR_MAX)
 		return error_set(err, ERROR_LIMIT, "CSR: %zu octets; at most %d", der.len, CSR_MAX);
+	if (!check_structure(der, err))
+		return false;
 	if (!der_enter_only(der, DER_SEQUENCE, &d) || !der_read_whole(&d, DER_SEQUENCE, &info) ||
 	    !der_read_whole(&d, DER_SEQUENCE, &alg) || !der_read_bit_octets(&d, &signature) ||
 	    !der_end(&d) || signature.len == 0 || signature.len > SIG_MAX)
@@ -197,6 +230,30 @@ csr_sha256(const struct csr *csr, uint8_t digest[32], struct error *err)
 	return true;
 }
 
+/* Names what PEM there is instead. */
+static bool
+no_request(struct bytes text, struct error *err)
+{
+	static const char begin[] = "-----BEGIN ";
+	const char *label = text.len > 0 ? memmem(text.p, text.len, begin, sizeof begin - 1) : NULL;
+	const char *end = (const char *)text.p + text.len;
+	size_t len = 0;
+
+	if (label != NULL)
+		for (label += sizeof begin - 1;
+		     label + len < end && len < PEM_LABEL_MAX &&
+		     ((label[len] >= 'A' && label[len] <= 'Z') ||
+			 (label[len] >= '0' && label[len] <= '9') || label[len] == ' ');
+		     len++)
+			;
+	if (len > 0)
+		return error_set(err, ERROR_INPUT,
+		    "CSR: it is PEM of a %.*s; a request has '-----BEGIN CERTIFICATE REQUEST-----' "
+		    "(RFC 7468 7)",
+		    (int)len, label);
+	return bad(err, "it is neither DER nor PEM with '-----BEGIN CERTIFICATE REQUEST-----'");
+}
+
 bool
 csr_from_input(struct bytes input, uint8_t *buf, size_t size, struct bytes *der, struct error *err)
 {
@@ -209,13 +266,12 @@ csr_from_input(struct bytes input, uint8_t *buf, size_t size, struct bytes *der,
 		    input.len, CSR_PEM_MAX, CSR_MAX);
 	if (input.len > 0 && input.p[0] == DER_SEQUENCE) {
 		*der = input;
-		return true;
+		return check_structure(input, err);
 	}
 	if (!pem_decode(&rest, PEM_CERTIFICATE_REQUEST, buf, size < CSR_MAX ? size : CSR_MAX, &len,
 		&pem_error)) {
 		if (pem_error.code == ERROR_NOT_FOUND)
-			return bad(err, "it is neither DER nor PEM with '-----BEGIN CERTIFICATE "
-					"REQUEST-----'");
+			return no_request(input, err);
 		return error_set(err, pem_error.code, "CSR: %s", pem_error.text);
 	}
 	*der = (struct bytes){buf, len};

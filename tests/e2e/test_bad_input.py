@@ -176,6 +176,28 @@ def test_bad_csr_through_the_command_line(shared_instance, work_dir):
     said = a.cli.fails("request", "submit", "--ca", a.issuing, "--template", "tls-server", work_dir + "/absent")
     assert "absent" in said
 
+    # What people give instead of a request is named, and does not leave their machine.
+    _, pem = a.certificate("no-request")
+    path = clients.write(work_dir, "cert.pem", pem)
+    run(["openssl", "x509", "-in", path, "-outform", "DER", "-out", path + ".der"])
+    for given, named in ((path, "PEM of a CERTIFICATE"), (path + ".der", "it is a certificate, no certificate request")):
+        said = a.cli.fails("request", "submit", "--ca", a.issuing, "--template", "tls-server", given)
+        assert named in said and given in said, said
+
+
+def test_certificate_of_a_request_that_has_none(shared_instance, work_dir):
+    """Forgotten approvals are the commonest mistake of all."""
+    a = shared_instance
+    request = a.submit(clients.openssl_csr(work_dir, "early", dns=["early.example"]))
+    a.wait_state(request, "pending")
+    for words in (("get", request), ("show", request), ("revoke", request, "--reason", "superseded")):
+        said = a.cli.fails("cert", *words)
+        assert f"request {request} has no certificate: it is pending" in said and "request approve" in said, said
+    a.deny(request, "no")
+    a.wait_state(request, "denied")
+    said = a.cli.fails("cert", "get", request)
+    assert "it is denied" in said and "approve" not in said, said
+
 
 # -------------------------------------------------------------- unknown objects
 

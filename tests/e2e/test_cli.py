@@ -247,6 +247,9 @@ def test_every_command(office, work_dir):
     a.wait_state(request, "issued")
     cli("cert", "get", request, "--chain", "--out", out)
     assert "is no certificate in PEM or DER" in cli.fails("ca", "install", "third", os.path.join(a.files, "third.yaml"))
+    other = clients.write(work_dir, "other.pem", cli("cert", "get", a.certificate("not-third")[0], "--chain"))
+    said = cli.fails("ca", "install", "third", other)
+    assert "none of the certificates is for the key of CA third" in said and "To be signed" not in said
     cli("ca", "install", "third", out)
     assert "active" in cli("ca", "show", "third")
 

@@ -173,10 +173,10 @@ def mistakes(a, before, chain):
     below_narrow = Parent("CN=Below", above=narrow)
     impostor = Parent("CN=Outside Root")
     other = x509.Name.from_rfc4514_string("CN=Somebody else")
-    yield "another-key", root.sign(name, root.key.public_key()) + root.pem, "for this CA's key: was another CSR signed?"
+    yield "another-key", root.sign(name, root.key.public_key()) + root.pem, "for the key of CA test-issuing: was another CSR signed?"
     yield "the-same", before, "in force already"
     yield "no-certificate", "nothing", "no certificate in PEM or DER"
-    yield "a-leaf", a.leafs[0], "for this CA's key: was another CSR signed?"
+    yield "a-leaf", a.leafs[0], "for the key of CA test-issuing: was another CSR signed?"
     yield "another-name", root.sign(other, key) + root.pem, "subject is not byte for byte the one this CA asked for"
     yield "no-ca", root.sign(name, key, ca=False) + root.pem, "RFC 5280 4.2.1.9: CN=test-issuing,O=Chancery Test,C=DE is not"
     yield "expired", root.sign(name, key, since=-30, days=-1) + root.pem, "is not valid now"

@@ -239,6 +239,43 @@ not_a_csr(void **state)
 	free(large);
 }
 
+/* What people give instead of a request, by its beginning: it is named. */
+static void
+other_structures(void **state)
+{
+	static const struct {
+		const char *der, *said;
+	} cases[] = {
+	    {"30 07 30 05 a0 03 02 01 02", "CSR: it is a certificate, no certificate request"},
+	    {"30 0b 30 09 02 01 01 30 04 06 02 2a 03", "CSR: it is a CRL"},
+	    {"30 03 02 01 00", "CSR: it is a private key"},
+	    {"30 03 02 01 01", "CSR: it is a private key"},
+	    {"30 03 02 01 03", "no DER CertificationRequest"},
+	    {"30 0b 30 09 02 01 01 30 04 31 02 2a 03", "no DER CertificationRequest"},
+	};
+	static const struct {
+		const char *text, *said;
+	} texts[] = {
+	    {"x\n-----BEGIN CERTIFICATE-----\nMII", "it is PEM of a CERTIFICATE; a request has"},
+	    {"-----BEGIN RSA PRIVATE KEY-----\n", "it is PEM of a RSA PRIVATE KEY;"},
+	    {"-----BEGIN \033[2J-----\n", "neither DER nor PEM"},
+	    {"-----BEGIN ", "neither DER nor PEM"},
+	    {"-----BEGIN X", "it is PEM of a X;"},
+	    {"", "neither DER nor PEM"},
+	};
+	uint8_t buf[16];
+	struct bytes der;
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+		expect_refused(hex(cases[i].der), cases[i].said);
+	for (size_t i = 0; i < COUNT_OF(texts); i++) {
+		struct error e = ERROR_INIT;
+
+		assert_false(csr_from_input(text_bytes(texts[i].text), buf, sizeof buf, &der, &e));
+		assert_error(e, texts[i].said);
+	}
+}
+
 /* ---- requests that no decent tool makes, built by hand and signed */
 
 static struct bytes
@@ -543,6 +580,7 @@ main(void)
 	    cmocka_unit_test(too_many_names),
 	    cmocka_unit_test(names_in_san),
 	    cmocka_unit_test(pem_input),
+	    cmocka_unit_test(other_structures),
 	    cmocka_unit_test(build),
 	};
 
