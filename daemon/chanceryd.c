@@ -20,6 +20,7 @@
 #include "daemon/supervisor/install.h"
 #include "daemon/supervisor/supervisor.h"
 #include "db/migrate.h"
+#include "db/needs.h"
 
 enum {
 	EXIT_OK = 0,
@@ -188,11 +189,27 @@ migrate(const struct options *o, const struct config *cfg, struct error *err)
 	return true;
 }
 
+/* What only libpq can judge; a process that starts with such a string ends again and again. */
+static bool
+check_database(const struct config *cfg, struct error *err)
+{
+	const struct {
+		const char *key, *conninfo;
+	} all[] = {{"owner", cfg->database_owner}, {"issuer", cfg->database_issuer},
+	    {"front", cfg->database_front}};
+
+	for (size_t i = 0; i < COUNT_OF(all); i++)
+		if (all[i].conninfo != NULL && !db_conninfo_check(all[i].conninfo, err))
+			return error_wrap(err, "%s: key 'database.%s'", cfg->path, all[i].key);
+	return true;
+}
+
 static bool
 supervise(struct config *cfg, struct error *err)
 {
 	char self[PATH_MAX], signer[PATH_MAX];
-	struct supervisor_programs programs = {.self = self, .signer = signer};
+	struct supervisor_programs programs = {
+	    .self = self, .signer = signer, .check = check_database};
 
 	return install_find_self(self, err) && install_find_signer(self, signer, err) &&
 	       supervisor_run(&programs, cfg, err);
@@ -229,7 +246,7 @@ act(const struct options *o)
 	if (o->action == ACTION_MIGRATE)
 		ok = config_load_for_role(o->config, &cfg, &err);
 	else
-		ok = config_load(o->config, &cfg, &err);
+		ok = config_load(o->config, &cfg, &err) && check_database(&cfg, &err);
 	if (ok && o->action == ACTION_CHECK)
 		printf("%s is good\n", o->config);
 	else if (ok && o->action == ACTION_MIGRATE)

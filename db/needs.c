@@ -106,3 +106,9 @@ db_needs(const char *conninfo, bool alone, struct sandbox *s, struct error *err)
 	PQconninfoFree(options);
 	return true;
 }
+
+bool
+db_conninfo_check(const char *conninfo, struct error *err)
+{
+	return conninfo_check(conninfo, err);
+}

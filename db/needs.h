@@ -12,4 +12,7 @@
  * connection goes anywhere else. ERROR_CONFIG for a string that libpq does not take. */
 bool db_needs(const char *conninfo, bool alone, struct sandbox *s, struct error *err) MUST_CHECK;
 
+/* Whether libpq understands a connection string at all; ERROR_CONFIG. Connects nowhere. */
+bool db_conninfo_check(const char *conninfo, struct error *err) MUST_CHECK;
+
 #endif

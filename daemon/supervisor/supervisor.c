@@ -33,6 +33,7 @@ struct supervisor {
 	enum supervisor_state state;
 	struct event_base *base;
 	struct config cfg;
+	bool (*check)(const struct config *cfg, struct error *err); /* or NULL */
 	struct child_site site;
 	struct child_list children;
 	struct listeners listeners;
@@ -481,6 +482,8 @@ reload(struct supervisor *s, struct error *err)
 
 	if (!config_load(s->cfg.path, &cfg, err))
 		return false;
+	if (s->check != NULL && !s->check(&cfg, err))
+		goto fail;
 	if (strcmp(cfg.state_dir, s->cfg.state_dir) != 0) {
 		error_set(err, ERROR_CONFIG,
 		    "%s: key 'state_dir' cannot be changed by a reload, only by a restart",
@@ -635,6 +638,7 @@ supervisor_run(const struct supervisor_programs *programs, struct config *cfg, s
 	    !set_up_events(&s, err) || !listeners_open(&s.cfg, NULL, &s.listeners, err) ||
 	    !restrict_ourselves(&s.cfg, err))
 		goto out;
+	s.check = programs->check;
 	s.site = (struct child_site){
 	    .base = s.base,
 	    .self = programs->self,

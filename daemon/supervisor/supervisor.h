@@ -27,6 +27,8 @@
 struct supervisor_programs {
 	const char *self;   /* started with --role NAME --config PATH */
 	const char *signer; /* started with --token NAME --config PATH */
+	/* What a configuration that is read again has to pass besides; NULL: nothing. */
+	bool (*check)(const struct config *cfg, struct error *err);
 };
 
 /* Runs until it was told to stop; returns true when all children then ended by

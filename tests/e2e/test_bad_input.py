@@ -519,6 +519,8 @@ def test_two_daemons_on_one_state_directory(bare_instance):
     (lambda c: c["tokens"][0].update(threads=1000), ["threads", "64"]),
     (lambda c: c["front"].update(http=["example.com"]), ["http"]),
     (lambda c: c.pop("database"), ["database"]),
+    (lambda c: c["database"].update(issuer="dbnam=chancery"), ["database.issuer", "dbnam"]),
+    (lambda c: c["database"].update(owner="chancery"), ["database.owner", 'missing "="']),
 ])
 def test_wrong_configuration(bare_instance, change, words):
     d = bare_instance
@@ -541,11 +543,18 @@ def test_open_pin_file(bare_instance):
 def test_reload_keeps_the_old_configuration_when_the_new_is_wrong(bare_instance):
     d = bare_instance
     d.start()
+    issuer = d.pids("issuer")
+    good = d.config["database"]["issuer"]
+    d.config["database"]["issuer"] = "chancery"
+    d.write_config()
+    d.reload()
+    wait_until(lambda: "key 'database.issuer'" in d.process.log(), what="the complaint", alive=d.process)
+    d.config["database"]["issuer"] = good
     d.config["nonsense"] = True
     d.write_config()
     d.reload()
     wait_until(lambda: "nonsense" in d.process.log(), what="the complaint", alive=d.process)
-    assert status_of(d) == 200
+    assert status_of(d) == 200 and d.pids("issuer") == issuer
 
 
 # ------------------------------------------------------------------- full disk
