@@ -418,7 +418,7 @@ wait_notified(const char *words)
 static void
 start_supervisor(void)
 {
-	struct supervisor_programs programs = {f.self, f.self};
+	struct supervisor_programs programs = {.self = f.self, .signer = f.self};
 	struct error err = ERROR_INIT;
 	struct config cfg;
 
