@@ -170,7 +170,7 @@ read_own_crl(const struct doctor_place *place, struct catch *c, enum sig_alg alg
 	    .sig_alg = alg,
 	};
 	struct crl_reader *r = crl_reader_new(&rules, &place->issuer->spki, c->size, err);
-	struct crl_contents contents;
+	const struct crl_summary *summary;
 	uint8_t piece[PIECE];
 	uint64_t left = c->size;
 	bool ok = r != NULL;
@@ -185,9 +185,9 @@ read_own_crl(const struct doctor_place *place, struct catch *c, enum sig_alg alg
 			ok = crl_reader_push(r, (struct bytes){piece, n}, err);
 		left -= n;
 	}
-	ok = ok && crl_reader_finish(r, &contents, err);
+	ok = ok && crl_reader_finish(r, &summary, err);
 	if (ok)
-		keep_summary(contents.summary, f);
+		keep_summary(summary, f);
 	crl_reader_free(r);
 	return ok;
 }

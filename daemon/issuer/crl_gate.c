@@ -5,8 +5,10 @@
 #include <time.h>
 
 #include <event2/event.h>
+#include <openssl/rand.h>
 
 #include "daemon/x509/crl_read.h"
+#include "daemon/x509/crl_tally.h"
 
 /* thisUpdate was taken from the database's clock, which may run ahead of ours. */
 #define SKEW_MAX_S 60
@@ -16,10 +18,8 @@ struct crl_gate {
 	struct crl_job job;
 	struct spki key;
 	struct crl_reader *reader;
-	struct crl_contents contents;
-	uint64_t entries; /* in the signed octets */
-	struct crl_tally expected;
-	uint8_t serial[SERIAL_LEN]; /* of the last event that was read; none: 0 octets */
+	struct crl_tally found, expected; /* in the signed octets; from the events */
+	uint8_t serial[SERIAL_LEN];	  /* of the last event that was read; none: 0 octets */
 	size_t serial_len;
 	struct db_stream *stream; /* of the events; NULL: all were read, or failure says why not */
 	struct error failure;
@@ -150,17 +150,17 @@ on_stream_ready(struct db_stream *s, const struct error *err, void *arg)
 static bool
 compare(struct crl_gate *g, struct error *e)
 {
-	uint8_t digest[32];
+	uint8_t found[CRL_TALLY_LEN], expected[CRL_TALLY_LEN];
 
 	if (error_is_set(&g->failure)) {
 		*e = g->failure;
 		return false;
 	}
-	if (!crl_tally_end(&g->expected, digest, e))
+	if (!crl_tally_end(&g->found, found, e) || !crl_tally_end(&g->expected, expected, e))
 		return false;
-	if (g->expected.count != g->entries)
+	if (g->expected.count != g->found.count)
 		return closed(g, e, "it has more or fewer entries than the events say");
-	if (memcmp(digest, g->contents.entries_sha256, sizeof digest) != 0)
+	if (memcmp(found, expected, sizeof found) != 0)
 		return closed(g, e, "its entries are not those that the events say");
 	return true;
 }
@@ -174,6 +174,14 @@ on_over(evutil_socket_t fd, short what, void *arg)
 	g->done(compare(g, &e) ? NULL : &e, g->arg);
 }
 
+static bool
+on_entry(const struct crl_entry *entry, void *arg, struct error *err)
+{
+	struct crl_gate *g = arg;
+
+	return crl_tally_add(&g->found, entry, err);
+}
+
 bool
 crl_gate_begin(struct crl_gate *g, uint64_t total_len, struct error *e)
 {
@@ -181,6 +189,8 @@ crl_gate_begin(struct crl_gate *g, uint64_t total_len, struct error *e)
 	    .issuer = g->ca->row.subject,
 	    .key_id = g->ca->context->key_id,
 	    .sig_alg = g->ca->policy.sig_alg,
+	    .entry = on_entry,
+	    .arg = g,
 	};
 
 	g->reader = crl_reader_new(&rules, &g->key, total_len, e);
@@ -190,12 +200,12 @@ crl_gate_begin(struct crl_gate *g, uint64_t total_len, struct error *e)
 bool
 crl_gate_judge(struct crl_gate *g, crl_gate_fn *done, void *arg, struct error *e)
 {
+	const struct crl_summary *summary;
 	struct error why = ERROR_INIT;
 
-	if (!crl_reader_finish(g->reader, &g->contents, &why))
+	if (!crl_reader_finish(g->reader, &summary, &why))
 		return closed(g, e, why.text);
-	g->entries = g->contents.summary->entries;
-	if (!check_facts(g, g->contents.summary, e))
+	if (!check_facts(g, summary, e))
 		return false;
 	g->done = done;
 	g->arg = arg;
@@ -208,6 +218,7 @@ crl_gate_new(const struct issuing_ca *ca, const struct crl_job *job, struct even
     const char *conninfo, struct error *e)
 {
 	struct crl_gate *g = calloc(1, sizeof *g);
+	uint8_t key[CRL_TALLY_KEY_LEN];
 
 	if (g == NULL) {
 		(void)error_set_errno(e, ERROR_SYSTEM, "allocating the gate of a CRL");
@@ -218,7 +229,10 @@ crl_gate_new(const struct issuing_ca *ca, const struct crl_job *job, struct even
 	g->over = event_new(base, -1, 0, on_over, g);
 	if (g->over == NULL)
 		(void)error_set_errno(e, ERROR_SYSTEM, "allocating the gate of a CRL");
-	else if (spki_parse(ca->context->spki, &g->key, e) && crl_tally_begin(&g->expected, e) &&
+	else if (RAND_bytes(key, sizeof key) != 1)
+		(void)error_set_openssl(e, ERROR_SYSTEM, "drawing a key for the gate of a CRL");
+	else if (spki_parse(ca->context->spki, &g->key, e) && crl_tally_begin(&g->found, key, e) &&
+		 crl_tally_begin(&g->expected, key, e) &&
 		 (g->stream = db_stream_open(base, conninfo, on_stream_ready, g, e)) != NULL)
 		return g;
 	crl_gate_free(g);
@@ -234,6 +248,7 @@ crl_gate_free(struct crl_gate *g)
 		event_free(g->over);
 	db_stream_close(g->stream);
 	crl_reader_free(g->reader);
+	crl_tally_free(&g->found);
 	crl_tally_free(&g->expected);
 	free(g);
 }

@@ -3,89 +3,10 @@
 
 #include <stdlib.h>
 
-#include <openssl/evp.h>
-
 #include "daemon/x509/der.h"
 
 /* Tag and length of CertificateList and TBSCertList, of up to 2^40 octets. */
 #define HEADER_MAX 7
-
-/* ---- tally */
-
-#define SERIAL_OCTETS_MAX 20
-#define RECORD_MAX (2 + SERIAL_OCTETS_MAX + 8 + 8)
-
-bool
-crl_tally_begin(struct crl_tally *t, struct error *err)
-{
-	t->count = 0;
-	t->held_len = 0;
-	if (t->md == NULL)
-		t->md = EVP_MD_CTX_new();
-	if (t->md == NULL || EVP_DigestInit_ex(t->md, EVP_sha256(), NULL) != 1)
-		return error_set_openssl(err, ERROR_SYSTEM, "beginning a tally of revocations");
-	return true;
-}
-
-static size_t
-put_int64(uint8_t *out, int64_t value)
-{
-	for (size_t i = 0; i < 8; i++)
-		out[i] = (uint8_t)((uint64_t)value >> (56 - 8 * i));
-	return 8;
-}
-
-static bool
-digest_held(struct crl_tally *t, struct error *err)
-{
-	bool ok = EVP_DigestUpdate(t->md, t->held, t->held_len) == 1;
-
-	t->held_len = 0;
-	return ok || error_set_openssl(err, ERROR_INTERNAL, "tallying revocations");
-}
-
-/* The first octet says where the others end, so that no two entries look alike. */
-bool
-crl_tally_add(struct crl_tally *t, const struct crl_entry *entry, struct error *err)
-{
-	uint8_t *p;
-
-	if (entry->serial.len == 0 || entry->serial.len > SERIAL_OCTETS_MAX)
-		return error_set(err, ERROR_INPUT,
-		    "a revoked serial has %zu octets; RFC 5280 "
-		    "4.1.2.2 allows 1 to 20",
-		    entry->serial.len);
-	if (sizeof t->held - t->held_len < RECORD_MAX && !digest_held(t, err))
-		return false;
-	p = t->held + t->held_len;
-	*p++ = (uint8_t)(entry->serial.len | (entry->has_invalidity_date ? 0x80 : 0));
-	*p++ = entry->reason;
-	memcpy(p, entry->serial.p, entry->serial.len);
-	p += entry->serial.len;
-	p += put_int64(p, entry->revoked_at);
-	if (entry->has_invalidity_date)
-		p += put_int64(p, entry->invalidity_date);
-	t->held_len = (size_t)(p - t->held);
-	t->count++;
-	return true;
-}
-
-bool
-crl_tally_end(struct crl_tally *t, uint8_t digest[32], struct error *err)
-{
-	if (!digest_held(t, err))
-		return false;
-	if (EVP_DigestFinal_ex(t->md, digest, NULL) != 1)
-		return error_set_openssl(err, ERROR_INTERNAL, "ending a tally of revocations");
-	return true;
-}
-
-void
-crl_tally_free(struct crl_tally *t)
-{
-	EVP_MD_CTX_free(t->md);
-	*t = (struct crl_tally){0};
-}
 
 /* ---- peek */
 
@@ -140,7 +61,6 @@ struct crl_reader {
 	enum part part;
 	bool failed;
 	struct crl_check check;
-	struct crl_tally tally;
 	struct sig_input input; /* the to-be-signed part */
 	uint8_t held[CRL_LIST_TAIL_MAX];
 	size_t held_len;
@@ -150,14 +70,6 @@ static bool
 refuse(struct error *err, const char *what)
 {
 	return error_set(err, ERROR_INPUT, "CRL: %s", what);
-}
-
-static bool
-tally_entry(const struct crl_entry *entry, void *arg, struct error *err)
-{
-	struct crl_reader *r = arg;
-
-	return crl_tally_add(&r->tally, entry, err);
 }
 
 struct crl_reader *
@@ -171,11 +83,9 @@ crl_reader_new(
 		return NULL;
 	}
 	r->rules = *rules;
-	r->rules.entry = tally_entry;
-	r->rules.arg = r;
 	r->key = key;
 	r->total_len = total_len;
-	if (sig_input_begin(&r->input, rules->sig_alg, err) && crl_tally_begin(&r->tally, err))
+	if (sig_input_begin(&r->input, rules->sig_alg, err))
 		return r;
 	crl_reader_free(r);
 	return NULL;
@@ -186,7 +96,6 @@ crl_reader_free(struct crl_reader *r)
 {
 	if (r == NULL)
 		return;
-	crl_tally_free(&r->tally);
 	sig_input_free(&r->input);
 	free(r);
 }
@@ -308,13 +217,12 @@ check_signature(struct crl_reader *r, struct error *err)
 }
 
 bool
-crl_reader_finish(struct crl_reader *r, struct crl_contents *contents, struct error *err)
+crl_reader_finish(struct crl_reader *r, const struct crl_summary **summary, struct error *err)
 {
 	if (r->failed)
 		return refuse(err, "it was refused already");
 	r->failed = true; /* it is over in any case */
 	if (r->part != IN_TAIL || r->seen != r->total_len)
 		return refuse(err, "it ends too early");
-	return crl_check_finish(&r->check, &contents->summary, err) && check_signature(r, err) &&
-	       crl_tally_end(&r->tally, contents->entries_sha256, err);
+	return crl_check_finish(&r->check, summary, err) && check_signature(r, err);
 }

@@ -3,6 +3,7 @@
 #include "daemon/x509/crl.h"
 #include "daemon/x509/crl_check.h"
 #include "daemon/x509/crl_read.h"
+#include "daemon/x509/crl_tally.h"
 #include "daemon/x509/derw.h"
 #include "daemon/x509/name.h"
 #include "daemon/x509/spki.h"
@@ -823,14 +824,30 @@ list_key(const struct list *l, struct spki *spki)
 	return der;
 }
 
+static const uint8_t tally_key[CRL_TALLY_KEY_LEN] = {1, 2, 3};
+
+static bool
+tally_entry(const struct crl_entry *entry, void *arg, struct error *err)
+{
+	return crl_tally_add(arg, entry, err);
+}
+
+/* tag: of its entries, in the order in which they stand. */
 static bool
 read_whole(const struct list *l, const struct spki *key, struct bytes whole, bool pieces,
-    struct crl_contents *contents, struct crl_summary *summary, struct error *err)
+    uint8_t tag[CRL_TALLY_LEN], struct crl_summary *summary, struct error *err)
 {
-	const struct crl_rules rules = rules_for(l, 0);
-	struct crl_reader *r = crl_reader_new(&rules, key, whole.len, err);
-	bool ok = r != NULL;
+	struct crl_tally tally = {0};
+	struct crl_rules rules = rules_for(l, 0);
+	const struct crl_summary *read = NULL;
+	struct crl_reader *r;
 	size_t at = 0;
+	bool ok;
+
+	rules.entry = tally_entry;
+	rules.arg = &tally;
+	r = crl_reader_new(&rules, key, whole.len, err);
+	ok = r != NULL && crl_tally_begin(&tally, tally_key, err);
 
 	while (ok && at < whole.len) {
 		size_t n = pieces ? 1 + random_below(random_below(2) ? 3 : 300) : whole.len;
@@ -844,20 +861,21 @@ read_whole(const struct list *l, const struct spki *key, struct bytes whole, boo
 		free(copy);
 		at += n;
 	}
-	ok = ok && crl_reader_finish(r, contents, err);
+	ok = ok && crl_reader_finish(r, &read, err) && crl_tally_end(&tally, tag, err);
 	if (ok)
-		*summary = *contents->summary;
+		*summary = *read;
 	crl_reader_free(r);
+	crl_tally_free(&tally);
 	return ok;
 }
 
 static void
-tally_of(const struct list *l, size_t without, uint8_t digest[32])
+tally_of(const struct list *l, size_t without, uint8_t tag[CRL_TALLY_LEN])
 {
 	struct error e = ERROR_INIT;
 	struct crl_tally t = {0};
 
-	assert_ok(crl_tally_begin(&t, &e), e);
+	assert_ok(crl_tally_begin(&t, tally_key, &e), e);
 	for (size_t i = 0; i < l->count; i++) {
 		struct crl_entry entry = l->entries[i];
 
@@ -865,7 +883,8 @@ tally_of(const struct list *l, size_t without, uint8_t digest[32])
 		if (i != without)
 			assert_ok(crl_tally_add(&t, &entry, &e), e);
 	}
-	assert_ok(crl_tally_end(&t, digest, &e), e);
+	assert_ok(crl_tally_end(&t, tag, &e), e);
+	assert_int_equal(t.count, l->count - (without < l->count));
 	crl_tally_free(&t);
 	crl_tally_free(&t);
 }
@@ -874,8 +893,7 @@ static void
 reads_signed_lists(void **state)
 {
 	for (int i = 0; i < 100; i++) {
-		uint8_t want[32], other[32];
-		struct crl_contents contents;
+		uint8_t want[CRL_TALLY_LEN], other[CRL_TALLY_LEN];
 		struct crl_summary summary;
 		struct error e = ERROR_INIT;
 		struct bytes whole, key_der;
@@ -888,15 +906,15 @@ reads_signed_lists(void **state)
 		whole = TO_DER(X509_CRL, crl);
 		key_der = list_key(&l, &key);
 		for (int pieces = 0; pieces < 2; pieces++) {
-			assert_ok(read_whole(&l, &key, whole, pieces, &contents, &summary, &e), e);
+			assert_ok(read_whole(&l, &key, whole, pieces, other, &summary, &e), e);
 			tally_of(&l, SIZE_MAX, want);
-			assert_memory_equal(contents.entries_sha256, want, 32);
+			assert_memory_equal(other, want, sizeof want);
 			assert_int_equal(summary.entries, l.count);
 			assert_int_equal(summary.this_update, l.this_update);
 		}
 		for (size_t k = 0; k < l.count && k < 20; k++) {
 			tally_of(&l, k, other);
-			assert_memory_not_equal(want, other, 32);
+			assert_memory_not_equal(want, other, sizeof want);
 		}
 		X509_CRL_free(crl);
 		free_bytes(whole);
@@ -909,7 +927,7 @@ reads_signed_lists(void **state)
 static void
 reads_nothing_else(void **state)
 {
-	struct crl_contents contents;
+	uint8_t tag[CRL_TALLY_LEN];
 	struct crl_summary summary;
 	struct bytes whole, key_der;
 	uint8_t *octets;
@@ -927,14 +945,13 @@ reads_nothing_else(void **state)
 	for (size_t i = 0; i < whole.len; i++) {
 		struct bytes cut = {octets, i};
 
-		assert_false(
-		    read_whole(&l, &key, cut, false, &contents, &summary, &(struct error){0}));
+		assert_false(read_whole(&l, &key, cut, false, tag, &summary, &(struct error){0}));
 		octets[i] ^= (uint8_t)(1 << random_below(8));
-		assert_false(read_whole(&l, &key, (struct bytes){octets, whole.len}, i % 2,
-		    &contents, &summary, &(struct error){0}));
+		assert_false(read_whole(&l, &key, (struct bytes){octets, whole.len}, i % 2, tag,
+		    &summary, &(struct error){0}));
 		octets[i] = whole.p[i];
 	}
-	assert_false(read_whole(&l, &key, (struct bytes){octets, whole.len + 1}, false, &contents,
+	assert_false(read_whole(&l, &key, (struct bytes){octets, whole.len + 1}, false, tag,
 	    &summary, &(struct error){0}));
 	free(octets);
 	X509_CRL_free(crl);
@@ -946,7 +963,7 @@ reads_nothing_else(void **state)
 static void
 another_key_is_refused(void **state)
 {
-	struct crl_contents contents;
+	uint8_t tag[CRL_TALLY_LEN];
 	struct crl_summary summary;
 	struct error e = ERROR_INIT;
 	struct bytes whole, key_der;
@@ -964,7 +981,7 @@ another_key_is_refused(void **state)
 	crl = openssl_crl(&l);
 	whole = TO_DER(X509_CRL, crl);
 	key_der = list_key(&other, &key);
-	assert_false(read_whole(&l, &key, whole, true, &contents, &summary, &e));
+	assert_false(read_whole(&l, &key, whole, true, tag, &summary, &e));
 	assert_error(e, "signature");
 	X509_CRL_free(crl);
 	free_bytes(whole);
