@@ -11,12 +11,6 @@ bytes_compare(struct bytes a, struct bytes b)
 	return (a.len > b.len) - (a.len < b.len);
 }
 
-void
-der_init(struct der *d, struct bytes from)
-{
-	*d = (struct der){.p = from.p, .left = from.len};
-}
-
 /*
  * Reads tag and length at d and says how long both are. Only the definite form
  * with the fewest octets is DER (X.690 10.1).
@@ -65,7 +59,7 @@ der_read_any(struct der *d, uint8_t *tag, struct bytes *content, struct bytes *w
 }
 
 bool
-der_read(struct der *d, uint8_t tag, struct bytes *content)
+der_read_long(struct der *d, uint8_t tag, struct bytes *content)
 {
 	return der_next_is(d, tag) && der_read_any(d, NULL, content, NULL);
 }

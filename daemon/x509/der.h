@@ -63,7 +63,11 @@ bytes_equal(struct bytes a, struct bytes b)
  * octet, the shorter one first when it is the beginning of the other. */
 int bytes_compare(struct bytes a, struct bytes b);
 
-void der_init(struct der *d, struct bytes from);
+static inline void
+der_init(struct der *d, struct bytes from)
+{
+	*d = (struct der){.p = from.p, .left = from.len};
+}
 
 /* True when nothing is left. */
 static inline bool
@@ -84,8 +88,20 @@ der_next_is(const struct der *d, uint8_t tag)
 bool der_read_any(
     struct der *d, uint8_t *tag, struct bytes *content, struct bytes *whole) MUST_CHECK;
 
+/* der_read of what has a length of more octets, or is not there. */
+bool der_read_long(struct der *d, uint8_t tag, struct bytes *content) MUST_CHECK;
+
 /* Reads one element of this tag and gives its content. */
-bool der_read(struct der *d, uint8_t tag, struct bytes *content) MUST_CHECK;
+static inline bool MUST_CHECK
+der_read(struct der *d, uint8_t tag, struct bytes *content)
+{
+	if (d->left < 2 || d->p[0] != tag || d->p[1] >= 0x80 || d->p[1] > d->left - 2)
+		return der_read_long(d, tag, content);
+	*content = (struct bytes){d->p + 2, d->p[1]};
+	d->p += 2 + content->len;
+	d->left -= 2 + content->len;
+	return true;
+}
 
 /* The same, but gives the whole element. */
 bool der_read_whole(struct der *d, uint8_t tag, struct bytes *whole) MUST_CHECK;
