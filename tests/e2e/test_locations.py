@@ -4,6 +4,8 @@ import from AD CS."""
 import json
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from harness.chanceryd import write_yaml
 from harness import clients
@@ -187,3 +189,50 @@ Restart-Service certsvc
             ("2:http://a/\nAdd-CACrlDistributionPoint -Uri http://a -Forec\n", "line 2: '-Forec' is no switch of")):
         assert words in a.cli.fails("ca", "locations", "--import-adcs", read("bad.txt", text))
     assert "it is UTF-16" in a.cli.fails("ca", "locations", "--import-adcs", read("wide.txt", GETREG, "utf-16"))
+
+
+def test_each_flag_writes_what_it_says(shared_instance):
+    """All of them in one policy: the octets of a certificate, a CRL and a delta CRL, in the policy's order."""
+    a = shared_instance
+    here, name = f"http://127.0.0.1:{a.daemon.http_port}/crl", "<CaName><CRLNameSuffix><DeltaCRLAllowed>.crl"
+    entry = "ldap://ds.example/CN=%7%8,CN=%2,%6"
+    a.create_issuing("flags", crl=CRL, locations={
+        "server": "ca1.corp.example", "config_dn": "O=Example Corp", "delta_suffix": "-delta",
+        "cdp": [{"url": "http://%1/first/%3%8.crl", "flags": ["in_certificates", "in_crl_published_location"]},
+                {"url": f"{here}/{name}", "flags": ["in_certificates", "in_idp", "in_freshest"]},
+                {"url": entry + "%10", "flags": ["in_certificates", "in_freshest", "in_certificate_freshest"]},
+                {"url": "http://h/not-in-anything%9", "flags": ["in_freshest"]},
+                {"url": "http://h/published", "flags": ["in_crl_published_location"]}],
+        "aia": [{"url": "http://ocsp.example/", "flags": ["as_ocsp"]},
+                {"url": "http://%1/%3%4.cer", "flags": ["in_certificates"]},
+                {"url": entry + "%11", "flags": ["in_certificates"]}]})
+    request = a.submit(clients.openssl_csr(a.files, "flags", dns=["flags.example"]), ca="flags")
+    a.approve(request)
+    leaf = x509.load_pem_x509_certificate(clients.split_pem(a.issued(request))[0].encode())
+    full, delta = (x509.load_der_x509_crl(a.crl("flags", delta=d)) for d in (False, True))
+
+    def urls(of, kind):
+        points = of.extensions.get_extension_for_class(kind).value
+        return [n.value for p in points for n in p.full_name]
+
+    entry = "ldap://ds.example/CN=flags,CN=ca1,O=Example%20Corp?{}RevocationList;binary?base?objectClass=cRLDistributionPoint"
+    assert urls(leaf, x509.CRLDistributionPoints) == [
+        "http://ca1.corp.example/first/flags.crl", f"{here}/flags.crl", entry.format("certificate")]
+    assert urls(leaf, x509.FreshestCRL) == [entry.format("delta")]
+    access = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    assert [(d.access_method, d.access_location.value) for d in access] == [  # responders last
+        (AuthorityInformationAccessOID.CA_ISSUERS, "http://ca1.corp.example/flags.cer"),
+        (AuthorityInformationAccessOID.CA_ISSUERS, "ldap://ds.example/CN=flags,CN=ca1,O=Example%20Corp?cACertificate;binary?"
+         "base?objectClass=certificationAuthority"),
+        (AuthorityInformationAccessOID.OCSP, "http://ocsp.example/")]
+    freshest = [f"{here}/flags-delta.crl", entry.format("delta"), "http://h/not-in-anything-delta"]
+    assert urls(full, x509.FreshestCRL) == freshest
+    with pytest.raises(x509.ExtensionNotFound):  # RFC 5280 5.2.6
+        delta.extensions.get_extension_for_class(x509.FreshestCRL)
+    for crl in (full, delta):
+        point = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
+        assert point.critical and [n.value for n in point.value.full_name] == [f"{here}/flags.crl"]
+        places = next(e for e in crl.extensions if e.oid.dotted_string == "1.3.6.1.4.1.311.21.14")
+        # A sequence of distribution points, as in cRLDistributionPoints.
+        found = [places.value.value.find(url.encode()) for url in ("http://ca1.corp.example/first/flags.crl", "http://h/published")]
+        assert not places.critical and 0 < found[0] < found[1] and places.value.value.count(b"\x86") == 2
