@@ -269,7 +269,7 @@ BEGIN
     ELSIF c.delta AND EXISTS (SELECT FROM crl f WHERE f.scope_id = c.scope_id AND f.number = c.number
             AND NOT f.delta AND f.state = 'issued') THEN
         PERFORM close_decision(d, 'applied', format('CRL number %s is issued, but not the delta CRL beside it: %s',
-            c.number, p_reason), jsonb_build_object('number', c.number));
+            c.number, p_reason), jsonb_build_object('number', c.number::text));
     ELSIF p_final THEN
         PERFORM close_decision(d, 'refused', p_reason, NULL);
     ELSE
@@ -306,7 +306,7 @@ BEGIN
     END IF;
     PERFORM crl_give_up(c, p_reason, p_final);
     INSERT INTO audit (actor, action, object, detail)
-    SELECT 'issuer', 'crl.burnt', a.name, jsonb_build_object('number', c.number, 'delta', c.delta, 'reason', p_reason)
+    SELECT 'issuer', 'crl.burnt', a.name, jsonb_build_object('number', c.number::text, 'delta', c.delta, 'reason', p_reason)
     FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE s.id = c.scope_id;
 END $$;
 
@@ -342,7 +342,7 @@ BEGIN
             jsonb_build_object('made', v_made));
     ELSE
         PERFORM close_decision(d, 'applied', format('CRL number %s of %s is issued with %s entries',
-            c.number, p_ca, c.entries), jsonb_build_object('number', c.number, 'entries', c.entries));
+            c.number, p_ca, c.entries), jsonb_build_object('number', c.number::text, 'entries', c.entries));
     END IF;
 END $$;
 
@@ -419,6 +419,10 @@ BEGIN
     IF p_decision IS NOT NULL THEN
         PERFORM hold_decision(p_decision, p_decision_epoch);
         UPDATE decision SET lease_until = 'infinity' WHERE id = p_decision;
+    END IF;
+    IF s.last_number + 1 >= 2::numeric ^ 159 THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH409',
+            MESSAGE = 'the key has used up the CRL numbers of 20 octets (RFC 5280 5.2.3): renew the CA with a new key';
     END IF;
     UPDATE crl_scope SET last_number = last_number + 1 WHERE id = p_scope RETURNING last_number INTO v_number;
     RETURN NEXT crl_job_of(open_crl(p_scope, v_number, p_delta, b.id, p_decision IS NULL AND v_due, v_this,
@@ -505,7 +509,7 @@ BEGIN
     SELECT a.* INTO v_ca FROM crl_scope s JOIN ca a ON a.id = s.ca_id WHERE s.id = c.scope_id;
     INSERT INTO audit (actor, action, object, detail)
     VALUES ('issuer', CASE WHEN c.delta THEN 'delta-crl.issued' ELSE 'crl.issued' END, v_ca.name,
-        jsonb_build_object('number', c.number, 'entries', c.entries, 'upto_seq', c.upto_seq,
+        jsonb_build_object('number', c.number::text, 'entries', c.entries, 'upto_seq', c.upto_seq,
             'sha256', encode(p_sha256, 'hex')));
     -- A missed tick is caught up once: the next is counted from this one. A scope that
     -- gets no new certificates ends with the first regular CRL after its last one's end

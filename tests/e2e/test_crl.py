@@ -3,6 +3,7 @@ read in them, how much memory they take, and what sudden death leaves behind."""
 
 import datetime
 import hashlib
+import json
 import os
 import random
 import re
@@ -273,6 +274,23 @@ def test_hold_release_and_remove(shared_instance, read):
     a.cli("cert", "revoke", f"{serial:040x}", "--reason", "keyCompromise")
     a.issue_crl("crl-holds", delta=True)
     assert read(a, "crl-holds", delta=True).reasons == {serial: x509.ReasonFlags.key_compromise}
+
+
+def test_numbers_of_twenty_octets(shared_instance, read):
+    """Through database, signer, journal, gate, front and command line."""
+    a = shared_instance
+    a.create_issuing("octets")
+    scope, last = at_rest(a, "octets"), 2**159 - 1
+    sql(a, "UPDATE crl_scope SET last_number = %s WHERE id = %s", last - 3, scope)
+    assert f"CRL number {last - 2} of octets is issued" in a.cli("crl", "issue", "octets")
+    assert f"CRL number {last - 1} of octets is issued" in a.cli("crl", "issue", "octets", "--delta")
+    full, delta = read(a, "octets"), read(a, "octets", delta=True)
+    assert (full.number, delta.number, delta.value(x509.DeltaCRLIndicator).crl_number) == (last - 2, last - 1, last - 2)
+    shown = {c["number"] for c in a.cli.json("crl", "show", "octets")["crls"]}
+    assert {str(last - 2), str(last - 1)} < shown
+    assert str(last - 2) in json.dumps(a.cli.json("doctor", "octets"))
+    a.cli("crl", "issue", "octets")
+    assert "used up the CRL numbers of 20 octets (RFC 5280 5.2.3)" in a.cli.fails("crl", "issue", "octets")
 
 
 def test_calendar_by_itself(shared_instance, read):

@@ -501,7 +501,7 @@ def test_numbers_of_twenty_octets(store, issuer, ca):
     assert int.from_bytes(job.number, "big") == last + 1 and len(job.number) == 20
     issuer.burn(job)
     issuer.burn(issuer.begin(ca.scope))
-    with pytest.raises(psycopg2.Error):  # the 20 octets are used up
+    with pytest.raises(psycopg2.Error, match="used up the CRL numbers of 20 octets"):
         issuer.begin(ca.scope)
     assert store.one("SELECT last_number FROM crl_scope") == 2**159 - 1
 
