@@ -32,7 +32,8 @@ static const char usage[] =
     "usage: chancery-signer --config PATH --token NAME\n"
     "       chancery-signer --config PATH --token NAME --show-limits\n"
     "       chancery-signer --config PATH --token NAME --journal[=DIR] [--json]\n"
-    "       chancery-signer --config PATH --token NAME --probe [--soak SECONDS] [--json]\n"
+    "       chancery-signer --config PATH --token NAME --probe [--pin-fd N] [--soak SECONDS] "
+    "[--json]\n"
     "       chancery-signer --config PATH --token NAME --identity\n"
     "       chancery-signer --config PATH --token NAME --keys [--json]\n"
     "       chancery-signer --config PATH --token NAME --import-key FILE [--wipe]\n"
@@ -227,6 +228,13 @@ options_fit(const struct console_task *task, const struct shown *what)
 	return task->soak_s == 0 || task->work == CONSOLE_PROBE;
 }
 
+static int
+wrong_usage(const char *why)
+{
+	(void)fprintf(stderr, "chancery-signer: %s (chancery-signer --help)\n", why);
+	return 2;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -338,19 +346,19 @@ main(int argc, char **argv)
 		case 'h':
 			(void)fputs(usage, stdout);
 			return 0;
-		default:
-			(void)fputs(usage, stderr);
-			return 2;
+		default: /* which getopt has named */
+			return wrong_usage("wrong options");
 		}
 	}
 	task.config = path;
 	task.token = name;
 	task.json = what.json;
-	if (path == NULL || name == NULL || optind != argc ||
-	    what.limits + what.journal + what.identity + works > 1 || !options_fit(&task, &what)) {
-		(void)fputs(usage, stderr);
-		return 2;
-	}
+	if (path == NULL || name == NULL)
+		return wrong_usage("--config PATH and --token NAME are needed");
+	if (optind != argc)
+		return wrong_usage("it takes options only, and no further words");
+	if (what.limits + what.journal + what.identity + works > 1 || !options_fit(&task, &what))
+		return wrong_usage("these options do not go together");
 	if (works > 0)
 		return console_run(&task);
 	return what.limits || what.journal || what.identity ? show(path, name, &what)

@@ -12,7 +12,7 @@
 #define NO_OWN {OPTION_COUNT}, 0
 
 const struct cli_command cli_commands[] = {
-    {"ca", "create", "NAME", 1, 1, "make a CA: key on the token, certificate or CSR",
+    {"ca", "create", "NAME --policy FILE", 1, 1, "make a CA: key on the token, certificate or CSR",
 	OWN(OPTION_POLICY, OPTION_ADOPT, OPTION_LIMITS_OPERATOR, OPTION_ALSO_SIGN, OPTION_PARENT,
 	    OPTION_PARENT_CA, OPTION_PARENT_TEMPLATE, OPTION_PARENT_CERT, OPTION_PARENT_KEY,
 	    OPTION_PARENT_ROOTS),
@@ -24,7 +24,7 @@ const struct cli_command cli_commands[] = {
 	OWN(OPTION_ALSO_SIGN, OPTION_PARENT, OPTION_PARENT_CA, OPTION_PARENT_TEMPLATE,
 	    OPTION_PARENT_CERT, OPTION_PARENT_KEY, OPTION_PARENT_ROOTS),
 	cmd_ca_install},
-    {"ca", "renew", "NAME", 1, 1, "begin the renewal of its certificate",
+    {"ca", "renew", "NAME --same-key|--new-key", 1, 1, "begin the renewal of its certificate",
 	OWN(OPTION_SAME_KEY, OPTION_NEW_KEY, OPTION_POLICY, OPTION_NOT_AFTER, OPTION_ADD_OPERATOR,
 	    OPTION_REMOVE_OPERATOR, OPTION_LIMITS_OPERATOR, OPTION_ALSO_SIGN, OPTION_PARENT,
 	    OPTION_PARENT_CA, OPTION_PARENT_TEMPLATE, OPTION_PARENT_CERT, OPTION_PARENT_KEY,
@@ -56,7 +56,7 @@ const struct cli_command cli_commands[] = {
     {"decision", "withdraw", "ID", 1, 1, "take back what still waits for signatures", NO_OWN,
 	cmd_decision_withdraw},
     {"operator", "init", "", 0, 0, "make your operator key", OWN(OPTION_FORCE), cmd_operator_init},
-    {"operator", "add", "NAME", 1, 1, "register a person's key and roles",
+    {"operator", "add", "NAME --role ROLE", 1, 1, "register a person's key and roles",
 	OWN(OPTION_ROLE, OPTION_KEY, OPTION_TLS), cmd_operator_add},
     {"operator", "list", "", 0, 0, "persons, roles and keys", OWN(OPTION_LIMIT, OPTION_AFTER),
 	cmd_operator_list},
@@ -69,14 +69,15 @@ const struct cli_command cli_commands[] = {
 	OWN(OPTION_ALL, OPTION_TOKEN, OPTION_PIN_FD, OPTION_AT_DEVICE, OPTION_SHARE,
 	    OPTION_WHOLE_PIN, OPTION_SUMMARY),
 	cmd_pin_enter},
-    {"request", "submit", "FILE", 1, 1, "submit a CSR, PEM or DER (\"-\": standard input)",
+    {"request", "submit", "FILE --ca CA --template NAME", 1, 1,
+	"submit a CSR, PEM or DER (\"-\": standard input)",
 	OWN(OPTION_CA, OPTION_TEMPLATE, OPTION_IDEMPOTENCY_KEY), cmd_request_submit},
     {"request", "list", "", 0, 0, "requests, newest first",
 	OWN(OPTION_STATE, OPTION_CA, OPTION_LIMIT, OPTION_AFTER), cmd_request_list},
     {"request", "show", "ID", 1, 1, "one request", NO_OWN, cmd_request_show},
     {"request", "approve", "ID...", 1, OPTIONS_WORDS_MAX, "have the certificates issued",
 	OWN(OPTION_REASON), cmd_request_approve},
-    {"request", "deny", "ID...", 1, OPTIONS_WORDS_MAX, "decide against requests",
+    {"request", "deny", "ID... --reason TEXT", 1, OPTIONS_WORDS_MAX, "decide against requests",
 	OWN(OPTION_REASON), cmd_request_deny},
     {"request", "withdraw", "ID", 1, 1, "take a request back", NO_OWN, cmd_request_withdraw},
     {"cert", "list", "", 0, 0, "certificates, newest first",
@@ -85,8 +86,8 @@ const struct cli_command cli_commands[] = {
 	NO_OWN, cmd_cert_show},
     {"cert", "get", "REF", 1, 1, "the certificate itself",
 	OWN(OPTION_CHAIN, OPTION_DER, OPTION_OUT), cmd_cert_get},
-    {"cert", "revoke", "REF", 1, 1, "revoke for good", OWN(OPTION_REASON, OPTION_INVALID_SINCE),
-	cmd_cert_revoke},
+    {"cert", "revoke", "REF --reason TEXT", 1, 1, "revoke for good",
+	OWN(OPTION_REASON, OPTION_INVALID_SINCE), cmd_cert_revoke},
     {"cert", "hold", "REF", 1, 1, "suspend", NO_OWN, cmd_cert_hold},
     {"cert", "release", "REF", 1, 1, "end a suspension", NO_OWN, cmd_cert_release},
     {"crl", "issue", "CA", 1, 1, "issue a CRL now", OWN(OPTION_DELTA), cmd_crl_issue},
@@ -112,7 +113,7 @@ const struct cli_command cli_commands[] = {
 	OWN(OPTION_FOR, OPTION_IDLE, OPTION_SIGNATURES, OPTION_SIGNER, OPTION_PIN_FD,
 	    OPTION_AT_DEVICE, OPTION_SHARE, OPTION_WHOLE_PIN),
 	cmd_token_unlock},
-    {"token", "split-pin", "OPERATOR OPERATOR...", 2, OPTIONS_WORDS_MAX,
+    {"token", "split-pin", "OPERATOR OPERATOR... --need N", 2, OPTIONS_WORDS_MAX,
 	"set a PIN that nobody knows, and give each of them a share",
 	OWN(OPTION_NEED, OPTION_TOKEN, OPTION_SIGNER, OPTION_PIN_FD, OPTION_SHARE,
 	    OPTION_WHOLE_PIN),
@@ -284,9 +285,11 @@ check_usage(const struct cli_command *c, const struct options *o, size_t words, 
 			    c->group, gap, verb, option_name((enum option)i), c->group, gap, verb);
 	}
 	if (words < c->words_min || words > c->words_max)
-		return error_set(e, ERROR_USAGE, "usage: " PROGRAM " %s%s%s%s%s", c->group, gap,
-		    verb, c->words[0] != '\0' ? " " : "",
-		    c->words[0] != '\0' ? c->words : " (and no further words)");
+		return error_set(e, ERROR_USAGE,
+		    "usage: " PROGRAM " %s%s%s%s%s; \"" PROGRAM " help %s%s%s\" says more",
+		    c->group, gap, verb, c->words[0] != '\0' ? " " : "",
+		    c->words[0] != '\0' ? c->words : " (and no further words)", c->group, gap,
+		    verb);
 	return true;
 }
 

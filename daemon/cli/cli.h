@@ -35,7 +35,7 @@ typedef bool cli_handler(struct cli *cli, struct error *e);
 
 struct cli_command {
 	const char *group, *verb; /* one or more words; NULL: the group is the whole command */
-	const char *words;	  /* "NAME FILE"; "" for none */
+	const char *words;	  /* "NAME FILE", with options that must be given; "" for none */
 	size_t words_min, words_max;
 	const char *help;	 /* one phrase */
 	enum option options[16]; /* its own */

@@ -7,16 +7,26 @@
 static void
 print_line(FILE *out, int indent, const char *left, const char *right)
 {
-	(void)fprintf(out, "%*s%-*s %s\n", indent, "", LEFT - indent, left, right);
+	bool fits = strlen(left) <= (size_t)(LEFT - indent);
+
+	(void)fprintf(out, "%*s%-*s%s%*s %s\n", indent, "", fits ? LEFT - indent : 0, left,
+	    fits ? "" : "\n", fits ? 0 : LEFT, "", right);
+}
+
+/* With its words: "ca show NAME". */
+static void
+name_command(const struct cli_command *c, char *out, size_t size)
+{
+	(void)snprintf(out, size, "%s%s%s%s%s", c->group, c->verb != NULL ? " " : "",
+	    c->verb != NULL ? c->verb : "", c->words[0] != '\0' ? " " : "", c->words);
 }
 
 static void
 print_command(FILE *out, const struct cli_command *c)
 {
-	char left[64];
+	char left[80];
 
-	(void)snprintf(left, sizeof left, "%s%s%s%s%s", c->group, c->verb != NULL ? " " : "",
-	    c->verb != NULL ? c->verb : "", c->words[0] != '\0' ? " " : "", c->words);
+	name_command(c, left, sizeof left);
 	print_line(out, 2, left, c->help);
 }
 
@@ -91,6 +101,7 @@ bool
 cli_help(const char *const *words, size_t count, struct error *e)
 {
 	const struct cli_command *first = NULL, *only = NULL;
+	char usage[80];
 	size_t used;
 
 	if (count == 0) {
@@ -108,11 +119,13 @@ cli_help(const char *const *words, size_t count, struct error *e)
 		only = cli_find_command(words, count, &used, e);
 	if (first == NULL || (count > 1 && only == NULL))
 		return false;
-	(void)printf("usage: chancery [options] %s%s%s\n\n", words[0],
-	    first->verb != NULL ? " " : "",
-	    first->verb == NULL ? ""
-	    : only == NULL	? "COMMAND"
-				: only->verb);
+	if (only == NULL && first->verb == NULL)
+		only = first;
+	if (only != NULL)
+		name_command(only, usage, sizeof usage);
+	else
+		(void)snprintf(usage, sizeof usage, "%s COMMAND", words[0]);
+	(void)printf("usage: chancery [options] %s\n\n", usage);
 	for (size_t i = 0; i < cli_command_count; i++) {
 		const struct cli_command *c = &cli_commands[i];
 

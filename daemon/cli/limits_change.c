@@ -437,7 +437,8 @@ change(struct cli *cli, const struct limits_current *current, struct read_policy
 		return false;
 	l->quorum = (unsigned)quorum;
 	/* A policy that changes counts, also when the limits stay. */
-	if (fresh->text == NULL && is_unchanged(&current->limits, l, e))
+	if ((fresh->text == NULL || (own->text != NULL && strcmp(fresh->text, own->text) == 0)) &&
+	    is_unchanged(&current->limits, l, e))
 		return false;
 	l->version = current->limits.version + 1;
 	memcpy(l->previous, current->sha256, sizeof l->previous);

@@ -260,6 +260,8 @@ def test_change_by_a_policy(a, shared):
     a.wait_state(request, "issued")
     # In force already: nothing to sign.
     assert "nothing of the limits" in a.cli.fails("ca", "limits", "change", shared, "--template", "not-yet")
+    same = clients.write(a.files, "same-policy.yaml", a.cli.json("ca", "show", shared)["policy"])
+    assert "nothing of the limits" in a.cli.fails("ca", "limits", "change", shared, "--policy", same)
     assert "does not name template nowhere" in a.cli.fails("ca", "limits", "change", shared, "--template", "nowhere")
 
 

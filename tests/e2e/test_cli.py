@@ -73,7 +73,7 @@ def write_secret(directory, name, content):
         ("ca", '"ca" needs a further word: create, list, show, csr, install'),
         ("ca lst", 'did you mean "ca list"?'),
         ("ca frob", "one of create, list, show, csr, install"),
-        ("ca show", "usage: chancery ca show NAME"),
+        ("ca show", 'usage: chancery ca show NAME; "chancery help ca show" says more'),
         ("ca show a b", "usage: chancery ca show NAME"),
         ("status now", "no further words"),
         ("ca create x", "--policy"),
@@ -123,6 +123,11 @@ def test_help(office):
     one = office.cli("help", "request", "deny")
     assert one == office.cli("request", "deny", "ID", "--help")
     assert "--reason" in one and "request approve" not in one
+    # What has to be given stands in the usage, in a line by itself where it is long.
+    assert one.startswith("usage: chancery [options] request deny ID... --reason TEXT\n")
+    assert "\n  request submit FILE --ca CA --template NAME\n" in everything
+    assert office.cli("help", "status").startswith("usage: chancery [options] status\n")
+    assert office.cli("help", "request").startswith("usage: chancery [options] request COMMAND\n")
     assert re.fullmatch(r"chancery \d+\.\d+\.\d+\n", office.cli("--version"))
 
 
