@@ -259,7 +259,8 @@ $$;
 -- entry, for which is looked again once a day. What is different but a newer artifact
 -- of ours for the same slot is 'superseded' and as good as done. Returns what
 -- became of the publication: 'done', 'superseded', 'retry', 'nowhere', 'replaced' (a
--- newer artifact is due now, or the same with what came meanwhile) or 'stale' (somebody else holds it; nothing was changed).
+-- newer artifact is due now, or the same with what came meanwhile) or 'stale' (somebody else holds it, or held it since; what
+-- stands there is looked at again).
 CREATE FUNCTION report_publication(p_publication bigint, p_epoch int, p_artifact bigint,
     p_outcome text, p_error text, p_read_sha256 bytea, p_entry text,
     OUT outcome text, OUT retry_ms bigint)
@@ -273,6 +274,11 @@ DECLARE
 BEGIN
     SELECT * INTO v_row FROM publication WHERE id = p_publication FOR UPDATE;
     IF NOT FOUND OR v_row.epoch <> p_epoch OR v_row.state <> 'working' THEN
+        -- Who lost the lease may have written all the same, over what its successor wrote.
+        UPDATE publication SET anew = state = 'working', attempts = CASE state WHEN 'done' THEN 1 ELSE attempts END,
+            next_at = CASE state WHEN 'done' THEN clock_timestamp() ELSE next_at END,
+            state = CASE state WHEN 'done' THEN 'pending' ELSE state END
+        WHERE id = p_publication AND epoch <> p_epoch AND state IN ('working', 'done');
         outcome := 'stale';
         RETURN;
     END IF;

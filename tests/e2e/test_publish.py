@@ -1,6 +1,7 @@
 """The outbox on real targets: files, a web server, a directory server."""
 
 import base64
+import copy
 import ctypes
 import datetime
 import hashlib
@@ -9,13 +10,14 @@ import re
 import signal
 import subprocess
 import threading
+import urllib.parse
 
 import psycopg2
 import pytest
 
 from harness.nginx import Nginx
 from harness.outbox import Issuer, Outbox
-from harness.process import has_ended, run, wait_until
+from harness.process import PATIENCE_S, has_ended, run, wait_until
 from harness.slapd import Slapd
 
 PIDFD_GETFD = 438  # on every machine
@@ -469,9 +471,45 @@ def test_only_the_holder_reports(outbox):
     second, = claim(outbox, holder=2)
     assert report(outbox, first) == "stale"
     assert outbox.row("put")["state"] == "working"
-    assert report(outbox, second) == "done"
-    assert report(outbox, second) == "stale"
-    assert [o for o, _ in outbox.attempts("put")] == ["done"]
+    # The first may have written after the second.
+    assert report(outbox, second) == "replaced"
+    third, = claim(outbox)
+    assert report(outbox, third) == "done"
+    assert report(outbox, third) == "stale" and claim(outbox) == []
+    assert report(outbox, second, "failed", "no") == "stale"
+    fourth, = claim(outbox)
+    assert report(outbox, fourth) == "done" and claim(outbox) == []
+    assert [o for o, _ in outbox.attempts("put")] == ["done"] * 3
+    assert outbox.one("SELECT count(*) FROM audit WHERE action = 'artifact.published'") == 1
+
+
+def test_an_issuer_that_comes_to_itself_too_late(outbox, new_dir, web):
+    """It stood still on its way to a place that knows no conditions; another one took its work,
+    and then it writes the older CRL over the newer one: not for long."""
+    go = threading.Event()
+
+    def slow(handler):
+        web.answers.pop(("PUT", "/x"))
+        go.wait(PATIENCE_S)
+
+    web.answers[("PUT", "/x")] = slow
+    outbox.target("x", "http", "crl", f"{web.url}/x")
+    outbox.start()
+    older = outbox.publish_crl(1)
+    wait_until(lambda: ("PUT", "/x") not in web.answers, what="the write that takes so long")
+    newer = outbox.publish_crl(2)
+    other = copy.copy(outbox)
+    other.directory = other.state_dir = new_dir("other")
+    other.start(signer_id=2)
+    outbox.sql("UPDATE publication SET lease_until = now(), next_at = now(); SELECT pg_notify('chancery_publish', '')")
+    other.wait_done("x")
+    assert web.files["/x"] == newer
+    go.set()
+    wait_until(lambda: [s[0] for s in web.seen].count("PUT") == 3, what="the repair")
+    wait_until(lambda: web.files["/x"] == newer and outbox.row("x")["state"] == "done", what="its end")
+    assert older != newer
+    other.stop()
+    outbox.stop()
 
 
 def test_newer_waits_for_the_one_under_way(outbox):
@@ -675,6 +713,52 @@ def test_a_write_counts_only_over_what_was_seen(outbox, web):
     outbox.wait_failed("x", "number 9")
     outbox.wait_done("odd", "new")
     assert web.files == {"/x": newer, "/odd": crl, "/new": crl}
+
+
+def test_a_move_counts_only_over_what_was_seen(outbox, web):
+    """The same where the new file gets its name by a MOVE: RFC 4918 10.4, 10.6."""
+    outbox.known_key()
+    outbox.credential("basic", "publisher:secret")
+    web.etags = True
+    first, crl, newer = (outbox.issuer.crl(n) for n in (1, 5, 9))
+    parts = {name: f"/.{name}.{hashlib.sha256(crl).hexdigest()[:16]}.part" for name in ("fine", "raced", "new")}
+
+    def race(name):
+        def at_part(handler):
+            web.files[f"/{name}"] = newer
+        return at_part
+
+    def move(handler):
+        place = urllib.parse.urlsplit(handler.headers["Destination"]).path
+        stands = web.files.get(place)
+        condition = re.fullmatch(r'<(.*)> \(\["([0-9a-f]{64})"\]\)', handler.headers.get("If", ""))
+        if not handler.headers.get("Authorization", "").startswith("Basic "):
+            return 401
+        if condition and (condition[1] != handler.headers["Destination"]
+                          or hashlib.sha256(stands or b"").hexdigest() != condition[2]):
+            return 412
+        if stands and handler.headers["Overwrite"] == "F":
+            return 412
+        web.files[place] = web.files.pop(handler.path)
+        return 201
+
+    for name, part in parts.items():
+        web.answers[("MOVE", part)] = move
+        outbox.target(name, "http", "crl", f"{web.url}/{name}", webdav=True, credential="basic")
+    for name in ("raced", "new"):
+        web.answers[("PUT", parts[name])] = race(name)
+    web.files.update({"/fine": first, "/raced": first})
+    outbox.start()
+    outbox.publish(outbox.artifact("crl", 5, crl))
+    outbox.wait_done("fine")
+    for name in ("raced", "new"):
+        outbox.wait_failed(name, "number 9")
+        assert web.files[f"/{name}"] == newer
+        assert ("DELETE", parts[name]) in [s[:2] for s in web.seen]
+    assert web.files["/fine"] == crl
+    sent = {path: headers for method, path, headers in web.seen if method == "MOVE"}
+    assert "If" in sent[parts["fine"]] and "If" in sent[parts["raced"]] and sent[parts["new"]]["Overwrite"] == "F"
+    outbox.stop()
 
 
 # --------------------------------------------------------------- restarts
