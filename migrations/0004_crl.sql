@@ -330,6 +330,9 @@ $$;
 CREATE FUNCTION close_crl_order(d decision, c crl, p_ca text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_made int := coalesce((d.result->>'made')::int, 0) + 1;
+    -- A complete CRL has a delta of its number beside it, which may be the last to be issued.
+    v_entries bigint := coalesce((SELECT b.entries FROM crl b
+        WHERE b.scope_id = c.scope_id AND b.number = c.number AND NOT b.delta), c.entries);
 BEGIN
     IF EXISTS (SELECT FROM crl_scope s JOIN crl_scope n ON n.token_key_id = s.token_key_id AND n.id > s.id
             WHERE s.id = c.scope_id AND n.next_full_at IS NOT NULL) THEN
@@ -342,7 +345,7 @@ BEGIN
             jsonb_build_object('made', v_made));
     ELSE
         PERFORM close_decision(d, 'applied', format('CRL number %s of %s is issued with %s entries',
-            c.number, p_ca, c.entries), jsonb_build_object('number', c.number::text, 'entries', c.entries));
+            c.number, p_ca, v_entries), jsonb_build_object('number', c.number::text, 'entries', v_entries));
     END IF;
 END $$;
 

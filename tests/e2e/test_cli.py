@@ -310,8 +310,13 @@ def test_every_command(office, work_dir):
     assert "status       revoked\n" in shown and "reason       superseded\n" in shown
 
     # CRLs, publication
+    # What is said of a complete CRL is about it, and not about the delta that is issued beside it.
     cli("crl", "issue", a.issuing)
-    cli("crl", "issue", a.issuing, "--delta")
+    said = cli("crl", "issue", a.issuing)
+    full = next(c for c in cli.json("crl", "show", a.issuing)["crls"] if not c["delta"])
+    assert int(full["entries"]) > 0
+    assert said == f"CRL number {full['number']} of {a.issuing} is issued with {full['entries']} entries\n"
+    assert cli("crl", "issue", a.issuing, "--delta").endswith(" is issued with 0 entries\n")
     wait_until(lambda: len(re.findall("issued", cli("crl", "show", a.issuing))) >= 2, what="the CRLs")
     assert re.search(r"(?m)^\d+ +yes +\d+ +issued", cli("crl", "show", a.issuing))
     failed = wait_until(
