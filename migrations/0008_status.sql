@@ -56,6 +56,30 @@ LANGUAGE sql AS $$
 $$;
 GRANT EXECUTE ON FUNCTION report_token TO chancery_issuer;
 
+-- The hosts of the issuers: room on the disk that the spool and the journals lie on.
+CREATE TABLE host_status (
+    signer_id   int PRIMARY KEY,
+    disk_free   bigint NOT NULL,         -- octets, for who is not root
+    disk_size   bigint NOT NULL,
+    reported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    name        text NOT NULL DEFAULT '' -- as the host calls itself
+) WITH (fillfactor = 50);
+GRANT SELECT ON host_status TO chancery_api, chancery_issuer;
+GRANT INSERT, UPDATE ON host_status TO chancery_issuer;
+
+-- What issuers say of their tokens. One is none any more that its issuer, which reports
+-- itself, has had no word of for an hour (its configuration has it no longer), or whose
+-- issuer is silent for a day while another one reports the same token (a host that is gone).
+CREATE FUNCTION token_reports() RETURNS SETOF token_status
+LANGUAGE sql STABLE SET search_path = chancery_store, pg_temp AS $$
+    SELECT * FROM token_status t
+    WHERE NOT EXISTS (SELECT FROM host_status h WHERE h.signer_id = t.signer_id
+            AND h.reported_at > greatest(t.reported_at + interval '1 hour', clock_timestamp() - interval '1 minute'))
+        AND NOT (t.reported_at < clock_timestamp() - interval '1 day' AND EXISTS (SELECT FROM token_status o
+            WHERE o.token = t.token AND o.reported_at > clock_timestamp() - interval '1 minute'))
+$$;
+GRANT EXECUTE ON FUNCTION token_reports() TO chancery_api;
+
 -- stale: the issuer has not reported for a minute, so nobody knows.
 CREATE FUNCTION chancery.api_tokens(p_identity text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp AS $$
@@ -70,22 +94,11 @@ BEGIN
             'identity', replace(encode(identity, 'base64'), E'\n', ''), 'pin_shares', replace(encode(pin_shares, 'base64'), E'\n', ''), 'unlocked_by', unlocked_by,
             'unlocked_until', api_time(unlocked_until), 'signatures_left', signatures_left,
             'reported_at', api_time(reported_at), 'stale', reported_at < clock_timestamp() - interval '1 minute') ORDER BY token, signer_id)
-        FROM token_status), '[]'::jsonb));
+        FROM token_reports()), '[]'::jsonb));
 END $$;
 ALTER FUNCTION chancery.api_tokens(text) OWNER TO chancery_api;
 REVOKE ALL ON FUNCTION chancery.api_tokens(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.api_tokens(text) TO chancery_front;
-
--- The hosts of the issuers: room on the disk that the spool and the journals lie on.
-CREATE TABLE host_status (
-    signer_id   int PRIMARY KEY,
-    disk_free   bigint NOT NULL,         -- octets, for who is not root
-    disk_size   bigint NOT NULL,
-    reported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    name        text NOT NULL DEFAULT '' -- as the host calls itself
-) WITH (fillfactor = 50);
-GRANT SELECT ON host_status TO chancery_api, chancery_issuer;
-GRANT INSERT, UPDATE ON host_status TO chancery_issuer;
 
 CREATE FUNCTION report_host(p_signer_id int, p_disk_free bigint, p_disk_size bigint, p_name text) RETURNS void
 LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$

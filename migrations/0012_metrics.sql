@@ -102,7 +102,8 @@ $$;
 
 CREATE FUNCTION metrics_of_service() RETURNS text
 LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
-    WITH token AS (SELECT ARRAY['token', t.token, 'signer', t.signer_id::text] AS labels, t.* FROM token_status t),
+    WITH token AS (SELECT ARRAY['token', t.token, 'signer', t.signer_id::text] AS labels, t.* FROM token_reports() t),
+    host AS (SELECT * FROM host_status WHERE reported_at > clock_timestamp() - interval '1 hour'),
     active AS (SELECT ARRAY['ca', a.name] AS labels, g.not_before, g.not_after, g.sha256
         FROM ca a JOIN generation g ON g.ca_id = a.id AND g.state = 'active')
     SELECT concat(
@@ -113,9 +114,9 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
         metric_head('chancery_token_signatures', 'Signatures since the signer''s start.'),
         (SELECT string_agg(metric('chancery_token_signatures', labels, signatures), '') FROM token),
         metric_head('chancery_disk_free_bytes', 'Room on the disk of an issuer''s spool and journals.'),
-        (SELECT string_agg(metric('chancery_disk_free_bytes', ARRAY['signer', signer_id::text], disk_free), '') FROM host_status),
+        (SELECT string_agg(metric('chancery_disk_free_bytes', ARRAY['signer', signer_id::text], disk_free), '') FROM host),
         metric_head('chancery_disk_size_bytes', 'Size of that disk.'),
-        (SELECT string_agg(metric('chancery_disk_size_bytes', ARRAY['signer', signer_id::text], disk_size), '') FROM host_status),
+        (SELECT string_agg(metric('chancery_disk_size_bytes', ARRAY['signer', signer_id::text], disk_size), '') FROM host),
         metric_head('chancery_ca_certificate_left_seconds', 'Until the CA''s own certificate ends.'),
         (SELECT string_agg(metric('chancery_ca_certificate_left_seconds', labels, seconds_until(not_after)), '') FROM active),
         metric_head('chancery_ca_renewal_due', '1: half of the life of the CA''s own certificate is over, and it is not retired.'),

@@ -314,6 +314,36 @@ def test_the_service_itself(clinic):
         a.database.execute(STORE + "DELETE FROM token_status WHERE signer_id = 4711")
 
 
+def test_a_token_that_is_none_any_more(clinic):
+    """Of a host that is gone, or of a configuration that was; not where nobody else has it."""
+    a = clinic
+
+    def tokens():
+        found = {(t["token"], t["signer_id"]) for t in a.cli.json("token", "status")["tokens"]}
+        measured = set(re.findall(r'chancery_token_ready\{token="(\w+)",signer="(\d+)"', a.database.one(STORE + "SELECT metrics_of_service()")))
+        assert measured == {(name, str(signer)) for name, signer in found}
+        return found
+
+    def silent(token, since):
+        a.database.execute(STORE + "DELETE FROM token_status WHERE signer_id = 4711; SELECT report_token(4711, %s, 'ready', '', '', '', "
+                           "'', 1, 0, now()); UPDATE token_status SET reported_at = now() - %s::interval WHERE signer_id = 4711", (token, since))
+
+    silent("main", "23 h")
+    assert tokens() == {("main", 1), ("main", 4711)}
+    silent("main", "25 h")
+    assert tokens() == {("main", 1)}
+    silent("alone", "25 h")
+    assert tokens() == {("main", 1), ("alone", 4711)}
+    only(examine(a, "clinic", status=1), "token", "has not reported for a minute", of="alone")
+    a.database.execute(STORE + "SELECT report_host(4711, 1000000000000, 1000000000000, 'gone')")
+    assert tokens() == {("main", 1)}
+    silent("alone", "2 min")
+    assert tokens() == {("main", 1), ("alone", 4711)}
+    a.database.execute(STORE + "DELETE FROM token_status WHERE signer_id = 4711; UPDATE host_status SET reported_at = now() - interval "
+                       "'2 hours' WHERE signer_id = 4711")
+    assert 'chancery_disk_free_bytes{signer="4711"}' not in a.database.one(STORE + "SELECT metrics_of_service()")
+
+
 def test_wrong_words(clinic):
     assert 'CA "nobody" is not known' in clinic.cli.fails("doctor", "nobody")
     clinic.cli.fails("doctor", "clinic", "other", status=2)
