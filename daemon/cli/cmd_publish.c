@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "daemon/cli/cli.h"
 
 bool
@@ -32,9 +34,15 @@ cmd_publish_retry(struct cli *cli, struct error *e)
 {
 	json_t *body = json_object(), *answer = NULL;
 	char path[CLI_PATH_MAX];
-	bool ok = cli_path(path, "/v1/publications/", cli->words[0], "/retry", e) &&
-		  http_post(cli->http, path, body, &answer, e);
+	bool ok = false;
 
+	if (strspn(cli->words[0], "0123456789") != strlen(cli->words[0]))
+		error_set(e, ERROR_USAGE,
+		    "\"%s\" is no publication's ID: \"chancery publish status\" shows them",
+		    cli->words[0]);
+	else
+		ok = cli_path(path, "/v1/publications/", cli->words[0], "/retry", e) &&
+		     http_post(cli->http, path, body, &answer, e);
 	if (ok && cli->json)
 		cli_print_json(answer);
 	else if (ok)

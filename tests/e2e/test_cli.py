@@ -326,6 +326,7 @@ def test_every_command(office, work_dir):
     assert f"\n  {failed[0]['id']}: " in shown
     assert cli("publish", "status", a.root) == "Nothing is published: no CA has targets.\n"
     assert "is tried again now" in cli("publish", "retry", failed[0]["id"])
+    assert '"away" is no publication\'s ID: "chancery publish status" shows them' in cli.fails("publish", "retry", "away", status=2)
 
     # Templates
     text = cli("template", "show", "device")
