@@ -98,6 +98,18 @@ def test_a_rolled_back_revocation_leaves_no_gap(store, issuer, other, ca):
     assert store.rows("SELECT seq, serial FROM revocation_event") == [(1, two.serial)]
 
 
+def test_a_release_is_what_leaves_the_list(store, issuer, ca):
+    """The gate knows a release by its reason alone (removeFromCRL)."""
+    one = store.certificate(ca)
+    issuer.hold(one)
+    for kind, reason in (("release", 6), ("release", 0), ("revoke", 8), ("hold", 8)):
+        with pytest.raises(psycopg2.errors.CheckViolation):
+            store.execute("INSERT INTO revocation_event (ca_id, seq, scope_id, serial, kind, reason, revoked_at, not_after) "
+                          "SELECT ca_id, 2, scope_id, serial, %s, %s, revoked_at, not_after FROM revocation_event", kind, reason)
+    issuer.release(one)
+    assert store.rows("SELECT kind, reason FROM revocation_event ORDER BY seq") == [("hold", 6), ("release", 8)]
+
+
 def test_a_refused_revocation_uses_no_number(store, issuer, ca):
     one = store.certificate(ca)
     issuer.revoke(one)
