@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/cli/cli.h"
+#include "daemon/cli/locations_former.h"
 #include "daemon/cli/locations_import.h"
 #include "daemon/cli/output.h"
 #include "daemon/x509/capolicy_report.h"
@@ -94,6 +95,7 @@ struct subject {
 	char *text;
 	struct capolicy *policy;
 	struct location_subject of;
+	struct locations_former former;
 	const char *labels[CAPOLICY_SCOPE_MAX];
 };
 
@@ -122,6 +124,30 @@ take_labels(struct subject *s)
 	s->of.labels = s->labels;
 }
 
+/* The policy is the present key's; what an earlier one has stands apart. */
+static bool
+take_former(struct subject *s, struct error *e)
+{
+	json_t *g;
+	size_t i;
+
+	s->of.first_key = s->of.keys - 1;
+	s->of.first_certificate = s->of.certificates - 1;
+	json_array_foreach(json_object_get(s->answer, "generations"), i, g)
+	{
+		int index = (int)json_integer_value(json_object_get(g, "index"));
+
+		if (json_integer_value(json_object_get(g, "key_index")) == s->of.first_key &&
+		    index >= 0 && index < s->of.first_certificate)
+			s->of.first_certificate = index;
+	}
+	if (!locations_former_read(s->answer, s->of.ca, s->of.first_key, &s->former, e))
+		return false;
+	s->of.former = s->former.lines;
+	s->of.former_count = s->former.count;
+	return true;
+}
+
 /* What the service has of the CA. */
 static bool
 ask_service(struct cli *cli, const char *ca, struct subject *s, struct error *e)
@@ -137,7 +163,7 @@ ask_service(struct cli *cli, const char *ca, struct subject *s, struct error *e)
 	s->of.labelled_key = s->of.keys - 1;
 	take_labels(s);
 	text = cli_member(s->answer, "policy", e);
-	if (text == NULL)
+	if (text == NULL || !take_former(s, e))
 		return false;
 	s->text = strdup(text);
 	return s->text != NULL || error_set_errno(e, ERROR_SYSTEM, "allocating a policy");
@@ -216,6 +242,7 @@ cmd_ca_locations(struct cli *cli, struct error *e)
 	if (s.policy != NULL)
 		capolicy_free(s.policy);
 	free(s.policy);
+	locations_former_free(&s.former);
 	free(s.text);
 	json_decref(s.answer);
 	return ok;

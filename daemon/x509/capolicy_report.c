@@ -108,6 +108,29 @@ add(struct report *r, const struct location *l, const struct location_names *nam
 	return keep(r, &line);
 }
 
+/* Of no location and no scope of the policy. */
+static bool
+add_former(struct report *r)
+{
+	for (size_t i = 0; i < r->subject->former_count; i++) {
+		const struct location_line *l = &r->subject->former[i];
+		char url[LOCATION_URL_MAX + 1];
+		struct line line = {
+		    .url = url,
+		    .artifact = l->artifact,
+		    .generation = l->generation,
+		    .scope = l->artifact == LOCATION_OF_CERTIFICATE ? 0 : CAPOLICY_SCOPE_MAX + i,
+		    .location = 2 * CAPOLICY_URL_MAX,
+		};
+
+		(void)snprintf(url, sizeof url, "%s", l->url);
+		r->to->line(l, r->to->arg);
+		if (!keep(r, &line))
+			return false;
+	}
+	return true;
+}
+
 static const char *
 label_of(const struct report *r, int key_index, size_t scope, const char *own)
 {
@@ -283,14 +306,14 @@ capolicy_report(const struct capolicy *policy, const struct location_subject *su
 {
 	struct report r = {.policy = policy, .subject = subject, .to = report, .err = err};
 	struct location_names names;
-	bool ok = true;
+	bool ok = add_former(&r);
 
 	capolicy_names(policy, subject->ca, &names);
-	for (int i = 0; ok && i < subject->keys; i++) {
+	for (int i = subject->first_key; ok && i < subject->keys; i++) {
 		names.key_index = i;
 		ok = list_crls(&r, &names);
 	}
-	for (int i = 0; ok && i < subject->certificates; i++) {
+	for (int i = subject->first_certificate; ok && i < subject->certificates; i++) {
 		names.certificate_index = i;
 		ok = list_certificates(&r, &names);
 	}

@@ -41,6 +41,10 @@ const char *location_artifact_name(enum location_artifact artifact);
 struct location_subject {
 	const char *ca;
 	int certificates, keys; /* counted from the first, at least 1 each */
+	/* Those before these had another policy: their addresses stand in `former`. */
+	int first_certificate, first_key;
+	const struct location_line *former;
+	size_t former_count;
 	/* Of the CRLs of the key with this index, in the policy's order, where they have
 	 * other labels than the policy alone gives them; label_count 0: they have not. */
 	int labelled_key;

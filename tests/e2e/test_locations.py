@@ -236,3 +236,49 @@ def test_each_flag_writes_what_it_says(shared_instance):
         # A sequence of distribution points, as in cRLDistributionPoints.
         found = [places.value.value.find(url.encode()) for url in ("http://ca1.corp.example/first/flags.crl", "http://h/published")]
         assert not places.critical and 0 < found[0] < found[1] and places.value.value.count(b"\x86") == 2
+
+
+def test_former_keys_and_scopes_stand_where_their_certificates_say(shared_instance):
+    """Another policy moves nothing of what exists."""
+    a = shared_instance
+    here = f"http://127.0.0.1:{a.daemon.http_port}/crl/<CaName>"
+
+    def shown(ca):
+        return [(line["artifact"], line["crl"], line["generation"], line["flags"], line["url"])
+                for line in a.cli.json("ca", "locations", ca)["locations"]]
+
+    def section(cdp, aia, *flags):
+        return {"delta_suffix": "-delta", "cdp": [{"url": cdp, "flags": ["in_certificates", *flags]}],
+                "aia": [{"url": aia, "flags": ["in_certificates"]}]}
+
+    crl = {"period": "30d", "overlap": "3d"}
+    a.create_root("old-key", locations=section(here + ".crl", "http://old/%3.cer"), crl=crl)
+    a.crl("old-key")
+    path = a.policy("old-key", "root", "p256", templates=["sub-ca"], crl=crl,
+                    locations=section(here + "%8.crl", "http://new/%3%4.cer"))
+    a.create_issuing("of-old-key", root="old-key")
+    a.cli("ca", "renew", "old-key", "--new-key", "--policy", path)
+    whole = here.replace("<CaName>", "old-key")
+    expected = [("CRL", "", 0, "in_certificates", whole + ".crl"), ("certificate", "", 0, "in_certificates", "http://old/old-key.cer"),
+                ("CRL", "", 1, "in_certificates", whole + "(1).crl"),
+                ("certificate", "", 1, "in_certificates", "http://new/old-key(1).cer")]
+    assert shown("old-key") == expected
+    simulated = a.cli.json("ca", "locations", "old-key", "--simulate")
+    assert {line["url"] for line in simulated["locations"]} == {line[4] for line in expected} | {
+        whole + "(2).crl", "http://new/old-key(2).cer", "http://new/old-key(3).cer"}
+    assert simulated["findings"] == []
+
+    flags, name = ("in_idp", "in_freshest"), "<CRLPartitionIndex>%9.crl"
+    a.create_issuing("old-name", locations=section(here + name, "http://h/x.cer", *flags), crl=CRL)
+    a.crl("old-name", delta=True)
+    request = a.submit(clients.openssl_csr(a.files, "old-name", dns=["old-name.example"]), ca="old-name")
+    a.approve(request)
+    a.issued(request)
+    path = a.issuing_policy("old-name", crl=CRL, locations=section("http://new/<CaName>" + name, "http://h/x.cer", *flags))
+    a.cli("ca", "limits", "change", "old-name", "--policy", path)
+    whole = here.replace("<CaName>", "old-name")
+    assert shown("old-name") == [
+        ("CRL", "", 0, "in_certificates, in_idp", whole + ".crl"), ("delta CRL", "", 0, "in_freshest", whole + "-delta.crl"),
+        ("CRL", "~v2", 0, "in_certificates, in_idp", "http://new/old-name~v2.crl"),
+        ("delta CRL", "~v2", 0, "in_freshest", "http://new/old-name~v2-delta.crl"),
+        ("certificate", "", 0, "in_certificates", "http://h/x.cer")]
