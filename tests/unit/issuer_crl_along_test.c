@@ -9,32 +9,20 @@
 
 #include <cmocka.h>
 
-#include <event2/event.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "daemon/core/channel.h"
 #include "daemon/issuer/crl_build_int.h"
-
-#define TOKEN "main"
+#include "tests/unit/signer_end.h"
 
 /* A build whose rows come, at a signer that is this test. What the build does when the lag is
  * over the tests call themselves, so that none depends on the time that it takes. */
 struct setting {
-	struct event_base *base;
+	struct signer_end signer;
 	struct crl_build_env env;
 	struct issuing_ca ca;
 	struct crl_build b;
-	int signer; /* the other end of the channel */
-	int fired;  /* lags that were over */
-	int room;   /* how often there was some again */
+	int fired; /* lags that were over */
+	int room;  /* how often there was some again */
 	uint8_t chunk[CRL_CHUNK_MAX];
 };
-
-static void
-ignore_news(const char *token, void *arg)
-{
-}
 
 static void
 on_writable(const char *token, void *arg)
@@ -43,18 +31,6 @@ on_writable(const char *token, void *arg)
 
 	s->room++;
 	crl_build_room(&s->b);
-}
-
-static const struct signer_client_callbacks callbacks = {
-    .attached = ignore_news,
-    .up = ignore_news,
-    .writable = on_writable,
-};
-
-static void
-never_signed(const struct signer_answer *answer, const struct error *failure, void *arg)
-{
-	fail_msg("an answer came");
 }
 
 static void
@@ -69,52 +45,27 @@ on_lag(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
-begin(struct setting *s)
-{
-	static const uint8_t key[16] = {1};
-	const struct signproto_stream_begin m = {
-	    .cka_id = {key, sizeof key},
-	    .sig_alg = 1,
-	    .kind = SIGNPROTO_TBS_CRL,
-	    .total_len = 1 << 30,
-	    .deadline_ms = 60000,
-	};
-	struct error e = ERROR_INIT;
-
-	s->b.read_along = signer_stream_begin(
-	    s->env.signers, TOKEN, &m, never_signed, NULL, &s->b.call, &e);
-	if (!s->b.read_along)
-		fail_msg("%s", e.text);
-}
-
-static void
 set_up(struct setting *s)
 {
 	struct error e = ERROR_INIT;
-	int ends[2];
 
 	memset(s, 0, sizeof *s);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-	s->base = event_base_new();
-	assert_non_null(s->base);
-	s->env.base = s->base;
-	s->env.signers = signer_client_new(s->base, &callbacks, s, &e);
-	assert_non_null(s->env.signers);
-	s->signer = ends[1];
-	signer_client_attach(s->env.signers, TOKEN, ends[0]);
-	signer_client_release(s->env.signers, TOKEN);
+	signer_end_open(&s->signer, on_writable, s);
+	s->env.base = s->signer.base;
+	s->env.signers = s->signer.client;
 	memcpy(s->ca.row.token, TOKEN, sizeof TOKEN);
 	s->b.env = &s->env;
 	s->b.ca = &s->ca;
 	s->b.chunk = s->chunk;
 	s->b.chunk_len = sizeof s->chunk;
-	s->b.lag = event_new(s->base, -1, 0, on_lag, s);
-	s->b.retry = event_new(s->base, -1, 0, on_lag, s);
-	s->b.stream = db_stream_open(s->base, "host=/nowhere", never_ready, NULL, &e);
+	s->b.lag = event_new(s->env.base, -1, 0, on_lag, s);
+	s->b.retry = event_new(s->env.base, -1, 0, on_lag, s);
+	s->b.stream = db_stream_open(s->env.base, "host=/nowhere", never_ready, NULL, &e);
 	assert_non_null(s->b.lag);
 	assert_non_null(s->b.retry);
 	assert_non_null(s->b.stream);
-	begin(s);
+	s->b.call = signer_end_begin(&s->signer, 1 << 30);
+	s->b.read_along = true;
 }
 
 static void
@@ -124,9 +75,7 @@ tear_down(struct setting *s)
 	db_stream_close(s->b.stream);
 	event_free(s->b.lag);
 	event_free(s->b.retry);
-	signer_client_free(s->env.signers);
-	event_base_free(s->base);
-	assert_int_equal(close(s->signer), 0);
+	signer_end_close(&s->signer);
 }
 
 static bool
@@ -146,7 +95,7 @@ fill(struct setting *s)
 		assert_true(s->b.read_along);
 		assert_in_range(++chunks, 1, CHANNEL_OUT_MAX / CRL_CHUNK_MAX + 8);
 		/* The socket takes some. */
-		(void)event_base_loop(s->base, EVLOOP_NONBLOCK);
+		(void)event_base_loop(s->env.base, EVLOOP_NONBLOCK);
 	}
 	assert_true(waits(s));
 }
@@ -162,18 +111,18 @@ read_all(struct setting *s)
 	for (;;) {
 		size_t len;
 
-		(void)event_base_loop(s->base, EVLOOP_NONBLOCK);
-		if (recv(s->signer, header, sizeof header, MSG_DONTWAIT) < 0)
+		(void)event_base_loop(s->env.base, EVLOOP_NONBLOCK);
+		if (recv(s->signer.fd, header, sizeof header, MSG_DONTWAIT) < 0)
 			return type;
 		type = (uint16_t)(header[4] << 8 | header[5]);
 		len = (size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3];
 		for (size_t got = 0; got < len;) {
-			ssize_t n = recv(s->signer, payload, len - got, MSG_DONTWAIT);
+			ssize_t n = recv(s->signer.fd, payload, len - got, MSG_DONTWAIT);
 
 			if (n > 0)
 				got += (size_t)n;
 			else
-				(void)event_base_loop(s->base, EVLOOP_NONBLOCK);
+				(void)event_base_loop(s->env.base, EVLOOP_NONBLOCK);
 		}
 	}
 }
@@ -203,7 +152,7 @@ one_that_does_not_is_given_up(void **state)
 	set_up(&s);
 	fill(&s);
 	while (s.fired == 0)
-		assert_int_equal(event_base_loop(s.base, EVLOOP_ONCE), 0);
+		assert_int_equal(event_base_loop(s.env.base, EVLOOP_ONCE), 0);
 	assert_true(s.b.read_along);
 	crl_build_lag_over(&s.b);
 	assert_false(s.b.read_along);
