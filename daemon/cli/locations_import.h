@@ -8,8 +8,9 @@
 #include "daemon/core/error.h"
 
 /* text: what certutil -getreg printed, arguments of certutil -setreg, commands of
- * PowerShell, one location to a line, or a script of such commands. What cannot be taken over stands as a comment
- * with the reason. *yaml is the caller's to free. ERROR_INPUT when there is none. */
+ * PowerShell, one location to a line, or a script of such commands. What cannot be taken
+ * over stands as a comment with the reason. *yaml is the caller's to free. ERROR_INPUT when
+ * there is none. */
 bool locations_import(const char *text, char **yaml, struct error *e) MUST_CHECK;
 
 #endif

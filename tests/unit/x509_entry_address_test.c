@@ -179,7 +179,7 @@ test_addresses_that_are_refused(void **state)
 	    {"ldap://d/o=x??sub?mail=<san.email>", "no filter in parentheses"},
 	    {"ldap://d/o=x??sub?(mail=<san.email>", "no filter in parentheses"},
 	    {"ldap://d/o=x??sub?(mail=<san.email>)(a=b)", "no filter in parentheses"},
-	    {"ldap://d/o=x??" "?(mail=<san.email>)", "needs the scope one or sub"},
+	    {"ldap://d/o=x??\?(mail=<san.email>)", "needs the scope one or sub"},
 	    {"ldap://d/uid=<requester>,o=x??sub", "no filter to search with"},
 	    {"ldap://d/uid=<requester>,o=x?mail", "names an attribute"},
 	    {"ldap://d/uid=<requester>,o=x????x", "extensions"},

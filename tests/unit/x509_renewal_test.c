@@ -14,8 +14,9 @@
 #define REPLACES "0101010101010101010101010101010101010101010101010101010101010101"
 #define KEY "0202020202020202020202020202020202020202020202020202020202020202"
 #define SIGNER "0303030303030303030303030303030303030303030303030303030303030303"
-#define GOOD                                                                         \
-	"chancery-renewal: 1\nca: demo-root\nreplaces: " REPLACES "\nkey: " KEY "\nsigner: " SIGNER "\n" \
+#define GOOD                                                                    \
+	"chancery-renewal: 1\nca: demo-root\nreplaces: " REPLACES "\nkey: " KEY \
+	"\nsigner: " SIGNER "\n"                                                \
 	"not-after: 2046-11-22T12:00:00Z\n"
 
 static void
