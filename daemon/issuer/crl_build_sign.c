@@ -124,7 +124,7 @@ on_chunk(struct db *db, struct db_result *result, const struct error *err, void 
 {
 	struct crl_build *b = arg;
 	struct error e = ERROR_INIT;
-	bool full;
+	bool full = false;
 
 	b->pending = NULL;
 	if (err != NULL) {
@@ -137,14 +137,14 @@ on_chunk(struct db *db, struct db_result *result, const struct error *err, void 
 		return;
 	}
 	/* The gate takes every chunk: the database gets the next one ready meanwhile. */
-	if (b->stage == GATING && !ask_chunk(b, &e))
-		crl_build_fail_now(b, &e);
-	else if (!use_chunk(b, result, &full, &e) && !full)
-		crl_build_fail_now(b, &e);
-	else if (full)
-		b->held = db_result_take(result);
-	else if (b->stage == SIGNING)
+	if ((b->stage == GATING && !ask_chunk(b, &e)) || !use_chunk(b, result, &full, &e)) {
+		if (full)
+			b->held = db_result_take(result);
+		else
+			crl_build_fail_now(b, &e);
+	} else if (b->stage == SIGNING) {
 		read_chunk(b);
+	}
 }
 
 static bool
