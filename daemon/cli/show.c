@@ -239,7 +239,7 @@ cli_show_list(struct cli *cli, const struct cli_list *l, struct error *e)
 		    cli->options->value[OPTION_AFTER] != NULL ? "There are no more." : l->nothing);
 		if (l->notes != NULL)
 			table_print_notes(stdout, rows, l->id, l->notes);
-		if (json_array_size(more) > 0) {
+		if (more != NULL && json_array_size(more) > 0) {
 			(void)putc('\n', stdout);
 			table_print(stdout, more, l->below->columns, l->below->count, "");
 		}
