@@ -301,6 +301,11 @@ def test_the_service_itself(clinic):
     a.database.execute(STORE + "UPDATE host_status SET disk_free = 40000000, disk_size = 1000, reported_at = now() - "
                        "interval '2 hours' WHERE signer_id = 4711")
     assert wrong(examine(a, "clinic")) == set()
+    # An issuer whose clock goes wrong signs nothing.
+    a.database.execute(STORE + "UPDATE clock_watch SET apart = 'the clock of an issuer''s host shows noon', apart_at = now()")
+    only(examine(a, "clinic", status=1), "clock", "an issuer signs nothing: ", "shows noon", of="service")
+    assert "chancery_clock_apart 1\n" in a.database.one(STORE + "SELECT metrics_of_service()")
+    a.database.execute(STORE + "UPDATE clock_watch SET apart_at = now() - interval '61 s'")
     # A token that its issuer cannot use, one that waits for a person, and an issuer that is silent.
     for state, access, ago, words, expected in (
             ("token-away", "auto", "0 s", "token-away: somebody pulled it out", "critical"),

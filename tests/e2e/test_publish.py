@@ -240,6 +240,23 @@ def test_credential_must_be_private(outbox, slapd):
     assert slapd.password not in outbox.wait_failed("ldap", "credentials/directory")
 
 
+def test_a_password_that_would_be_read_or_missed(outbox, slapd):
+    """Over a wire without TLS it is not sent, and without one nobody is bound as anybody (RFC 4513 5.1.2)."""
+    ldap_target(outbox, slapd, "name")
+    far = "ldap://192.0.2.1/cn=x,o=example?certificateRevocationList"
+    outbox.target("clear", "ldap", "crl", far, bind_dn=slapd.root_dn, credential="directory")
+    outbox.target("half", "ldap", "crl", ldap_url(slapd, "cn=half"), bind_dn=slapd.root_dn)
+    outbox.target("other", "ldap", "crl", ldap_url(slapd, "cn=half"), credential="directory")
+    outbox.start()
+    outbox.publish_crl(1)
+    assert "starttls or ldaps" in outbox.wait_failed("clear", "would send its password in the clear to")
+    for name in ("half", "other"):
+        outbox.wait_failed(name, "needs bind_dn and credential together")
+    outbox.wait_done("name")
+    assert slapd.read(f"cn=half,{slapd.suffix}", "certificateRevocationList") == []
+    outbox.stop()
+
+
 def test_what_a_directory_refuses(outbox, slapd):
     """Junk instead of a CRL; an entry whose parent is missing; a name that is
     not ours to make."""
