@@ -369,6 +369,7 @@ cat <<EOT
      chancery request submit --ca demo-issuing --template tls-server FILE.csr
      chancery request approve ID
      chancery ca limits show demo-issuing
+     chancery ca renew demo-issuing --same-key   # takes two: then bob decision sign ID
      less var/demo/chanceryd.log
      make stop                 # stops it; var/demo can then be removed
 EOT
@@ -377,4 +378,6 @@ export PATH="$BUILD:\$PATH"
 export CHANCERY_SOCKET="$CHANCERY_SOCKET"
 export CHANCERY_OPERATOR_KEY="$CHANCERY_OPERATOR_KEY"
 chancery() { command chancery --passphrase-file "$D/operator/passphrase" "\$@"; }
+# The second operator, who signs what takes two.
+bob() { CHANCERY_OPERATOR_KEY="$D/operator/bob.pem" chancery "\$@"; }
 EOT
