@@ -180,7 +180,7 @@ E2E         ?= tests/e2e
 # for, fails on command, and answers as late as a network HSM. It stays loaded, so that
 # what is counted is counted for the process.
 .PHONY: faults
-faults: $(BUILD)/faults/shim.so $(BUILD)/faults/witness.so $(BUILD)/faults/unlimited.so
+faults: $(BUILD)/faults/shim.so $(BUILD)/faults/witness.so $(BUILD)/faults/unlimited.so $(BUILD)/faults/shadow.so
 $(BUILD)/faults/%.so: tests/faults/%.c pkcs11/functions.h $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -I. -O2 -g $(WARN) -fPIC -shared -Wl,-z,nodelete $(PKG_CFLAGS) -o $@ $< -lcrypto -lpthread -ldl

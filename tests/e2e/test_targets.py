@@ -344,6 +344,25 @@ def test_sftp(outbox, sshd):
     outbox.stop()
 
 
+def test_sftp_by_password(outbox, new_dir):
+    server = Sshd(new_dir("sshd"), password="correct horse: battery").create().start()
+    outbox.credential("right", server.password)
+    outbox.credential("wrong", "another")
+    options = {"user": server.user, "host_key": server.host_key, "auth": "password"}
+    for name in ("right", "wrong"):
+        outbox.target(name, "sftp", "crl", server.url(f"{name}.crl"), f"file://{server.root}/{name}.crl", credential=name, **options)
+    outbox.start()
+    crl = outbox.publish_crl(1)
+    outbox.wait_done("right")
+    with open(f"{server.root}/right.crl", "rb") as f:
+        assert f.read() == crl
+    outbox.wait_failed("wrong", "SFTP to")
+    assert os.listdir(server.root) == ["right.crl"]
+    outbox.stop()
+    assert server.password not in outbox.process.log()
+    server.stop()
+
+
 # ------------------------------------------------------------------- programs
 
 

@@ -3,13 +3,15 @@
 import os
 import pwd
 
+from .chanceryd import program
 from .process import Process, find_program, free_port, port_answers, run, wait_until
 
 
 class Sshd:
-    """Whoever runs the tests logs in, with the key client_key."""
+    """Whoever runs the tests logs in, with the key client_key, or with a password if there is one."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, password=None):
+        self.password = password
         self.directory = os.path.abspath(directory)
         self.port = free_port()
         self.user = pwd.getpwuid(os.getuid()).pw_name
@@ -31,9 +33,14 @@ class Sshd:
         with open(conf, "w", encoding="utf-8") as f:
             f.write(f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {host_key}\nPidFile none\n"
                     f"AuthorizedKeysFile {self.client_key}.pub\nStrictModes no\nUsePAM no\n"
-                    "PasswordAuthentication no\nPermitRootLogin prohibit-password\n"
+                    + ("PubkeyAuthentication no\nPasswordAuthentication yes\nPermitRootLogin yes\n" if self.password else
+                       "PasswordAuthentication no\nPermitRootLogin prohibit-password\n") +
                     "Subsystem sftp internal-sftp\nForceCommand internal-sftp\n")
-        self.process = Process("sshd", [find_program("sshd"), "-D", "-e", "-f", conf], os.path.join(d, "sshd.log"))
+        env = {}
+        if self.password:  # not one of the system's: tests/faults/shadow.c
+            said = run(["openssl", "passwd", "-6", "-stdin"], input=self.password, text=True).stdout
+            env = {"LD_PRELOAD": program("faults/shadow.so"), "SHADOW_HASH": said.strip()}
+        self.process = Process("sshd", [find_program("sshd"), "-D", "-e", "-f", conf], os.path.join(d, "sshd.log"), env=env)
         return self
 
     def start(self):
