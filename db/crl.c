@@ -27,7 +27,7 @@ static const struct db_statement stmt_spool_size = {"crl_spool_size",
 static const struct db_statement stmt_get_chunk = {
     "crl_get_chunk", "SELECT data FROM artifact_chunk WHERE artifact_id = $1 AND position = $2", 2};
 static const struct db_statement stmt_spooled = {
-    "crl_spooled", "SELECT crl_spooled($1, $2, $3, $4, $5, $6)", 6};
+    "crl_spooled", "SELECT crl_spooled($1, $2, $3, $4, $5, $6, $7)", 7};
 static const struct db_statement stmt_keep_lease = {
     "crl_keep_lease", "SELECT coalesce(crl_keep_lease($1, $2, $3), false)", 3};
 static const struct db_statement stmt_complete = {"crl_complete",
@@ -264,7 +264,8 @@ crl_get_chunk(struct db *db, int64_t artifact_id, int position, db_answer_fn *fn
 
 struct db_pending *
 crl_spooled(struct db *db, const struct crl_job *job, int64_t upto_seq, int64_t entries,
-    const uint8_t tbs_sha256[32], int lease_s, crl_done_fn *fn, void *arg, struct error *err)
+    uint64_t size, const uint8_t tbs_sha256[32], int lease_s, crl_done_fn *fn, void *arg,
+    struct error *err)
 {
 	struct db_params p = DB_PARAMS_INIT;
 
@@ -274,6 +275,7 @@ crl_spooled(struct db *db, const struct crl_job *job, int64_t upto_seq, int64_t 
 	db_param_int64(&p, entries);
 	db_param_bytea(&p, tbs_sha256, 32);
 	db_param_int64(&p, lease_s);
+	db_param_int64(&p, (int64_t)size);
 	return db_call(db, &stmt_spooled, &p, on_done, (db_call_fn *)fn, arg, err);
 }
 

@@ -103,10 +103,10 @@ struct db_pending *crl_get_chunk(struct db *db, int64_t artifact_id, int positio
     void *arg, struct error *err) MUST_CHECK;
 
 /* held is false when the CRL was taken over by another issuer. A lease of 0 s
- * gives it back. */
+ * gives it back. size: octets of all chunks; ERROR_UNAVAILABLE when they are not all there. */
 struct db_pending *crl_spooled(struct db *db, const struct crl_job *job, int64_t upto_seq,
-    int64_t entries, const uint8_t tbs_sha256[32], int lease_s, crl_done_fn *fn, void *arg,
-    struct error *err) MUST_CHECK;
+    int64_t entries, uint64_t size, const uint8_t tbs_sha256[32], int lease_s, crl_done_fn *fn,
+    void *arg, struct error *err) MUST_CHECK;
 struct db_pending *crl_keep_lease(struct db *db, const struct crl_job *job, int lease_s,
     crl_done_fn *fn, void *arg, struct error *err) MUST_CHECK;
 

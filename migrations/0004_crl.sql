@@ -434,16 +434,26 @@ END $$;
 
 -- ---------------------------------------------------------------- finishing it
 
--- The spool stands and its digest with it: from here the number has one content.
-CREATE FUNCTION crl_spooled(p_crl bigint, p_epoch int, p_upto bigint, p_entries bigint, p_tbs_sha256 bytea, p_lease_s int)
+-- The spool stands and its digest with it: from here the number has one content. p_size: its
+-- octets; chunks are stored without waiting for the disk, so a server that died and is back
+-- may have lost some although the issuer saw all of them stored.
+CREATE FUNCTION crl_spooled(p_crl bigint, p_epoch int, p_upto bigint, p_entries bigint, p_tbs_sha256 bytea, p_lease_s int,
+    p_size bigint DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     c crl;
+    v_size bigint;
 BEGIN
     UPDATE crl SET state = CASE state WHEN 'building' THEN 'signing' ELSE state END, upto_seq = p_upto, entries = p_entries,
         tbs_sha256 = p_tbs_sha256,
         lease_until = CASE state WHEN 'building' THEN clock_timestamp() + make_interval(secs => p_lease_s) END
     WHERE id = p_crl AND epoch = p_epoch AND state IN ('building', 'prepared') RETURNING * INTO c;
+    SELECT coalesce(sum(length(data)), 0) INTO v_size FROM artifact_chunk WHERE artifact_id = c.artifact_id;
+    IF c.id IS NOT NULL AND v_size <> p_size THEN
+        RAISE EXCEPTION USING ERRCODE = 'CH503', MESSAGE = format(
+            'CRL number %s has %s octets in the database where %s were written: it is not signed, and made anew',
+            c.number, v_size, p_size);
+    END IF;
     IF c.state = 'prepared' THEN
         PERFORM list_prepared_crl(c);
     END IF;

@@ -161,8 +161,8 @@ commit_spool(struct crl_build *b)
 	crl_build_enter(b, COMMITTING);
 	free(b->chunk);
 	b->chunk = NULL;
-	b->pending = crl_spooled(b->env->db, &b->job, b->job.upto_seq, b->entries, b->tbs_sha256,
-	    CRL_BUILD_LEASE_S, on_committed, b, &e);
+	b->pending = crl_spooled(b->env->db, &b->job, b->job.upto_seq, b->entries, b->tbs_written,
+	    b->tbs_sha256, CRL_BUILD_LEASE_S, on_committed, b, &e);
 	if (b->pending == NULL)
 		crl_build_fail_now(b, &e);
 }

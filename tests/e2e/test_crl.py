@@ -720,6 +720,24 @@ def test_signer_that_does_not_read_along(long_ca, ordering):
     a.daemon.kill_role("signer")
     wait_until(lambda: newest(a)[0] > number and newest(a)[1] == "issued", what="the CRL")
     assert order.wait(PATIENCE_S) == 0
+
+    # Chunks that were stored are lost, as by a server that died and is back: no digest is committed.
+    for _ in range(20):
+        number = newest(a)[0]
+        order, seen = held_up(a, ordering)
+        if seen == "held up":
+            sql(a, "DELETE FROM artifact_chunk k USING crl c WHERE c.artifact_id = k.artifact_id AND c.state = 'building' "
+                "AND position < 4")
+        a.daemon.kill_role("signer", signal.SIGCONT)
+        if seen == "held up":
+            break
+        wait_until(lambda n=number: newest(a)[0] > n and newest(a)[1] == "issued", what="the CRL")
+    wait_until(lambda: "octets in the database where" in a.daemon.process.log(), what="the refusal of its digest")
+    a.end_leases()
+    wait_until(lambda: newest(a)[0] > number + 1 and newest(a)[1] == "issued", what="the CRL")
+    assert sql(a, "SELECT DISTINCT state, tbs_sha256 FROM crl WHERE number = %s AND scope_id = %s", number + 1, a.scope) == [
+        ("burnt", None)]
+    assert order.wait(PATIENCE_S) == 0
     check_numbers(a)
 
 
