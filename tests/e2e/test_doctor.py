@@ -149,12 +149,19 @@ def test_a_number_that_the_service_does_not_know(clinic, place):
     row = a.database.execute(STORE + "SELECT c.id FROM crl c JOIN crl_scope s ON s.id = c.scope_id JOIN ca ON ca.id = "
                              "s.ca_id WHERE ca.name = 'clinic' AND NOT delta AND c.state = 'issued' ORDER BY c.id DESC "
                              "LIMIT 1")[0][0]
+    kept = a.database.one(STORE + "SELECT sha256 FROM artifact WHERE id = (SELECT artifact_id FROM crl WHERE id = %s)", (row,))
     a.database.execute(STORE + "UPDATE crl SET state = 'burnt' WHERE id = %s", (row,))
     try:
         found = wrong(examine(a, "clinic", status=1))
         assert {(state, check) for state, _, check, _ in found} == {("critical", "crl")}
         assert all("is unknown to the service" in detail for *_, detail in found) and len(found) == 3
+        # Or another one of the same number was signed.
+        a.database.execute(STORE + "UPDATE crl SET state = 'issued' WHERE id = %s; UPDATE artifact SET sha256 = sha256(sha256) WHERE id = "
+                           "(SELECT artifact_id FROM crl WHERE id = %s)", (row, row))
+        found = wrong(examine(a, "clinic", status=1))
+        assert len(found) == 3 and all(detail.endswith("is not the CRL of that number that the service issued") for *_, detail in found)
     finally:
+        a.database.execute(STORE + "UPDATE artifact SET sha256 = %s WHERE id = (SELECT artifact_id FROM crl WHERE id = %s)", (kept, row))
         a.database.execute(STORE + "UPDATE crl SET state = 'issued' WHERE id = %s", (row,))
 
 

@@ -333,6 +333,10 @@ def test_documented_refusals(front, document, world, new_dir):
     assert "chancery-statement: 1" in text
     document.check("/v1/requests/{id}/withdraw", "POST", api.post(f"/v1/requests/{world['fresh']}/withdraw"))
     document.check("/v1/publications/{id}/retry", "POST", api.post("/v1/publications/x/retry"))
+    front.database.execute("UPDATE chancery_store.publication SET state = 'over'")
+    answer = api.post(f"/v1/publications/{world['publication']}/retry")
+    assert answer.status == 409 and "is over" in answer.error_message
+    document.check("/v1/publications/{id}/retry", "POST", answer)
     front.database.execute("UPDATE chancery_store.publication SET state = 'done'")
     document.check(
         "/v1/publications/{id}/retry", "POST", api.post(f"/v1/publications/{world['publication']}/retry")
