@@ -87,15 +87,16 @@ in_policy(const struct capolicy *policy, const struct location_names *names, con
  * are of characters that nothing escapes, so one that the address does not have leads where
  * the empty one does: a CA may have hundreds, and the issuer's loop waits. */
 static bool
-with_labels(const struct capolicy *policy, struct location_names *names, struct db_array labels,
-    const char *url)
+with_labels(const struct capolicy *policy, const struct location_names *unlabelled,
+    struct db_array labels, const char *url)
 {
+	struct location_names names = *unlabelled;
 	char label[LOCATION_PARTITION_MAX];
 	struct bytes text;
 	bool found = false;
 	int tried = 0;
 
-	names->partition = label;
+	names.partition = label;
 	while (!found && tried < LABELS_IN_URL_MAX && db_array_next(&labels, &text)) {
 		if (text.len >= sizeof label)
 			continue;
@@ -104,7 +105,7 @@ with_labels(const struct capolicy *policy, struct location_names *names, struct 
 		label[text.len] = '\0';
 		if (strstr(url, label) == NULL)
 			continue;
-		found = in_policy(policy, names, url);
+		found = in_policy(policy, &names, url);
 		tried++;
 	}
 	return found;

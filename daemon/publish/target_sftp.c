@@ -126,17 +126,24 @@ open_session(const struct target_work *work, const char *url, struct credential 
 	return NULL;
 }
 
+/* What follows the transfer: the part takes the place's name. NULL without memory. */
 static struct curl_slist *
-add_command(struct curl_slist *list, const char *format, const char *a, const char *b)
+rename_commands(const struct sftp_place *place)
 {
 	char command[2 * PUBLISH_URL_MAX + 32];
-	struct curl_slist *more;
+	struct curl_slist *first, *both;
 
-	(void)snprintf(command, sizeof command, format, a, b);
-	more = curl_slist_append(list, command);
-	if (more == NULL)
-		curl_slist_free_all(list);
-	return more;
+	/* "*": it may be the first. */
+	(void)snprintf(command, sizeof command, "*rm \"%s\"", place->path);
+	first = curl_slist_append(NULL, command);
+	if (first == NULL)
+		return NULL;
+	(void)snprintf(
+	    command, sizeof command, "rename \"%s\" \"%s\"", place->part_path, place->path);
+	both = curl_slist_append(first, command);
+	if (both == NULL)
+		curl_slist_free_all(first);
+	return both;
 }
 
 static bool
@@ -144,14 +151,10 @@ transfer(CURL *c, const struct target_work *work, const struct sftp_place *place
     struct error *err)
 {
 	struct upload up = {.fd = work->artifact_fd};
-	struct curl_slist *after;
+	struct curl_slist *after = rename_commands(place);
 	CURLcode rc;
 	bool ok;
 
-	/* "*": it may be the first. */
-	after = add_command(NULL, "*rm \"%s\"", place->path, "");
-	if (after != NULL)
-		after = add_command(after, "rename \"%s\" \"%s\"", place->part_path, place->path);
 	if (after == NULL)
 		return error_set(err, ERROR_SYSTEM, "no memory for a request");
 	if (!upload_prepare(c, &up, work->job->size) ||
