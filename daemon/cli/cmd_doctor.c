@@ -672,7 +672,11 @@ look_at_ca(struct doctor *d, const char *name, struct error *e)
 		    "the CA is retired and has no valid certificate");
 	} else if (ok && v.chain_len == 0) {
 		doctor_note(d, FINDING_WARNING, name, "certificate",
-		    "the CA waits for its certificate; see \"chancery ca csr\" and \"ca install\"");
+		    strcmp(cli_text(v.detail, "kind"), "root") == 0
+			? "the CA has no certificate yet: it makes it itself when its token signs; "
+			  "see \"chancery decision list\" and \"token list\""
+			: "the CA waits for its certificate; see \"chancery ca csr\" and \"ca "
+			  "install\"");
 	} else if (ok) {
 		judge_validity(d, &v);
 		judge_chain(d, &v);

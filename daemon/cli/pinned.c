@@ -128,8 +128,8 @@ pinned_find(const struct options *options, const char *token, unsigned signer_id
 			error_set(e, ERROR_DENIED,
 			    "you have not pinned the signer of token %s, so no PIN can be sent to "
 			    "it: read its "
-			    "fingerprint at its own console (chancery-signer --identity -c CONFIG "
-			    "--token %s) "
+			    "fingerprint at its own console (chancery-signer --config CONFIG "
+			    "--token %s --identity) "
 			    "and say \"chancery operator pin-signer %s FINGERPRINT\"",
 			    token, token, token);
 		else

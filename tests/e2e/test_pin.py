@@ -419,6 +419,19 @@ def test_new_limits_wait_for_a_pin(desk):
     wait_until(lambda: desk.api.get(f"/v1/cas/{desk.issuing}/limits").json()["version"] == before + 1, what="the new limits")
 
 
+def test_a_root_that_is_half_made(desk):
+    """Its key is there, its certificate waits for a PIN: nobody else makes that one."""
+    said = desk.cli("ca", "create", "half", "--policy",
+                    desk.policy("half", "root", "p256", crl={"period": "30d", "overlap": "3d"}))
+    assert "waits for a PIN" in said
+    desk.enter_for("order")
+    wait_until(lambda: desk.waiting("certificate"), what="the certificate to wait")
+    found, = [f for f in json.loads(desk.cli.result("--json", "doctor", "half").stdout)["findings"] if f["object"] == "half"
+              and f["check"] == "certificate"]
+    assert found["state"] == "warning" and "it makes it itself when its token signs" in found["detail"], found
+    desk.enter_until(lambda: desk.cli.json("ca", "show", "half")["state"] == "active", "the CA")
+
+
 def test_a_crl_of_an_older_key(desk):
     """The key that signed the certificates signs their CRLs, also once the CA has another one."""
     a, ca = desk, "twice"
