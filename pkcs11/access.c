@@ -239,23 +239,25 @@ access_find_person(const struct access *a, const char *name)
 	return NULL;
 }
 
+/* holders: those before it, and then this one too. */
 static bool
-check_holder(const struct access *a, const struct pin_envelope *env, size_t number, struct error *e)
+check_holder(const struct access *a, const char *name, const struct access_operator **holders,
+    size_t before, struct error *e)
 {
-	const struct access_operator *o = access_find_person(a, env->holders[number]), *other;
+	const struct access_operator *o = access_find_person(a, name);
 
 	if (o == NULL)
 		return error_set(e, ERROR_DENIED,
 		    "%s is not among the pin_operators of token '%s' in this signer's "
 		    "configuration, and can hold no share of its PIN",
-		    env->holders[number], a->config->name);
-	for (size_t i = 0; i < number; i++) {
-		other = access_find_person(a, env->holders[i]);
-		if (memcmp(other->key_sha256, o->key_sha256, sizeof o->key_sha256) == 0)
+		    name, a->config->name);
+	for (size_t i = 0; i < before; i++) {
+		if (memcmp(holders[i]->key_sha256, o->key_sha256, sizeof o->key_sha256) == 0)
 			return error_set(e, ERROR_DENIED,
 			    "%s and %s have the same key: two shares of one person are one",
-			    other->name, o->name);
+			    holders[i]->name, o->name);
 	}
+	holders[before] = o;
 	return pin_share_check_key((struct bytes){o->spki, o->spki_len}, e) ||
 	       error_wrap(e, "the key of %s", o->name);
 }
@@ -264,8 +266,10 @@ check_holder(const struct access *a, const struct pin_envelope *env, size_t numb
 static bool
 check_holders(const struct access *a, const struct pin_envelope *env, struct error *e)
 {
+	const struct access_operator *holders[COUNT_OF(env->holders)];
+
 	for (size_t i = 0; i < env->holder_count; i++)
-		if (!check_holder(a, env, i, e))
+		if (!check_holder(a, env->holders[i], holders, i, e))
 			return false;
 	return true;
 }

@@ -187,9 +187,9 @@ capolicy_context(const struct capolicy *policy, const struct location_names *nam
 	struct context_urls *urls = calloc(1, sizeof *urls);
 	struct ca_context_source source = {.certificate = certificate, .sig_alg = policy->sig_alg};
 	struct location_names of = *names;
-	bool ok = urls != NULL;
+	bool ok;
 
-	if (!ok)
+	if (urls == NULL)
 		return error_set(err, ERROR_SYSTEM, "no memory for the URLs of CA %s", names->ca);
 	/* That of all reasons first: a client that does not read reasons takes the first. */
 	ok = add_points(policy, &of, 0, urls, err);

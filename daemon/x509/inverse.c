@@ -163,7 +163,7 @@ int
 inverse_mod(BIGNUM *out, const BIGNUM *a, const BIGNUM *n, BN_CTX *ctx)
 {
 	uint64_t limbs[LIMBS], factor[FACTOR_LIMBS];
-	struct modulus m;
+	struct modulus m = {0};
 	BIGNUM *product;
 	int result = -1;
 
