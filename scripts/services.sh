@@ -153,7 +153,7 @@ stop()
 status()
 {
 	D=$(cd var/demo 2>/dev/null && pwd -P) || {
-		echo "there is no demo; make demo makes one"
+		echo "There is no demo; make demo makes one."
 		return 0
 	}
 	for service in chanceryd:chanceryd.pid slapd:slapd/pid postgres:postgres/data/postmaster.pid; do
@@ -170,7 +170,11 @@ case ${1:-} in
 start) start ;;
 stop)
 	stop
-	[ ! -d var/demo ] || echo "The demo is stopped; var/demo keeps its data and logs."
+	if [ -d var/demo ]; then
+		echo "The demo is stopped; var/demo keeps its data and logs."
+	else
+		echo "There is no demo; make demo makes one."
+	fi
 	;;
 status) status ;;
 *)
