@@ -123,25 +123,23 @@ copy_statement(const char *sql, const int64_t *values, int count, struct error *
 	return text;
 }
 
-static bool
-field(struct db_stream_row *row, size_t i, struct bytes *v)
+/* NULL when it is not there, or is NULL. */
+static const struct bytes *
+field(struct db_stream_row *row, size_t i)
 {
-	*v = (struct bytes){NULL, 0};
-	if (i >= row->count) {
-		row->failed = true;
-		return false;
-	}
-	*v = row->field[i];
-	return v->p != NULL;
+	if (i < row->count)
+		return row->field[i].p != NULL ? &row->field[i] : NULL;
+	row->failed = true;
+	return NULL;
 }
 
 int64_t
 db_field_int64(struct db_stream_row *row, size_t i)
 {
-	struct bytes v;
+	const struct bytes *v = field(row, i);
 	int64_t n = 0;
 
-	if (field(row, i, &v) && !pg_decode_int(v, &n))
+	if (v != NULL && !pg_decode_int(*v, &n))
 		row->failed = true;
 	return n;
 }
@@ -149,10 +147,10 @@ db_field_int64(struct db_stream_row *row, size_t i)
 int64_t
 db_field_unixtime(struct db_stream_row *row, size_t i)
 {
-	struct bytes v;
+	const struct bytes *v = field(row, i);
 	int64_t n = 0;
 
-	if (field(row, i, &v) && !pg_decode_unixtime(v, &n))
+	if (v != NULL && !pg_decode_unixtime(*v, &n))
 		row->failed = true;
 	return n;
 }
@@ -160,16 +158,13 @@ db_field_unixtime(struct db_stream_row *row, size_t i)
 struct bytes
 db_field_bytes(struct db_stream_row *row, size_t i)
 {
-	struct bytes v;
+	const struct bytes *v = field(row, i);
 
-	(void)field(row, i, &v);
-	return v;
+	return v != NULL ? *v : (struct bytes){NULL, 0};
 }
 
 bool
 db_field_is_null(struct db_stream_row *row, size_t i)
 {
-	struct bytes v;
-
-	return !field(row, i, &v);
+	return field(row, i) == NULL;
 }

@@ -99,64 +99,67 @@ integer_minimal(struct bytes b)
 	return !(b.p[0] == 0x00 && b.p[1] < 0x80) && !(b.p[0] == 0xff && b.p[1] >= 0x80);
 }
 
+/* What was read is not what was asked for. That nobody works on a copy of the cursor
+ * instead, to write it back whole, has its reason: a processor that has written the two
+ * halves waits for them to reach its cache before it reads both as one. */
+static bool
+back_to(struct der *d, const uint8_t *start)
+{
+	d->left += (size_t)(d->p - start);
+	d->p = start;
+	return false;
+}
+
 bool
 der_read_integer(struct der *d, struct bytes *content)
 {
-	struct der copy = *d;
-	struct bytes b;
+	const uint8_t *start = d->p;
 
-	if (!der_read(&copy, DER_INTEGER, &b) || !integer_minimal(b))
-		return false;
-	*content = b;
-	*d = copy;
+	if (!der_read(d, DER_INTEGER, content) || !integer_minimal(*content))
+		return back_to(d, start);
 	return true;
 }
 
 bool
 der_read_unsigned(struct der *d, struct bytes *magnitude)
 {
-	struct der copy = *d;
-	struct bytes b;
+	const uint8_t *start = d->p;
 
-	if (!der_read_integer(&copy, &b) || b.p[0] >= 0x80)
-		return false;
-	if (b.p[0] == 0 && b.len > 1) {
-		b.p++;
-		b.len--;
+	if (!der_read_integer(d, magnitude) || magnitude->p[0] >= 0x80)
+		return back_to(d, start);
+	if (magnitude->p[0] == 0 && magnitude->len > 1) {
+		magnitude->p++;
+		magnitude->len--;
 	}
-	*magnitude = b;
-	*d = copy;
 	return true;
 }
 
 bool
 der_read_small(struct der *d, uint32_t max, uint32_t *value)
 {
-	struct der copy = *d;
+	const uint8_t *start = d->p;
 	struct bytes b;
 	uint32_t v = 0;
 
-	if (!der_read_unsigned(&copy, &b) || b.len > 4)
-		return false;
+	if (!der_read_unsigned(d, &b) || b.len > 4)
+		return back_to(d, start);
 	for (size_t i = 0; i < b.len; i++)
 		v = v << 8 | b.p[i];
 	if (v > max)
-		return false;
+		return back_to(d, start);
 	*value = v;
-	*d = copy;
 	return true;
 }
 
 bool
 der_read_boolean(struct der *d, bool *value)
 {
-	struct der copy = *d;
+	const uint8_t *start = d->p;
 	struct bytes b;
 
-	if (!der_read(&copy, DER_BOOLEAN, &b) || b.len != 1 || (b.p[0] != 0x00 && b.p[0] != 0xff))
-		return false;
+	if (!der_read(d, DER_BOOLEAN, &b) || b.len != 1 || (b.p[0] != 0x00 && b.p[0] != 0xff))
+		return back_to(d, start);
 	*value = b.p[0] == 0xff;
-	*d = copy;
 	return true;
 }
 
@@ -178,13 +181,10 @@ der_oid_valid(struct bytes content)
 bool
 der_read_oid(struct der *d, struct bytes *content)
 {
-	struct der copy = *d;
-	struct bytes b;
+	const uint8_t *start = d->p;
 
-	if (!der_read(&copy, DER_OID, &b) || !der_oid_valid(b))
-		return false;
-	*content = b;
-	*d = copy;
+	if (!der_read(d, DER_OID, content) || !der_oid_valid(*content))
+		return back_to(d, start);
 	return true;
 }
 
@@ -203,38 +203,34 @@ split_bits(struct bytes b, struct bytes *octets, unsigned *unused)
 bool
 der_read_bit_string(struct der *d, struct bytes *octets, unsigned *unused)
 {
-	struct der copy = *d;
+	const uint8_t *start = d->p;
 	struct bytes b;
 
-	if (!der_read(&copy, DER_BIT_STRING, &b) || !split_bits(b, octets, unused))
-		return false;
-	*d = copy;
+	if (!der_read(d, DER_BIT_STRING, &b) || !split_bits(b, octets, unused))
+		return back_to(d, start);
 	return true;
 }
 
 bool
 der_read_bit_octets(struct der *d, struct bytes *octets)
 {
-	struct der copy = *d;
+	const uint8_t *start = d->p;
 	unsigned unused;
-	struct bytes b;
 
-	if (!der_read_bit_string(&copy, &b, &unused) || unused != 0)
-		return false;
-	*octets = b;
-	*d = copy;
+	if (!der_read_bit_string(d, octets, &unused) || unused != 0)
+		return back_to(d, start);
 	return true;
 }
 
 bool
 der_read_named_bits(struct der *d, uint8_t tag, uint16_t *bits)
 {
-	struct der copy = *d;
+	const uint8_t *start = d->p;
 	struct bytes b, octets;
 	unsigned unused;
 
-	if (!der_read(&copy, tag, &b) || !split_bits(b, &octets, &unused) || octets.len > 2)
-		return false;
+	if (!der_read(d, tag, &b) || !split_bits(b, &octets, &unused) || octets.len > 2)
+		return back_to(d, start);
 	*bits = 0;
 	for (unsigned i = 0; i < 8 * octets.len; i++) {
 		if (octets.p[i / 8] & (0x80 >> i % 8))
@@ -242,8 +238,7 @@ der_read_named_bits(struct der *d, uint8_t tag, uint16_t *bits)
 	}
 	/* The last bit that is used must be set. */
 	if (octets.len > 0 && (octets.p[octets.len - 1] >> unused & 1) == 0)
-		return false;
-	*d = copy;
+		return back_to(d, start);
 	return true;
 }
 
@@ -292,15 +287,14 @@ parse_time_of_year(int64_t year, const uint8_t *p, int64_t *seconds)
 bool
 der_read_generalized_time(struct der *d, int64_t *seconds)
 {
-	struct der copy = *d;
+	const uint8_t *start = d->p;
 	unsigned century, year;
 	struct bytes b;
 
-	if (!der_read(&copy, DER_GENERALIZED_TIME, &b) || b.len != 15 ||
+	if (!der_read(d, DER_GENERALIZED_TIME, &b) || b.len != 15 ||
 	    !two_digits(b.p, 99, &century) || !two_digits(b.p + 2, 99, &year) ||
 	    !parse_time_of_year(century * 100 + year, b.p + 4, seconds))
-		return false;
-	*d = copy;
+		return back_to(d, start);
 	return true;
 }
 
@@ -308,20 +302,19 @@ bool
 der_read_time(struct der *d, int64_t *seconds)
 {
 	static const int64_t year_1950 = -631152000, year_2050 = 2524608000;
-	struct der copy = *d;
+	const uint8_t *start = d->p;
 	struct bytes b;
 	unsigned year;
 
 	if (der_next_is(d, DER_GENERALIZED_TIME)) {
-		if (!der_read_generalized_time(&copy, seconds) ||
+		if (!der_read_generalized_time(d, seconds) ||
 		    (*seconds >= year_1950 && *seconds < year_2050))
-			return false;
-	} else if (!der_read(&copy, DER_UTC_TIME, &b) || b.len != 13 ||
+			return back_to(d, start);
+	} else if (!der_read(d, DER_UTC_TIME, &b) || b.len != 13 ||
 		   !two_digits(b.p, 99, &year) ||
 		   !parse_time_of_year(year < 50 ? 2000 + year : 1900 + year, b.p + 2, seconds)) {
-		return false;
+		return back_to(d, start);
 	}
-	*d = copy;
 	return true;
 }
 
