@@ -466,13 +466,16 @@ crl_stream_expected(struct db_stream *s, const struct crl_job *job, db_stream_ro
 }
 
 bool
-crl_get_entry(struct db_stream_row *row, struct crl_row *out, struct error *err)
+crl_get_entry(struct db_stream_row *row, struct crl_entry *entry, struct error *err)
 {
-	out->serial = db_field_bytes(row, 0);
-	out->revoked_at = db_field_unixtime(row, 1);
-	out->reason = (int)db_field_int64(row, 2);
-	out->invalidity_date = db_field_is_null(row, 3) ? -1 : db_field_unixtime(row, 3);
-	if (row->failed || out->serial.len == 0)
+	int64_t reason = db_field_int64(row, 2);
+
+	entry->serial = db_field_bytes(row, 0);
+	entry->revoked_at = db_field_unixtime(row, 1);
+	entry->reason = (uint8_t)reason;
+	entry->has_invalidity_date = !db_field_is_null(row, 3);
+	entry->invalidity_date = db_field_unixtime(row, 3);
+	if (row->failed || entry->serial.len == 0 || reason != entry->reason)
 		return error_set(
 		    err, ERROR_INTERNAL, "a row of the revocations is not as expected");
 	return true;

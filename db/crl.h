@@ -171,11 +171,8 @@ bool crl_stream_entries(struct db_stream *s, const struct crl_job *job, int64_t 
 bool crl_stream_expected(struct db_stream *s, const struct crl_job *job, db_stream_row_fn *row,
     db_stream_end_fn *end, void *arg, struct error *err) MUST_CHECK;
 
-struct crl_row {
-	struct bytes serial;
-	int64_t revoked_at, invalidity_date; /* invalidity_date: -1 for none */
-	int reason;			     /* CRLReason; 8, removeFromCRL, only in deltas */
-};
-bool crl_get_entry(struct db_stream_row *row, struct crl_row *out, struct error *err) MUST_CHECK;
+/* The serial is borrowed from the row. */
+bool crl_get_entry(
+    struct db_stream_row *row, struct crl_entry *entry, struct error *err) MUST_CHECK;
 
 #endif

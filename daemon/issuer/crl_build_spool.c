@@ -210,20 +210,11 @@ on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *
 	struct crl_build *b = arg;
 	uint8_t der[CRL_ENTRY_MAX];
 	struct crl_entry entry;
-	struct crl_row from;
 	int sent = b->chunks_sent;
 	size_t len;
 
-	if (!crl_get_entry(row, &from, err))
-		return false;
-	entry = (struct crl_entry){
-	    .serial = from.serial,
-	    .revoked_at = from.revoked_at,
-	    .reason = (uint8_t)from.reason,
-	    .has_invalidity_date = from.invalidity_date >= 0,
-	    .invalidity_date = from.invalidity_date,
-	};
-	if (!crl_entry_encode(&entry, b->job.delta, der, &len, err) ||
+	if (!crl_get_entry(row, &entry, err) ||
+	    !crl_entry_encode(&entry, b->job.delta, der, &len, err) ||
 	    !append(b, (struct bytes){der, len}, err))
 		return false;
 	b->entries_seen++;

@@ -102,7 +102,7 @@ on_rows_end(struct db_stream *s, const struct error *err, void *arg)
 
 /* The events come newest first of each serial: the first is what stands. */
 static bool
-stands(struct crl_gate *g, const struct crl_row *event)
+stands(struct crl_gate *g, const struct crl_entry *event)
 {
 	const struct bytes last = {g->serial, g->serial_len};
 
@@ -118,19 +118,11 @@ static bool
 on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *err)
 {
 	struct crl_gate *g = arg;
-	struct crl_row from;
+	struct crl_entry event;
 
-	if (!crl_get_entry(row, &from, err))
+	if (!crl_get_entry(row, &event, err))
 		return false;
-	return !stands(g, &from) || crl_tally_add(&g->expected,
-					&(struct crl_entry){
-					    .serial = from.serial,
-					    .revoked_at = from.revoked_at,
-					    .reason = (uint8_t)from.reason,
-					    .has_invalidity_date = from.invalidity_date >= 0,
-					    .invalidity_date = from.invalidity_date,
-					},
-					err);
+	return !stands(g, &event) || crl_tally_add(&g->expected, &event, err);
 }
 
 static void

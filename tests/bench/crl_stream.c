@@ -95,17 +95,9 @@ on_row(struct db_stream *s, struct db_stream_row *row, void *arg, struct error *
 {
 	struct crl_entry entry;
 	uint8_t der[CRL_ENTRY_MAX];
-	struct crl_row r;
 	size_t len;
 
-	if (!crl_get_entry(row, &r, e))
-		return false;
-	entry = (struct crl_entry){.serial = r.serial,
-	    .revoked_at = r.revoked_at,
-	    .reason = (uint8_t)r.reason,
-	    .has_invalidity_date = r.invalidity_date >= 0,
-	    .invalidity_date = r.invalidity_date};
-	if (!crl_entry_encode(&entry, job.delta, der, &len, e))
+	if (!crl_get_entry(row, &entry, e) || !crl_entry_encode(&entry, job.delta, der, &len, e))
 		return false;
 	put_tbs((struct bytes){der, len});
 	return true;
