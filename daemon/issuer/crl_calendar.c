@@ -46,6 +46,7 @@ struct crl_calendar {
 	struct lane lanes[CONFIG_TOKENS_MAX]; /* in the order of the configuration's tokens */
 	size_t lane_count;
 	bool looking, draining;
+	bool held; /* the clock is in doubt */
 	struct rest rests[RESTS_MAX];
 };
 
@@ -279,7 +280,7 @@ crl_calendar_order(struct crl_calendar *c, struct issuing_ca *ca, bool delta,
 	if (token_access_is_away(c->env.access, ca->row.token, e) ||
 	    token_access_is_locked(c->env.access, ca->row.token, e))
 		return false;
-	if (room_in(l) <= 0 || is_building(l, ca->row.scope_id)) {
+	if (c->held || room_in(l) <= 0 || is_building(l, ca->row.scope_id)) {
 		begun(false, NULL, arg);
 		return true;
 	}
@@ -390,7 +391,7 @@ on_due(const struct crl_due *due, size_t n, const struct error *err, void *arg)
 	c->looking = false;
 	if (err != NULL && db_is_up(c->env.db))
 		log_failure(LOG_LEVEL_WARNING, "crl", err);
-	for (size_t i = 0; i < n && !c->draining; i++)
+	for (size_t i = 0; i < n && !c->draining && !c->held; i++)
 		begin_due(c, &due[i]);
 }
 
@@ -414,7 +415,7 @@ crl_calendar_poke(struct crl_calendar *c)
 	int64_t resting[RESTS_MAX];
 	struct error e = ERROR_INIT;
 
-	if (c->looking || c->draining || !db_is_up(c->env.db))
+	if (c->looking || c->draining || c->held || !db_is_up(c->env.db))
 		return;
 	for (size_t i = 0; i < c->lane_count; i++)
 		rooms[i] = (struct crl_room){c->lanes[i].token, room_in(&c->lanes[i])};
@@ -423,6 +424,13 @@ crl_calendar_poke(struct crl_calendar *c)
 		log_failure(LOG_LEVEL_DEBUG, "crl", &e);
 	else
 		c->looking = true;
+}
+
+void
+crl_calendar_hold(struct crl_calendar *c, bool held)
+{
+	c->held = held;
+	crl_calendar_poke(c);
 }
 
 static void

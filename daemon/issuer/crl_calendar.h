@@ -25,6 +25,9 @@ struct crl_calendar *crl_calendar_new(const struct crl_build_env *env, const str
 /* Looks now for what is due. */
 void crl_calendar_poke(struct crl_calendar *c);
 
+/* Nothing is begun while the clock is in doubt; an order then is told so and comes again. */
+void crl_calendar_hold(struct crl_calendar *c, bool held);
+
 /* The signer of this token can be asked (again). */
 void crl_calendar_signer(struct crl_calendar *c, const char *token);
 /* Its channel has room again. */

@@ -392,6 +392,7 @@ on_clock(bool held, void *arg)
 
 	issuance_hold(i->issuance, held);
 	decider_hold(i->decider, held);
+	crl_calendar_hold(i->calendar, held);
 	if (!held)
 		look_for_work(i);
 }

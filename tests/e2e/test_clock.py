@@ -122,3 +122,52 @@ def test_who_may_confirm(shared_instance, held):
     with pytest.raises(Exception, match="CH401|not known|CH403"):
         a.database.execute("SELECT chancery.api_clock_confirm('cert:nobody')", user="chancery_front")
     assert clock(a)["held"]
+
+
+@pytest.fixture
+def apart(shared_instance):
+    """apart(True): the clocks of the issuer's host and of the database differ by more than the database allows, which is
+    nothing. Returns when the issuer has been told, each time."""
+    a = shared_instance
+    whole = sql(a, "SELECT pg_get_functiondef('watch_clock'::regproc)")[0][0]
+    assert "> 300 THEN" in whole
+
+    def tell(differ):
+        sql(a, whole.replace("> 300 THEN", ">= 0 THEN") if differ else whole)
+        before = sql(a, "SELECT mark FROM clock_watch")[0][0]
+        wait_until(lambda: sql(a, "SELECT mark > %s FROM clock_watch", before)[0][0], what="a look at the clock")
+
+    yield tell
+    tell(False)
+
+
+def test_an_issuer_whose_clock_is_apart_signs_nothing(shared_instance, apart):
+    """Neither certificates nor CRLs nor a CA's own; and without confirmation it goes on."""
+    a = shared_instance
+    request = a.submit(clients.openssl_csr(a.files, "apart", dns=["apart.example"]))
+    a.wait_state(request, "pending")
+    apart(True)
+    wait_until(lambda: "the clock of an issuer's host shows" in (clock(a)["apart"] or ""), what="the word of it")
+    assert not clock(a)["held"]
+    apart(True)  # what the answer was on its way to is done
+    policy = a.policy("apart-root", "root", "p256", crl={"period": "30d", "overlap": "3d"}, locations={})
+    sql(a, "UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE ca_id = (SELECT id FROM ca WHERE name = %s)", a.root)
+    before = signed(a), sql(a, "SELECT count(*) FROM crl")
+    processes = [subprocess.Popen(a.cli.argv(*words), env=a.cli.environment(), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                 for words in (("ca", "create", "apart-root", "--policy", policy), ("crl", "issue", a.issuing),
+                               ("request", "approve", request, "--reason", "test"))]
+    orders = "SELECT count(*) FROM decision WHERE {} AND action IN ('ca-create', 'crl-issue')"
+    wait_until(lambda: sql(a, orders.format("state IN ('queued', 'working')"))[0][0] == 2 or any(p.poll() for p in processes),
+               what="the orders")
+    apart(True)
+    apart(True)
+    assert (signed(a), sql(a, "SELECT count(*) FROM crl")) == before
+    assert sql(a, orders.format("state IN ('queued', 'working')"))[0][0] == 2
+    apart(False)
+    a.issued(request)
+    for process in processes:
+        assert process.wait(PATIENCE_S) == 0, process.stdout.read()
+        process.stdout.close()
+    wait_until(lambda: sql(a, "SELECT next_full_at > now() FROM crl_scope WHERE ca_id = (SELECT id FROM ca WHERE name = %s)",
+                           a.root) == [(True,)], what="the CRL that was due")
