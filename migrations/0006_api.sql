@@ -911,6 +911,13 @@ END $$;
 
 -- ------------------------------------------------------------ publications
 
+-- How long ago, for people.
+CREATE FUNCTION api_age(p_since timestamptz) RETURNS text LANGUAGE sql STRICT AS $$
+    SELECT CASE WHEN s < 120 THEN s || ' s' WHEN s < 7200 THEN s / 60 || ' min' WHEN s < 172800 THEN s / 3600 || ' h'
+        ELSE s / 86400 || ' d' END
+    FROM (SELECT greatest(0, floor(extract(epoch FROM clock_timestamp() - p_since)))::bigint AS s) t
+$$;
+
 CREATE FUNCTION chancery.api_publications(p_identity text, p_ca text, p_limit int, p_after bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = chancery_store, pg_temp
 SET plan_cache_mode = force_custom_plan AS $$
@@ -926,7 +933,7 @@ BEGIN
             'write', p.write_url, 'read', p.read_url, 'state', p.state, 'attempts', p.attempts,
             'next_at', api_time(CASE WHEN p.state <> 'done' THEN p.next_at END), 'last_error', p.last_error,
             'done_at', api_time(p.done_at), 'checked_at', api_time(p.checked_at), 'stands', w.rank::text,
-            'stands_since', api_time(w.not_before), 'stands_until', api_time(w.not_after)) ORDER BY p.id), '[]')
+            'stands_since', api_time(w.not_before), 'stands_age', api_age(w.not_before), 'stands_until', api_time(w.not_after)) ORDER BY p.id), '[]')
         INTO v_rows
     FROM (SELECT p.*, a.name AS ca, t.name, t.kind, t.artifact, t.write_url, t.read_url
           FROM publication p JOIN target t ON t.id = p.target_id JOIN ca a ON a.id = t.ca_id
@@ -1049,7 +1056,7 @@ $$;
 
 -- ------------------------------------------------------------------ rights
 
-GRANT EXECUTE ON FUNCTION api_time, api_pem, api_fail, api_uuid, api_limit, crl_reason_word, api_caller, api_reader,
+GRANT EXECUTE ON FUNCTION api_time, api_age, api_pem, api_fail, api_uuid, api_limit, crl_reason_word, api_caller, api_reader,
     ca_stopped, ca_json, crosses_json, former_crls_json, newest_crl, api_find_ca, request_json, api_find_request, api_request_page, certificate_chain_pem, certificate_json,
     api_find_certificate, decide_on_request, decide_on_certificate, decide_on_ca, decide_credential, decide_check,
     decide_repeated, waits_for_pin TO chancery_api;

@@ -8,7 +8,7 @@ cmd_publish_status(struct cli *cli, struct error *e)
 	static const struct table_column columns[] = {{"ID", "id"}, {"CA", "ca"},
 	    {"TARGET", "target"}, {"ARTIFACT", "artifact"}, {"NUMBER", "number"},
 	    {"STATE", "state"}, {"TRIES", "attempts"}, {"NEXT TRY", "next_at"},
-	    {"STANDS", "stands"}, {"UNTIL", "stands_until"}};
+	    {"STANDS", "stands"}, {"AGE", "stands_age"}, {"UNTIL", "stands_until"}};
 	static const struct table_column backlog_columns[] = {{"CA", "ca"}, {"TARGET", "target"},
 	    {"EARLIER ONES LOOKED AT", "looked_at"}, {"ADDED", "added"}};
 	static const struct cli_list backlog = {

@@ -324,6 +324,9 @@ def test_every_command(office, work_dir):
     shown = cli("publish", "status", a.issuing)
     assert re.search(rf"(?m)^{failed[0]['id']} +{a.issuing} +away +crl ", shown)
     assert f"\n  {failed[0]['id']}: " in shown
+    assert re.search(r"NEXT TRY +STANDS +AGE +UNTIL", shown)
+    standing = [p for p in cli.json("publish", "status")["publications"] if p["stands"]]
+    assert all(re.fullmatch(r"\d+ (s|min)", p["stands_age"]) for p in standing), standing
     assert cli("publish", "status", a.root) == "Nothing is published: no CA has targets.\n"
     assert "is tried again now" in cli("publish", "retry", failed[0]["id"])
     assert '"away" is no publication\'s ID: "chancery publish status" shows them' in cli.fails("publish", "retry", "away", status=2)
