@@ -115,8 +115,9 @@ CREATE FUNCTION end_publications() RETURNS void
 LANGUAGE sql SET search_path = chancery_store, pg_temp AS $$
     UPDATE publication p SET state = 'over', next_at = 'infinity', published_id = NULL, last_error = NULL,
         changed_at = clock_timestamp()
-    FROM target t WHERE t.id = p.target_id AND p.certificate_id IS NULL AND p.state IN ('pending', 'done')
-        AND (t.until <= clock_timestamp() OR artifact_is_last(p.artifact_id))
+    FROM target t, artifact f
+    WHERE t.id = p.target_id AND f.id = p.artifact_id AND p.certificate_id IS NULL AND p.state IN ('pending', 'done')
+        AND (t.until <= clock_timestamp() OR f.not_after < clock_timestamp() AND artifact_is_last(f.id))
 $$;
 
 -- The same for the newest artifact of each slot of a CA: its targets changed.

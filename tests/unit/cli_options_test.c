@@ -300,21 +300,21 @@ count(const char *text, const char *word)
 	return n;
 }
 
-/* ".Ic ca create Ar NAME\n" as the manual has it. */
+/* ".Ic ca create Ar NAME\n" as the manual has it: options that must be given, which the usage
+ * has among the words, stand there with the others. */
 static void
 command_line_of(const struct cli_command *c, char *out, size_t size)
 {
-	char words[64];
-	size_t len = strlen(c->words);
+	const char *w = c->words, *more = strstr(w, " --");
+	int len = (int)(more != NULL ? (size_t)(more - w) : strlen(w));
+	char words[80] = "";
 
-	(void)snprintf(words, sizeof words, "%s", c->words);
-	if (words[0] == '[') {
-		(void)snprintf(words, sizeof words, " Op Ar %.*s", (int)len - 2, c->words + 1);
-	} else if (len > 3 && strcmp(c->words + len - 3, "...") == 0) {
-		(void)snprintf(words, sizeof words, " Ar %.*s ...", (int)len - 3, c->words);
-	} else if (len > 0) {
-		(void)snprintf(words, sizeof words, " Ar %s", c->words);
-	}
+	if (w[0] == '[')
+		(void)snprintf(words, sizeof words, " Op Ar %.*s", len - 2, w + 1);
+	else if (len > 3 && strncmp(w + len - 3, "...", 3) == 0)
+		(void)snprintf(words, sizeof words, " Ar %.*s ...", len - 3, w);
+	else if (len > 0)
+		(void)snprintf(words, sizeof words, " Ar %.*s", len, w);
 	(void)snprintf(out, size, ".It Xo\n.Ic %s%s%s%s\n", c->group, c->verb != NULL ? " " : "",
 	    c->verb != NULL ? c->verb : "", words);
 }

@@ -64,7 +64,8 @@ set_up(struct setting *s)
 	assert_non_null(s->b.lag);
 	assert_non_null(s->b.retry);
 	assert_non_null(s->b.stream);
-	s->b.call = signer_end_begin(&s->signer, 1 << 30);
+	s->b.tbs_len = 1 << 30; /* so long that no gate has to be open yet */
+	s->b.call = signer_end_begin(&s->signer, s->b.tbs_len);
 	s->b.read_along = true;
 }
 
