@@ -1,5 +1,6 @@
 """What a monitoring system scrapes, and the alert rules over it."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -75,8 +76,8 @@ def test_the_facts(watched):
 def test_what_is_late(watched):
     """A CRL that is due and not there, and one that is there and not published."""
     a = watched
-    connection = a.database.connect(autocommit=False)
-    with connection.cursor() as cursor:
+    # Never committed, and let go of at once when something is wrong.
+    with contextlib.closing(a.database.connect(autocommit=False)) as connection, connection.cursor() as cursor:
         cursor.execute(STORE + "UPDATE crl_scope SET next_full_at = now() - interval '2 h' WHERE ca_id = (SELECT id FROM ca WHERE "
                        "name = %s); INSERT INTO target (ca_id, name, kind, artifact, write_url, read_url, options) SELECT id, 'web', "
                        "'http', 'crl', 'http://127.0.0.1:9/', 'http://127.0.0.1:9/', '{}' FROM ca WHERE name = %s; "
@@ -94,8 +95,6 @@ def test_what_is_late(watched):
         cursor.execute("UPDATE publication SET state = 'done', published_id = artifact_id")
         assert measured("chancery_publication_waiting_seconds") == {a.issuing: 0}
         assert 6 * 86400 < measured("chancery_published_left_seconds")[a.issuing] < 8 * 86400
-    connection.rollback()
-    connection.close()
 
 
 def test_who_is_served_what(watched):
