@@ -27,6 +27,18 @@ def signed(a):
     return sql(a, "SELECT (SELECT count(*) FROM certificate), (SELECT count(*) FROM crl WHERE state = 'issued')")[0]
 
 
+def start(a, *commands):
+    """Runs commands that wait for what they order."""
+    return [subprocess.Popen(a.cli.argv(*words), env=a.cli.environment(), stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for words in commands]
+
+
+def all_succeed(processes):
+    for process in processes:
+        assert process.wait(PATIENCE_S) == 0, process.stdout.read()
+        process.stdout.close()
+
+
 @pytest.fixture
 def held(shared_instance):
     """How the issuers find the mark decides what jumped."""
@@ -78,9 +90,7 @@ def test_orders_about_a_ca_wait(shared_instance, held):
     policy = a.policy("late-root", "root", "p256", templates=["sub-ca"], crl={"period": "30d", "overlap": "3d"},
                       locations=locations([a.daemon.crl_url("late-root")]))
     before = sql(a, "SELECT count(*) FROM serial_intent")[0][0]
-    processes = [subprocess.Popen(a.cli.argv(*words), env=a.cli.environment(), stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-                 for words in (("ca", "create", "late-root", "--policy", policy), ("ca", "renew", a.issuing, "--same-key"))]
+    processes = start(a, ("ca", "create", "late-root", "--policy", policy), ("ca", "renew", a.issuing, "--same-key"))
     waiting = "SELECT array_agg(action ORDER BY action) FROM decision WHERE state = 'queued' AND action LIKE 'ca-%'"
     wait_until(lambda: sql(a, waiting)[0][0] == ["ca-create", "ca-renew"] or any(p.poll() for p in processes),
                what="the orders")
@@ -89,9 +99,7 @@ def test_orders_about_a_ca_wait(shared_instance, held):
     assert sql(a, waiting)[0][0] == ["ca-create", "ca-renew"]
     assert sql(a, "SELECT count(*) FROM serial_intent")[0][0] == before
     a.cli("clock", "confirm")
-    for process in processes:
-        assert process.wait(PATIENCE_S) == 0, process.stdout.read()
-        process.stdout.close()
+    all_succeed(processes)
     assert sql(a, "SELECT count(*) FROM serial_intent")[0][0] == before + 1
 
 
@@ -153,10 +161,8 @@ def test_an_issuer_whose_clock_is_apart_signs_nothing(shared_instance, apart):
     policy = a.policy("apart-root", "root", "p256", crl={"period": "30d", "overlap": "3d"}, locations={})
     sql(a, "UPDATE crl_scope SET next_full_at = clock_timestamp() WHERE ca_id = (SELECT id FROM ca WHERE name = %s)", a.root)
     before = signed(a), sql(a, "SELECT count(*) FROM crl")
-    processes = [subprocess.Popen(a.cli.argv(*words), env=a.cli.environment(), stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-                 for words in (("ca", "create", "apart-root", "--policy", policy), ("crl", "issue", a.issuing),
-                               ("request", "approve", request, "--reason", "test"))]
+    processes = start(a, ("ca", "create", "apart-root", "--policy", policy), ("crl", "issue", a.issuing),
+                      ("request", "approve", request, "--reason", "test"))
     orders = "SELECT count(*) FROM decision WHERE {} AND action IN ('ca-create', 'crl-issue')"
     wait_until(lambda: sql(a, orders.format("state IN ('queued', 'working')"))[0][0] == 2 or any(p.poll() for p in processes),
                what="the orders")
@@ -166,8 +172,6 @@ def test_an_issuer_whose_clock_is_apart_signs_nothing(shared_instance, apart):
     assert sql(a, orders.format("state IN ('queued', 'working')"))[0][0] == 2
     apart(False)
     a.issued(request)
-    for process in processes:
-        assert process.wait(PATIENCE_S) == 0, process.stdout.read()
-        process.stdout.close()
+    all_succeed(processes)
     wait_until(lambda: sql(a, "SELECT next_full_at > now() FROM crl_scope WHERE ca_id = (SELECT id FROM ca WHERE name = %s)",
                            a.root) == [(True,)], what="the CRL that was due")
