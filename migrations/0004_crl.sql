@@ -438,7 +438,7 @@ END $$;
 -- octets; chunks are stored without waiting for the disk, so a server that died and is back
 -- may have lost some although the issuer saw all of them stored.
 CREATE FUNCTION crl_spooled(p_crl bigint, p_epoch int, p_upto bigint, p_entries bigint, p_tbs_sha256 bytea, p_lease_s int,
-    p_size bigint DEFAULT NULL)
+    p_size bigint)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     c crl;
@@ -449,7 +449,7 @@ BEGIN
         lease_until = CASE state WHEN 'building' THEN clock_timestamp() + make_interval(secs => p_lease_s) END
     WHERE id = p_crl AND epoch = p_epoch AND state IN ('building', 'prepared') RETURNING * INTO c;
     SELECT coalesce(sum(length(data)), 0) INTO v_size FROM artifact_chunk WHERE artifact_id = c.artifact_id;
-    IF c.id IS NOT NULL AND v_size <> p_size THEN
+    IF c.id IS NOT NULL AND v_size IS DISTINCT FROM p_size THEN
         RAISE EXCEPTION USING ERRCODE = 'CH503', MESSAGE = format(
             'CRL number %s has %s octets in the database where %s were written: it is not signed, and made anew',
             c.number, v_size, p_size);

@@ -219,7 +219,7 @@ def test_who_may_do_what(queue, issuer):
 def building(queue, issuer, upto=0):
     queue.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() - interval '1 s'")
     job, = issuer.call("begin_crl(1, false, NULL, NULL, 3600, 30)")
-    issuer.call("crl_spooled(%s, %s, %s, 0, %s, 30)", job["crl_id"], job["epoch"], upto, digest(b"crl%d" % job["crl_id"]))
+    issuer.call("crl_spooled(%s, %s, %s, 0, %s, 30, 0)", job["crl_id"], job["epoch"], upto, digest(b"crl%d" % job["crl_id"]))
     assert issuer.call("await_pin_crl(%s, %s, 1, NULL)", job["crl_id"], job["epoch"]) == []
     return job
 
@@ -228,14 +228,14 @@ def prepared(queue, issuer):
     """A complete CRL that waits, and the delta beside it, which is still to be spooled."""
     queue.execute("UPDATE chancery_store.crl_scope SET next_full_at = now() - interval '1 s'")
     job, = issuer.call("begin_crl(1, false, NULL, NULL, 3600, 30)")
-    issuer.call("crl_spooled(%s, %s, 0, 0, %s, 30)", job["crl_id"], job["epoch"], digest(b"crl%d" % job["crl_id"]))
+    issuer.call("crl_spooled(%s, %s, 0, 0, %s, 30, 0)", job["crl_id"], job["epoch"], digest(b"crl%d" % job["crl_id"]))
     delta, = issuer.call("await_pin_crl(%s, %s, 1, NULL, 600, 30)", job["crl_id"], job["epoch"])
     assert delta["prepared"] and delta["delta"] and delta["number"] == job["number"] and not delta["resume"]
     return job, delta
 
 
 def spool_delta(issuer, delta):
-    return issuer.call("crl_spooled(%s, %s, 0, 0, %s, 30)", delta["crl_id"], delta["epoch"], digest(b"crl%d" % delta["crl_id"]))
+    return issuer.call("crl_spooled(%s, %s, 0, 0, %s, 30, 0)", delta["crl_id"], delta["epoch"], digest(b"crl%d" % delta["crl_id"]))
 
 
 def test_a_delta_waits_beside_its_complete_crl(queue, issuer):
@@ -294,7 +294,7 @@ def test_an_order_displaces_the_calendar(queue, issuer):
                   " VALUES ('crl-issue', 1, '', substr(sha256('n'), 1, 16), now(), 'working', 'uid:0', 1)")
     job, = issuer.call("begin_crl(1, false, 1, 1, 3600, 30)")
     assert queue.execute("SELECT state FROM chancery_store.crl ORDER BY id") == [("burnt",), ("building",)]
-    issuer.call("crl_spooled(%s, %s, 0, 0, %s, 30)", job["crl_id"], job["epoch"], digest(b"ordered"))
+    issuer.call("crl_spooled(%s, %s, 0, 0, %s, 30, 0)", job["crl_id"], job["epoch"], digest(b"ordered"))
     issuer.call("await_pin_crl(%s, %s, 1, NULL)", job["crl_id"], job["epoch"])
     assert queue.execute("SET search_path = chancery_store; SELECT waits_for_pin(d) FROM decision d") == [(True,)]
 

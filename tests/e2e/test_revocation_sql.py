@@ -447,7 +447,7 @@ def test_an_issuer_that_died_while_building_burns_the_number(store, issuer, ca):
     # The late one comes back: nothing that it does counts.
     with pytest.raises(psycopg2.Error):
         issuer.spool(first, 0, {})
-    assert not issuer.call("SELECT crl_spooled(%s, %s, 0, 0, sha256('x'), 60)", first.crl_id, first.epoch)[0][0]
+    assert not issuer.call("SELECT crl_spooled(%s, %s, 0, 0, sha256('x'), 60, 0)", first.crl_id, first.epoch)[0][0]
     with pytest.raises(psycopg2.Error) as e:
         issuer.issued(first)
     assert e.value.pgcode == "CH409"

@@ -204,8 +204,8 @@ class SqlIssuer:
     def spool(self, job, upto, entries):
         tbs = repr((job.number, upto, entries)).encode()
         self.call("INSERT INTO artifact_chunk (artifact_id, position, data) VALUES (%s, 1, %s)", job.artifact_id, tbs)
-        return self.call("SELECT crl_spooled(%s, %s, %s, %s, %s, %s)", job.crl_id, job.epoch, upto, len(entries),
-                         hashlib.sha256(tbs).digest(), LEASE_S)[0][0]
+        return self.call("SELECT crl_spooled(%s, %s, %s, %s, %s, %s, %s)", job.crl_id, job.epoch, upto, len(entries),
+                         hashlib.sha256(tbs).digest(), LEASE_S, len(tbs))[0][0]
 
     def issued(self, job, deltas=True):
         """Completes it; the delta CRL that goes with it, or None."""
