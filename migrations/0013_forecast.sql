@@ -9,7 +9,8 @@ RETURNS TABLE (ca text, scope_id bigint, label text, kind text, due_at timestamp
 LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
     SELECT a.name, s.id, s.label, CASE WHEN k.delta THEN 'delta-crl' ELSE 'crl' END, k.due_at, k.because,
         CASE WHEN k.delta THEN n.news ELSE coalesce(l.entries, 0) + n.news END,
-        CASE WHEN k.delta THEN coalesce(d.size - d.entries * e.octets, 600) + n.news * e.octets ELSE coalesce(l.size, 600) + n.news * e.octets END,
+        CASE WHEN NOT k.delta THEN coalesce(l.size, 600) WHEN d.size > d.entries * e.octets THEN d.size - d.entries * e.octets ELSE 600 END
+            + n.news * e.octets,
         EXISTS (SELECT FROM token_status t JOIN token_key y ON y.token = t.token
             WHERE y.id = s.token_key_id AND t.access = 'operation')
     FROM crl_scope s JOIN ca a ON a.id = s.ca_id

@@ -363,6 +363,23 @@ def test_one_sequence_and_one_number_for_what_goes_together(store, issuer, ca):
         (1, 1), (2, 1), (3, 1), (4, 3)]
 
 
+def test_the_forecast_of_a_delta_is_no_debt(store, issuer, ca):
+    """Where the entries of the last one were smaller than those of the complete CRL, by which it is reckoned."""
+    def delta():
+        (entries, size), = store.rows("SELECT entries, size FROM crl_forecast(%s) WHERE kind = 'delta-crl'", ca.id)
+        return entries, size
+
+    full(store, issuer, ca)
+    for _ in range(20):
+        issuer.revoke(store.certificate(ca))
+    ordered(store, issuer, ca, delta=True)
+    store.execute("UPDATE artifact f SET size = 200 FROM crl c WHERE c.artifact_id = f.id AND c.delta AND c.entries = 20")
+    assert delta() == (20, 600 + 20 * 40)
+    full(store, issuer, ca, deltas=False)
+    store.execute("UPDATE crl_scope SET next_delta_at = clock_timestamp() + interval '1 day'")
+    assert delta() == (0, 600)
+
+
 def test_no_crl_outlives_its_ca(store, issuer, ca):
     """RFC 5280 6.3: nor would the signer sign it."""
     end = "UPDATE generation SET not_after = date_trunc('second', now()) + make_interval(secs => %s) WHERE id = %s"
