@@ -301,18 +301,18 @@ DECLARE
     v_count int;
 BEGIN
     PERFORM api_reader(p_identity);
-    SELECT count(*) INTO v_count FROM token_status WHERE token = p_token AND (p_signer IS NULL OR signer_id = p_signer)
-        AND (p_signer IS NOT NULL OR state = 'closed' OR (SELECT count(*) FROM token_status WHERE token = p_token) = 1);
+    SELECT count(*) INTO v_count FROM token_reports() WHERE token = p_token AND (p_signer IS NULL OR signer_id = p_signer)
+        AND (p_signer IS NOT NULL OR state = 'closed' OR (SELECT count(*) FROM token_reports() WHERE token = p_token) = 1);
     IF v_count = 0 THEN
         PERFORM api_fail('CH404', CASE WHEN p_signer IS NOT NULL
             THEN format('signer %s reports no token "%s"', p_signer, left(p_token, 64))
             ELSE format('no closed signer reports a token "%s"; "chancery token status" shows them all', left(p_token, 64)) END);
     ELSIF v_count > 1 THEN
         PERFORM api_fail('CH409', format('several signers of token "%s" are closed: say which, they are %s', p_token,
-            (SELECT string_agg(signer_id::text, ', ' ORDER BY signer_id) FROM token_status
+            (SELECT string_agg(signer_id::text, ', ' ORDER BY signer_id) FROM token_reports()
              WHERE token = p_token AND state = 'closed')));
     END IF;
-    SELECT * INTO t FROM token_status WHERE token = p_token AND (p_signer IS NULL OR signer_id = p_signer)
+    SELECT * INTO t FROM token_reports() WHERE token = p_token AND (p_signer IS NULL OR signer_id = p_signer)
     ORDER BY state = 'closed' DESC LIMIT 1;
     IF t.challenge IS NULL THEN
         PERFORM api_fail('CH409', format('signer %s of token "%s" tells no challenge of its journal: %s', t.signer_id, p_token,

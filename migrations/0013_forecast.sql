@@ -11,7 +11,7 @@ LANGUAGE sql VOLATILE SET search_path = chancery_store, pg_temp AS $$
         CASE WHEN k.delta THEN n.news ELSE coalesce(l.entries, 0) + n.news END,
         CASE WHEN NOT k.delta THEN coalesce(l.size, 600) WHEN d.size > d.entries * e.octets THEN d.size - d.entries * e.octets ELSE 600 END
             + n.news * e.octets,
-        EXISTS (SELECT FROM token_status t JOIN token_key y ON y.token = t.token
+        EXISTS (SELECT FROM token_reports() t JOIN token_key y ON y.token = t.token
             WHERE y.id = s.token_key_id AND t.access = 'operation')
     FROM crl_scope s JOIN ca a ON a.id = s.ca_id
     CROSS JOIN LATERAL (

@@ -342,8 +342,10 @@ def test_a_token_that_is_none_any_more(clinic):
 
     silent("main", "23 h")
     assert tokens() == {("main", 1), ("main", 4711)}
+    assert "no closed signer" in a.cli.fails("signer", "reseed", "main")
     silent("main", "25 h")
     assert tokens() == {("main", 1)}
+    assert "no closed signer" not in a.cli.fails("signer", "reseed", "main")  # it is the only one
     silent("alone", "25 h")
     assert tokens() == {("main", 1), ("alone", 4711)}
     only(examine(a, "clinic", status=1), "token", "has not reported for a minute", of="alone")
