@@ -384,7 +384,7 @@ BEGIN
         until = CASE WHEN p_keep THEN coalesce(v_until, clock_timestamp()) ELSE clock_timestamp() END
     WHERE id = ANY (v_old);
     -- What does not get there any more is not tried any more.
-    UPDATE publication SET state = 'done' WHERE target_id = ANY (v_old) AND state <> 'done'
+    UPDATE publication SET state = 'done' WHERE target_id = ANY (v_old) AND state NOT IN ('done', 'over')
         AND (SELECT t.until <= clock_timestamp() FROM target t WHERE t.id = target_id);
     PERFORM end_publications();
     PERFORM map_targets(g.id, p_targets);
