@@ -308,15 +308,17 @@ def test_the_service_itself(clinic):
     a.database.execute(STORE + "UPDATE host_status SET disk_free = 40000000, disk_size = 1000, reported_at = now() - "
                        "interval '2 hours' WHERE signer_id = 4711")
     assert wrong(examine(a, "clinic")) == set()
-    # An issuer whose clock goes wrong signs nothing.
-    a.database.execute(STORE + "UPDATE clock_watch SET apart = 'the clock of an issuer''s host shows noon', apart_at = now()")
+    # An issuer whose clock goes wrong signs nothing. What counts for a minute was said in an hour, so
+    # that it does however long an examination takes.
+    a.database.execute(STORE + "UPDATE clock_watch SET apart = 'the clock of an issuer''s host shows noon', "
+                       "apart_at = now() + interval '1 h'")
     only(examine(a, "clinic", status=1), "clock", "an issuer signs nothing: ", "shows noon", of="service")
     assert "chancery_clock_apart 1\n" in a.database.one(STORE + "SELECT metrics_of_service()")
     a.database.execute(STORE + "UPDATE clock_watch SET apart_at = now() - interval '61 s'")
     # A token that its issuer cannot use, one that waits for a person, and an issuer that is silent.
     for state, access, ago, words, expected in (
-            ("token-away", "auto", "0 s", "token-away: somebody pulled it out", "critical"),
-            ("locked", "session", "0 s", "locked: somebody pulled it out", "warning"),
+            ("token-away", "auto", "-1 h", "token-away: somebody pulled it out", "critical"),
+            ("locked", "session", "-1 h", "locked: somebody pulled it out", "warning"),
             ("ready", "auto", "61 s", "ready: its issuer has not reported for a minute", "critical")):
         a.database.execute(STORE + "INSERT INTO token_status (signer_id, token, state, access, sentence, label, serial, model, threads, "
                            "signatures, since, reported_at) VALUES (4711, 'elsewhere', %s, %s, 'somebody pulled it out', '', '', '', 1, 0, "
