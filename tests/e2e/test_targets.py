@@ -344,8 +344,15 @@ def test_sftp(outbox, sshd):
     outbox.stop()
 
 
-def test_sftp_by_password(outbox, new_dir):
+@pytest.fixture
+def sshd_by_password(new_dir):
     server = Sshd(new_dir("sshd"), password="correct horse: battery").create().start()
+    yield server
+    server.stop()
+
+
+def test_sftp_by_password(outbox, sshd_by_password):
+    server = sshd_by_password
     outbox.credential("right", server.password)
     outbox.credential("wrong", "another")
     options = {"user": server.user, "host_key": server.host_key, "auth": "password"}
@@ -360,7 +367,6 @@ def test_sftp_by_password(outbox, new_dir):
     assert os.listdir(server.root) == ["right.crl"]
     outbox.stop()
     assert server.password not in outbox.process.log()
-    server.stop()
 
 
 # ------------------------------------------------------------------- programs
