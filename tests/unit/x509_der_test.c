@@ -253,6 +253,7 @@ times_put(void **state)
 	static const int64_t edges[] = {0, -631152000 /* 1950 */, 2524608000 /* 2050 */,
 	    951782400 /* 2000-02-29 */, 4107542400 /* 2100-03-01 */, 68169600 /* 1972-02-29 */,
 	    -62162035200 /* 0000-03-01 */, -62135596800 /* 0001 */};
+	const int64_t outside[] = {first - 1, end, INT64_MIN, INT64_MAX};
 	ASN1_TIME *want = ASN1_TIME_new();
 	uint8_t out[DER_TIME_MAX], tag;
 
@@ -265,9 +266,7 @@ times_put(void **state)
 	}
 	put_like_openssl(want, first);
 	put_like_openssl(want, end - 1);
-	for (int i = 0; i < 4; i++) {
-		const int64_t outside[] = {first - 1, end, INT64_MIN, INT64_MAX};
-
+	for (size_t i = 0; i < COUNT_OF(outside); i++) {
 		assert_int_equal(der_time_put(out, outside[i], &tag), 0);
 		assert_int_equal(der_generalized_time_put(out, outside[i]), 0);
 	}
