@@ -1,6 +1,5 @@
 /* Where the artifacts of a CA are to be found, and locations from AD CS. */
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,25 +20,12 @@ struct listing {
 };
 
 static void
-put_flags(unsigned flags, char out[256])
-{
-	size_t len = 0;
-
-	out[0] = '\0';
-	for (unsigned flag = 1; flag <= LOCATION_IN_CERTIFICATE_FRESHEST; flag <<= 1) {
-		if ((flags & flag) != 0 && location_flag_name(flag) != NULL)
-			len += (size_t)snprintf(out + len, 256 - len, "%s%s", len > 0 ? ", " : "",
-			    location_flag_name(flag));
-	}
-}
-
-static void
 on_line(const struct location_line *line, void *arg)
 {
 	struct listing *l = arg;
-	char flags[256];
+	char flags[LOCATION_FLAGS_TEXT_MAX];
 
-	put_flags(line->flags, flags);
+	location_flags_text(line->flags, flags);
 	if (json_array_append_new(l->lines,
 		json_pack("{s:s, s:s, s:i, s:s, s:s}", "artifact",
 		    location_artifact_name(line->artifact), "crl", line->label, "generation",

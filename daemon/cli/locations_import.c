@@ -62,19 +62,13 @@ obstacle(const char *url, unsigned flags)
 static void
 put_entry(FILE *out, const char *url, unsigned flags)
 {
-	bool first = true;
+	char text[LOCATION_FLAGS_TEXT_MAX];
 
 	fprintf(out, "    - url: \"");
 	for (; *url != '\0'; url++)
 		fprintf(out, *url == '\\' || *url == '"' ? "\\%c" : "%c", *url);
-	fprintf(out, "\"\n      flags: [");
-	for (unsigned flag = 1; flag <= LOCATION_IN_CERTIFICATE_FRESHEST; flag <<= 1) {
-		if ((flags & flag) == 0)
-			continue;
-		fprintf(out, "%s%s", first ? "" : ", ", location_flag_name(flag));
-		first = false;
-	}
-	fprintf(out, "]\n");
+	location_flags_text(flags, text);
+	fprintf(out, "\"\n      flags: [%s]\n", text);
 }
 
 static bool

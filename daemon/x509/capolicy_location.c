@@ -145,18 +145,6 @@ check_location(const struct capolicy *p, const struct list *list, const struct y
 
 /* ---- flags */
 
-/* "in_certificates, in_idp": all that this list knows. */
-static void
-list_flags(const struct list *list, char *out, size_t size)
-{
-	size_t at = 0;
-
-	for (unsigned flag = 1; flag != 0 && flag <= list->flags && at < size; flag <<= 1)
-		if ((flag & list->flags) != 0)
-			at += (size_t)snprintf(out + at, size - at, "%s%s", at > 0 ? ", " : "",
-			    location_flag_name(flag));
-}
-
 static bool
 read_flags(const struct list *list, struct yaml_map *map, unsigned *flags, struct error *err)
 {
@@ -164,7 +152,7 @@ read_flags(const struct list *list, struct yaml_map *map, unsigned *flags, struc
 	const char *name = NULL;
 	struct yaml_list names;
 	unsigned flag;
-	char all[256];
+	char all[LOCATION_FLAGS_TEXT_MAX];
 
 	if (!yaml_get_list(map, "flags", YAML_REQUIRED, 1, 8, &names, err))
 		return false;
@@ -173,7 +161,7 @@ read_flags(const struct list *list, struct yaml_map *map, unsigned *flags, struc
 			return false;
 		flag = location_flag_from_name(name);
 		if ((flag & list->flags) == 0) {
-			list_flags(list, all, sizeof all);
+			location_flags_text(list->flags, all);
 			return yaml_fail(item, err, "'%.80s' is no flag of '%s'; allowed: %s", name,
 			    list->word, all);
 		}

@@ -55,6 +55,21 @@ location_flag_name(unsigned flag)
 	return NULL;
 }
 
+void
+location_flags_text(unsigned set, char out[LOCATION_FLAGS_TEXT_MAX])
+{
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (unsigned flag = 1; flag != 0; flag <<= 1) {
+		const char *name = (set & flag) != 0 ? location_flag_name(flag) : NULL;
+
+		if (name != NULL)
+			len += (size_t)snprintf(out + len, LOCATION_FLAGS_TEXT_MAX - len, "%s%s",
+			    len > 0 ? ", " : "", name);
+	}
+}
+
 unsigned
 location_flag_from_name(const char *name)
 {

@@ -95,6 +95,10 @@ const char *location_flag_name(unsigned flag);
 /* 0: there is no such flag. */
 unsigned location_flag_from_name(const char *name);
 
+#define LOCATION_FLAGS_TEXT_MAX 160
+/* "in_certificates, in_idp": those of them that have a name. */
+void location_flags_text(unsigned set, char out[LOCATION_FLAGS_TEXT_MAX]);
+
 /* Which variables stand in it, as bits 1 << enum location_variable. Unknown names
  * in brackets are not counted: location_expand refuses them. */
 unsigned location_variables(const char *url);
