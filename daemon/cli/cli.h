@@ -17,6 +17,7 @@
 #include "daemon/cli/http.h"
 #include "daemon/cli/options.h"
 #include "daemon/cli/table.h"
+#include "daemon/core/wire.h"
 
 #define CLI_PATH_MAX 2048 /* octets of a path of the API, escaped */
 
@@ -90,6 +91,8 @@ bool cli_get_object(struct cli *cli, const char *path, const char *key, const ch
 
 /* The text at key, or "". */
 const char *cli_text(json_t *object, const char *key);
+/* What stands at key in hexadecimal, in buf; none, or more than size: no octets. */
+struct bytes cli_octets(json_t *object, const char *key, uint8_t *buf, size_t size);
 /* The text in an answer, or NULL with ERROR_INTERNAL. */
 const char *cli_member(json_t *answer, const char *key, struct error *e) MUST_CHECK;
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "daemon/cli/doctor.h"
-#include "daemon/core/encode.h"
+#include "daemon/cli/locations_former.h"
 #include "daemon/x509/capolicy.h"
 
 #define DER_MAX 8192 /* octets of an extension's value */
@@ -40,22 +40,18 @@ look(const char *url, enum artifact_kind kind, void *arg)
 static bool
 look_by_policy(struct former *f, const char *ca, json_t *row, struct error *why)
 {
-	const char *text = cli_text(row, "policy");
-	struct capolicy *policy = calloc(1, sizeof *policy);
-	struct location_names names;
 	struct capolicy_urls *urls = malloc(sizeof *urls);
+	struct capolicy *policy = NULL;
+	struct location_names names;
 	bool ok = false;
 
-	if (policy == NULL || urls == NULL) {
-		error_set_errno(why, ERROR_SYSTEM, "allocating a former policy");
+	if (urls == NULL) {
+		error_set_errno(why, ERROR_SYSTEM, "allocating former places");
 		goto out;
 	}
-	if (!capolicy_parse(text, strlen(text), ca, policy, why))
+	policy = former_policy(ca, row, &names, why);
+	if (policy == NULL)
 		goto out;
-	capolicy_names(policy, ca, &names);
-	names.partition = cli_text(row, "label");
-	names.certificate_index = number_of(row, "certificate_index");
-	names.key_index = number_of(row, "key_index");
 	ok = capolicy_cdp_urls(policy, LOCATION_IN_CERTIFICATES, &names, urls, why);
 	for (size_t i = 0; ok && i < urls->count; i++)
 		look(urls->urls[i], ARTIFACT_CRL, f);
@@ -64,17 +60,6 @@ out:
 	free(policy);
 	free(urls);
 	return ok;
-}
-
-static struct bytes
-octets(json_t *row, const char *key, uint8_t *buf, size_t size)
-{
-	const char *hex = cli_text(row, key);
-	size_t len = strlen(hex) / 2;
-
-	if (len == 0 || len > size || !hex_decode(hex, len, buf))
-		return (struct bytes){NULL, 0};
-	return (struct bytes){buf, len};
 }
 
 static void
@@ -88,21 +73,21 @@ look_at_former_crl(struct doctor *d, const char *ca, json_t *row)
 
 	(void)snprintf(object, sizeof object, "%s (key %d%s)", ca, number_of(row, "key_index"),
 	    cli_text(row, "label"));
-	if (der == NULL ||
-	    !certificate_parse(octets(row, "certificate", der, CERTIFICATE_MAX), &issuer, &why)) {
+	if (der == NULL || !certificate_parse(cli_octets(row, "certificate", der, CERTIFICATE_MAX),
+			       &issuer, &why)) {
 		doctor_note(d, FINDING_CRITICAL, object, "crl", "%s", why.text);
 		goto out;
 	}
 	f.place.issuer = &issuer;
 	f.place.number = json_string_value(json_object_get(row, "number"));
 	f.place.sha256 = cli_text(row, "sha256");
-	named_urls_of_idp(octets(row, "idp", idp, sizeof idp), look, &f);
+	named_urls_of_idp(cli_octets(row, "idp", idp, sizeof idp), look, &f);
 	if (f.count == 0 && !look_by_policy(&f, ca, row, &why))
 		doctor_note(d, FINDING_CRITICAL, object, "locations", "%s", why.text);
 	f.place.number = json_string_value(json_object_get(row, "delta_number"));
 	f.place.sha256 = cli_text(row, "delta_sha256");
 	named_urls_of_points(
-	    octets(row, "freshest", freshest, sizeof freshest), ARTIFACT_DELTA_CRL, look, &f);
+	    cli_octets(row, "freshest", freshest, sizeof freshest), ARTIFACT_DELTA_CRL, look, &f);
 out:
 	free(der);
 }

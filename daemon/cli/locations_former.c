@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "daemon/cli/output.h"
-#include "daemon/core/encode.h"
 #include "daemon/publish/named_url.h"
 
 #define DER_MAX 8192 /* octets of an extension's value */
@@ -37,23 +36,6 @@ add(struct reading *r, enum location_artifact artifact, int generation, unsigned
 	    .url = copy};
 }
 
-static int
-number_of(json_t *object, const char *key)
-{
-	return (int)json_integer_value(json_object_get(object, key));
-}
-
-static struct bytes
-octets(json_t *row, const char *key, uint8_t *buf, size_t size)
-{
-	const char *hex = json_string_value(json_object_get(row, key));
-	size_t len = hex != NULL ? strlen(hex) / 2 : 0;
-
-	if (len == 0 || len > size || !hex_decode(hex, len, buf))
-		return (struct bytes){NULL, 0};
-	return (struct bytes){buf, len};
-}
-
 /* ---- what the CRL says: names that stand in its certificates, too */
 
 static void
@@ -72,11 +54,11 @@ add_named(struct reading *r, json_t *row)
 	uint8_t idp[DER_MAX], freshest[DER_MAX];
 	size_t before = r->f->count;
 
-	named_urls_of_idp(octets(row, "idp", idp, sizeof idp), on_name, r);
+	named_urls_of_idp(cli_octets(row, "idp", idp, sizeof idp), on_name, r);
 	if (r->f->count == before)
 		return false;
 	named_urls_of_points(
-	    octets(row, "freshest", freshest, sizeof freshest), ARTIFACT_DELTA_CRL, on_name, r);
+	    cli_octets(row, "freshest", freshest, sizeof freshest), ARTIFACT_DELTA_CRL, on_name, r);
 	return true;
 }
 
@@ -102,25 +84,38 @@ add_places(struct reading *r, const struct location *locations, size_t count,
 	return true;
 }
 
+struct capolicy *
+former_policy(const char *ca, json_t *row, struct location_names *names, struct error *e)
+{
+	const char *text = cli_text(row, "policy");
+	struct capolicy *p = calloc(1, sizeof *p);
+
+	if (p == NULL) {
+		(void)error_set_errno(e, ERROR_SYSTEM, "allocating a former policy");
+		return NULL;
+	}
+	if (!capolicy_parse(text, strlen(text), ca, p, e)) {
+		free(p);
+		return NULL;
+	}
+	capolicy_names(p, ca, names);
+	names->partition = cli_text(row, "label");
+	names->key_index = (int)json_integer_value(json_object_get(row, "key_index"));
+	names->certificate_index = (int)json_integer_value(
+	    json_object_get(row, "certificate_index"));
+	return p;
+}
+
 static bool
 add_by_policy(
     struct reading *r, const char *ca, json_t *row, bool crls, bool certificate, struct error *e)
 {
-	const char *text = cli_text(row, "policy");
-	struct capolicy *p = calloc(1, sizeof *p);
 	struct location_names names;
-	bool ok = false;
+	struct capolicy *p = former_policy(ca, row, &names, e);
+	bool ok;
 
 	if (p == NULL)
-		return error_set_errno(e, ERROR_SYSTEM, "allocating a former policy");
-	if (!capolicy_parse(text, strlen(text), ca, p, e)) {
-		free(p);
 		return false;
-	}
-	capolicy_names(p, ca, &names);
-	names.partition = r->label;
-	names.key_index = r->key;
-	names.certificate_index = number_of(row, "certificate_index");
 	ok = (!crls || (add_places(r, p->cdp, p->cdp_count, &names, LOCATION_OF_CRL,
 			    LOCATION_BASE_FLAGS, e) &&
 			   add_places(r, p->cdp, p->cdp_count, &names, LOCATION_OF_DELTA,
@@ -149,7 +144,7 @@ locations_former_read(
 		bool certificate, named;
 
 		r.label = cli_text(row, "label");
-		r.key = number_of(row, "key_index");
+		r.key = (int)json_integer_value(json_object_get(row, "key_index"));
 		named = add_named(&r, row);
 		certificate = r.key != last && r.key != key;
 		last = r.key;

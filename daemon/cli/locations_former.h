@@ -11,6 +11,11 @@
 #include "daemon/core/error.h"
 #include "daemon/x509/capolicy_report.h"
 
+/* The policy of the time of a row of "former_crls", with what its variables stand for there,
+ * borrowed from both. The caller's, to be ended with capolicy_free and free; NULL: it failed. */
+struct capolicy *former_policy(
+    const char *ca, json_t *row, struct location_names *names, struct error *e) MUST_CHECK;
+
 struct locations_former {
 	struct location_line *lines; /* owned, with their URLs; labels are the answer's */
 	size_t count;

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/core/encode.h"
+
 /* ------------------------------------------------------------------- paths */
 
 bool
@@ -87,6 +89,17 @@ cli_text(json_t *object, const char *key)
 	const char *text = json_string_value(json_object_get(object, key));
 
 	return text != NULL ? text : "";
+}
+
+struct bytes
+cli_octets(json_t *object, const char *key, uint8_t *buf, size_t size)
+{
+	const char *hex = cli_text(object, key);
+	size_t len = strlen(hex) / 2;
+
+	if (len == 0 || len > size || !hex_decode(hex, len, buf))
+		return (struct bytes){NULL, 0};
+	return (struct bytes){buf, len};
 }
 
 const char *
