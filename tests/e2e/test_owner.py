@@ -247,9 +247,13 @@ def test_who_has_its_user_holds_up_nobody_else(bare_instance, new_dir):
     d, folder, user = separation.separate(bare_instance), new_dir("stopped"), NUMBER + 4
     separation.give(folder, user)
     d.config["issuer"]["publish_dirs"] = [{"path": folder, "user": f"{user}:{user}"}]
-    stop = "import os, signal\nwhile True:\n try: os.kill(-1, signal.SIGSTOP)\n except OSError: pass"
-    with subprocess.Popen([sys.executable, "-c", stop], user=user, group=user, extra_groups=[]) as stopper:
+    stop = "import os, signal\nprint(flush=True)\nwhile True:\n try: os.kill(-1, signal.SIGSTOP)\n except OSError: pass"
+    with subprocess.Popen([sys.executable, "-c", stop], user=user, group=user, extra_groups=[],
+                          stdout=subprocess.PIPE) as stopper:
         try:
+            # It is there before they are, and ahead of what else wants a processor.
+            assert stopper.stdout.readline() == b"\n"
+            os.setpriority(os.PRIO_PROCESS, stopper.pid, -20)
             d.start()
             assert processes(d)[f"writer-{user}:{user}"]["state"] != "running"
         finally:

@@ -222,7 +222,7 @@ def test_no_trust_on_first_use(office):
     office.wait("certificate", office.certificate("a").tbs_certificate_bytes)
     office.signer.report(office.database)
     said = office.run("pin", "enter", "--all", expect=1).stderr
-    assert "chancery-signer --identity" in said and "pin-signer main" in said
+    assert "chancery-signer --config CONFIG --token main --identity" in said and "pin-signer main" in said
     assert office.signer.fingerprint not in said  # what the service shows is no help
     office.cli("operator", "pin-signer", "main", "ab" * 32)
     assert "not the one that you pinned" in office.run("pin", "enter", "--all", expect=1).stderr
