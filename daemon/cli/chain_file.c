@@ -153,21 +153,28 @@ put_name(const char *what, struct bytes name)
 	(void)fputc('\n', stderr);
 }
 
+/* False: there is no further one, or it is none, of which *e tells. */
+static bool
+next_certificate(struct bytes *pem, uint8_t *der, struct certificate *c, struct error *e)
+{
+	struct error end = ERROR_INIT;
+	size_t len;
+
+	return pem_decode(pem, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, &end) &&
+	       certificate_parse((struct bytes){der, len}, c, e);
+}
+
 bool
 chain_show(const char *pem, struct error *e)
 {
 	struct bytes rest = {(const uint8_t *)pem, strlen(pem)};
 	char from[CANON_TIME_SIZE], to[CANON_TIME_SIZE];
 	uint8_t *der = malloc(CERTIFICATE_MAX);
-	struct error end = ERROR_INIT;
 	struct certificate c;
-	size_t len;
-	bool ok = der != NULL || error_set_errno(e, ERROR_SYSTEM, "allocating a certificate");
 
-	while (ok && pem_decode(&rest, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, &end)) {
-		ok = certificate_parse((struct bytes){der, len}, &c, e);
-		if (!ok)
-			break;
+	if (der == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a certificate");
+	while (next_certificate(&rest, der, &c, e)) {
 		canon_time_text(c.not_before, from);
 		canon_time_text(c.not_after, to);
 		put_name("A certificate of ", c.subject);
@@ -175,7 +182,7 @@ chain_show(const char *pem, struct error *e)
 		(void)fprintf(stderr, "  valid        %s to %s\n", from, to);
 	}
 	free(der);
-	return ok;
+	return !error_is_set(e);
 }
 
 bool
@@ -183,18 +190,13 @@ chain_has_key(const char *pem, const uint8_t sha256[32], bool *has, struct error
 {
 	struct bytes rest = {(const uint8_t *)pem, strlen(pem)};
 	uint8_t *der = malloc(CERTIFICATE_MAX), digest[32];
-	struct error end = ERROR_INIT;
 	struct certificate c;
-	size_t len;
-	bool ok = der != NULL || error_set_errno(e, ERROR_SYSTEM, "allocating a certificate");
 
 	*has = false;
-	while (
-	    ok && !*has && pem_decode(&rest, PEM_CERTIFICATE, der, CERTIFICATE_MAX, &len, &end)) {
-		ok = certificate_parse((struct bytes){der, len}, &c, e) &&
-		     spki_sha256(&c.spki, digest, e);
-		*has = ok && memcmp(digest, sha256, sizeof digest) == 0;
-	}
+	if (der == NULL)
+		return error_set_errno(e, ERROR_SYSTEM, "allocating a certificate");
+	while (!*has && next_certificate(&rest, der, &c, e) && spki_sha256(&c.spki, digest, e))
+		*has = memcmp(digest, sha256, sizeof digest) == 0;
 	free(der);
-	return ok;
+	return !error_is_set(e);
 }
