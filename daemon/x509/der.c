@@ -310,8 +310,7 @@ der_read_time(struct der *d, int64_t *seconds)
 		if (!der_read_generalized_time(d, seconds) ||
 		    (*seconds >= year_1950 && *seconds < year_2050))
 			return back_to(d, start);
-	} else if (!der_read(d, DER_UTC_TIME, &b) || b.len != 13 ||
-		   !two_digits(b.p, 99, &year) ||
+	} else if (!der_read(d, DER_UTC_TIME, &b) || b.len != 13 || !two_digits(b.p, 99, &year) ||
 		   !parse_time_of_year(year < 50 ? 2000 + year : 1900 + year, b.p + 2, seconds)) {
 		return back_to(d, start);
 	}

@@ -629,9 +629,8 @@ limits_check_change(const struct limits *old, const uint8_t old_sha256[32],
 		    err, old, "algorithm and subject belong to the key and cannot be changed");
 	if (fresh->version != old->version + 1)
 		return error_set(err, ERROR_CONFLICT,
-		    "new limits of CA %s: version %u does not follow version %u, which is in "
-		    "force: "
-		    "others changed them meanwhile; make the change anew from those",
+		    "new limits of CA %s: version %u does not follow version %u, which is "
+		    "in force: others changed them meanwhile; make the change anew from those",
 		    old->ca, (unsigned)fresh->version, (unsigned)old->version);
 	if (memcmp(fresh->previous, old_sha256, sizeof fresh->previous) != 0)
 		return fail_change(err, old,
